@@ -1,0 +1,187 @@
+"""The dataclasses behind every YAML file; a field's default is the benchmark's default.
+
+A value that is not given here or in a YAML does not exist: the resolved dataclasses are what content keys are made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Optimizer(Enum):
+    """Optimisers that the lockstep trainer knows."""
+
+    sgd = "sgd"
+    adam = "adam"
+    adamw = "adamw"
+
+
+class Schedule(Enum):
+    """How the learning rate moves after the warm-up."""
+
+    constant = "constant"
+    linear = "linear"
+    cosine = "cosine"
+    step = "step"
+
+
+class DesignKind(Enum):
+    """How the subsets and seeds of ground-truth retrainings are drawn."""
+
+    subsets = "subsets"
+    subsets_fixed_seed = "subsets_fixed_seed"
+    loo = "loo"
+    fit = "fit"
+
+
+class Combine(Enum):
+    """How the scores of several members become one."""
+
+    mean = "mean"
+    normalised = "normalised"
+
+
+@dataclass
+class FactoryConfig:
+    """An importable Python callable and its keyword arguments."""
+
+    factory: str
+    args: dict[str, Any] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    """Files that the factory reads; their bytes are part of the content key."""
+
+
+@dataclass
+class RecipeConfig:
+    """How a model is trained."""
+
+    optimizer: Optimizer = Optimizer.sgd
+    lr: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    """L2 penalty added to the gradient (SGD, Adam) or decoupled (AdamW), as torch.optim does."""
+    schedule: Schedule = Schedule.constant
+    warmup_steps: int = 0
+    step_size: int = 0
+    """Schedule ``step``: epochs between two decays."""
+    gamma: float = 0.1
+    """Schedule ``step``: factor of a decay."""
+    batch_size: int = 64
+    epochs: int | None = None
+    steps: int | None = None
+    """Length of training: exactly one of ``epochs`` and ``steps``."""
+
+
+@dataclass
+class EnsembleConfig:
+    """Independently seeded models trained on all examples."""
+
+    members: int = 10
+    checkpoints: int = 8
+    """Checkpoints saved along training, log-spaced (each about twice as late as the one before), beside the final model."""
+
+
+@dataclass
+class DesignConfig:
+    """One design of ground-truth retrainings."""
+
+    kind: DesignKind = DesignKind.subsets
+    count: int = 100
+    seeds: int = 2
+    fraction: float = 0.5
+    """Share of the training set that a subset keeps; the ``loo`` design leaves out one example each instead."""
+
+
+@dataclass
+class QueriesConfig:
+    """How many of the query rows choose hyper-parameters (first) and how many are reported on (next)."""
+
+    tune: int = 100
+    test: int = 100
+
+
+@dataclass
+class LabelNoiseConfig:
+    """Labels of ``fraction`` of the training examples moved uniformly to another class."""
+
+    fraction: float = 0.1
+
+
+@dataclass
+class SettingConfig:
+    """One problem on which methods are compared."""
+
+    dataset: FactoryConfig
+    model: FactoryConfig
+    recipe: RecipeConfig
+    task: str = "classification"
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    designs: dict[str, DesignConfig] = field(default_factory=dict)
+    queries: QueriesConfig = field(default_factory=QueriesConfig)
+    label_noise: LabelNoiseConfig | None = None
+    seed: int = 0
+    description: str = ""
+
+
+@dataclass
+class TuneConfig:
+    """Hyper-parameters to choose on the tune queries: at most ``budget`` points of the grid's product, in order."""
+
+    budget: int = 8
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@dataclass
+class MethodConfig:
+    """A family of code plus one set of hyper-parameters."""
+
+    family: str
+    params: dict[str, Any] = field(default_factory=dict)
+    members: int = 1
+    combine: Combine = Combine.mean
+    tune: TuneConfig | None = None
+    needs: list[str] = field(default_factory=list)
+    """Only for a rule that runs a command of its own: which artefacts it reads."""
+    sources: list[str] = field(default_factory=list)
+    """Only for a rule that runs a command of its own: its files, which become part of the content key."""
+    description: str = ""
+
+
+@dataclass
+class MetricConfig:
+    """One metric of the leaderboard."""
+
+    metric: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ComputeConfig:
+    """How the work is cut and run; what may change a byte (threads, lockstep size, device) is part of the keys."""
+
+    device: str = "cpu"
+    threads: int = 1
+    models_per_job: int = 50
+    """Retrainings in one shard."""
+    members_per_job: int = 10
+    lockstep: int = 50
+    """Models trained at a time inside a shard."""
+    memory_mib: int = 4000
+    """Largest working set that a features or attribution job may plan for."""
+
+
+@dataclass
+class BenchmarkConfig:
+    """``params.yaml``: what to run, and overrides."""
+
+    settings: list[str]
+    methods: list[str]
+    metrics: list[str] = field(default_factory=lambda: ["lds", "loo", "mislabel"])
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """``{settings: {name: {…}}, methods: {name: {…}}, designs: {…}, metrics: {…}}`` merged over the YAML of that name."""

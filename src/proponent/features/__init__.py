@@ -1,0 +1,1 @@
+"""What methods need from a model: gradients, their inner products, curvature, representations."""

@@ -1,0 +1,1 @@
+"""One module per family: pure functions from features to scores."""

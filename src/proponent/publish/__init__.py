@@ -1,0 +1,1 @@
+"""Leaderboard, figures and report: tables in, tables and pictures out."""

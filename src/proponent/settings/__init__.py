@@ -1,0 +1,1 @@
+"""What is attributed: datasets, models and tasks."""

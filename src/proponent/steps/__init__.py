@@ -1,0 +1,1 @@
+"""One module per rule file: read artefacts, call one stage, write artefacts."""

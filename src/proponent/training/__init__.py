@@ -1,0 +1,1 @@
+"""Many models at once: recipes, designs, the lockstep trainer."""
