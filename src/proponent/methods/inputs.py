@@ -1,0 +1,172 @@
+"""What a method may be handed: the vocabulary of its arguments.
+
+A method is a function ``attribute(<needs>, *, <hyper-parameters>) -> Tensor`` (n_query, n_train). Its positional
+arguments are its needs, chosen by name from :data:`NEEDS`; the rule's inputs follow from them, and the step calls it once
+a member. Its keyword-only arguments, annotated and with defaults, are its hyper-parameters. Both are read from the source
+at parse time, so that no torch is imported to plan a run.
+
+A method that returns a tuple of tensors has each of them averaged over the members *separately*, and their product is
+the score (TRAK). A second function, ``self_influence``, with the same keywords, gives (n_train,) where it is defined.
+
+A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and ``0.0625`` is
+the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
+
+Every gradient here is that of the *target* f (higher = better). The gradient of an example's loss is
+``-loss_weight * grad f`` (classification: f = log(p / (1 - p)) and loss_weight = 1 - p; otherwise f = -loss and the weight
+is 1), so that one set of gradients serves every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+NEEDS = ("data", "gradients", "outputs", "representations", "network")
+
+
+class Data(Protocol):
+    """The data, without any model. Never holds which labels were corrupted."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_query: Tensor
+    y_query: Tensor
+
+
+class GradientBlock(Protocol):
+    """Per-example gradients of n examples, factored, dense or projected; linear algebra without saying which."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def inner(self, other: GradientBlock) -> Tensor:
+        """Return all inner products with ``other``, (len(self), len(other))."""
+        ...
+
+    def norms_squared(self) -> Tensor:
+        """Return the squared norms, (len(self),)."""
+        ...
+
+    def last_layer(self) -> GradientBlock:
+        """Return the same gradients restricted to the parameters of the last linear layer."""
+        ...
+
+    def project(self, dim: int, kind: str, seed: int) -> GradientBlock:
+        """Return a seeded random projection to ``dim`` dimensions; kind is ``rademacher``, ``gaussian`` or ``sparse``."""
+        ...
+
+    def dense(self) -> Tensor:
+        """Return the gradients as a matrix, (len(self), n_parameters)."""
+        ...
+
+
+class GradientPair(Protocol):
+    """Gradients of the target at one checkpoint for the training examples and the queries."""
+
+    train: GradientBlock
+    query: GradientBlock
+    loss_weight: Tensor
+    """(n_train,) in [0, 1]: 1 - p for classification, 1 otherwise."""
+    learning_rate: float
+    """Learning rate in force at the checkpoint."""
+    duration: float
+    """Sum of the learning rates up to the checkpoint, divided by 1 - momentum: how far training went."""
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the training gradients, (n_train, n_train); kept while the pair is alive."""
+        ...
+
+
+class Gradients(Protocol):
+    """Gradients along the training of one member."""
+
+    def at(self, checkpoint: float) -> GradientPair:
+        """Return the pair at a checkpoint; the most recent one is kept, so ask in order."""
+        ...
+
+    def along(self) -> Iterator[GradientPair]:
+        """Yield the pairs of all checkpoints, the final one last."""
+        ...
+
+
+class OutputPair(Protocol):
+    """Outputs of one member at one checkpoint."""
+
+    train: Tensor
+    """(n_train, n_outputs) logits, or predictions."""
+    query: Tensor
+    loss_weight: Tensor
+    """(n_train,)"""
+
+
+class Outputs(Protocol):
+    """Outputs along the training of one member."""
+
+    def at(self, checkpoint: float) -> OutputPair:
+        """Return the outputs at a checkpoint."""
+        ...
+
+
+class RepresentationPair(Protocol):
+    """Inputs of the last linear layer."""
+
+    train: Tensor
+    """(n_train, d)"""
+    query: Tensor
+    """(n_query, d)"""
+
+
+class Representations(Protocol):
+    """Representations of one member."""
+
+    def at(self, checkpoint: float) -> RepresentationPair:
+        """Return the representations at a checkpoint."""
+        ...
+
+
+class Curvature(Protocol):
+    """One member at one checkpoint with its training objective J = mean loss + weight_decay / 2 ||theta||^2."""
+
+    n_train: int
+    n_parameters: int
+    n_outputs: int
+    weight_decay: float
+    duration: float
+    """As in :class:`GradientPair`."""
+    train: GradientBlock
+    """Gradients of the target f."""
+    query: GradientBlock
+    loss_weight: Tensor
+
+    def ggn(self) -> Tensor:
+        """Return the generalised Gauss-Newton matrix of the mean loss, (n_parameters, n_parameters), no weight decay."""
+        ...
+
+    def hessian(self) -> Tensor:
+        """Return the Hessian of the mean loss, (n_parameters, n_parameters), no weight decay. Small models only."""
+        ...
+
+    def ggn_root(self) -> GradientBlock:
+        """Return n_train * n_outputs rows B with GGN = B^T B / n_train, as a gradient block."""
+        ...
+
+    def ggn_product(self, vectors: Tensor) -> Tensor:
+        """Return GGN @ v for each row v of ``vectors``, (k, n_parameters), over the full training set."""
+        ...
+
+    def hessian_product(self, vectors: Tensor) -> Tensor:
+        """Return Hessian @ v for each row v of ``vectors``, (k, n_parameters), over the full training set."""
+        ...
+
+
+class Network(Protocol):
+    """One member along training, for methods that need curvature."""
+
+    def at(self, checkpoint: float) -> Curvature:
+        """Return the curvature at a checkpoint; the most recent one is kept."""
+        ...
+
+
