@@ -10,6 +10,24 @@ from enum import Enum
 from typing import Any
 
 
+def _positive(where: str, **values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{where}: {name} must be above 0, not {value}")
+
+
+def _not_negative(where: str, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{where}: {name} must not be negative, not {value}")
+
+
+def _within(where: str, low: float, high: float, **values: float) -> None:
+    for name, value in values.items():
+        if not low <= value < high:
+            raise ValueError(f"{where}: {name} must be in [{low}, {high}), not {value}")
+
+
 class Optimizer(Enum):
     """Optimisers that the lockstep trainer knows."""
 
@@ -76,6 +94,19 @@ class RecipeConfig:
     steps: int | None = None
     """Length of training: exactly one of ``epochs`` and ``steps``."""
 
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("recipe: give exactly one of 'epochs' and 'steps'")
+        _positive("recipe", lr=self.lr, batch_size=self.batch_size, epochs=self.epochs, steps=self.steps, eps=self.eps)
+        _within("recipe", 0, 1, momentum=self.momentum, gamma=self.gamma)
+        _not_negative("recipe", weight_decay=self.weight_decay, warmup_steps=self.warmup_steps)
+        if self.schedule is Schedule.step:
+            _positive("recipe (schedule: step)", step_size=self.step_size)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"recipe: betas must be two numbers in [0, 1), not {self.betas}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("recipe: nesterov needs a momentum above 0")
+
 
 @dataclass
 class EnsembleConfig:
@@ -84,6 +115,10 @@ class EnsembleConfig:
     members: int = 10
     checkpoints: int = 8
     """Checkpoints saved along training, log-spaced (each about twice as late as the one before), beside the final model."""
+
+    def __post_init__(self) -> None:
+        _positive("ensemble", members=self.members)
+        _not_negative("ensemble", checkpoints=self.checkpoints)
 
 
 @dataclass
@@ -96,6 +131,11 @@ class DesignConfig:
     fraction: float = 0.5
     """Share of the training set that a subset keeps; the ``loo`` design leaves out one example each instead."""
 
+    def __post_init__(self) -> None:
+        _positive("designs", count=self.count, seeds=self.seeds)
+        if not 0 < self.fraction < 1:
+            raise ValueError(f"designs: fraction must lie between 0 and 1, not {self.fraction}")
+
 
 @dataclass
 class QueriesConfig:
@@ -104,12 +144,19 @@ class QueriesConfig:
     tune: int = 100
     test: int = 100
 
+    def __post_init__(self) -> None:
+        _positive("queries", tune=self.tune, test=self.test)
+
 
 @dataclass
 class LabelNoiseConfig:
     """Labels of ``fraction`` of the training examples moved uniformly to another class."""
 
     fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction < 1:
+            raise ValueError(f"label_noise: fraction must lie between 0 and 1, not {self.fraction}")
 
 
 @dataclass
@@ -135,6 +182,12 @@ class TuneConfig:
     budget: int = 8
     grid: dict[str, list[Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _positive("tune", budget=self.budget)
+        empty = [name for name, values in self.grid.items() if not values]
+        if empty or not self.grid:
+            raise ValueError(f"tune: grid needs at least one value for {empty or 'one hyper-parameter'}")
+
 
 @dataclass
 class MethodConfig:
@@ -150,6 +203,9 @@ class MethodConfig:
     sources: list[str] = field(default_factory=list)
     """Only for a rule that runs a command of its own: its files, which become part of the content key."""
     description: str = ""
+
+    def __post_init__(self) -> None:
+        _positive("method", members=self.members)
 
 
 @dataclass
@@ -173,6 +229,10 @@ class ComputeConfig:
     """Models trained at a time inside a shard."""
     memory_mib: int = 4000
     """Largest working set that a features or attribution job may plan for."""
+
+    def __post_init__(self) -> None:
+        sizes = {"threads": self.threads, "models_per_job": self.models_per_job, "members_per_job": self.members_per_job}
+        _positive("compute", **sizes, lockstep=self.lockstep, memory_mib=self.memory_mib)
 
 
 @dataclass

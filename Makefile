@@ -1,0 +1,55 @@
+# `make benchmark` and `make test` work on a bare machine with Python 3.11 or newer; nothing needs to be activated.
+PYTHON ?= python3
+BIN := .venv/bin
+# More flags for snakemake or pytest: make benchmark ARGS='--cores 4', make test ARGS='-k lds'
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-dev benchmark report test test-fast lint format clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: .venv/.runtime  ## make the environment alone, in .venv
+
+env-dev: .venv/.development
+
+benchmark: env  ## install, run the default benchmark (params.yaml) and print the leaderboard
+	@$(BIN)/snakemake $(ARGS)
+	@$(BIN)/proponent leaderboard
+
+report: env  ## write report.html: the figures and tables, and where each comes from
+	@$(BIN)/snakemake --report report.html $(ARGS)
+
+test: env-dev  ## install, run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: env-dev  ## the tests that take two minutes together
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: env-dev  ## ruff, types, formatting of the rules, snakemake's own lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+format: env-dev  ## let ruff and snakefmt write what lint asks for
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile workflow
+
+clean:  ## remove the environment and caches; results/ stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "proponent needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/.development: requirements-dev.lock .venv/.runtime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,27 @@
+# The benchmark's DAG: data -> ensemble -> ground truth and features -> scores -> metrics -> leaderboard and figures.
+# What to run is in params.yaml; --config settings=[…] methods=[…] narrows it. See README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/common.smk"
+
+
+rule all:
+    input:
+        PLAN.targets(),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/retrain.smk"
+include: "workflow/rules/featurize.smk"
+include: "workflow/rules/attribute.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/collect.smk"
+
+
+for family in METHOD_RULES:
+
+    include: family

@@ -1,0 +1,77 @@
+"""The command line: one subcommand per step, the same that a rule runs; a job's log begins with it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from proponent import __version__
+from proponent.errors import UserError
+from proponent.steps.job import Job, announce, fix_threads
+
+STEPS = {
+    "data": "Load a setting's dataset, corrupt labels where asked, and store what is left of it.",
+    "train": "Train a shard of ensemble members in lockstep.",
+    "retrain": "Retrain a shard of a design's subsets in lockstep.",
+    "ground_truth": "Merge a design's shards.",
+    "featurize": "Turn a shard of members into features.",
+    "attribute": "Tune and run one attribution method.",
+    "evaluate": "Evaluate one method's scores against the ground truth.",
+    "collect": "Make the leaderboard.",
+    "figures": "Draw a setting's figures.",
+    "overview": "Draw the figure of all settings.",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def cli() -> None:
+    """Benchmark of training data attribution: which training examples made a model behave like this?
+
+    Every step takes one KEY_FILE (results/SETTING/keys/…json, written when snakemake plans a run) and makes the one
+    artefact that it describes. Run `snakemake` for the whole chain.
+    """
+
+
+def _add_step(name: str, summary: str) -> None:
+    @cli.command(name=name.replace("_", "-"), help=summary, short_help=summary)
+    @click.argument("key_file", type=click.Path(path_type=Path))
+    def command(key_file: Path) -> None:
+        announce(name.replace("_", "-"), key_file)
+        job = Job.load(key_file, name)
+        if job.is_done():
+            click.echo(f"{job.artefact} is up to date", err=True)
+            return
+        fix_threads(job.threads)
+        job.check()
+        importlib.import_module(f"proponent.steps.{name}").run(job)
+        manifest = job.finish()
+        click.echo(f"{job.artefact} made in {manifest.seconds:.1f} s, {manifest.peak_memory_mib:.0f} MiB", err=True)
+
+
+for _name, _summary in STEPS.items():
+    _add_step(_name, _summary)
+
+
+def main() -> None:
+    """Run the command line; a mistake that the user can mend is one line and exit code 1."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        click.echo("error: out of memory; lower compute.lockstep or compute.memory_mib in params.yaml", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error.filename or 'disk'}: {error.strerror or error}", err=True)
+        sys.exit(1)

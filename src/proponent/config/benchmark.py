@@ -1,0 +1,205 @@
+"""``params.yaml``, the YAML files that it names and ``--config``, resolved into one validated object."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proponent.config.load import merge, nearest, read_yaml, structured
+from proponent.config.schema import BenchmarkConfig, DesignConfig, MethodConfig, MetricConfig, SettingConfig
+from proponent.config.signature import Signature, read_signature
+from proponent.config.source import SourceTree
+from proponent.errors import UserError
+
+EXTERNAL = "external"
+"""Family of a method that is made by a rule of its own, in any language."""
+
+NEEDS = ("data", "gradients", "outputs", "representations", "network")
+"""What a method may ask for (see proponent.methods.inputs)."""
+
+_KINDS = ("settings", "methods", "designs", "metrics")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's configuration and what its function asks for."""
+
+    name: str
+    config: MethodConfig
+    module: str
+    """Dotted name of its module; empty for the external family."""
+    function: str
+    needs: tuple[str, ...]
+    self_influence: bool
+    tasks: tuple[str, ...] | None
+    """Tasks that it can run on; None where it can run on all."""
+
+    @property
+    def external(self) -> bool:
+        """Whether a rule of its own makes the scores."""
+        return self.config.family == EXTERNAL
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Return the hyper-parameters to try: the grid's product up to the budget, or the given parameters alone."""
+        if self.config.tune is None:
+            return [dict(self.config.params)]
+        grid = self.config.tune.grid
+        product = itertools.islice(itertools.product(*grid.values()), self.config.tune.budget)
+        return [{**self.config.params, **dict(zip(grid, values, strict=True))} for values in product]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything that a run is asked to make."""
+
+    root: Path
+    config: BenchmarkConfig
+    settings: dict[str, SettingConfig]
+    methods: dict[str, Method]
+    metrics: dict[str, MetricConfig]
+    tree: SourceTree = field(repr=False)
+
+
+def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Benchmark:
+    """Read ``params.yaml`` below ``root`` and all that it names.
+
+    Args:
+        root: the checkout.
+        overrides: what ``snakemake --config`` gave; merged over ``params.yaml``.
+
+    Raises:
+        UserError: anything unknown, ill-typed, missing or out of range, in one line.
+    """
+    params = root / "params.yaml"
+    content = read_yaml(params)
+    config = structured(BenchmarkConfig, content, "params.yaml")
+    if overrides:
+        lists = ("settings", "methods", "metrics")
+        given = {key: [value] if key in lists and isinstance(value, str) else value for key, value in overrides.items()}
+        config = structured(BenchmarkConfig, merge(content, given), "--config")
+    for kind in config.overrides:
+        if kind not in _KINDS:
+            raise UserError(f"params.yaml: unknown key 'overrides.{kind}'{nearest(kind, _KINDS)}")
+    tree = SourceTree(roots=(root / "src", root))
+    reader = _Reader(root, config, tree)
+    return Benchmark(
+        root=root,
+        config=config,
+        settings={name: reader.setting(name) for name in _unique(config.settings, "settings")},
+        methods={name: reader.method(name) for name in _unique(config.methods, "methods")},
+        metrics={name: reader.metric(name) for name in _unique(config.metrics, "metrics")},
+        tree=tree,
+    )
+
+
+def _unique(names: list[str], kind: str) -> list[str]:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise UserError(f"params.yaml: {kind} names {', '.join(sorted(repeated))} twice")
+    return names
+
+
+@dataclass
+class _Reader:
+    root: Path
+    config: BenchmarkConfig
+    tree: SourceTree
+
+    def content(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
+        folder = self.root / "configs" / kind
+        path = folder / f"{name}.yaml"
+        if not path.is_file():
+            valid = [entry.stem for entry in folder.glob("*.yaml")]
+            raise UserError(f"params.yaml: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}")
+        over = (self.config.overrides.get(kind) or {}).get(name)
+        source = f"configs/{kind}/{name}.yaml"
+        if over:
+            return merge(read_yaml(path), over), f"{source} with overrides of params.yaml"
+        return read_yaml(path), source
+
+    def setting(self, name: str) -> SettingConfig:
+        content, source = self.content("settings", name)
+        designs = content.get("designs", {})
+        if isinstance(designs, Mapping):
+            content["designs"] = {
+                design: merge(self.content("designs", design)[0], entry or {}) if isinstance(entry or {}, Mapping) else entry
+                for design, entry in designs.items()
+            }
+        setting = structured(SettingConfig, content, source)
+        for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
+            signature = self._factory(factory.factory, f"{source}: {key}.factory")
+            if signature:
+                signature.check_arguments(factory.args, source, f"{key}.args.")
+            for file in factory.files:
+                if not (self.root / file).is_file():
+                    raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
+        tasks = read_signature(self.tree, "proponent.settings.tasks", "get_task", source)
+        valid = tasks.constants.get("TASKS", ()) if tasks else ()
+        if valid and setting.task not in valid:
+            raise UserError(f"{source}: unknown task '{setting.task}'{nearest(setting.task, valid)}")
+        return setting
+
+    def _factory(self, factory: str, source: str) -> Signature | None:
+        module, colon, function = factory.partition(":")
+        if not (module and colon and function):
+            raise UserError(f"{source} must read 'package.module:function', not '{factory}'")
+        return read_signature(self.tree, module, function, source)
+
+    def method(self, name: str) -> Method:
+        content, source = self.content("methods", name)
+        config = structured(MethodConfig, content, source)
+        if config.family == EXTERNAL:
+            return self._external(name, config, source)
+        module, colon, function = config.family.partition(":")
+        if not colon:
+            module, function = f"proponent.methods.{config.family}", "attribute"
+            if self.tree.find(module) is None:
+                folder = self.root / "src/proponent/methods"
+                valid = [path.stem for path in folder.glob("*.py") if "def attribute(" in path.read_text()]
+                raise UserError(f"{source}: no family '{config.family}' in src/proponent/methods/{nearest(config.family, valid)}")
+        signature = read_signature(self.tree, module, function, f"{source}: family")
+        if signature is None:
+            raise UserError(f"{source}: family: '{module}' must lie in the checkout, where its changes can be seen")
+        for need in signature.positional:
+            if need not in NEEDS:
+                raise UserError(f"{signature.where}: a method cannot need '{need}'{nearest(need, NEEDS)}")
+        self._check_params(config, signature, source)
+        return Method(
+            name=name,
+            config=config,
+            module=module,
+            function=function,
+            needs=signature.positional,
+            self_influence="self_influence" in signature.functions and function == "attribute",
+            tasks=signature.constants.get("TASKS"),
+        )
+
+    def _check_params(self, config: MethodConfig, signature: Signature, source: str) -> None:
+        keywords = Signature(where=signature.where, positional=(), keywords=signature.keywords)
+        keywords.check_arguments(config.params, source, "params.")
+        for parameter, values in (config.tune.grid if config.tune else {}).items():
+            for value in values:
+                keywords.check_arguments({parameter: value}, source, "tune.grid.")
+
+    def _external(self, name: str, config: MethodConfig, source: str) -> Method:
+        if config.tune is not None:
+            raise UserError(f"{source}: 'tune' needs a Python method; a rule of its own tunes by itself")
+        for need in config.needs:
+            if need not in NEEDS:
+                raise UserError(f"{source}: unknown need '{need}'{nearest(need, NEEDS)}")
+        for file in config.sources:
+            if not (self.root / file).is_file():
+                raise UserError(f"{source}: sources names '{file}', which does not exist")
+        return Method(name, config, "", "", tuple(config.needs or ["data"]), self_influence=False, tasks=None)
+
+    def metric(self, name: str) -> MetricConfig:
+        content, source = self.content("metrics", name)
+        config = structured(MetricConfig, content, source)
+        module = f"proponent.metrics.{config.metric}"
+        signature = read_signature(self.tree, module, "evaluate", source)
+        if signature:
+            Signature(signature.where, (), signature.keywords).check_arguments(config.params, source, "params.")
+        return config

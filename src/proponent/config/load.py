@@ -1,0 +1,161 @@
+"""From YAML to validated dataclasses; every mistake is one line with the file, the key and the nearest valid name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from proponent.errors import UserError
+
+C = TypeVar("C")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest of ``valid``, or the whole list where nothing is near."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; valid: {', '.join(names)}" if names else ""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or does not hold a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold 'key: value' pairs, not a {type(content).__name__}")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with floats such as ``1e-3``, and duplicate keys refused."""
+
+
+def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    pairs = loader.construct_pairs(node, deep=True)
+    seen: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
+        seen[key] = value
+    return seen
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``over`` merged into it, mapping by mapping; lists are replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def structured(schema: type[C], content: Mapping[str, Any], source: str) -> C:
+    """Validate ``content`` against the dataclass ``schema`` and return an instance of it.
+
+    Args:
+        schema: a dataclass of :mod:`proponent.config.schema`.
+        content: plain mappings, lists and scalars.
+        source: where the content comes from, the beginning of every error.
+
+    Raises:
+        UserError: an unknown key, an ill-typed or missing value, or one that ``__post_init__`` refuses.
+    """
+    _check_keys(schema, content, source, "")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(content)))
+        return typing.cast(C, OmegaConf.to_object(merged))
+    except MissingMandatoryValue as error:
+        raise UserError(f"{source}: '{error.full_key}' is missing") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{source}: {error.full_key or 'content'}: {reason}") from error
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def _check_keys(schema: type, content: Mapping[str, Any], source: str, prefix: str) -> None:
+    hints = typing.get_type_hints(schema)
+    for key, value in content.items():
+        where = f"{prefix}{key}"
+        if key not in hints:
+            raise UserError(f"{source}: unknown key '{where}'{nearest(str(key), hints)}")
+        nested = _dataclass_in(hints[key])
+        if nested is None or value is None:
+            continue
+        if _is_mapping_of(hints[key]):
+            for name, entry in (value or {}).items():
+                if isinstance(entry, Mapping):
+                    _check_keys(nested, entry, source, f"{where}.{name}.")
+        elif not isinstance(value, Mapping):
+            raise UserError(f"{source}: '{where}' must hold keys ({', '.join(typing.get_type_hints(nested))}), not {value!r}")
+        else:
+            _check_keys(nested, value, source, f"{where}.")
+    for entry in dataclasses.fields(schema):
+        mandatory = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+        if mandatory and entry.name not in content:
+            raise UserError(f"{source}: '{prefix}{entry.name}' is missing")
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    if dataclasses.is_dataclass(hint):
+        return typing.cast(type, hint)
+    for argument in typing.get_args(hint):
+        if dataclasses.is_dataclass(argument):
+            return typing.cast(type, argument)
+    return None
+
+
+def _is_mapping_of(hint: Any) -> bool:
+    return typing.get_origin(hint) is dict
+
+
+def conforms(value: Any, annotation: Any) -> bool:
+    """Return whether ``value`` fits ``annotation``: scalars, Literal, Optional and lists of them; an int is a float."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return value in typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(conforms(value, option) for option in typing.get_args(annotation))
+    if origin is list:
+        (item,) = typing.get_args(annotation)
+        return isinstance(value, list) and all(conforms(entry, item) for entry in value)
+    if annotation is None or annotation is type(None):
+        return value is None
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)

@@ -1,0 +1,133 @@
+"""What a function asks for, read from its source: no import, so that planning a run needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from proponent.config.load import conforms, nearest
+from proponent.config.source import SourceTree
+from proponent.errors import UserError
+
+_NAMES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "Literal": typing.Literal, "None": None}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The arguments of one function, and the literal constants of its module."""
+
+    where: str
+    """``path:function``, for messages."""
+    positional: tuple[str, ...]
+    keywords: dict[str, Any] = field(default_factory=dict)
+    """Keyword-only (or defaulted) arguments and their annotations; ``Any`` where none is given."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    accepts_any_keyword: bool = False
+    constants: dict[str, Any] = field(default_factory=dict)
+    functions: frozenset[str] = frozenset()
+
+    def check_arguments(self, arguments: dict[str, Any], source: str, prefix: str) -> None:
+        """Raise a UserError unless every one of ``arguments`` is a keyword of the function and fits its annotation."""
+        valid = {**dict.fromkeys(self.positional, Any), **self.keywords}
+        for name, value in arguments.items():
+            if name not in valid and not self.accepts_any_keyword:
+                raise UserError(f"{source}: unknown key '{prefix}{name}'{nearest(name, valid)} (arguments of {self.where})")
+            annotation = valid.get(name, Any)
+            if annotation is not Any and not conforms(value, annotation):
+                raise UserError(f"{source}: '{prefix}{name}' must be {_spell(annotation)}, not {value!r}")
+
+
+def _spell(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(annotation)))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
+
+
+def read_signature(tree: SourceTree, module: str, function: str, source: str) -> Signature | None:
+    """Read the signature of ``module.function`` from the checkout's sources.
+
+    Args:
+        tree: where modules are looked for.
+        module: dotted name.
+        function: name of a function or class in it.
+        source: where the name was written, the beginning of every error.
+
+    Returns:
+        The signature, or None where the module is an installed package, whose source is not looked at.
+
+    Raises:
+        UserError: the module is nowhere to be found, or has no such function.
+    """
+    path = tree.find(module)
+    if path is None:
+        if tree.is_installed(module):
+            return None
+        raise UserError(f"{source}: no module '{module}' in {', '.join(map(str, tree.roots))} or among installed packages")
+    body = _parse(path).body
+    definitions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    imported = {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if function not in definitions:
+        if function in imported:
+            return None
+        raise UserError(f"{source}: {path} has no function '{function}'{nearest(function, definitions)}")
+    node = definitions[function]
+    if isinstance(node, ast.ClassDef):
+        inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+        if not inits:
+            return None
+        return _signature(inits[0], f"{path}:{function}", body, skip=1)
+    return _signature(node, f"{path}:{function}", body, skip=0)
+
+
+def _signature(node: ast.FunctionDef, where: str, body: list[ast.stmt], skip: int) -> Signature:
+    plain = [*node.args.posonlyargs, *node.args.args][skip:]
+    defaulted = plain[len(plain) - len(node.args.defaults) :] if node.args.defaults else []
+    keywords = {item.arg: _annotation(item.annotation) for item in [*defaulted, *node.args.kwonlyargs]}
+    values = [*zip(defaulted, node.args.defaults, strict=True), *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+    constants = {}
+    for statement in body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            try:
+                constants[statement.targets[0].id] = ast.literal_eval(statement.value)
+            except ValueError:
+                continue
+    return Signature(
+        where=where,
+        positional=tuple(item.arg for item in plain if item not in defaulted),
+        keywords=keywords,
+        defaults={item.arg: ast.literal_eval(value) for item, value in values if value is not None and _is_literal(value)},
+        accepts_any_keyword=node.args.kwarg is not None,
+        constants=constants,
+        functions=frozenset(item.name for item in body if isinstance(item, ast.FunctionDef)),
+    )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
+
+
+def _annotation(node: ast.expr | None) -> Any:
+    """Evaluate an annotation made of builtin names, Literal, ``|`` and ``[]``; anything else is not checked."""
+    if node is None:
+        return Any
+    names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+    simple = all(isinstance(item, (ast.Name, ast.Subscript, ast.Tuple, ast.Constant, ast.BinOp, ast.BitOr, ast.Load, ast.UnaryOp, ast.USub)) for item in ast.walk(node))
+    if not simple or not names <= _NAMES.keys():
+        return Any
+    return eval(compile(ast.Expression(node), "<annotation>", "eval"), {"__builtins__": {}}, _NAMES)  # noqa: S307 - names checked above

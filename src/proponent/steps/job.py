@@ -1,0 +1,175 @@
+"""One job: what a key file asks for, checked before the work starts, and recorded when it is done."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proponent.config.source import SourceTree, file_digest
+from proponent.errors import UserError
+from proponent.store.files import read_json, sha256, write_json
+from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, write_manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Job:
+    """A step's view of the world: its spec, its inputs (verified when asked for) and where its outputs go."""
+
+    root: Path
+    artefact: str
+    step: str
+    key: str
+    spec: dict[str, Any]
+    inputs: dict[str, str]
+    roots: list[str]
+    sources: dict[str, str]
+    files: dict[str, str]
+    versions: dict[str, str]
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the step wants to be remembered; goes into the manifest."""
+    _written: list[str] = field(default_factory=list)
+    _checked: set[str] = field(default_factory=set)
+    _started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def load(cls, key_file: Path, step: str) -> Job:
+        """Read a key file.
+
+        Raises:
+            UserError: it is missing, or belongs to another step.
+        """
+        content = read_json(key_file)
+        content.pop("asked", None)
+        try:
+            job = cls(root=Path.cwd(), **content)
+        except TypeError as error:
+            raise UserError(f"{key_file}: not a key file ({error}); run snakemake, which writes it anew") from error
+        if job.step != step:
+            raise UserError(f"{key_file}: is for 'proponent {job.step}', not 'proponent {step}'")
+        return job
+
+    @property
+    def threads(self) -> int:
+        """Threads of torch and BLAS: configuration, never the number of cores that happens to be free."""
+        return int(self.spec.get("threads", 1))
+
+    def is_done(self) -> bool:
+        """Return whether the artefact is there already, with this very key."""
+        return is_whole(self.root, self.artefact, self.key)
+
+    def check(self) -> None:
+        """Refuse to start where the result would not be what the key says.
+
+        Raises:
+            UserError: the source or a file changed since the plan was made, or an input was made under another key.
+        """
+        if self.roots:
+            sources, _ = SourceTree((self.root / "src", self.root)).digest(self.roots)
+            changed = sorted(name for name in {*sources, *self.sources} if sources.get(name) != self.sources.get(name))
+            if changed:
+                raise UserError(f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again")
+        for name, expected in self.files.items():
+            if file_digest(self.root / name) != expected:
+                raise UserError(f"{self.artefact}: {name} changed since this run was planned; run snakemake again")
+
+    def read(self, path: str) -> Path:
+        """Return the location of an input after comparing its bytes with its manifest, once.
+
+        Raises:
+            UserError: it is missing, truncated or corrupt, or was made under another key than planned.
+        """
+        if path not in self._checked:
+            manifest = check_bytes(self.root, path)
+            if path in self.inputs and manifest.key != self.inputs[path]:
+                raise UserError(f"{path}: was made from something else than planned; run snakemake again")
+            self._checked.update({path, *(part.path for part in manifest.parts)})
+        return self.root / path
+
+    def input(self, ending: str) -> str:
+        """Return the one input whose path ends with ``ending``."""
+        (found,) = [path for path in self.inputs if path.endswith(ending)]
+        return found
+
+    def inputs_under(self, folder: str) -> list[str]:
+        """Return the inputs whose path holds ``/folder``, in order."""
+        return sorted(path for path in self.inputs if f"/{folder}" in path)
+
+    def write_tensors(self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+        """Write one file of the artefact as safetensors, atomically."""
+        from proponent.store.tensors import save_tensors
+
+        save_tensors(self.root / path, tensors, metadata)
+        self._written.append(path)
+
+    def write_json(self, path: str, content: Any) -> None:
+        """Write one file of the artefact as JSON, atomically."""
+        write_json(self.root / path, content)
+        self._written.append(path)
+
+    def wrote(self, path: str) -> None:
+        """Declare a file of the artefact that was written, atomically, by other means."""
+        self._written.append(path)
+
+    def finish(self) -> Manifest:
+        """Write the manifest: from here on the artefact counts as made."""
+        parts = [Part(path, sha256(self.root / path), (self.root / path).stat().st_size) for path in self._written]
+        (first,) = [part for part in parts if part.path == self.artefact]
+        manifest = Manifest(
+            artefact=self.artefact,
+            key=self.key,
+            sha256=first.sha256,
+            size=first.size,
+            inputs=self.inputs,
+            step=self.step,
+            spec=self.spec,
+            sources=self.sources,
+            versions=self.versions,
+            parts=[part for part in parts if part is not first],
+            commit=_commit(self.root),
+            device=str(self.spec.get("device", "cpu")),
+            threads=self.threads,
+            seconds=round(time.monotonic() - self._started, 3),
+            peak_memory_mib=round(peak_memory_mib(), 1),
+            created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            details=self.details,
+        )
+        write_manifest(self.root, manifest)
+        return manifest
+
+
+def peak_memory_mib() -> float:
+    """Return the largest resident set of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def fix_threads(threads: int) -> None:
+    """Fix the thread counts of every numerical library; must come before any of them is imported."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    os.environ["MKL_DYNAMIC"] = "FALSE"
+    os.environ["OMP_DYNAMIC"] = "FALSE"
+
+
+def announce(step: str, key_file: Path) -> None:
+    """Print the command that this job is, the first line of its log: it can be run by hand."""
+    print(f"proponent {step} {key_file}", file=sys.stderr, flush=True)
+
+
+def _commit(root: Path) -> str | None:
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
+    except OSError:
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,50 @@
+"""Tensors on disk: safetensors only, read lazily, never pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from proponent.errors import UserError
+from proponent.store.files import replacing
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors to ``path``, atomically.
+
+    Equal tensors and metadata give equal bytes.
+
+    Raises:
+        UserError: the disk refuses; nothing is left behind.
+    """
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            safetensors.torch.save_file(whole, temporary, metadata=dict(metadata or {}))
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[tuple[Callable[[str], Tensor], list[str], dict[str, str]]]:
+    """Open ``path`` and yield ``(get, names, metadata)``; ``get(name)`` reads one tensor.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as stream:
+            yield stream.get_tensor, list(stream.keys()), dict(stream.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); delete it and run snakemake again") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of ``path``."""
+    with open_tensors(path) as (get, names, _):
+        return {name: get(name) for name in names}

@@ -1,0 +1,259 @@
+"""The plan of a run: which artefacts there are, what each is made from, and which method can run where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from proponent.config.benchmark import Benchmark, Method
+from proponent.config.keys import plain
+from proponent.config.schema import DesignConfig, DesignKind, SettingConfig
+from proponent.config.signature import read_signature
+from proponent.config.source import file_digest
+from proponent.errors import UserError
+from proponent.workflow.nodes import Graph, key_path
+
+FIGURES = ("lds", "frontier", "loss", "proponents")
+"""Figures of a setting; see proponent.publish."""
+
+_FEATURES = {"gradients": "gradients", "outputs": "outputs", "representations": "representations"}
+_LEADERBOARD = "results/leaderboard.csv"
+_OVERVIEW = "results/figures/overview.svg"
+
+
+@dataclass
+class Plan:
+    """Every artefact of the configured settings, methods and metrics."""
+
+    benchmark: Benchmark
+    graph: Graph = field(init=False)
+    left_out: list[str] = field(default_factory=list)
+    """Why a method does not appear on a setting, a line each."""
+    scores: dict[str, list[str]] = field(default_factory=dict)
+    """Methods that run, by setting."""
+
+    def __post_init__(self) -> None:
+        self.graph = Graph(self.benchmark.root, self.benchmark.tree)
+        for name, setting in self.benchmark.settings.items():
+            self._add_setting(name, setting)
+        self._add_collection()
+
+    # What the rules ask.
+
+    def key_file(self, path: str) -> str:
+        """Return the key file of the artefact at ``path``."""
+        return key_path(self._node(path).path)
+
+    def inputs(self, path: str) -> list[str]:
+        """Return the artefacts that the one at ``path`` is made from."""
+        return list(self._node(path).inputs)
+
+    def spec(self, path: str) -> dict[str, Any]:
+        """Return the resolved configuration behind the artefact at ``path``."""
+        return self._node(path).spec
+
+    def methods_of(self, family: str) -> str:
+        """Return a wildcard constraint that fits the methods of one family, and nothing where there are none."""
+        names = [name for name, method in self.benchmark.methods.items() if method.config.family == family]
+        return "|".join(names) or "(?!)"
+
+    def metrics_files(self) -> list[str]:
+        """Return the metrics file of every method on every setting."""
+        return [_metrics(setting, method) for setting, methods in self.scores.items() for method in methods]
+
+    def targets(self) -> list[str]:
+        """Return what rule ``all`` makes."""
+        figures = [f"results/figures/{figure}-{setting}.svg" for setting in self.scores for figure in FIGURES]
+        return [_LEADERBOARD, _OVERVIEW, *figures]
+
+    def _node(self, path: str) -> Any:
+        if path not in self.graph.nodes:
+            reasons = [reason for reason in self.left_out if path.endswith(f"/scores/{reason.split(' ')[0].partition('/')[2]}.safetensors")]
+            raise UserError(f"{path}: " + (reasons[0] if reasons else "no configured setting, design or method makes it"))
+        return self.graph.nodes[path]
+
+    # The graph, stage by stage.
+
+    def _add_setting(self, name: str, setting: SettingConfig) -> None:
+        add = self.graph.add
+        compute = self.benchmark.config.compute
+        engine = {"threads": compute.threads, "device": compute.device}
+        task = {"setting": name, "task": setting.task}
+        data_spec = {**task, "dataset": setting.dataset, "label_noise": setting.label_noise, "queries": setting.queries, "seed": setting.seed}
+        files = {file: file_digest(self.benchmark.root / file) for file in setting.dataset.files}
+        add(_data(name), "data", {**data_spec, "threads": compute.threads}, modules=_module(setting.dataset.factory), files=files)
+
+        training = {**task, "model": setting.model, "recipe": setting.recipe, "seed": setting.seed, **engine, "lockstep": compute.lockstep}
+        model = _module(setting.model.factory)
+        model_files = {file: file_digest(self.benchmark.root / file) for file in setting.model.files}
+        for shard, members in enumerate(_ranges(setting.ensemble.members, compute.members_per_job)):
+            spec = {**training, "members": list(members), "checkpoints": setting.ensemble.checkpoints}
+            add(_ensemble(name, shard), "train", spec, [_data(name)], model, model_files)
+            for kind in _FEATURES:
+                spec = {**task, "kind": kind, "members": list(members), "model": setting.model, **engine, "memory_mib": compute.memory_mib}
+                spec["momentum"] = setting.recipe.momentum
+                add(_features(name, kind, shard), "featurize", spec, [_data(name), _ensemble(name, shard)], model, model_files)
+        for design, config in setting.designs.items():
+            self._add_design(name, design, config, training, model, model_files)
+
+        self.scores[name] = []
+        for method in self.benchmark.methods.values():
+            reason = self._cannot_run(name, setting, method)
+            if reason:
+                self.left_out.append(f"{name}/{method.name} {reason}")
+                continue
+            self._add_method(name, setting, method)
+            self.scores[name].append(method.name)
+
+    def _add_design(
+        self, name: str, design: str, config: DesignConfig, training: dict[str, Any], model: list[str], files: dict[str, str]
+    ) -> None:
+        compute = self.benchmark.config.compute
+        content = {**plain(config), "name": design}
+        rows = config.count + (config.kind is DesignKind.loo)
+        per_run = {key: value for key, value in content.items() if key != "count"} if config.kind is not DesignKind.loo else content
+        shards = []
+        for shard, runs in enumerate(_ranges(rows * config.seeds, compute.models_per_job)):
+            path = f"results/{name}/ground_truth/shards/{design}-{shard:04d}.safetensors"
+            spec = {**training, "design": per_run, "runs": [runs.start, runs.stop]}
+            shards.append(self.graph.add(path, "retrain", spec, [_data(name)], model, files))
+        spec = {"setting": name, "design": content}
+        self.graph.add(_truth(name, design), "ground_truth", spec, [_data(name), *shards])
+
+    def _add_method(self, name: str, setting: SettingConfig, method: Method) -> None:
+        compute = self.benchmark.config.compute
+        shards = range(math.ceil(method.config.members / compute.members_per_job)) if self._uses_models(method) else range(0)
+        inputs = [_data(name)]
+        for need in method.needs:
+            if need in _FEATURES:
+                inputs += [_features(name, need, shard) for shard in shards]
+            if need == "network":
+                inputs += [_ensemble(name, shard) for shard in shards]
+        tuned = method.config.tune is not None and "subsets" in setting.designs
+        if tuned and len(method.candidates()) > 1:
+            inputs.append(_truth(name, "subsets"))
+        spec = {
+            "setting": name,
+            "method": method.name,
+            "task": setting.task,
+            "queries": setting.queries,
+            "needs": list(method.needs),
+            "members": method.config.members,
+            "members_per_job": compute.members_per_job,
+            "combine": method.config.combine,
+            "module": method.module,
+            "function": method.function,
+            "self_influence": method.self_influence,
+            "candidates": method.candidates() if tuned else [dict(method.config.params)],
+            "family": method.config.family,
+        }
+        if not method.external:
+            spec |= {"threads": compute.threads, "device": compute.device, "memory_mib": compute.memory_mib}
+            modules = [method.module]
+            if "network" in method.needs:
+                spec |= {"model": setting.model, "weight_decay": setting.recipe.weight_decay, "momentum": setting.recipe.momentum}
+                modules += _module(setting.model.factory)
+            path = self.graph.add(_scores(name, method.name), "attribute", spec, dict.fromkeys(inputs), modules)
+        else:
+            files = {file: file_digest(self.benchmark.root / file) for file in method.config.sources}
+            path = self.graph.add(_scores(name, method.name), "external", spec, dict.fromkeys(inputs), [], files)
+        self._add_metrics(name, setting, method, path)
+
+    def _add_metrics(self, name: str, setting: SettingConfig, method: Method, scores: str) -> None:
+        inputs, asked, modules = [_data(name), scores], {}, []
+        for metric, config in self.benchmark.metrics.items():
+            signature = read_signature(self.benchmark.tree, f"proponent.metrics.{config.metric}", "evaluate", f"configs/metrics/{metric}.yaml")
+            needs = signature.constants.get("NEEDS", ()) if signature else ()
+            if not all(self._has(setting, need) for need in needs):
+                continue
+            asked[metric] = {"metric": config.metric, "params": config.params, "needs": list(needs)}
+            modules.append(f"proponent.metrics.{config.metric}")
+            inputs += [f"results/{name}/{need}.safetensors" for need in needs if need.startswith("ground_truth/")]
+        spec = {
+            "setting": name,
+            "method": method.name,
+            "queries": setting.queries,
+            "metrics": asked,
+            "external_key_file": key_path(scores) if method.external else "",
+            "shares": self._shares(scores, method),
+        }
+        self.graph.add(_metrics(name, method.name), "evaluate", spec, dict.fromkeys(inputs), modules)
+
+    def _shares(self, scores: str, method: Method) -> dict[str, float]:
+        """Return how much of each artefact behind ``scores`` the method pays for: all, or its members' part of a shard."""
+        shares: dict[str, float] = {}
+        pending = [scores]
+        while pending:
+            path = pending.pop()
+            node = self.graph.nodes[path]
+            if path in shares or "/ground_truth/" in path:
+                continue
+            members = node.spec.get("members")
+            used = sum(member < method.config.members for member in members) if isinstance(members, list) else 0
+            shares[path] = used / len(members) if isinstance(members, list) else 1.0
+            pending.extend(node.inputs)
+        return shares
+
+    def _add_collection(self) -> None:
+        for name, setting in self.benchmark.settings.items():
+            metrics = [_metrics(name, method) for method in self.scores[name]]
+            if not metrics:
+                raise UserError(f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}")
+            shards = [_ensemble(name, shard) for shard, _ in enumerate(_ranges(setting.ensemble.members, self.benchmark.config.compute.members_per_job))]
+            scores = [_scores(name, method) for method in self.scores[name]]
+            spec = {"setting": name, "methods": self.scores[name], "figures": list(FIGURES)}
+            self.graph.add(f"results/figures/{FIGURES[0]}-{name}.svg", "figures", spec, [_data(name), *shards, *metrics, *scores])
+        files = self.metrics_files()
+        self.graph.add(_LEADERBOARD, "collect", {"settings": list(self.scores), "methods": self.scores}, files)
+        self.graph.add(_OVERVIEW, "overview", {"settings": list(self.scores)}, [_LEADERBOARD])
+
+    # What can run.
+
+    def _has(self, setting: SettingConfig, need: str) -> bool:
+        if need == "noisy_labels":
+            return setting.label_noise is not None
+        return need.removeprefix("ground_truth/") in setting.designs
+
+    def _uses_models(self, method: Method) -> bool:
+        return any(need != "data" for need in method.needs)
+
+    def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
+        if self._uses_models(method) and method.config.members > setting.ensemble.members:
+            return f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {setting.ensemble.members}"
+        if method.tasks is not None and setting.task not in method.tasks:
+            return f"needs the task {' or '.join(method.tasks)}, and configs/settings/{name}.yaml has {setting.task}"
+        return None
+
+
+def _ranges(total: int, size: int) -> Iterable[range]:
+    return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def _module(factory: str) -> list[str]:
+    return [factory.partition(":")[0]]
+
+
+def _data(setting: str) -> str:
+    return f"results/{setting}/data/train.safetensors"
+
+
+def _ensemble(setting: str, shard: int) -> str:
+    return f"results/{setting}/ensemble/shard-{shard:03d}.json"
+
+
+def _features(setting: str, kind: str, shard: int) -> str:
+    return f"results/{setting}/features/{kind}-{shard:03d}.safetensors"
+
+
+def _truth(setting: str, design: str) -> str:
+    return f"results/{setting}/ground_truth/{design}.safetensors"
+
+
+def _scores(setting: str, method: str) -> str:
+    return f"results/{setting}/scores/{method}.safetensors"
+
+
+def _metrics(setting: str, method: str) -> str:
+    return f"results/{setting}/metrics/{method}.json"

@@ -1,0 +1,20 @@
+# The template of every attribution rule: methods/<family>.smk uses it for the methods of one family. Makes nothing itself.
+rule attribute:
+    input:
+        key=key_of("results/{setting}/scores/{method}.safetensors"),
+        upstream=inputs_of("results/{setting}/scores/{method}.safetensors"),
+    output:
+        scores="results/{setting}/scores/{method}.safetensors",
+    wildcard_constraints:
+        method="(?!)",
+    log:
+        "logs/{setting}/attribute-{method}.log",
+    benchmark:
+        "results/{setting}/benchmarks/attribute-{method}.tsv"
+    threads: COMPUTE.threads
+    resources:
+        mem_mb=memory,
+        runtime=minutes(120),
+        gpu=GPU,
+    shell:
+        "proponent attribute {input.key:q} > {log:q} 2>&1"
