@@ -46,6 +46,13 @@ class GradientBlock(Protocol):
         """Return all inner products with ``other``, (len(self), len(other))."""
         ...
 
+    def inner_dense(self, vectors: Tensor) -> Tensor:
+        """Return the inner products with each row of ``vectors``, (k, n_parameters) -> (len(self), k).
+
+        The rows are laid out as those of :meth:`dense`, which is not formed.
+        """
+        ...
+
     def norms_squared(self) -> Tensor:
         """Return the squared norms, (len(self),)."""
         ...
@@ -82,6 +89,9 @@ class GradientPair(Protocol):
 
 class Gradients(Protocol):
     """Gradients along the training of one member."""
+
+    member: int
+    """Index of the member: seeds the draws, such as projections, that must differ between members."""
 
     def at(self, checkpoint: float) -> GradientPair:
         """Return the pair at a checkpoint; the most recent one is kept, so ask in order."""
