@@ -51,8 +51,10 @@ class SourceTree:
         return self._files[module]
 
     def is_installed(self, module: str) -> bool:
-        """Return whether the top-level package of ``module`` is installed or in the standard library."""
+        """Return whether ``module`` belongs to an installed package or the standard library, not to the checkout."""
         top = module.split(".")[0]
+        if self.find(top) is not None:
+            return False
         return top in sys.stdlib_module_names or importlib.util.find_spec(top) is not None
 
     def digest(self, modules: Iterable[str], plumbing: Iterable[str] = PLUMBING) -> tuple[dict[str, str], dict[str, str]]:
@@ -81,10 +83,8 @@ class SourceTree:
                 continue
             sources[module], imports = self._inspect(module, path)
             for name in imports:
-                if self.find(name) is not None or self.find(name.rpartition(".")[0]) is None:
-                    queue.append(name)
-                else:
-                    queue.append(name.rpartition(".")[0])
+                parent = name.rpartition(".")[0]
+                queue.append(parent if self.find(name) is None and parent and self.find(parent) else name)
         versions = {"python": ".".join(platform.python_version_tuple()[:2])}
         for package in sorted(packages - set(sys.stdlib_module_names)):
             version = package_version(package)

@@ -1,0 +1,110 @@
+"""Every mistake in a YAML file is one line: the file, the key, the nearest valid name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proponent.config.load import conforms, merge, read_yaml, structured
+from proponent.config.schema import MethodConfig, RecipeConfig, SettingConfig
+from proponent.errors import UserError
+
+MINIMAL = {
+    "dataset": {"factory": "a:b"},
+    "model": {"factory": "a:c"},
+    "recipe": {"lr": 0.1, "epochs": 3},
+}
+
+
+def complaint(schema, content):
+    with pytest.raises(UserError) as caught:
+        structured(schema, content, "configs/settings/mine.yaml")
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("configs/settings/mine.yaml: ")
+    return text
+
+
+def test_a_minimal_setting_gets_the_defaults():
+    setting = structured(SettingConfig, MINIMAL, "x.yaml")
+    assert setting.task == "classification"
+    assert setting.ensemble.members == 10
+    assert setting.recipe.epochs == 3
+
+
+def test_a_misspelt_key_names_the_nearest_valid_one():
+    assert "unknown key 'datasett'; did you mean 'dataset'?" in complaint(SettingConfig, {**MINIMAL, "datasett": {}})
+
+
+def test_a_misspelt_nested_key_is_given_with_its_path():
+    content = {**MINIMAL, "recipe": {"lr": 0.1, "epochs": 3, "momentun": 0.9}}
+    assert "unknown key 'recipe.momentun'; did you mean 'momentum'?" in complaint(SettingConfig, content)
+
+
+def test_a_misspelt_key_inside_a_design_is_found():
+    content = {**MINIMAL, "designs": {"subsets": {"cuont": 3}}}
+    assert "unknown key 'designs.subsets.cuont'; did you mean 'count'?" in complaint(SettingConfig, content)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"lr": "high", "epochs": 3}, "recipe.lr"),
+        ({"lr": 0.1, "epochs": 3.5}, "recipe.epochs"),
+        ({"lr": 0.1, "epochs": 3, "optimizer": "sdg"}, "recipe.optimizer"),
+        ({"lr": -0.1, "epochs": 3}, "lr must be above 0"),
+        ({"lr": 0.1}, "exactly one of 'epochs' and 'steps'"),
+        ({"lr": 0.1, "epochs": 3, "steps": 9}, "exactly one of 'epochs' and 'steps'"),
+        ({"lr": 0.1, "epochs": 3, "momentum": 1.0}, "momentum must be in [0, 1)"),
+    ],
+    ids=["text for a number", "float for a count", "no such optimiser", "negative", "no length", "two lengths", "range"],
+)
+def test_ill_typed_and_impossible_values_are_refused(recipe, said):
+    assert said in complaint(SettingConfig, {**MINIMAL, "recipe": recipe})
+
+
+def test_a_missing_key_is_named():
+    assert complaint(SettingConfig, {"dataset": {"factory": "a:b"}, "model": {"factory": "a:b"}}).endswith("'recipe' is missing")
+    assert complaint(SettingConfig, {**MINIMAL, "model": {}}).endswith("'model.factory' is missing")
+
+
+def test_a_scalar_where_keys_are_expected_is_refused():
+    assert "'recipe' must hold keys" in complaint(SettingConfig, {**MINIMAL, "recipe": 3})
+
+
+def test_an_empty_grid_is_refused():
+    assert "grid" in complaint(MethodConfig, {"family": "trak", "tune": {"grid": {}}})
+
+
+def test_files_that_are_not_yaml_mappings_are_refused(tmp_path: Path):
+    for text in ("a: [1", "- 1\n- 2", "a: 1\na: 2", "\x00"):
+        path = tmp_path / "bad.yaml"
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"bad\.yaml"):
+            read_yaml(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path: Path):
+    path = tmp_path / "x.yaml"
+    path.write_text("lr: 1e-3\nepochs: 2\nname: 1e\n")
+    assert read_yaml(path) == {"lr": 0.001, "epochs": 2, "name": "1e"}
+
+
+def test_merge_goes_into_mappings_and_replaces_lists():
+    assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}}
+
+
+def test_every_default_recipe_can_be_built():
+    assert structured(RecipeConfig, {"epochs": 1}, "x.yaml").batch_size == 64
+
+
+def test_values_conform_to_annotations():
+    assert conforms(1, float)
+    assert not conforms(True, float)
+    assert not conforms(1.5, int)
+    assert conforms([1, 2.5], list[float])
+    assert conforms(None, int | None)
+    assert not conforms("1", int | None)

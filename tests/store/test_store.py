@@ -1,0 +1,103 @@
+"""An artefact is whole or absent; a changed byte is found."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from proponent.errors import UserError
+from proponent.store.files import replacing, sha256, write_json
+from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, manifest_path, read_manifest, write_manifest
+from proponent.store.tensors import load_tensors, save_tensors
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> str:
+    """An artefact of two files with its manifest."""
+    save_tensors(tmp_path / "a/x.safetensors", {"scores": torch.arange(6.0)}, {"setting": "s"})
+    write_json(tmp_path / "a/x.json", {"n": 1})
+    first, second = tmp_path / "a/x.safetensors", tmp_path / "a/x.json"
+    part = Part("a/x.json", sha256(second), second.stat().st_size)
+    write_manifest(tmp_path, Manifest("a/x.safetensors", "k1", sha256(first), first.stat().st_size, parts=[part]))
+    return "a/x.safetensors"
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path):
+    for name in ("one", "two"):
+        save_tensors(tmp_path / name, {"b": torch.ones(3), "a": torch.zeros(2, 2)}, {"key": "k"})
+    assert sha256(tmp_path / "one") == sha256(tmp_path / "two")
+
+
+def test_a_whole_artefact_is_recognised_by_its_key(tmp_path: Path, artefact: str):
+    assert is_whole(tmp_path, artefact, "k1")
+    assert not is_whole(tmp_path, artefact, "k2")
+    assert check_bytes(tmp_path, artefact).parts[0].path == "a/x.json"
+
+
+def test_a_flipped_byte_is_named(tmp_path: Path, artefact: str):
+    path = tmp_path / artefact
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert is_whole(tmp_path, artefact, "k1")  # sizes alone cannot tell
+    with pytest.raises(UserError, match="corrupt"):
+        check_bytes(tmp_path, artefact)
+
+
+def test_a_truncated_file_a_missing_part_and_a_broken_manifest_are_named(tmp_path: Path, artefact: str):
+    path = tmp_path / artefact
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    assert not is_whole(tmp_path, artefact, "k1")
+    with pytest.raises(UserError, match="truncated"):
+        check_bytes(tmp_path, artefact)
+    with pytest.raises(UserError, match="safetensors"):
+        load_tensors(path)
+    path.write_bytes(whole)
+    (tmp_path / "a/x.json").unlink()
+    assert not is_whole(tmp_path, artefact, "k1")
+    with pytest.raises(UserError, match=r"a/x\.json: missing"):
+        check_bytes(tmp_path, artefact)
+    manifest_path(path).write_text('{"artefact": 1}')
+    assert not is_whole(tmp_path, artefact, "k1")
+    with pytest.raises(UserError, match="not a manifest"):
+        read_manifest(path)
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "x.json"
+    write_json(path, {"old": True})
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"value": float("nan")})
+    assert path.read_text() == '{\n "old": true\n}\n'
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_disk_that_refuses_is_one_line_and_leaves_nothing(tmp_path: Path):
+    """The kernel refuses to write beyond a limit, as it does when a disk or a quota is full."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot be written") as caught:
+            save_tensors(tmp_path / "big.safetensors", {"x": torch.zeros(10_000)})
+        with pytest.raises(UserError, match="cannot be written"):
+            write_json(tmp_path / "big.json", list(range(10_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_json(tmp_path / "file/below.json", {})
