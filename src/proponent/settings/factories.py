@@ -1,0 +1,97 @@
+"""From ``factory: "package.module:function"`` to the dataset or the model that it makes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from proponent.config.load import nearest
+from proponent.config.schema import FactoryConfig
+from proponent.errors import UserError
+from proponent.settings.split import Split
+
+
+def build_dataset(config: FactoryConfig, seed: int) -> Split:
+    """Call a dataset factory.
+
+    Raises:
+        UserError: see :func:`build`, or it does not return a :class:`~proponent.settings.Split`.
+    """
+    split = build(config, seed)
+    if not isinstance(split, Split):
+        raise UserError(
+            f"dataset factory '{config.factory}' must return a proponent.settings.Split, "
+            f"not a {type(split).__name__}"
+        )
+    return split
+
+
+def build_model(config: FactoryConfig, seed: int) -> nn.Module:
+    """Call a model factory; its random initialisation depends on ``seed`` alone.
+
+    Raises:
+        UserError: see :func:`build`, or it does not return an ``nn.Module``.
+    """
+    model = build(config, seed)
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"model factory '{config.factory}' must return a torch.nn.Module, not a {type(model).__name__}"
+        )
+    return model
+
+
+def build(config: FactoryConfig, seed: int) -> Any:
+    """Import a factory and call it with its arguments, torch's generator seeded and then put back as it was.
+
+    Raises:
+        UserError: no such module or function, or an argument that the function does not take or lacks.
+    """
+    function = _load(config.factory)
+    _check_arguments(function, config)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        return function(**config.args)
+
+
+def _load(factory: str) -> Callable[..., Any]:
+    module_name, colon, name = factory.partition(":")
+    if not (module_name and colon and name):
+        raise UserError(f"factory '{factory}' must read 'package.module:function'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A module that the factory's own module imports in vain is another mistake, and is named.
+        raise UserError(
+            f"factory '{factory}': there is no module '{error.name}'; it is looked for among installed "
+            "packages and from the checkout's root"
+        ) from error
+    if not callable(getattr(module, name, None)):
+        functions = [
+            key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+        ]
+        raise UserError(
+            f"factory '{factory}': module '{module_name}' has no function '{name}'{nearest(name, functions)}"
+        )
+    function: Callable[..., Any] = getattr(module, name)
+    return function
+
+
+def _check_arguments(function: Callable[..., Any], config: FactoryConfig) -> None:
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    valid = [p.name for p in named]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for key in config.args:
+            if key not in valid:
+                raise UserError(
+                    f"factory '{config.factory}': unexpected argument '{key}'{nearest(key, valid)}"
+                )
+    missing = [p.name for p in named if p.default is p.empty and p.name not in config.args]
+    if missing:
+        raise UserError(f"factory '{config.factory}': args lacks {', '.join(missing)}")

@@ -1,0 +1,156 @@
+"""What a dataset factory returns, and its way into validated tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from proponent.config.schema import QueriesConfig
+from proponent.errors import UserError
+from proponent.settings.tasks import Task
+
+
+@dataclass
+class Split:
+    """Training examples and queries, as a dataset factory returns them.
+
+    Attributes:
+        train: a pair ``(x, y)`` of tensors or arrays, one row an example, or an indexable dataset of ``(x, y)``.
+        query: the same for the queries: first those that choose hyper-parameters, then those reported on.
+        class_names: what the labels 0, 1, … mean.
+        image_shape: ``(height, width)`` or ``(channels, height, width)`` of a row of ``x`` that is an image.
+    """
+
+    train: Any
+    query: Any
+    class_names: list[str] | None = None
+    image_shape: tuple[int, ...] | None = None
+
+
+class Arrays(NamedTuple):
+    """A setting's data: floating point rows in float32, labels in int64."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_query: Tensor
+    y_query: Tensor
+
+
+def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> Arrays:
+    """Turn a split into tensors, refusing whatever could not be trained on or attributed.
+
+    Args:
+        split: what the dataset factory returned.
+        task: decides which ``y`` are valid.
+        queries: the first ``tune + test`` query rows are kept, tune first.
+        name: of the setting, for messages.
+
+    Raises:
+        UserError: rows of x and y that disagree, nothing to train on, too few queries, NaN or infinite
+            numbers, or labels that the task cannot use.
+    """
+    x_train, y_train = _pair(split.train, f"setting {name}: train")
+    x_query, y_query = _pair(split.query, f"setting {name}: query")
+    wanted = queries.tune + queries.test
+    if len(x_query) < wanted:
+        raise UserError(
+            f"setting {name}: the dataset has {len(x_query)} queries but queries.tune + queries.test is {wanted}; "
+            "lower them or give more queries"
+        )
+    x_query, y_query = x_query[:wanted], y_query[:wanted]
+    for what, train, query in (("x", x_train, x_query), ("y", y_train, y_query)):
+        if train.shape[1:] != query.shape[1:]:
+            raise UserError(
+                f"setting {name}: a row of train {what} has shape {tuple(train.shape[1:])} and one of query "
+                f"{what} {tuple(query.shape[1:])}; they must be the same"
+            )
+    n_classes = len(split.class_names) if split.class_names is not None else None
+    y_train = task.check(y_train, f"setting {name}: train", n_classes)
+    y_query = task.check(y_query, f"setting {name}: query", n_classes)
+    return Arrays(_floats(x_train), y_train, _floats(x_query), y_query)
+
+
+def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None:
+    """Refuse a model whose outputs do not fit the data, before any time is spent on training it.
+
+    Raises:
+        UserError: the model cannot take a training example, or the task cannot read its outputs.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = model(arrays.x_train[:2])
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        shape = tuple(arrays.x_train.shape[1:])
+        raise UserError(
+            f"setting {name}: the model cannot take examples of shape {shape} and {arrays.x_train.dtype}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    finally:
+        model.train(training)
+    for part, y in (("train", arrays.y_train), ("query", arrays.y_query)):
+        task.check_outputs(outputs, y, f"setting {name}: {part}")
+
+
+def _pair(data: Any, where: str) -> tuple[Tensor, Tensor]:
+    """Return x and y as tensors with as many rows, at least one, and no NaN."""
+    if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list)):
+        x, y = (_tensor(part, f"{where} {what}") for part, what in zip(data, "xy", strict=True))
+    else:
+        x, y = _collect(data, where)
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise UserError(
+            f"{where}: x has shape {tuple(x.shape)} and y {tuple(y.shape)}; both need one row an example"
+        )
+    if len(x) == 0:
+        raise UserError(f"{where}: there are no examples; the dataset factory must return at least one")
+    for what, part in (("x", x), ("y", y)):
+        if part.is_floating_point() and not bool(torch.isfinite(part).all()):
+            rows = (~torch.isfinite(part)).flatten(1).any(1) if part.ndim > 1 else ~torch.isfinite(part)
+            first = int(rows.nonzero()[0])
+            raise UserError(
+                f"{where}: {what} holds NaN or infinite numbers in {int(rows.sum())} rows (first: {first}); "
+                "clean or drop them in the dataset factory"
+            )
+    return x, y
+
+
+def _collect(data: Any, where: str) -> tuple[Tensor, Tensor]:
+    """Read an indexable dataset row by row."""
+    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise UserError(
+            f"{where}: must be a pair (x, y) of arrays or an indexable dataset of pairs, "
+            f"not a {type(data).__name__}"
+        )
+    xs, ys = [], []
+    for row in range(len(data)):
+        item = data[row]
+        if not (isinstance(item, Sequence) and len(item) == 2):
+            raise UserError(f"{where}: row {row} must be a pair (x, y), not a {type(item).__name__}")
+        xs.append(_tensor(item[0], f"{where} x of row {row}"))
+        ys.append(_tensor(item[1], f"{where} y of row {row}"))
+    for what, rows in (("x", xs), ("y", ys)):
+        for row, value in enumerate(rows):
+            if value.shape != rows[0].shape:
+                raise UserError(
+                    f"{where}: {what} of row {row} has shape {tuple(value.shape)} and that of row 0 "
+                    f"{tuple(rows[0].shape)}; pad or crop them to one shape"
+                )
+    return (torch.stack(xs), torch.stack(ys)) if xs else (torch.empty(0), torch.empty(0))
+
+
+def _tensor(value: Any, where: str) -> Tensor:
+    try:
+        return value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: cannot be made a tensor ({' '.join(str(error).split())})") from error
+
+
+def _floats(x: Tensor) -> Tensor:
+    return (x.to(torch.float32) if x.is_floating_point() else x).contiguous()
