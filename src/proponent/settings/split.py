@@ -20,7 +20,7 @@ class Split:
     """Training examples and queries, as a dataset factory returns them.
 
     Attributes:
-        train: a pair ``(x, y)`` of tensors or arrays, one row an example, or an indexable dataset of ``(x, y)``.
+        train: a pair ``(x, y)`` of arrays with one row an example, or an indexable dataset of ``(x, y)``.
         query: the same for the queries: first those that choose hyper-parameters, then those reported on.
         class_names: what the labels 0, 1, … mean.
         image_shape: ``(height, width)`` or ``(channels, height, width)`` of a row of ``x`` that is an image.
@@ -59,7 +59,7 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
     wanted = queries.tune + queries.test
     if len(x_query) < wanted:
         raise UserError(
-            f"setting {name}: the dataset has {len(x_query)} queries but queries.tune + queries.test is {wanted}; "
+            f"setting {name}: there are {len(x_query)} queries but queries.tune + queries.test is {wanted}: "
             "lower them or give more queries"
         )
     x_query, y_query = x_query[:wanted], y_query[:wanted]

@@ -1,7 +1,7 @@
 """Tasks: the loss that a model is trained with and the target f that is attributed.
 
-Everywhere, the gradient of an example's loss is ``-loss_weight * gradient of its target``. All functions take a batch
-of outputs and use nothing but differentiable torch operations, so that they run below ``torch.func`` transforms.
+Everywhere, the gradient of an example's loss is ``-loss_weight * gradient of its target``. All functions take a
+batch of outputs and use differentiable torch operations only, so that they run below ``torch.func`` transforms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Task(Protocol):
         ...
 
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return how strongly the loss pushes the target up, (n,): minus the slope of the loss by the target."""
+        """Return how strongly the loss pushes the target up, (n,): minus its derivative by the target."""
         ...
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class Classification:
 
 
 class Regression:
-    """Half the squared error, summed over the components of y; f is minus the loss. Outputs (n, C) or (n,)."""
+    """Half the squared error, summed over components of y; f is minus the loss. Outputs (n, C) or (n,)."""
 
     name = "regression"
 
