@@ -1,0 +1,72 @@
+"""A figure with its uncertainty: what every metric returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LEVEL = 0.95
+"""Coverage of every interval in this package."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One value of a metric, its 95 % interval, and the replicates that the interval comes from.
+
+    ``replicates[b]`` of two methods of a setting belong to the same resample b, so their difference is
+    paired. ``extras`` holds only what JSON can: numbers, text, lists and None.
+    """
+
+    value: float
+    ci_low: float
+    ci_high: float
+    replicates: Array
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_replicates(
+        cls,
+        value: float,
+        replicates: Array,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+        extras: dict[str, Any] | None = None,
+    ) -> Estimate:
+        """Return an estimate whose interval is :func:`interval` of ``replicates``."""
+        low, high = interval(value, replicates, bounds)
+        return cls(float(value), low, high, np.asarray(replicates, dtype=np.float64), extras or {})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``results/S/metrics/M.json`` stores under the metric's name."""
+        return {
+            "value": self.value,
+            "ci_low": self.ci_low,
+            "ci_high": self.ci_high,
+            **self.extras,
+            "replicates": [round(float(r), 7) for r in self.replicates],
+        }
+
+
+def interval(
+    value: float, replicates: Array, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of ``replicates``, moved so that their mean falls on ``value``.
+
+    A resample repeats some units and misses others. The repeats tie, which pulls a rank correlation towards
+    zero (by about .005 at .78 with 100 units, .018 at .93 with 20), although nothing in the data does. The
+    plain percentile interval keeps that shift and covered .94 and .76 in these two worlds; moved
+    back it covered .97 and .98. The bias-corrected percentile does as well on the LDS, but covered only .86
+    on a ceiling of .33, and BCa equals it. ``tests/metrics/test_coverage.py`` repeats the simulation.
+
+    Args:
+        value: the estimate on the sample itself.
+        replicates: (n_resamples,) the same quantity on each resample.
+        bounds: values that the quantity cannot leave.
+    """
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail]) + (value - np.mean(replicates))
+    return float(np.clip(low, *bounds)), float(np.clip(high, *bounds))

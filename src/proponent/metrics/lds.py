@@ -1,0 +1,96 @@
+"""The linear data-modelling score (Park et al. 2023): do summed scores rank retrainings on subsets?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proponent.metrics.ceiling import ceiling
+from proponent.metrics.estimate import Array, Estimate
+from proponent.metrics.inputs import MetricInputs, check_scores, usable_retrainings
+from proponent.metrics.ranks import resampled_spearman
+from proponent.metrics.statistics import draw
+
+NEEDS = ("ground_truth/subsets",)
+
+MIN_CEILING = 0.3
+"""Below it ``lds_over_ceiling`` is None: a ratio to a ceiling that may be noise tells nothing."""
+
+
+def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
+    """Return ``lds``: how well the summed scores of the kept examples rank the target over subsets.
+
+    For each query this is Spearman's correlation over subsets; the value is its mean over queries. The target
+    is averaged over seeds. Ties take mid-ranks; a query whose prediction (or target) is the same for every
+    subset counts as 0. The interval is over subsets and queries jointly; it does not cover the seeds of the
+    ensemble that the scores come from.
+
+    Args:
+        inputs: scores, and the ``subsets`` ground truth of the same queries.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples; equal seeds pair the methods of a setting.
+
+    Returns:
+        One estimate. Its extras: ``ceiling`` and ``lds_over_ceiling``, each with ``_low`` and ``_high`` (None
+        with one seed); ``n_constant`` and ``n_constant_targets`` queries counted as 0; ``n_diverged``
+        retrainings left out and which (``diverged``: [subset, seed]); ``n_subsets``, ``n_seeds``,
+        ``n_queries``; ``per_query`` values.
+
+    Raises:
+        UserError: scores of the wrong shape or not finite; too few usable retrainings.
+    """
+    truth = inputs.ground_truth["subsets"]
+    n_subsets, n_seeds, n_query = truth.targets.shape
+    check_scores(inputs.scores, n_query, truth.masks.shape[1])
+    usable = usable_retrainings(truth.targets, "subsets")
+    predicted = predict(inputs.scores, truth.masks[usable.subsets])
+    joint = draw(len(usable.subsets), n_query, resamples, seed)
+
+    per_query = resampled_spearman(predicted, usable.mean, joint.units)
+    means = joint.mean(per_query)
+    limit = ceiling(usable.complete, joint.units[usable.complete_rows], joint)
+    extras: dict[str, Any] = {
+        **_ceiling_extras(means, limit),
+        "n_constant": int((np.ptp(predicted, axis=0) == 0).sum()),
+        "n_constant_targets": int((np.ptp(usable.mean, axis=0) == 0).sum()),
+        "n_diverged": len(usable.diverged),
+        "diverged": usable.diverged,
+        "n_subsets": n_subsets,
+        "n_seeds": n_seeds,
+        "n_queries": n_query,
+        "per_query": per_query[0].tolist(),
+    }
+    return {"lds": Estimate.from_replicates(means[0], means[1:], bounds=(-1.0, 1.0), extras=extras)}
+
+
+def predict(scores: NDArray[np.floating], masks: NDArray[np.bool_]) -> Array:
+    """Return the summed scores of the kept examples, (n_subsets, n_query).
+
+    Scores are taken as float32, their type on disk, and summed in float64: such sums are exact unless the
+    scores of a query span more than eight orders of magnitude, so that equal predictions tie, in whatever
+    order a processor adds.
+    """
+    return masks.astype(np.float64) @ scores.astype(np.float32).astype(np.float64).T
+
+
+def _ceiling_extras(lds: Array, limit: Estimate | None) -> dict[str, float | None]:
+    if limit is None:
+        return dict.fromkeys(
+            f"{name}{end}" for name in ("ceiling", "lds_over_ceiling") for end in ("", "_low", "_high")
+        )
+    extras: dict[str, float | None] = {
+        "ceiling": limit.value,
+        "ceiling_low": limit.ci_low,
+        "ceiling_high": limit.ci_high,
+    }
+    ratio = None
+    if limit.value >= MIN_CEILING:
+        ratio = Estimate.from_replicates(
+            lds[0] / limit.value, lds[1:] / np.maximum(limit.replicates, MIN_CEILING / 3)
+        )
+    extras["lds_over_ceiling"] = ratio.value if ratio else None
+    extras["lds_over_ceiling_low"] = ratio.ci_low if ratio else None
+    extras["lds_over_ceiling_high"] = ratio.ci_high if ratio else None
+    return extras

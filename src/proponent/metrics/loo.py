@@ -1,0 +1,89 @@
+"""Leave-one-out correlation (Koh & Liang 2017): do scores rank what leaving out single examples does?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proponent.errors import UserError
+from proponent.metrics.ceiling import ceiling
+from proponent.metrics.estimate import Estimate
+from proponent.metrics.inputs import MetricInputs, Retrainings, check_scores, usable_retrainings
+from proponent.metrics.ranks import resampled_pearson, resampled_spearman
+from proponent.metrics.statistics import draw
+
+NEEDS = ("ground_truth/loo",)
+
+
+def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
+    """Return ``loo``: Spearman over the left-out examples between score and effect, averaged over queries.
+
+    The effect of example i on query q is the mean over seeds of f(q; all examples, r) - f(q; all but i, r),
+    the two with the same seed r. The interval is over left-out examples and queries jointly.
+
+    Args:
+        inputs: scores, and the ``loo`` ground truth: row 0 is trained on all examples, each other row lacks
+            one.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples; equal seeds pair the methods of a setting.
+
+    Returns:
+        One estimate. Its extras: ``pearson`` with ``_low`` and ``_high``; ``ceiling`` of the Spearman
+        correlation with ``_low`` and ``_high``, and the ``reliability`` of the effects over seeds that it
+        comes from (None with one seed); ``n_constant``, ``n_diverged`` and ``diverged`` ([row, seed]),
+        ``n_examples``, ``n_seeds``, ``n_queries``, ``per_query``.
+
+    Raises:
+        UserError: scores of the wrong shape or not finite; a row that does not leave out exactly one example;
+            too few usable retrainings.
+    """
+    truth = inputs.ground_truth["loo"]
+    _, n_seeds, n_query = truth.targets.shape
+    check_scores(inputs.scores, n_query, truth.masks.shape[1])
+    examples = left_out(truth)
+    diverged = np.argwhere(~np.isfinite(truth.targets).all(axis=2)).tolist()
+    # A seed whose full run diverged makes NaN of that seed's effects, all of which are then left out.
+    usable = usable_retrainings(truth.targets[:1] - truth.targets[1:], "loo")
+    scores = inputs.scores[:, examples[usable.subsets]].astype(np.float64).T
+    joint = draw(len(usable.subsets), n_query, resamples, seed)
+
+    per_query = resampled_spearman(scores, usable.mean, joint.units)
+    means = joint.mean(per_query)
+    linear = joint.mean(resampled_pearson(scores, usable.mean, joint.units))
+    pearson = Estimate.from_replicates(linear[0], linear[1:], bounds=(-1.0, 1.0))
+    limit = ceiling(usable.complete, joint.units[usable.complete_rows], joint)
+    extras: dict[str, Any] = {
+        "pearson": pearson.value,
+        "pearson_low": pearson.ci_low,
+        "pearson_high": pearson.ci_high,
+        "ceiling": limit and limit.value,
+        "ceiling_low": limit and limit.ci_low,
+        "ceiling_high": limit and limit.ci_high,
+        "reliability": limit and limit.extras["reliability"],
+        "n_constant": int((np.ptp(scores, axis=0) == 0).sum()),
+        "n_diverged": len(diverged),
+        "diverged": diverged,
+        "n_examples": len(examples),
+        "n_seeds": n_seeds,
+        "n_queries": n_query,
+        "per_query": per_query[0].tolist(),
+    }
+    return {"loo": Estimate.from_replicates(means[0], means[1:], bounds=(-1.0, 1.0), extras=extras)}
+
+
+def left_out(truth: Retrainings) -> NDArray[np.intp]:
+    """Return which example each row after the first leaves out, (n_rows - 1,).
+
+    Raises:
+        UserError: the first row leaves out an example, or another row not exactly one.
+    """
+    missing = (~truth.masks).sum(axis=1)
+    wrong = np.flatnonzero(missing != np.r_[0, np.ones(len(missing) - 1, dtype=int)])
+    if len(wrong):
+        raise UserError(
+            f"ground truth 'loo': row {wrong[0]} leaves out {missing[wrong[0]]} examples; "
+            "row 0 must keep all and every other row all but one: delete the file and run again"
+        )
+    return np.argmin(truth.masks[1:], axis=1)
