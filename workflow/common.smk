@@ -1,12 +1,9 @@
 # Keys, paths and helper functions: nothing else. All of them ask PLAN, which is made here, once a run.
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
-# `proponent` is found beside the running snakemake, activated environment or not.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 from proponent.workflow import start
 
@@ -17,7 +14,9 @@ PLAN = start(
     is_dry_run=workflow.output_settings.dryrun,
 )
 COMPUTE = PLAN.benchmark.config.compute
-METHOD_RULES = sorted(str(path) for path in (ROOT / "workflow/rules/methods").glob("*.smk"))
+METHOD_RULES = sorted(
+    str(path) for path in (ROOT / "workflow/rules/methods").glob("*.smk")
+)
 
 
 wildcard_constraints:

@@ -5,12 +5,14 @@ rule attribute:
         upstream=inputs_of("results/{setting}/scores/{method}.safetensors"),
     output:
         scores="results/{setting}/scores/{method}.safetensors",
-    wildcard_constraints:
-        method="(?!)",
     log:
         "logs/{setting}/attribute-{method}.log",
     benchmark:
         "results/{setting}/benchmarks/attribute-{method}.tsv"
+    conda:
+        "../envs/proponent.yaml"
+    wildcard_constraints:
+        method="(?!)",
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -19,6 +19,8 @@ rule collect:
         "logs/collect.log",
     benchmark:
         "results/benchmarks/collect.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
@@ -56,6 +58,8 @@ rule figures:
         "logs/{setting}/figures.log",
     benchmark:
         "results/{setting}/benchmarks/figures.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
@@ -78,6 +82,8 @@ rule overview:
         "logs/overview.log",
     benchmark:
         "results/benchmarks/overview.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

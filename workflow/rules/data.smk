@@ -10,6 +10,8 @@ rule data:
         "logs/{setting}/data.log",
     benchmark:
         "results/{setting}/benchmarks/data.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

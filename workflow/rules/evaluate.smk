@@ -9,6 +9,8 @@ rule evaluate:
         "logs/{setting}/evaluate-{method}.log",
     benchmark:
         "results/{setting}/benchmarks/evaluate-{method}.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

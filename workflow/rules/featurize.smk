@@ -9,6 +9,8 @@ rule featurize:
         "logs/{setting}/featurize-{kind}-{shard}.log",
     benchmark:
         "results/{setting}/benchmarks/featurize-{kind}-{shard}.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -2,13 +2,17 @@
 rule retrain:
     input:
         key=key_of("results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"),
-        upstream=inputs_of("results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"),
+        upstream=inputs_of(
+            "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"
+        ),
     output:
         "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors",
     log:
         "logs/{setting}/retrain-{design}-{shard}.log",
     benchmark:
         "results/{setting}/benchmarks/retrain-{design}-{shard}.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
@@ -28,6 +32,8 @@ rule ground_truth:
         "logs/{setting}/ground_truth-{design}.log",
     benchmark:
         "results/{setting}/benchmarks/ground_truth-{design}.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

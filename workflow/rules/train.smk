@@ -9,6 +9,8 @@ rule train:
         "logs/{setting}/train-{shard}.log",
     benchmark:
         "results/{setting}/benchmarks/train-{shard}.tsv"
+    conda:
+        "../envs/proponent.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -64,6 +64,10 @@ class Job:
         """Threads of torch and BLAS: configuration, never the number of cores that happens to be free."""
         return int(self.spec.get("threads", 1))
 
+    def seconds(self) -> float:
+        """Return the time since the job began."""
+        return time.monotonic() - self._started
+
     def is_done(self) -> bool:
         """Return whether the artefact is there already, with this very key."""
         return is_whole(self.root, self.artefact, self.key)
@@ -139,7 +143,7 @@ class Job:
             commit=_commit(self.root),
             device=str(self.spec.get("device", "cpu")),
             threads=self.threads,
-            seconds=round(time.monotonic() - self._started, 3),
+            seconds=round(self.seconds(), 3),
             peak_memory_mib=round(peak_memory_mib(), 1),
             created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             details=self.details,
@@ -173,3 +177,32 @@ def _commit(root: Path) -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
+
+
+def adopt(root: Path, artefact: str, key_file: Path) -> None:
+    """Write the manifest of an artefact that somebody's own rule made, unless it has a fitting one.
+
+    Its cost is what the rule's ``benchmark: "results/{setting}/benchmarks/attribute-<name>.tsv"`` measured.
+    """
+    content = read_json(key_file)
+    if is_whole(root, artefact, content["key"]):
+        return
+    path = root / artefact
+    manifest = Manifest(
+        artefact=artefact,
+        key=content["key"],
+        sha256=sha256(path),
+        size=path.stat().st_size,
+        inputs=content["inputs"],
+        step=content["step"],
+        spec=content["spec"],
+        commit=_commit(root),
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    benchmark = path.parents[1] / "benchmarks" / f"attribute-{path.stem}.tsv"
+    if benchmark.exists():
+        names, values = (line.split("\t") for line in benchmark.read_text(encoding="utf-8").splitlines()[:2])
+        measured = dict(zip(names, values, strict=True))
+        manifest.seconds = float(measured["s"])
+        manifest.peak_memory_mib = float(measured["max_rss"]) if measured["max_rss"] not in ("-", "NA") else 0.0
+    write_manifest(root, manifest)

@@ -31,6 +31,7 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
 
     Exits with 1 and one line on stderr where the user has to mend something.
     """
+    _equip_jobs(root)
     try:
         plan = Plan(load_benchmark(root, overrides))
         if is_controller:
@@ -45,6 +46,12 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
         print(f"error: {error.filename}: {error.strerror}; results/ must be writable", file=sys.stderr)
         raise SystemExit(1) from None
     return plan
+
+
+def _equip_jobs(root: Path) -> None:
+    """Let jobs run the ``proponent`` beside the running snakemake, activated or not, with this checkout's sources."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(root / "src"), str(root)])
 
 
 def _take_lock(root: Path, wait: bool) -> bool:

@@ -113,7 +113,8 @@ class Plan:
         compute = self.benchmark.config.compute
         content = {**plain(config), "name": design}
         rows = config.count + (config.kind is DesignKind.loo)
-        per_run = {key: value for key, value in content.items() if key != "count"} if config.kind is not DesignKind.loo else content
+        # A larger count begins with the retrainings of a smaller one, so a shard does not depend on it.
+        per_run = {key: value for key, value in content.items() if key != "count"}
         shards = []
         for shard, runs in enumerate(_ranges(rows * config.seeds, compute.models_per_job)):
             path = f"results/{name}/ground_truth/shards/{design}-{shard:04d}.safetensors"

@@ -1,0 +1,45 @@
+"""``proponent data``: load a setting's dataset, corrupt labels where asked, store it as tensors."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from proponent.config.load import structured
+from proponent.config.schema import FactoryConfig, LabelNoiseConfig, QueriesConfig
+from proponent.seeds import derive_seed
+from proponent.settings.factories import build_dataset
+from proponent.settings.noise import flip_labels
+from proponent.settings.split import materialise
+from proponent.settings.tasks import get_task
+from proponent.steps.job import Job
+
+
+def run(job: Job) -> None:
+    """Write train and query tensors, ids, what is known of the classes, and the mask of corrupted labels if any."""
+    spec = job.spec
+    name = spec["setting"]
+    source = f"configs/settings/{name}.yaml"
+    queries = structured(QueriesConfig, spec["queries"], source)
+    task = get_task(spec["task"])
+    split = build_dataset(structured(FactoryConfig, spec["dataset"], source), derive_seed(spec["seed"], "dataset"))
+    arrays = materialise(split, task, queries, name)
+    folder = PurePosixPath(job.artefact).parent
+    y_train = arrays.y_train
+    if spec["label_noise"] is not None:
+        noise = structured(LabelNoiseConfig, spec["label_noise"], source)
+        y_train, mask = flip_labels(y_train, noise.fraction, derive_seed(spec["seed"], "label-noise"))
+        job.write_tensors(str(folder / "noisy_labels.safetensors"), {"noisy_labels": mask})
+    n_train, n_query = len(arrays.x_train), len(arrays.x_query)
+    described = {
+        "class_names": split.class_names,
+        "image_shape": list(split.image_shape) if split.image_shape else None,
+        "n_train": n_train,
+        "n_tune": queries.tune,
+        "n_test": queries.test,
+    }
+    job.write_json(str(folder / "train_ids.json"), list(range(n_train)))
+    job.write_json(str(folder / "query_ids.json"), list(range(n_query)))
+    job.write_json(str(folder / "description.json"), described)
+    job.write_tensors(str(folder / "query.safetensors"), {"x": arrays.x_query, "y": arrays.y_query})
+    job.write_tensors(job.artefact, {"x": arrays.x_train, "y": y_train})
+    job.details = described

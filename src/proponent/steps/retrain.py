@@ -1,0 +1,57 @@
+"""``proponent retrain``: retrain a shard of a design's subsets in lockstep and store what the queries' targets became."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from proponent.config.load import structured
+from proponent.config.schema import DesignConfig
+from proponent.steps.inputs import load_data, training_of
+from proponent.steps.job import Job
+from proponent.training.designs import run_at
+from proponent.training.evaluate import targets
+from proponent.training.lockstep import train
+
+
+def run(job: Job) -> None:
+    """Write ``masks`` (n_runs, n_train) bool, ``targets`` (n_runs, n_query) float32 and ``diverged`` (n_runs,) bool.
+
+    A run that diverged keeps its place, with NaN targets; the manifest names its subset, repeat and seeds.
+    """
+    spec = job.spec
+    data = load_data(job)
+    build, task, recipe = training_of(job, data)
+    first, stop = spec["runs"]
+    design = read_design(spec["design"], rows=-(-stop // spec["design"]["seeds"]))
+    name = spec["design"]["name"]
+    runs = [run_at(design, name, len(data.x_train), spec["seed"], index) for index in range(first, stop)]
+    trained = train(
+        build, data.x_train, data.y_train, task, recipe, runs, lockstep=spec["lockstep"], device=spec["device"]
+    )
+    result = targets(trained.template, trained.state, data.x_query, data.y_query, task).float()
+    diverged = torch.zeros(len(runs), dtype=torch.bool)
+    diverged[trained.diverged] = True
+    diverged |= ~result.isfinite().all(1)
+    result[diverged] = torch.nan
+    everything = torch.ones(len(data.x_train), dtype=torch.bool)
+    masks = torch.stack([everything if run.mask is None else run.mask for run in runs])
+    job.write_tensors(job.artefact, {"masks": masks, "targets": result, "diverged": diverged})
+    job.details = {
+        "diverged": [
+            {
+                "row": (first + index) // design.seeds,
+                "repeat": (first + index) % design.seeds,
+                "init_seed": runs[index].init_seed,
+                "order_seed": runs[index].order_seed,
+            }
+            for index in diverged.nonzero().flatten().tolist()
+        ],
+    }
+
+
+def read_design(content: dict[str, Any], rows: int) -> DesignConfig:
+    """Return the design of a spec, whose count is left to the number of rows that a shard reaches."""
+    fields = {key: value for key, value in content.items() if key != "name"}
+    return structured(DesignConfig, {**fields, "count": max(rows, 1)}, f"design {content['name']}")

@@ -1,0 +1,62 @@
+"""``proponent train``: train a shard of ensemble members in lockstep, keeping checkpoints along the way."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from proponent.errors import UserError
+from proponent.steps.inputs import load_data, training_of
+from proponent.steps.job import Job
+from proponent.training.checkpoints import checkpoint_steps
+from proponent.training.designs import member_run
+from proponent.training.lockstep import train
+from proponent.training.recipe import total_steps
+from proponent.training.stack import state_dict
+
+
+def run(job: Job) -> None:
+    """Write the state dicts of every member and checkpoint, its ``training.json``, and the shard's list of them."""
+    spec = job.spec
+    data = load_data(job)
+    build, task, recipe = training_of(job, data)
+    members = spec["members"]
+    total = total_steps(recipe, len(data.x_train))
+    steps = checkpoint_steps(total, spec["checkpoints"])
+    runs = [member_run(spec["seed"], member) for member in members]
+    trained = train(
+        build,
+        data.x_train,
+        data.y_train,
+        task,
+        recipe,
+        runs,
+        checkpoints=steps,
+        lockstep=spec["lockstep"],
+        device=spec["device"],
+    )
+    if trained.diverged:
+        names = ", ".join(str(members[index]) for index in trained.diverged)
+        raise UserError(
+            f"configs/settings/{spec['setting']}.yaml: training of member {names} diverged (its loss is not finite); "
+            "lower recipe.lr"
+        )
+    folder = PurePosixPath(job.artefact).parent
+    rates = trained.learning_rates
+    for index, member in enumerate(members):
+        own = folder / f"member-{member:03d}"
+        for step, state in trained.checkpoints.items():
+            job.write_tensors(f"{own}/step-{step:06d}.safetensors", state_dict(trained.template, state, index))
+        record = {
+            "member": member,
+            "init_seed": runs[index].init_seed,
+            "order_seed": runs[index].order_seed,
+            "steps": [*steps, total],
+            "learning_rates": [rates[index][step - 1].item() for step in [*steps, total]],
+            "learning_rate_sums": [rates[index][:step].double().sum().item() for step in [*steps, total]],
+            "loss": [round(value, 6) for value in trained.loss[index].tolist()],
+            "loss_steps": trained.loss_steps[index].tolist(),
+            "seconds": round(job.seconds() / len(members), 3),
+        }
+        job.write_json(f"{own}/training.json", record)
+        job.write_tensors(f"{own}/final.safetensors", state_dict(trained.template, trained.state, index))
+    job.write_json(job.artefact, {"members": members, "steps": [*steps, total]})

@@ -1,0 +1,144 @@
+"""Bad input is one clear line and a non-zero exit, and nothing is half-written."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def complaint(checkout, *arguments: str) -> str:
+    """Run snakemake, expect it to fail, and return its line that begins with `error:`."""
+    done = checkout.snakemake(*arguments, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.strip().startswith("error:")]
+    assert len(set(lines)) == 1, done.stdout
+    temporary = [path for path in (checkout.root / "results").rglob("*.tmp")]
+    assert temporary == []
+    return lines[0].strip()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("params.yaml", "methods:", "metods:", "error: params.yaml: unknown key 'metods'; did you mean 'methods'?"),
+        ("params.yaml", "trak]", "track]", "no method 'track' in configs/methods/; did you mean 'trak'?"),
+        ("params.yaml", "[toy]", "[toys]", "no setting 'toys' in configs/settings/; did you mean 'toy'?"),
+        ("configs/settings/toy.yaml", "momentum: 0.0", "momentun: 0.0", "configs/settings/toy.yaml: unknown key 'recipe.momentun'; did you mean 'momentum'?"),
+        ("configs/settings/toy.yaml", "epochs: 10", "epochs: ten", "configs/settings/toy.yaml: recipe.epochs"),
+        ("configs/settings/toy.yaml", "args: {n: 60}", "args: {m: 60}", "configs/settings/toy.yaml: unknown key 'dataset.args.m'"),
+        ("configs/settings/toy.yaml", "factories:blobs", "factories:blob", "has no function 'blob'; did you mean 'blobs'?"),
+        ("configs/settings/toy.yaml", "toy.factories:net", "toy.factory:net", "no module 'toy.factory'"),
+        ("configs/settings/toy.yaml", "task: classification", "task: clasification", "unknown task 'clasification'; did you mean 'classification'?"),
+        ("configs/methods/trak.yaml", "damping:", "dampng:", "configs/methods/trak.yaml: unknown key"),
+        ("configs/metrics/lds.yaml", "resamples:", "resample:", "configs/metrics/lds.yaml: unknown key 'params.resample'; did you mean 'resamples'?"),
+    ],
+    ids=lambda value: value.replace("/", "-")[:40],
+)
+def test_mistakes_in_configuration_fail_at_once(fresh, file, old, new, said):
+    fresh.edit(file, old, new)
+    assert said in complaint(fresh)
+
+
+def test_a_mistake_on_the_command_line_is_named(fresh):
+    assert "error: --config: unknown key 'setings'; did you mean 'settings'?" in complaint(fresh, "--config", "setings=[toy]")
+    assert "no method 'graddott'" in complaint(fresh, "--config", "methods=[graddott]")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ("x[3] = float('nan')", "NaN"),
+        ("y[3] = 7", "label"),
+        ("x = x[:-1]", "rows"),
+        ("y = y.float() + 0.5", "label"),
+    ],
+    ids=["NaN in the data", "label out of range", "shapes that disagree", "labels that are no classes"],
+)
+def test_malformed_data_is_named_and_leaves_nothing(fresh, edit, said):
+    fresh.edit("toy/factories.py", "    return Split", f"    {edit}\n    return Split")
+    line = complaint(fresh, "results/toy/data/train.safetensors")
+    assert said in line
+    assert "toy" in line
+    assert fresh.bytes_of("toy/data/*") == {}
+
+
+def test_a_model_that_does_not_fit_the_data_is_named(fresh):
+    fresh.edit("toy/factories.py", "torch.nn.Linear(2, width)", "torch.nn.Linear(3, width)")
+    line = complaint(fresh, "results/toy/ensemble/shard-000.json")
+    assert "toy" in line
+    assert "model" in line
+
+
+def test_a_factory_that_does_not_return_what_it_should_is_named(fresh):
+    fresh.edit("toy/factories.py", "    return Split(train=(x[:n], y[:n]), query=(x[n:], y[n:]))", "    return None")
+    assert "Split" in complaint(fresh, "results/toy/data/train.safetensors")
+
+
+def test_diverging_retrainings_are_recorded_by_seed_and_mask(checkout):
+    """They are named in the manifest and counted in the metrics; here all diverge, so there is nothing to evaluate."""
+    checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 1e30")
+    assert "diverged" in complaint(checkout)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("scores[1, 2] = float('nan')", "NaN"),
+        ("scores = scores[:, :-1]", "(9, 60)"),
+        ("scores = scores.long()", "float"),
+    ],
+    ids=["NaN", "wrong shape", "wrong type"],
+)
+def test_scores_of_somebodys_rule_are_checked(checkout, body, said):
+    (checkout.root / "configs/methods/theirs.yaml").write_text("family: external\nsources: [theirs.py]\n")
+    (checkout.root / "workflow/rules/methods/theirs.smk").write_text(
+        'rule theirs:\n    input:\n        train="results/{setting}/data/train.safetensors",\n    output:\n'
+        '        "results/{setting}/scores/theirs.safetensors",\n    log:\n        "logs/{setting}/theirs.log",\n'
+        '    shell:\n        "python theirs.py {output} > {log} 2>&1"\n'
+    )
+    (checkout.root / "theirs.py").write_text(
+        f"import sys, torch\nfrom safetensors.torch import save_file\nscores = torch.zeros(9, 60)\n{body}\nsave_file({{'scores': scores.contiguous()}}, sys.argv[1])\n"
+    )
+    line = complaint(checkout, "--config", "methods=[random,theirs]")
+    assert said in line
+    assert "theirs" in line
+    assert not (checkout.root / "results/toy/metrics/theirs.json").exists()
+
+
+def test_a_corrupt_input_is_named_before_it_is_used(checkout):
+    path = checkout.root / "results/toy/features/gradients-000.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    (checkout.root / "results/toy/scores/graddot.safetensors").unlink()
+    done = checkout.run_step("attribute", "results/toy/keys/scores/graddot.safetensors.json")
+    assert done.returncode == 1
+    assert "error: results/toy/features/gradients-000.safetensors: corrupt" in done.stdout
+    assert not (checkout.root / "results/toy/scores/graddot.safetensors").exists()
+
+
+def test_two_runs_at_once_in_one_checkout(fresh):
+    first = subprocess.Popen(fresh.command(), cwd=fresh.root, env=fresh.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (fresh.root / "logs").exists():
+        time.sleep(0.1)
+    assert "is already running in this checkout" in complaint(fresh)
+    assert fresh.snakemake("-n", check=False).returncode == 0, "a dry run may look on"
+    assert first.wait(timeout=200) == 0
+
+
+def test_a_results_folder_that_cannot_be_written(fresh):
+    (fresh.root / "results").write_text("a file in the way")
+    done = fresh.snakemake(check=False)
+    assert done.returncode == 1
+    assert "error: " in done.stdout
+    assert "results" in done.stdout
+
+
+def test_a_method_that_cannot_run_says_which_need_is_missing(fresh):
+    done = fresh.snakemake("-n", "--config", "methods=[trak,trak-10]")
+    assert "left out: toy/trak-10 needs 10 ensemble members, and configs/settings/toy.yaml has 2" in done.stdout

@@ -1,0 +1,3 @@
+use rule attribute as noise with:
+    wildcard_constraints:
+        method=methods_of("noise"),

@@ -1,0 +1,3 @@
+use rule attribute as rps with:
+    wildcard_constraints:
+        method=methods_of("rps"),

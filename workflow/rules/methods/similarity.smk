@@ -1,0 +1,3 @@
+use rule attribute as similarity with:
+    wildcard_constraints:
+        method=methods_of("similarity"),
