@@ -178,5 +178,3 @@ class Network(Protocol):
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; the most recent one is kept."""
         ...
-
-

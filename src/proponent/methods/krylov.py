@@ -1,0 +1,115 @@
+"""Block conjugate gradients in Galerkin form: one Krylov space for every shift and right-hand side.
+
+Conjugate gradients on ``(A + s I) X = B`` finds, after m products, the best X in the span of B, AB, ...,
+A^(m-1) B (O'Leary 1980, "The block conjugate gradient algorithm and related methods"). That span does not
+depend on s. So an orthonormal basis V is built once by block Lanczos with full re-orthogonalisation, and each
+shift is a small solve with ``T = V A V^T``: ``X = V^T (T + s)^-1 V B``. Positive definiteness shows as that
+of T + s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from proponent.errors import UserError
+
+
+@dataclass
+class KrylovSpace:
+    """What a block Krylov space of d dimensions says about ``(A + s I) x = b`` for k right-hand sides b."""
+
+    projected: Tensor
+    """V A V^T, (d, d), float64."""
+    right: Tensor
+    """Coordinates of the right-hand sides, (k, d), float64."""
+    residual: float
+    """Largest ``||b - (A + s) x|| / ||b||`` at the shift that the space was grown for."""
+
+    def solve(self, shift: float) -> Tensor:
+        """Return the coordinates of the solutions at ``shift``, (k, d), float64.
+
+        Raises:
+            UserError: the space holds a direction of negative curvature that this shift does not lift.
+        """
+        damped = self.projected.clone()
+        damped.diagonal().add_(shift)
+        factor, info = torch.linalg.cholesky_ex(damped)
+        if info.item():
+            lowest = torch.linalg.eigvalsh(self.projected)[0].item()
+            raise UserError(
+                f"negative curvature {lowest:.3g} is not lifted by a damping of {shift:.3g} (both absolute): "
+                "use 'curvature: ggn', or raise 'damping' and 'smallest_damping'"
+            )
+        return torch.cholesky_solve(self.right.T, factor).T
+
+
+def grow(
+    product: Callable[[Tensor], Tensor], right: Tensor, *, shift: float, tolerance: float, iterations: int
+) -> tuple[KrylovSpace, list[Tensor]]:
+    """Grow the Krylov space of A and the rows of ``right`` until it solves ``(A + shift I) x = b`` for each.
+
+    Args:
+        product: rows v (j, p) to A v, (j, p); A symmetric.
+        right: (k, p), not all zero.
+        shift: the smallest that will be asked; larger ones converge sooner.
+        tolerance: largest relative residual.
+        iterations: most products with a block.
+
+    Returns:
+        The space, whose ``residual`` exceeds the tolerance where the iterations did not suffice, and the
+        blocks of the rows of V, together (d, p) with d at most iterations x k.
+
+    Raises:
+        UserError: A + shift I has a direction of negative curvature in the space.
+    """
+    block = _orthonormal_rows(right, right.shape[1])
+    basis = [block]
+    space = KrylovSpace(right.new_zeros(0, 0).double(), (right @ block.T).double(), float("inf"))
+    scale = right.norm(dim=1).double().clamp_min(torch.finfo(torch.float64).tiny)
+    for _ in range(iterations):
+        image = product(block)
+        coordinates = torch.cat([image @ known.T for known in basis], dim=1).double()
+        space.projected = _bordered(space.projected, coordinates)
+        outside = _without(image, basis)
+        error = space.solve(shift)[:, -len(block) :] @ outside.double()
+        space.residual = (error.norm(dim=1) / scale).max().item()
+        room = right.shape[1] - space.right.shape[1]
+        block = _orthonormal_rows(outside, room)
+        # once normalised, what rounding left of the known directions counts: remove it again
+        block = _orthonormal_rows(_without(block, basis), room)
+        if space.residual <= tolerance or len(block) == 0:
+            break
+        basis.append(block)
+        space.right = torch.nn.functional.pad(space.right, (0, len(block)))
+    return space, basis
+
+
+def _bordered(projected: Tensor, rows: Tensor) -> Tensor:
+    """Return the symmetric matrix (d, d) of which ``projected`` is the first block and ``rows`` the last."""
+    known = len(projected)
+    corner = rows[:, known:]
+    return torch.cat(
+        [
+            torch.cat([projected, rows[:, :known].T], dim=1),
+            torch.cat([rows[:, :known], (corner + corner.T) / 2], dim=1),
+        ]
+    )
+
+
+def _without(rows: Tensor, basis: list[Tensor]) -> Tensor:
+    """Return ``rows`` less their part in the span of ``basis``."""
+    for known in basis:
+        rows = rows - (rows @ known.T) @ known
+    return rows
+
+
+def _orthonormal_rows(rows: Tensor, room: int) -> Tensor:
+    """Return an orthonormal basis of the span of ``rows``, rounding left out, of at most ``room`` vectors."""
+    q, r = torch.linalg.qr(rows.T)
+    u, singular, _ = torch.linalg.svd(r)
+    kept = min(int((singular > 10 * torch.finfo(rows.dtype).eps * singular[:1]).sum()), room)
+    return (q @ u[:, :kept]).T

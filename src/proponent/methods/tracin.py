@@ -1,0 +1,67 @@
+"""TracIn over checkpoints.
+
+(Pruthi et al. 2020, "Estimating training data influence by tracing gradient descent".)
+
+Following the loss along training, example i moved the target of query q by the sum over the steps in which it
+was used of ``-(eta_t / B) grad f_q(theta_t) . grad loss_i(theta_t)``. TracInCP keeps only saved checkpoints:
+
+    scores[q, i] = (1/n) sum_k  eta_k  w_i(theta_k) <grad f_q(theta_k), grad f_i(theta_k)>
+
+With ``steps="rate"`` eta_k is the learning rate at checkpoint k, as published. With ``steps="path"`` it is
+the sum of the learning rates since the checkpoint before, divided by 1 - momentum: a quadrature of the path
+itself, which is right for checkpoints that are not evenly spaced, for schedules and for momentum. Then the
+scores of all training examples add up to the change of the target since the start, as the spacing goes to 0.
+
+``layers="last"`` keeps the last linear layer, whose gradient is (error) x (representation). Cost: one cross
+product of gradients a checkpoint. Fails where a few examples of large loss dominate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from proponent.methods.inputs import GradientPair, Gradients
+
+
+def attribute(
+    gradients: Gradients, *, layers: Literal["all", "last"] = "all", steps: Literal["path", "rate"] = "path"
+) -> Tensor:
+    """Return the scores, (n_query, n_train).
+
+    Args:
+        gradients: of one member.
+        layers: parameters whose gradients count.
+        steps: length of training that a checkpoint stands for.
+    """
+    scores = torch.zeros(())
+    for pair, weight in _weighted(gradients, steps):
+        query, train = (
+            (pair.query, pair.train)
+            if layers == "all"
+            else (pair.query.last_layer(), pair.train.last_layer())
+        )
+        scores = scores + query.inner(train) * (weight * pair.loss_weight)
+    return scores
+
+
+def self_influence(
+    gradients: Gradients, *, layers: Literal["all", "last"] = "all", steps: Literal["path", "rate"] = "path"
+) -> Tensor:
+    """Return the score of each training example on its own ``-loss``, (n_train,), never negative."""
+    scores = torch.zeros(())
+    for pair, weight in _weighted(gradients, steps):
+        train = pair.train if layers == "all" else pair.train.last_layer()
+        scores = scores + train.norms_squared() * weight * pair.loss_weight**2
+    return scores
+
+
+def _weighted(gradients: Gradients, steps: str) -> Iterator[tuple[GradientPair, float]]:
+    before = 0.0
+    for pair in gradients.along():
+        eta = pair.learning_rate if steps == "rate" else pair.duration - before
+        before = pair.duration
+        yield pair, eta / len(pair.train)
