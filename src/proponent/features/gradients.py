@@ -1,0 +1,357 @@
+"""Per-example gradients as a matrix that is never written down unless it has to be.
+
+A block holds the gradients of n examples with respect to all trainable parameters, laid out in the order of
+``module.named_parameters()``, each tied parameter once. :class:`FactoredGradients` keeps the two factors of
+every weight and is exact; :class:`DenseGradients` is a plain matrix: written-out gradients, or their random
+projection.
+
+Both can be taken apart into named tensors for a safetensors file and put together again (:meth:`tensors`,
+:meth:`layout`, :func:`from_tensors`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from proponent.features.factors import Factor, Geometry, Term
+from proponent.features.parts import Part, RowsPart, WeightPart, ranges, temporary
+from proponent.features.projection import project_elements
+
+Parameters = dict[str, tuple[int, ...]]
+"""Shape of every trainable parameter, in the order in which gradients are laid out."""
+
+
+def _spans(parameters: Parameters) -> dict[str, slice]:
+    """Return where each parameter lies in a flattened gradient."""
+    spans, start = {}, 0
+    for name, shape in parameters.items():
+        spans[name] = slice(start, start + math.prod(shape))
+        start += math.prod(shape)
+    return spans
+
+
+class FactoredGradients:
+    """Exact gradients of n examples, as factors.
+
+    Args:
+        parameters: names and shapes, in the order of ``named_parameters()``.
+        parts: each covers one weight (with its bias) or one other parameter. A parameter in no part has
+            gradient zero.
+        last: the parameters of the last linear layer.
+        size: number of examples.
+    """
+
+    def __init__(
+        self, parameters: Parameters, parts: tuple[Part, ...], last: tuple[str, ...], size: int
+    ) -> None:
+        self.parameters = parameters
+        self.parts = parts
+        self.last = last
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of columns of :meth:`dense`."""
+        return sum(map(math.prod, self.parameters.values()))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers."""
+        return self.parts[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are."""
+        return self.parts[0].device
+
+    def slice(self, rows: slice) -> FactoredGradients:
+        """Return the gradients of some of the examples, sharing memory."""
+        parts = tuple(part[rows] for part in self.parts)
+        return FactoredGradients(self.parameters, parts, self.last, len(range(self.size)[rows]))
+
+    def inner(self, other: Block) -> Tensor:
+        """Return all inner products with ``other``, (len(self), len(other)), exact to rounding.
+
+        With itself only half of the products are computed.
+        """
+        if isinstance(other, DenseGradients):
+            return other.inner(self).T
+        if list(self.parameters) != list(other.parameters):
+            raise ValueError("these two blocks hold gradients of different parameters")
+        out = torch.zeros(len(self), len(other), dtype=self.dtype, device=self.device)
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            mine.add_inner(cast(Any, theirs), out, symmetric=other is self)
+        if other is self:
+            _mirror(out)
+        return out
+
+    def inner_dense(self, vectors: Tensor) -> Tensor:
+        """Return the inner products with each row of ``vectors`` (k, n_parameters), (len(self), k)."""
+        if vectors.shape[1] != self.n_parameters:
+            raise ValueError(f"vectors have {vectors.shape[1]} columns, the gradients {self.n_parameters}")
+        out = torch.zeros(len(self), len(vectors), dtype=self.dtype, device=self.device)
+        spans = _spans(self.parameters)
+        for part in self.parts:
+            for name in part.names:
+                span = spans[name]
+                for some in ranges(span.stop - span.start, temporary(self.dtype) // max(1, self.size)):
+                    columns = vectors[:, span.start + some.start : span.start + some.stop]
+                    out.addmm_(part.elements(name, some.start, some.stop), columns.T)
+        return out
+
+    def norms_squared(self) -> Tensor:
+        """Return the squared norms, (len(self),)."""
+        total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
+        for part in self.parts:
+            total += part.norms_squared()
+        return total
+
+    def last_layer(self) -> FactoredGradients:
+        """Return the same gradients restricted to the parameters of the last linear layer.
+
+        Where that layer's weight is tied to another one, all uses of the weight count.
+        """
+        parts = tuple(part for part in self.parts if set(part.names) & set(self.last))
+        names = {name for part in parts for name in part.names}
+        parameters = {name: shape for name, shape in self.parameters.items() if name in names}
+        return FactoredGradients(parameters, parts, self.last, self.size)
+
+    def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
+        """Return a seeded random projection to ``dim`` dimensions, with the last layer kept exact beside it.
+
+        Args:
+            dim: dimensions.
+            kind: ``rademacher``, ``gaussian`` or ``sparse`` (see :mod:`proponent.features.projection`).
+            seed: blocks projected with the same seed, kind and dim can be compared.
+        """
+        out = torch.zeros(len(self), dim, dtype=self.dtype, device=self.device)
+        for part in self.parts:
+            for name in part.names:
+                project_elements(part.elements, name, self.parameters[name], out, kind, seed)
+        return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, self.last_layer())
+
+    def dense(self) -> Tensor:
+        """Return the gradients as a matrix, (len(self), n_parameters)."""
+        out = torch.zeros(len(self), self.n_parameters, dtype=self.dtype, device=self.device)
+        spans = _spans(self.parameters)
+        for part in self.parts:
+            for name in part.names:
+                span = spans[name]
+                for some in ranges(span.stop - span.start, temporary(self.dtype) // max(1, self.size)):
+                    columns = slice(span.start + some.start, span.start + some.stop)
+                    out[:, columns] = part.elements(name, some.start, some.stop)
+        return out
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what :func:`from_tensors` needs, by name; the data x itself is left out."""
+        found = {}
+        for index, part in enumerate(self.parts):
+            if isinstance(part, RowsPart):
+                found[f"{index}.rows"] = part.values
+                continue
+            for use, term in enumerate(part.terms):
+                for side, factor in (("left", term.left), ("right", term.right)):
+                    if not factor.from_x:
+                        found[f"{index}.{use}.{side}"] = factor.values
+        return found
+
+    def layout(self) -> dict[str, Any]:
+        """Return, as plain values for a file's header, how the tensors belong together."""
+        return {
+            "kind": "factored",
+            "size": self.size,
+            "parameters": {name: list(shape) for name, shape in self.parameters.items()},
+            "last": list(self.last),
+            "parts": [_describe(part) for part in self.parts],
+        }
+
+
+class DenseGradients:
+    """Gradients, or their projection, as a plain matrix.
+
+    Args:
+        values: (n, columns).
+        parameters: what the columns are: shapes of the parameters, or one entry that names the projection.
+        last: the gradients of the last linear layer, where they are kept beside a projection; or its
+            parameters' names.
+    """
+
+    def __init__(
+        self, values: Tensor, parameters: Parameters, last: FactoredGradients | tuple[str, ...]
+    ) -> None:
+        self.values = values
+        self.parameters = parameters
+        self.last = last
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of columns."""
+        return self.values.shape[1]
+
+    def slice(self, rows: slice) -> DenseGradients:
+        """Return the gradients of some of the examples, sharing memory."""
+        last = self.last if isinstance(self.last, tuple) else self.last.slice(rows)
+        return DenseGradients(self.values[rows], self.parameters, last)
+
+    def inner(self, other: Block) -> Tensor:
+        """Return all inner products with ``other``, (len(self), len(other))."""
+        if list(self.parameters) != list(other.parameters):
+            raise ValueError(f"cannot compare {_space(self.parameters)} with {_space(other.parameters)}")
+        if isinstance(other, FactoredGradients):
+            return other.inner_dense(self.values).T
+        return self.inner_dense(other.values)
+
+    def inner_dense(self, vectors: Tensor) -> Tensor:
+        """Return the inner products with each row of ``vectors`` (k, columns), (len(self), k)."""
+        return self.values @ vectors.T
+
+    def norms_squared(self) -> Tensor:
+        """Return the squared norms, (len(self),)."""
+        return self.values.square().sum(1)
+
+    def last_layer(self) -> Block:
+        """Return the same gradients restricted to the last linear layer; exact beside a projection."""
+        if isinstance(self.last, FactoredGradients):
+            return self.last
+        spans = _spans(self.parameters)
+        columns = torch.cat([self.values[:, spans[name]] for name in self.parameters if name in self.last], 1)
+        kept = {name: shape for name, shape in self.parameters.items() if name in self.last}
+        return DenseGradients(columns, kept, self.last)
+
+    def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
+        """Return a seeded random projection to ``dim`` dimensions; of a projection, a further one."""
+        out = torch.zeros(len(self), dim, dtype=self.values.dtype, device=self.values.device)
+        for name, span in _spans(self.parameters).items():
+            part = RowsPart(name, self.values[:, span])
+            project_elements(part.elements, name, self.parameters[name], out, kind, seed)
+        return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, self.last)
+
+    def dense(self) -> Tensor:
+        """Return the matrix, (len(self), columns)."""
+        return self.values
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what :func:`from_tensors` needs, by name."""
+        beside = {} if isinstance(self.last, tuple) else self.last.tensors()
+        return {"values": self.values, **{f"last.{name}": tensor for name, tensor in beside.items()}}
+
+    def layout(self) -> dict[str, Any]:
+        """Return, as plain values for a file's header, how the tensors belong together."""
+        return {
+            "kind": "dense",
+            "parameters": {name: list(shape) for name, shape in self.parameters.items()},
+            "last": list(self.last) if isinstance(self.last, tuple) else self.last.layout(),
+        }
+
+
+Block = FactoredGradients | DenseGradients
+
+
+def _space(parameters: Parameters) -> str:
+    return (
+        f"gradients of {len(parameters)} parameters"
+        if len(parameters) > 1
+        else next(iter(parameters), "nothing")
+    )
+
+
+def _mirror(out: Tensor) -> None:
+    """Copy the lower triangle to the upper one, in blocks that stay in cache."""
+    for rows in ranges(len(out), 512):
+        square = out[rows, rows]
+        square.copy_(square.tril() + square.tril(-1).T)
+        for others in ranges(rows.start, 512):
+            out[others, rows] = out[rows, others].T
+
+
+def _describe(part: Part) -> dict[str, Any]:
+    if isinstance(part, RowsPart):
+        return {"name": part.name}
+    terms = []
+    for term in part.terms:
+        sides = {}
+        for side, factor in (("left", term.left), ("right", term.right)):
+            geometry = None if factor.geometry is None else asdict(factor.geometry)
+            shape = list(factor.values.shape[1:]) if factor.from_x else None
+            sides[side] = {"tokens": factor.tokens, "geometry": geometry, "x": shape}
+        terms.append({"start": term.start, **sides})
+    return {"name": part.name, "rows": part.rows, "columns": part.columns, "bias": part.bias, "terms": terms}
+
+
+def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor) -> Block:
+    """Put a block together again.
+
+    Args:
+        layout: what the block's ``layout()`` gave.
+        get: returns a tensor of the block's ``tensors()`` by its name.
+        x: (n, ...) the data of the same examples, on which stored gradients lean instead of holding a copy.
+    """
+    parameters = {name: tuple(shape) for name, shape in layout["parameters"].items()}
+    if layout["kind"] == "dense":
+        last = layout["last"]
+        kept = (
+            tuple(last) if isinstance(last, list) else from_tensors(last, lambda name: get(f"last.{name}"), x)
+        )
+        return DenseGradients(get("values"), parameters, cast(Any, kept))
+    parts: list[Part] = []
+    for index, spec in enumerate(layout["parts"]):
+        if "terms" not in spec:
+            parts.append(RowsPart(spec["name"], get(f"{index}.rows")))
+            continue
+        terms = tuple(
+            Term(
+                _factor(term["left"], f"{index}.{use}.left", get, x),
+                _factor(term["right"], f"{index}.{use}.right", get, x),
+                term["start"],
+            )
+            for use, term in enumerate(spec["terms"])
+        )
+        parts.append(WeightPart(spec["name"], spec["rows"], spec["columns"], terms, spec["bias"]))
+    return FactoredGradients(parameters, tuple(parts), tuple(layout["last"]), layout["size"])
+
+
+def _factor(spec: dict[str, Any], name: str, get: Callable[[str], Tensor], x: Tensor) -> Factor:
+    geometry = spec["geometry"]
+    if geometry is not None:
+        padding = tuple(tuple(pair) for pair in geometry["padding"])
+        fields = {key: tuple(geometry[key]) for key in ("kernel", "stride", "dilation")}
+        geometry = Geometry(**fields, padding=padding)
+    values = get(name) if spec["x"] is None else x.reshape(len(x), *spec["x"])
+    return Factor(values, spec["tokens"], geometry, from_x=spec["x"] is not None)
+
+
+def concatenate(blocks: list[FactoredGradients]) -> FactoredGradients:
+    """Return the gradients of several runs of examples as one block."""
+    first = blocks[0]
+    parts: list[Part] = []
+    for index, part in enumerate(first.parts):
+        same: list[Any] = [block.parts[index] for block in blocks]
+        if isinstance(part, RowsPart):
+            parts.append(replace(part, values=torch.cat([piece.values for piece in same])))
+            continue
+        terms = tuple(
+            Term(
+                _join([piece.terms[use].left for piece in same]),
+                _join([piece.terms[use].right for piece in same]),
+                term.start,
+            )
+            for use, term in enumerate(part.terms)
+        )
+        parts.append(replace(part, terms=terms))
+    return FactoredGradients(first.parameters, tuple(parts), first.last, sum(map(len, blocks)))
+
+
+def _join(factors: list[Factor]) -> Factor:
+    return replace(factors[0], values=torch.cat([factor.values for factor in factors]))

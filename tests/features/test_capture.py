@@ -1,0 +1,176 @@
+"""Factored gradients against the gradient of each example alone, for every kind of layer."""
+
+# ruff: noqa: D101, D102
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from oracles.gradients import gradients_by_loop, gradients_by_vmap
+from proponent.errors import UserError
+from proponent.features.capture import Capture, target_cotangents, target_gradients
+from proponent.features.parts import WeightPart
+
+sys.path.insert(0, str(Path(__file__).parent))
+from models import CLASSES, MODELS, Classification, build
+
+TASK = Classification()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_written_out_factors_are_the_gradients_of_each_example(name):
+    module, x, y = build(name, 7)
+    block, outputs = target_gradients(module, TASK, x, y)
+    expected = gradients_by_loop(module, TASK.target, x, y)
+    torch.testing.assert_close(block.dense(), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(outputs, module.eval()(x), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_inner_products_are_those_of_the_written_out_gradients(name):
+    module, x, y = build(name, 9)
+    rows = gradients_by_loop(module, TASK.target, x, y)
+    block, _ = target_gradients(module, TASK, x, y)
+    few, _ = target_gradients(module, TASK, x[:4], y[:4])
+    torch.testing.assert_close(block.inner(few), rows @ rows[:4].T, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(block.inner(block), rows @ rows.T, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(block.norms_squared(), rows.square().sum(1), rtol=1e-10, atol=1e-12)
+    vectors = torch.randn(3, rows.shape[1], dtype=torch.float64)
+    torch.testing.assert_close(block.inner_dense(vectors), rows @ vectors.T, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv2d", "tied", "by-hand", "batch-norm"])
+def test_both_oracles_agree(name):
+    module, x, y = build(name, 5)
+    by_loop, by_vmap = (g(module, TASK.target, x, y) for g in (gradients_by_loop, gradients_by_vmap))
+    torch.testing.assert_close(by_loop, by_vmap, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp", "conv2d", "attention", "cross-attention", "tied", "tied-rows", "shared"]
+)
+def test_large_weights_stay_factored(name):
+    """What is written out is small: norms, positions, tokens, biases of shared weights."""
+    module, x, y = build(name, 3)
+    block, _ = target_gradients(module, TASK, x, y)
+    factored = {part.name for part in block.parts if isinstance(part, WeightPart)}
+    matrices = {n for n, p in module.named_parameters() if p.ndim > 1 and n not in ("positions", "memory")}
+    unused = {"readout.weight"} if name == "tied-rows" else set()
+    assert matrices - unused == factored
+
+
+def test_cotangents_side_by_side_give_several_gradients_an_example():
+    module, x, y = build("encoder-layer", 4)
+
+    def all_outputs(outputs, y):
+        return torch.eye(CLASSES, dtype=outputs.dtype).expand(len(outputs), -1, -1)
+
+    block, _ = Capture(module, x[:1]).all_gradients(x, y, all_outputs)
+    for c in range(CLASSES):
+        expected = gradients_by_loop(module, lambda out, _, c=c: out[:, c], x, y)
+        torch.testing.assert_close(block.dense()[c::CLASSES], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_chunks_of_any_size_give_the_same_gradients():
+    module, x, y = build("conv2d", 10)
+    capture = Capture(module, x[:1])
+    capture.chunk_size = lambda *_: 3
+    in_chunks, _ = capture.all_gradients(x, y, target_cotangents(TASK))
+    at_once, _ = target_gradients(module, TASK, x, y)
+    torch.testing.assert_close(in_chunks.dense(), at_once.dense())
+
+
+def test_memory_bounds_the_chunk():
+    module, x, _ = build("conv2d", 10)
+    capture = Capture(module, x[:1])
+    assert capture.chunk_size(x, 1) * 2 <= capture.chunk_size(x, 2) + 1
+    assert capture.chunk_size(x.expand(10, -1, -1, -1), 0) == 1
+
+
+def test_the_module_is_left_as_it_was():
+    module, x, y = build("inplace-relu", 4)
+    module.train()
+    module[2].eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    target_gradients(module, TASK, x, y)
+    assert [part.training for part in module] == [True, True, False, True]
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_only_trainable_parameters_count():
+    module, x, y = build("mlp", 4)
+    module[1].weight.requires_grad_(False)
+    block, _ = target_gradients(module, TASK, x, y)
+    assert list(block.parameters) == ["1.bias", "3.weight", "3.bias"]
+    torch.testing.assert_close(block.dense(), gradients_by_loop(module, TASK.target, x, y))
+
+
+def test_the_first_layer_leans_on_the_data():
+    module, x, y = build("mlp", 4)
+    block, _ = target_gradients(module, TASK, x, y)
+    assert set(block.tensors()) == {"0.0.left", "1.0.left", "1.0.right"}
+    assert block.parts[0].terms[0].right.values.data_ptr() == x.data_ptr()
+
+
+class BatchMean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        return self.linear(x - x.mean(0))
+
+
+class Greedy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        return self.linear(x.mul_(2))
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        return self.linear(x) if x.sum() > 0 else self.linear(-x)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (
+            nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)),
+            "BatchNorm uses the statistics",
+        ),
+        (BatchMean(), "BatchMean gives an example other outputs alone"),
+        (Greedy(), "Greedy changes its input in place"),
+        (Branching(), "Branching cannot be run one example at a time"),
+        (nn.LSTM(4, 3), "the model returns tuple"),
+        (nn.Linear(4, 3).requires_grad_(False), "no trainable parameter"),
+        (nn.Sequential(nn.Linear(4, 3), nn.Flatten(0)), r"the model returns outputs of shape \(3,\)"),
+    ],
+)
+def test_what_cannot_be_expressed_is_refused_by_name(module, message):
+    x, y = torch.randn(5, 4), torch.zeros(5, dtype=torch.long)
+    with pytest.raises(UserError, match=message):
+        target_gradients(module, TASK, x, y)
+
+
+def test_embeddings_that_change_or_rescale_are_refused():
+    ids, y = torch.randint(0, 5, (3, 2)), torch.zeros(3, dtype=torch.long)
+    for options, message in (
+        ({"max_norm": 1.0}, "max_norm"),
+        ({"scale_grad_by_freq": True}, "scale_grad_by_freq"),
+    ):
+        module = nn.Sequential(nn.Embedding(5, 4, **options), nn.Flatten(), nn.Linear(8, CLASSES))
+        with pytest.raises(UserError, match=message):
+            target_gradients(module, TASK, ids, y)
