@@ -24,7 +24,7 @@ def mnist5k(n_train: int = 4500, seed: int = 0) -> Split:
 
 
 def digits(n_train: int = 1497, seed: int = 0) -> Split:
-    """Return 1,797 digits of 8 × 8 pixels (scikit-learn), shuffled; ``n_train`` to train on, the rest as queries.
+    """Return 1,797 digits of 8 × 8 pixels (scikit-learn); ``n_train`` to train on, the others as queries.
 
     Args:
         n_train: number of training examples, below 1,797.

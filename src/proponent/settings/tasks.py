@@ -1,7 +1,7 @@
 """Tasks: the loss that a model is trained with and the target f that is attributed.
 
-Everywhere, the gradient of an example's loss is ``-loss_weight * gradient of its target``. All functions take a
-batch of outputs and use differentiable torch operations only, so that they run below ``torch.func`` transforms.
+Everywhere, the gradient of an example's loss is ``-loss_weight * gradient of its target``. All functions take
+a batch of outputs and only use differentiable torch operations, so that ``torch.func`` can transform them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from proponent.config.load import nearest
 from proponent.errors import UserError
@@ -66,7 +65,7 @@ class Classification:
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return -log p of the label."""
-        return F.cross_entropy(outputs, y, reduction="none")
+        return _cross_entropy(outputs, y)
 
     def target(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the label's logit minus the logsumexp of the others (TRAK, Park et al. 2023, sec. 3.3)."""
@@ -164,8 +163,7 @@ class LanguageModel:
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean of -log p over the positions that count."""
-        each = F.cross_entropy(outputs.flatten(0, -2), y.flatten(), reduction="none", ignore_index=IGNORED)
-        return (each.reshape(y.shape) * self._share(y, outputs)).sum(-1)
+        return (_cross_entropy(outputs, y.clamp(min=0)) * self._share(y, outputs)).sum(-1)
 
     def target(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return minus the loss."""
@@ -225,6 +223,11 @@ def get_task(name: str) -> Task:
     if name not in tasks:
         raise UserError(f"unknown task '{name}'{nearest(name, TASKS)}")
     return tasks[name]
+
+
+def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return -log p of the labels; torch's own runs in Python, piece by piece, below ``vmap``."""
+    return -outputs.log_softmax(-1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
 
 def _class_labels(y: Tensor, where: str, n_classes: int | None, ignored: int | None = None) -> Tensor:

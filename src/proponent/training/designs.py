@@ -1,0 +1,127 @@
+"""Which models are trained: the members of the ensemble, and the retrainings of a design.
+
+The mask and the seeds of a retraining depend on the setting's seed, the design's name, its row and its repeat
+alone, so that a design with a larger count begins with the retrainings of a smaller one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from proponent.config.schema import DesignConfig, DesignKind
+from proponent.errors import UserError
+from proponent.seeds import derive_seed
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training: seeds, and what is kept of the training set.
+
+    Attributes:
+        init_seed: of the initial parameters.
+        order_seed: of the order of the examples, and of dropout.
+        mask: (n,) bool, True = kept; None keeps everything.
+        by_weight: examples that are left out stay in their batches with weight 0, and a batch's loss is still
+            divided by its whole size; otherwise batches are drawn from the kept examples only.
+    """
+
+    init_seed: int
+    order_seed: int
+    mask: Tensor | None = None
+    by_weight: bool = False
+
+
+def member_run(setting_seed: int, member: int) -> Run:
+    """Return the training of an ensemble member: all examples, and seeds that nothing else uses."""
+    return Run(
+        init_seed=derive_seed(setting_seed, "member", member, "init"),
+        order_seed=derive_seed(setting_seed, "member", member, "order"),
+    )
+
+
+def n_rows(design: DesignConfig) -> int:
+    """Return the number of masks: ``count``, and one more for ``loo``, whose first row keeps everything."""
+    return design.count + (design.kind is DesignKind.loo)
+
+
+def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: int) -> Tensor:
+    """Return one mask of a design, (n,) bool, True = kept.
+
+    ``loo``: row 0 keeps everything and each of the others leaves out another example of one seeded sample.
+    All other kinds: exactly ``floor(fraction * n)`` examples, drawn uniformly.
+
+    Args:
+        design: kind, count and fraction.
+        name: of the design; designs of different names draw independently.
+        n: number of training examples.
+        setting_seed: the setting's seed.
+        row: 0 … ``n_rows(design) - 1``.
+
+    Raises:
+        UserError: the design does not fit a training set of ``n`` examples.
+    """
+    if design.kind is DesignKind.loo:
+        if design.count > n:
+            raise UserError(
+                f"design {name}: count is {design.count} but there are only {n} examples to leave out"
+            )
+        mask = torch.ones(n, dtype=torch.bool)
+        if row > 0:
+            mask[_permutation(n, derive_seed(setting_seed, name, "left-out"))[row - 1]] = False
+        return mask
+    # The tiny excess keeps 0.29 * 100 at 29 in spite of rounding.
+    kept = math.floor(design.fraction * n + 1e-9)
+    if not 0 < kept < n:
+        raise UserError(
+            f"design {name}: fraction {design.fraction} of {n} examples keeps {kept}; nothing to compare"
+        )
+    mask = torch.zeros(n, dtype=torch.bool)
+    mask[_permutation(n, derive_seed(setting_seed, name, "mask", row))[:kept]] = True
+    return mask
+
+
+def masks(design: DesignConfig, name: str, n: int, setting_seed: int) -> Tensor:
+    """Return all masks of a design, (n_rows, n) bool; see :func:`mask_row`."""
+    return torch.stack([mask_row(design, name, n, setting_seed, row) for row in range(n_rows(design))])
+
+
+def run_at(design: DesignConfig, name: str, n: int, setting_seed: int, index: int) -> Run:
+    """Return retraining ``index`` = row * seeds + repeat of a design.
+
+    Seeds by kind:
+
+    - ``subsets``, ``fit``: drawn anew for every row and repeat. The truth is the expected model.
+    - ``subsets_fixed_seed``: repeat r has the initialisation and batches of ensemble member r, and drops by
+      weight. The truth is that very member.
+    - ``loo``: repeat r has the same seeds in every row, row 0 (nothing left out) included, and drops by
+      weight. One example matters far less than a seed, which cancels in the paired difference to row 0.
+
+    Raises:
+        UserError: see :func:`mask_row`.
+    """
+    row, repeat = divmod(index, design.seeds)
+    mask = mask_row(design, name, n, setting_seed, row)
+    if design.kind is DesignKind.subsets_fixed_seed:
+        member = member_run(setting_seed, repeat)
+        return Run(member.init_seed, member.order_seed, mask, by_weight=True)
+    paired = design.kind is DesignKind.loo
+    where = (name, "repeat", repeat) if paired else (name, row, repeat)
+    return Run(
+        init_seed=derive_seed(setting_seed, *where, "init"),
+        order_seed=derive_seed(setting_seed, *where, "order"),
+        mask=mask,
+        by_weight=paired,
+    )
+
+
+def runs(design: DesignConfig, name: str, n: int, setting_seed: int) -> list[Run]:
+    """Return all retrainings of a design, the repeats of a row side by side."""
+    return [run_at(design, name, n, setting_seed, index) for index in range(n_rows(design) * design.seeds)]
+
+
+def _permutation(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))

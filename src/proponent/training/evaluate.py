@@ -1,0 +1,57 @@
+"""What stacked models say about examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from proponent.settings.tasks import Task
+from proponent.training.stack import call, plain_attention
+
+
+def targets(
+    template: nn.Module,
+    state: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    task: Task,
+    *,
+    models: int = 25,
+    batch_size: int = 256,
+) -> Tensor:
+    """Return the target of every example under every model, (models, n), on the CPU; dropout is off.
+
+    Args:
+        template: architecture and shared tensors.
+        state: the tensors in which the models differ, (models, …) each.
+        x: (n, …) examples.
+        y: (n, …) their labels.
+        task: gives the target.
+        models: evaluated at a time.
+        batch_size: examples evaluated at a time.
+    """
+
+    def target(tensors: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return task.target(call(template, tensors, x), y)
+
+    device = next(iter(state.values())).device
+    n_models = len(next(iter(state.values())))
+    template.eval()
+    rows = []
+    with torch.no_grad(), plain_attention():
+        for some in _stretches(n_models, models):
+            chosen = {name: value[some] for name, value in state.items()}
+            parts = [
+                vmap(target, in_dims=(0, None, None))(chosen, x[batch].to(device), y[batch].to(device)).cpu()
+                for batch in _stretches(len(x), batch_size)
+            ]
+            rows.append(torch.cat(parts, dim=1))
+    return torch.cat(rows)
+
+
+def _stretches(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(n, start + size))

@@ -1,0 +1,119 @@
+"""A recipe's length, learning rates and parameter updates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+
+
+def steps_per_epoch(recipe: RecipeConfig, n: int) -> int:
+    """Return the number of batches that ``n`` examples make; the last one may be smaller."""
+    return math.ceil(n / recipe.batch_size)
+
+
+def total_steps(recipe: RecipeConfig, n: int) -> int:
+    """Return the number of optimiser steps of a training on ``n`` examples."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert recipe.epochs is not None  # noqa: S101 - RecipeConfig has exactly one of them
+    return recipe.epochs * steps_per_epoch(recipe, n)
+
+
+def learning_rates(recipe: RecipeConfig, n: int) -> Tensor:
+    """Return the learning rate of every optimiser step on ``n`` examples, (total_steps,) float64.
+
+    ``warmup_steps`` rise linearly to ``lr``. Then ``linear`` and ``cosine`` fall to 0, reached one step after
+    the last, and ``step`` multiplies by ``gamma`` after every ``step_size`` epochs.
+    """
+    total = total_steps(recipe, n)
+    step = torch.arange(total, dtype=torch.float64)
+    done = ((step - recipe.warmup_steps) / max(1, total - recipe.warmup_steps)).clamp(min=0)
+    if recipe.schedule is Schedule.linear:
+        factor = 1 - done
+    elif recipe.schedule is Schedule.cosine:
+        factor = (1 + torch.cos(math.pi * done)) / 2
+    elif recipe.schedule is Schedule.step:
+        factor = recipe.gamma ** (step / (recipe.step_size * steps_per_epoch(recipe, n))).floor()
+    else:
+        factor = torch.ones_like(step)
+    warmup = ((step + 1) / recipe.warmup_steps).clamp(max=1) if recipe.warmup_steps else torch.ones_like(step)
+    return recipe.lr * factor * warmup
+
+
+class StackedOptimizer:
+    """torch.optim's SGD, Adam or AdamW on stacked parameters, which they update element by element.
+
+    Args:
+        recipe: optimiser and its constants.
+        parameters: stacked parameters, (models, …) each and dense, in any memory order; updated in place.
+    """
+
+    def __init__(self, recipe: RecipeConfig, parameters: dict[str, Tensor]) -> None:
+        self._recipe = recipe
+        # torch's fused kernels want contiguous tensors, so axes are put in the order that they have in
+        # memory.
+        self._axes = {
+            name: sorted(range(value.ndim), key=value.stride, reverse=True)
+            for name, value in parameters.items()
+        }
+        self._values = {name: value.permute(self._axes[name]) for name, value in parameters.items()}
+        n_moments = 2 if recipe.optimizer is not Optimizer.sgd else int(recipe.momentum > 0)
+        self._moments = [
+            {name: torch.zeros_like(value) for name, value in self._values.items()} for _ in range(n_moments)
+        ]
+        self._fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
+
+    @torch.no_grad()
+    def step(self, gradients: dict[str, Tensor], rows: slice, lr: float, step: int) -> None:
+        """Update some models.
+
+        Args:
+            gradients: of the models in ``rows``, (len(rows), …), for the parameters that have one.
+            rows: which models.
+            lr: learning rate.
+            step: number of steps that these models have made before.
+        """
+        recipe = self._recipe
+        values = [self._values[name][rows] for name in gradients]
+        slopes = [gradient.permute(self._axes[name]).contiguous() for name, gradient in gradients.items()]
+        moments = [[moment[name][rows] for name in gradients] for moment in self._moments]
+        if recipe.optimizer is Optimizer.sgd:
+            sgd(
+                values,
+                slopes,
+                list(moments[0]) if moments else [None] * len(values),
+                foreach=False,
+                fused=self._fused,
+                weight_decay=recipe.weight_decay,
+                momentum=recipe.momentum,
+                lr=lr,
+                dampening=0.0,
+                nesterov=recipe.nesterov,
+                maximize=False,
+            )
+            return
+        first, second = moments
+        adam(
+            values,
+            slopes,
+            first,
+            second,
+            max_exp_avg_sqs=[],
+            state_steps=[torch.tensor(float(step), device=value.device) for value in values],
+            foreach=False,
+            fused=self._fused,
+            decoupled_weight_decay=recipe.optimizer is Optimizer.adamw,
+            amsgrad=False,
+            beta1=recipe.betas[0],
+            beta2=recipe.betas[1],
+            lr=lr,
+            weight_decay=recipe.weight_decay,
+            eps=recipe.eps,
+            maximize=False,
+        )

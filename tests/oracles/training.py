@@ -1,0 +1,77 @@
+"""Ordinary training, one model at a time: torch.optim, ``loss.backward()``, a plain loop over batches.
+
+It shares with the trainer under test only what defines a run: the order of the examples, the learning rates
+and the dropout masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.training.designs import Run
+from proponent.training.dropout import draw_masks, given_masks, recorded_draws
+from proponent.training.lockstep import dropout_generator, epoch_order
+from proponent.training.recipe import learning_rates
+
+
+def train_alone(
+    build: Callable[[int], nn.Module],
+    x: Tensor,
+    y: Tensor,
+    recipe: RecipeConfig,
+    run: Run,
+    checkpoints: Sequence[int] = (),
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> tuple[nn.Module, dict[int, dict[str, Tensor]], list[float]]:
+    """Train one model.
+
+    Returns:
+        the model, its state after the steps in ``checkpoints``, and its batch losses.
+    """
+    per_example = loss or (lambda outputs, labels: F.cross_entropy(outputs, labels, reduction="none"))
+    model = build(run.init_seed)
+    model.train()
+    optimizer = _optimizer(recipe, model)
+    weights = (
+        run.mask.to(x.dtype) if run.by_weight and run.mask is not None else torch.ones(len(x), dtype=x.dtype)
+    )
+    n_drawn = len(x) if run.mask is None or run.by_weight else int(run.mask.sum())
+    generator = dropout_generator(run)
+    rates = learning_rates(recipe, n_drawn)
+    saved: dict[int, dict[str, Tensor]] = {}
+    losses: list[float] = []
+    epoch, batches = 0, []
+    for step, rate in enumerate(rates.tolist()):
+        if not batches:
+            batches = list(epoch_order(run, len(x), epoch).split(recipe.batch_size))
+            epoch += 1
+        batch = batches.pop(0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        with recorded_draws() as draws, torch.no_grad():
+            model(x[batch])
+        masks = [mask[0] for mask in draw_masks(draws, [generator])]
+        with given_masks(masks):
+            outputs = model(x[batch])
+        value = (per_example(outputs, y[batch]) * weights[batch]).sum() / len(batch)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+        if step + 1 in checkpoints:
+            saved[step + 1] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return model, saved, losses
+
+
+def _optimizer(recipe: RecipeConfig, model: nn.Module) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "foreach": False, "fused": False}
+    if recipe.optimizer is Optimizer.sgd:
+        return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
+    adam = torch.optim.Adam if recipe.optimizer is Optimizer.adam else torch.optim.AdamW
+    return adam(parameters, betas=tuple(recipe.betas), eps=recipe.eps, **common)
