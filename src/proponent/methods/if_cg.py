@@ -81,7 +81,7 @@ def _spaces(
         space, basis = grow(product, queries, shift=floor, tolerance=tolerance, iterations=iterations)
         if space.residual > tolerance:
             warnings.warn(
-                f"if_cg: residual {space.residual:.1e} after {iterations} iterations, above tolerance {tolerance}",
+                f"if_cg: residual {space.residual:.1e} after {iterations} iterations, above {tolerance}",
                 stacklevel=2,
             )
         seen = torch.cat([model.train.inner_dense(rows) for rows in basis], dim=1)

@@ -1,19 +1,20 @@
 """What a method may be handed: the vocabulary of its arguments.
 
-A method is a function ``attribute(<needs>, *, <hyper-parameters>) -> Tensor`` (n_query, n_train). Its positional
-arguments are its needs, chosen by name from :data:`NEEDS`; the rule's inputs follow from them, and the step calls it once
-a member. Its keyword-only arguments, annotated and with defaults, are its hyper-parameters. Both are read from the source
-at parse time, so that no torch is imported to plan a run.
+A method is a function ``attribute(<needs>, *, <hyper-parameters>) -> Tensor`` (n_query, n_train). Its
+positional arguments are its needs, chosen by name from :data:`NEEDS`; the rule's inputs follow from them, and
+the step calls it once a member. Its keyword-only arguments, annotated and with defaults, are its
+hyper-parameters. Both are read from the source at parse time, so that no torch is imported to plan a run.
 
-A method that returns a tuple of tensors has each of them averaged over the members *separately*, and their product is
-the score (TRAK). A second function, ``self_influence``, with the same keywords, gives (n_train,) where it is defined.
+A method that returns a tuple of tensors has each of them averaged over the members *separately*, and their
+product is the score (TRAK). A second function, ``self_influence``, with the same keywords, gives (n_train,)
+where it is defined.
 
-A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and ``0.0625`` is
-the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
+A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and
+``0.0625`` is the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
 
 Every gradient here is that of the *target* f (higher = better). The gradient of an example's loss is
-``-loss_weight * grad f`` (classification: f = log(p / (1 - p)) and loss_weight = 1 - p; otherwise f = -loss and the weight
-is 1), so that one set of gradients serves every method.
+``-loss_weight * grad f`` (classification: f = log(p / (1 - p)) and loss_weight = 1 - p; otherwise f = -loss
+and the weight is 1), so that one set of gradients serves every method.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Data(Protocol):
 
 
 class GradientBlock(Protocol):
-    """Per-example gradients of n examples, factored, dense or projected; linear algebra without saying which."""
+    """Per-example gradients of n examples, factored, dense or projected: linear algebra that hides which."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -62,7 +63,7 @@ class GradientBlock(Protocol):
         ...
 
     def project(self, dim: int, kind: str, seed: int) -> GradientBlock:
-        """Return a seeded random projection to ``dim`` dimensions; kind is ``rademacher``, ``gaussian`` or ``sparse``."""
+        """Return a seeded random projection to ``dim`` dimensions: ``rademacher``, ``gaussian`` or ``sparse``."""
         ...
 
     def dense(self) -> Tensor:
@@ -83,7 +84,7 @@ class GradientPair(Protocol):
     """Sum of the learning rates up to the checkpoint, divided by 1 - momentum: how far training went."""
 
     def gram(self) -> Tensor:
-        """Return the inner products of the training gradients, (n_train, n_train); kept while the pair is alive."""
+        """Return the inner products of the training gradients, (n_train, n_train); kept as long as the pair."""
         ...
 
 
@@ -138,7 +139,7 @@ class Representations(Protocol):
 
 
 class Curvature(Protocol):
-    """One member at one checkpoint with its training objective J = mean loss + weight_decay / 2 ||theta||^2."""
+    """One member at one checkpoint, with J = mean loss + weight_decay / 2 ||theta||^2 that it was trained on."""
 
     n_train: int
     n_parameters: int
@@ -152,11 +153,11 @@ class Curvature(Protocol):
     loss_weight: Tensor
 
     def ggn(self) -> Tensor:
-        """Return the generalised Gauss-Newton matrix of the mean loss, (n_parameters, n_parameters), no weight decay."""
+        """Return the Gauss-Newton matrix of the mean loss, (n_parameters, n_parameters), no weight decay."""
         ...
 
     def hessian(self) -> Tensor:
-        """Return the Hessian of the mean loss, (n_parameters, n_parameters), no weight decay. Small models only."""
+        """Return the Hessian of the mean loss, (n_parameters, n_parameters), no weight decay; small models."""
         ...
 
     def ggn_root(self) -> GradientBlock:

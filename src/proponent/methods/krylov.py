@@ -66,14 +66,17 @@ def grow(
     Raises:
         UserError: A + shift I has a direction of negative curvature in the space.
     """
+    basis: list[Tensor] = []
     block = _orthonormal_rows(right, right.shape[1])
-    basis = [block]
-    space = KrylovSpace(right.new_zeros(0, 0).double(), (right @ block.T).double(), float("inf"))
+    empty = right.new_zeros(len(right), 0).double()
+    space = KrylovSpace(empty[:0], empty, residual=float("inf"))
     scale = right.norm(dim=1).double().clamp_min(torch.finfo(torch.float64).tiny)
     for _ in range(iterations):
+        basis.append(block)
         image = product(block)
         coordinates = torch.cat([image @ known.T for known in basis], dim=1).double()
         space.projected = _bordered(space.projected, coordinates)
+        space.right = torch.cat([space.right, (right @ block.T).double()], dim=1)
         outside = _without(image, basis)
         error = space.solve(shift)[:, -len(block) :] @ outside.double()
         space.residual = (error.norm(dim=1) / scale).max().item()
@@ -83,8 +86,6 @@ def grow(
         block = _orthonormal_rows(_without(block, basis), room)
         if space.residual <= tolerance or len(block) == 0:
             break
-        basis.append(block)
-        space.right = torch.nn.functional.pad(space.right, (0, len(block)))
     return space, basis
 
 

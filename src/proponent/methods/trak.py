@@ -133,12 +133,13 @@ class _ProjectedSpace:
 def _kernel(
     pair: GradientPair, member: int, weighting: str, dim: int, projection: str, seed: int
 ) -> _ExampleSpace | _ProjectedSpace:
+    stream = derive_seed(seed, "trak", member)
+
     def make() -> _ExampleSpace | _ProjectedSpace:
         rows = _row_weights(pair, weighting)
         train: GradientBlock = pair.train
         query: GradientBlock = pair.query
         if dim:
-            stream = derive_seed(seed, "trak", member)
             train, query = train.project(dim, projection, stream), query.project(dim, projection, stream)
             if dim < len(train):
                 phi = train.dense()
@@ -149,7 +150,7 @@ def _kernel(
             gram = gram * root * root[:, None]
         return _ExampleSpace(DampedSolver(gram), root, train.inner(query))
 
-    return keep(pair, (weighting, dim, projection, seed), make)
+    return keep(pair, (weighting, dim, projection, stream), make)
 
 
 def _row_weights(pair: GradientPair, weighting: str) -> Tensor:

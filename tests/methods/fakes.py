@@ -1,0 +1,292 @@
+"""Dense float64 implementations of everything a method may be handed, by ``torch.func`` and nothing else.
+
+A :class:`World` is a small differentiable model with its data. It knows no factored gradients and no
+checkpoints on disk: what it hands out is what the protocols of ``proponent.methods.inputs`` mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.func import grad, hessian, jacrev, vmap
+from torch.nn.functional import cross_entropy
+
+Forward = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class DenseBlock:
+    """Gradients as a plain matrix whose last ``n_last`` columns belong to the last layer."""
+
+    values: Tensor
+    n_last: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def inner(self, other: DenseBlock) -> Tensor:
+        """Return all inner products."""
+        return self.values @ other.values.T
+
+    def inner_dense(self, vectors: Tensor) -> Tensor:
+        """Return the inner products with the rows of a matrix."""
+        return self.values @ vectors.T
+
+    def norms_squared(self) -> Tensor:
+        """Return the squared norms."""
+        return (self.values**2).sum(1)
+
+    def last_layer(self) -> DenseBlock:
+        """Return the last columns."""
+        return DenseBlock(self.values[:, -self.n_last :], self.n_last)
+
+    def project(self, dim: int, kind: str, seed: int) -> DenseBlock:
+        """Return a Gaussian projection, whatever the kind."""
+        generator = torch.Generator().manual_seed(seed)
+        matrix = torch.randn(self.values.shape[1], dim, generator=generator, dtype=self.values.dtype)
+        return DenseBlock(self.values @ matrix / dim**0.5)
+
+    def dense(self) -> Tensor:
+        """Return the matrix."""
+        return self.values
+
+
+@dataclass(eq=False)
+class Pair:
+    """Gradients at one checkpoint."""
+
+    train: DenseBlock
+    query: DenseBlock
+    loss_weight: Tensor
+    learning_rate: float
+    duration: float
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the training gradients."""
+        return self.train.inner(self.train)
+
+
+@dataclass(eq=False)
+class Path:
+    """What one member offers at each checkpoint, by fraction of training, the final one last."""
+
+    values: dict[float, object]
+    member: int = 0
+
+    def at(self, checkpoint: float) -> object:
+        """Return the value at a checkpoint."""
+        return self.values[checkpoint]
+
+    def along(self) -> Iterator[object]:
+        """Yield all values in order."""
+        yield from self.values.values()
+
+
+@dataclass(eq=False)
+class World:
+    """A model ``forward(theta, x) -> outputs`` of one example, its data, and where training stopped."""
+
+    forward: Forward
+    represent: Forward
+    n_last: int
+    theta: Tensor
+    x_train: Tensor
+    y_train: Tensor
+    x_query: Tensor
+    y_query: Tensor
+    weight_decay: float = 0.0
+    learning_rate: float = 0.1
+    duration: float = 10.0
+
+    def at_queries(self, x: Tensor, y: Tensor) -> World:
+        """Return the same world asked about other queries."""
+        return replace(self, x_query=x, y_query=y)
+
+    def at_theta(self, theta: Tensor, duration: float | None = None) -> World:
+        """Return the same world elsewhere along its training."""
+        return replace(self, theta=theta, duration=self.duration if duration is None else duration)
+
+    @property
+    def classification(self) -> bool:
+        """Return whether the labels are classes."""
+        return not self.y_train.is_floating_point()
+
+    def loss(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of one example."""
+        outputs = self.forward(theta, x)
+        return cross_entropy(outputs, y) if self.classification else 0.5 * ((outputs - y) ** 2).sum()
+
+    def target(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the margin log p / (1 - p), or -loss, of one example."""
+        if not self.classification:
+            return -self.loss(theta, x, y)
+        outputs = self.forward(theta, x)
+        own = torch.arange(len(outputs)) == y
+        return (outputs * own).sum() - outputs.masked_fill(own, -torch.inf).logsumexp(0)
+
+    def objective(self, theta: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return (1/n) sum w_i loss_i + weight_decay / 2 ||theta||^2."""
+        losses = vmap(self.loss, (None, 0, 0))(theta, self.x_train, self.y_train)
+        mean = losses.mean() if weights is None else (weights * losses).sum() / len(losses)
+        return mean + self.weight_decay / 2 * theta @ theta
+
+    def targets(self, theta: Tensor) -> Tensor:
+        """Return the targets of the queries, (n_query,)."""
+        return vmap(self.target, (None, 0, 0))(theta, self.x_query, self.y_query)
+
+    # what the protocols ask for
+
+    def pair(self) -> Pair:
+        """Return the gradients of the target."""
+        gradient = vmap(grad(self.target), (None, 0, 0))
+        train = gradient(self.theta, self.x_train, self.y_train)
+        query = gradient(self.theta, self.x_query, self.y_query)
+        return Pair(
+            DenseBlock(train, self.n_last),
+            DenseBlock(query, self.n_last),
+            self.loss_weight,
+            self.learning_rate,
+            self.duration,
+        )
+
+    @cached_property
+    def loss_weight(self) -> Tensor:
+        """Return 1 - p, or ones."""
+        outputs = vmap(self.forward, (None, 0))(self.theta, self.x_train)
+        if not self.classification:
+            return outputs.new_ones(len(outputs))
+        return 1 - outputs.softmax(1).gather(1, self.y_train[:, None])[:, 0]
+
+    def gradients(self) -> Path:
+        """Return gradients with the final checkpoint alone."""
+        return Path({1.0: self.pair()})
+
+    def network(self) -> Path:
+        """Return curvature at the final checkpoint."""
+        return Path({1.0: Curvature(self)})
+
+    def representations(self) -> Path:
+        """Return the inputs of the last layer at the final checkpoint."""
+        represent = vmap(self.represent, (None, 0))
+        return Path({1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))})
+
+    def needs(self, names: list[str]) -> list[object]:
+        """Return what a method asks for by the names of its arguments."""
+        made = {
+            "data": lambda: self,
+            "gradients": self.gradients,
+            "network": self.network,
+            "representations": self.representations,
+        }
+        return [made[name]() for name in names]
+
+
+@dataclass
+class _Two:
+    train: Tensor
+    query: Tensor
+
+
+class Curvature:
+    """Dense curvature of a world."""
+
+    def __init__(self, world: World) -> None:
+        pair = world.pair()
+        self.world = world
+        self.train, self.query, self.loss_weight = pair.train, pair.query, pair.loss_weight
+        self.n_train, self.n_parameters = self.train.values.shape
+        self.n_outputs = len(world.forward(world.theta, world.x_train[0]))
+        self.weight_decay, self.duration = world.weight_decay, world.duration
+
+    def hessian(self) -> Tensor:
+        """Return the Hessian of the mean loss."""
+        return hessian(replace(self.world, weight_decay=0.0).objective)(self.world.theta)
+
+    def ggn_root(self) -> DenseBlock:
+        """Return symmetric roots of the output Hessians times the Jacobians."""
+        world = self.world
+        jacobians = vmap(jacrev(world.forward), (None, 0))(world.theta, world.x_train)
+        if not world.classification:
+            return DenseBlock(jacobians.flatten(0, 1))
+        p = vmap(world.forward, (None, 0))(world.theta, world.x_train).softmax(1)
+        values, vectors = torch.linalg.eigh(torch.diag_embed(p) - p[:, :, None] * p[:, None, :])
+        roots = values.clamp_min(0).sqrt()[:, :, None] * vectors.mT
+        return DenseBlock((roots @ jacobians).flatten(0, 1))
+
+    def ggn(self) -> Tensor:
+        """Return the Gauss-Newton matrix of the mean loss."""
+        root = self.ggn_root().values
+        return root.T @ root / self.n_train
+
+    def ggn_product(self, vectors: Tensor) -> Tensor:
+        """Return products with rows."""
+        return vectors @ self.ggn()
+
+    def hessian_product(self, vectors: Tensor) -> Tensor:
+        """Return products with rows."""
+        return vectors @ self.hessian()
+
+
+def random_data(n: int, d: int, n_classes: int | None, seed: int) -> tuple[Tensor, Tensor]:
+    """Return inputs and noisy labels that depend on them linearly; ``n_classes`` None is regression."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    truth = torch.randn(d, n_classes or 1, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
+    noisy = x @ truth + 0.5 * torch.randn(n, n_classes or 1, generator=generator, dtype=torch.float64)
+    return x, noisy.argmax(1) if n_classes else noisy
+
+
+def linear_world(
+    n: int, d: int, n_classes: int | None, weight_decay: float = 0.05, n_query: int = 4
+) -> World:
+    """Return logistic or ridge regression at its minimum, found by Newton's method."""
+    outputs = n_classes or 1
+
+    def forward(theta: Tensor, x: Tensor) -> Tensor:
+        return theta.reshape(outputs, d) @ x
+
+    start = torch.zeros(outputs * d, dtype=torch.float64)
+    train, query = random_data(n, d, n_classes, 0), random_data(n_query, d, n_classes, 1)
+    world = World(forward, lambda _, x: x, outputs * d, start, *train, *query, weight_decay=weight_decay)
+    return world.at_theta(newton(world.objective, start))
+
+
+def mlp_world(
+    n: int = 30, d: int = 4, width: int = 5, n_classes: int | None = 3, steps: int = 200, n_query: int = 4
+) -> World:
+    """Return a tanh network after some steps of full-batch gradient descent, far from any minimum."""
+    outputs = n_classes or 1
+    first, n_last = width * (d + 1), outputs * (width + 1)
+
+    def represent(theta: Tensor, x: Tensor) -> Tensor:
+        weight = theta[:first].reshape(width, d + 1)
+        return torch.tanh(weight[:, :d] @ x + weight[:, d])
+
+    def forward(theta: Tensor, x: Tensor) -> Tensor:
+        weight = theta[first:].reshape(outputs, width + 1)
+        return weight[:, :width] @ represent(theta, x) + weight[:, width]
+
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(first + n_last, generator=generator, dtype=torch.float64) / 2
+    train, query = random_data(n, d, n_classes, 0), random_data(n_query, d, n_classes, 1)
+    world = World(forward, represent, n_last, start, *train, *query, weight_decay=0.01)
+    slope = grad(world.objective)
+    for _ in range(steps):
+        world.theta = world.theta - world.learning_rate * slope(world.theta)
+    world.duration = max(steps, 1) * world.learning_rate
+    return world
+
+
+def newton(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Return the minimum of a strictly convex function to rounding."""
+    theta = start
+    for _ in range(50):
+        step = torch.linalg.solve(hessian(objective)(theta), grad(objective)(theta))
+        theta = theta - step
+        if step.abs().max() < 1e-13:
+            break
+    return theta

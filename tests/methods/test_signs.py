@@ -1,0 +1,63 @@
+"""Positive means proponent: a copy of the query among the training examples, with its label, must help it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from methods.fakes import World, mlp_world
+from proponent.methods import graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak
+from proponent.methods.members import MemberMean
+
+FAMILIES = {
+    module.__name__.rsplit(".", 1)[1]: module
+    for module in (graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak)
+}
+FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))
+# noise is of either sign by design
+CONFIGS = {
+    path.stem: config for path in FILES if (config := yaml.safe_load(path.read_text()))["family"] in FAMILIES
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """A network before it has fitted everything; queries 0 to 5 are copies of training examples."""
+    world = mlp_world(n=60, steps=40)
+    return world.at_queries(world.x_train[:6].clone(), world.y_train[:6].clone())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_copy_of_the_query_is_a_proponent(name: str, world: World) -> None:
+    module, params = FAMILIES[CONFIGS[name]["family"]], CONFIGS[name].get("params", {})
+    if "projection_dim" in params:  # the file's is far beyond the 43 parameters here
+        params = {**params, "projection_dim": 30}
+    needs = module.attribute.__code__.co_varnames[: module.attribute.__code__.co_argcount]
+    mean = MemberMean()
+    mean.add(module.attribute(*world.needs(list(needs)), **params))
+    scores = mean.scores()
+    assert scores.shape == (6, 60)
+    copies = scores[torch.arange(6), torch.arange(6)]
+    assert (copies > 0).all()
+    assert (copies > scores.mean(1)).all()
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("same-label",)])
+def test_the_copy_with_another_label_is_worse(name: str, world: World) -> None:
+    """Blind to labels are only plain similarities, which say so."""
+    module, params = FAMILIES[CONFIGS[name]["family"]], CONFIGS[name].get("params", {})
+    if module is similarity:
+        params = {**params, "labels": "signed"}
+    if "projection_dim" in params:
+        params = {**params, "projection_dim": 30}
+    flipped = world.at_queries(world.x_query, (world.y_query + 1) % 3)
+    needs = list(module.attribute.__code__.co_varnames[: module.attribute.__code__.co_argcount])
+    values = []
+    for asked in (world, flipped):
+        mean = MemberMean()
+        mean.add(module.attribute(*asked.needs(needs), **params))
+        values.append(mean.scores()[torch.arange(6), torch.arange(6)])
+    assert (values[1] < values[0]).all()

@@ -1,0 +1,121 @@
+"""One matrix, many dampings: both routes give the same answers, and what is kept is let go."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import Tensor
+
+from proponent.errors import UserError
+from proponent.methods import solvers
+from proponent.methods.krylov import grow
+from proponent.methods.solvers import DampedSolver, damping_grid, keep
+
+
+def spd(n: int, rank: int) -> Tensor:
+    root = torch.randn(n, rank, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return root @ root.T
+
+
+@pytest.mark.parametrize("dampings", [1, 5], ids=["Cholesky", "eigendecomposition"])
+def test_every_damping_equals_a_dense_inverse(dampings: int) -> None:
+    matrix, right = spd(600, 40), torch.randn(600, 7, dtype=torch.float64)
+    solver = DampedSolver(matrix)
+    with damping_grid(dampings):
+        for damping in (0.5, 3.0, 0.5):
+            inverse = torch.linalg.inv(matrix + damping * torch.eye(600, dtype=torch.float64))
+            torch.testing.assert_close(solver.solve(right, damping), inverse @ right)
+            torch.testing.assert_close(
+                solver.quadratic(right.T, damping), (right.T @ inverse @ right).diagonal()
+            )
+            torch.testing.assert_close(solver.hat(damping), (inverse @ matrix).diagonal())
+
+
+def test_a_grid_decomposes_once_and_a_single_damping_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: calls.append(1) or eigh(matrix))
+    solver, right = DampedSolver(spd(50, 50)), torch.ones(50, 1, dtype=torch.float64)
+    with damping_grid(4):
+        for damping in (1.0, 2.0, 3.0, 4.0):
+            solver.solve(right, damping)
+    assert len(calls) == 1
+    final = solver.solve(right, 2.0)
+    assert len(calls) == 1
+    assert torch.equal(final, DampedSolver(solver.matrix).solve(right, 2.0)), (
+        "bytes depend on what came before"
+    )
+
+
+@pytest.mark.parametrize("dampings", [1, 5])
+def test_an_indefinite_matrix_is_the_users_business(dampings: int) -> None:
+    solver = DampedSolver(torch.diag(torch.tensor([1.0, -0.5, 2.0])))
+    with damping_grid(dampings):
+        with pytest.raises(UserError, match="not positive definite: raise 'damping'"):
+            solver.solve(torch.ones(3, 1), 0.5)
+        torch.testing.assert_close(solver.solve(torch.ones(3, 1), 1.5)[1], torch.ones(1))
+
+
+def test_one_value_is_kept_while_its_owner_lives() -> None:
+    class Owner:
+        pass
+
+    owner, made = Owner(), []
+
+    def make() -> Tensor:
+        made.append(1)
+        return torch.ones(3)
+
+    first = keep(owner, "a", make)
+    assert keep(owner, "a", make) is first
+    assert keep(owner, "b", make) is not first
+    assert len(made) == 2
+    keep(Owner(), "b", make)
+    kept = weakref.ref(keep(owner, "b", make))
+    assert len(made) == 4
+    del owner
+    gc.collect()
+    assert kept() is None
+    assert solvers._kept is None
+
+
+def test_a_krylov_space_serves_every_larger_shift() -> None:
+    matrix = spd(120, 60) / 60
+    right = torch.randn(5, 120, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    space, basis = grow(lambda rows: rows @ matrix, right, shift=0.1, tolerance=1e-9, iterations=100)
+    vectors = torch.cat(basis)
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(len(vectors), dtype=torch.float64))
+    assert len(vectors) < 120
+    assert space.residual <= 1e-9
+    for shift in (0.1, 1.0, 30.0):
+        exact = torch.linalg.solve(matrix + shift * torch.eye(120, dtype=torch.float64), right.T).T
+        torch.testing.assert_close(space.solve(shift) @ vectors, exact, rtol=1e-7, atol=1e-9)
+
+
+def test_the_reported_residual_is_the_true_one() -> None:
+    matrix = spd(80, 80)
+    right = torch.randn(3, 80, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    space, basis = grow(lambda rows: rows @ matrix, right, shift=1.0, tolerance=1e-9, iterations=6)
+    solution = space.solve(1.0) @ torch.cat(basis)
+    residual = (right - solution @ matrix - solution).norm(dim=1) / right.norm(dim=1)
+    assert space.residual > 1e-9
+    assert space.residual == pytest.approx(residual.max().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("repeats", [2, 3])
+def test_equal_right_hand_sides_and_exhausted_spaces_do_no_harm(repeats: int) -> None:
+    matrix = spd(10, 10)
+    right = torch.randn(2, 10, dtype=torch.float64).repeat(repeats, 1)
+    space, basis = grow(lambda rows: rows @ matrix, right, shift=0.3, tolerance=0.0, iterations=50)
+    assert sum(map(len, basis)) <= 10
+    exact = torch.linalg.solve(matrix + 0.3 * torch.eye(10, dtype=torch.float64), right.T).T
+    torch.testing.assert_close(space.solve(0.3) @ torch.cat(basis), exact)
+
+
+def test_negative_curvature_is_named() -> None:
+    matrix = torch.diag(torch.tensor([3.0, 1.0, -0.5], dtype=torch.float64))
+    with pytest.raises(UserError, match=r"negative curvature -0\.5 is not lifted by a damping of 0\.2"):
+        grow(lambda rows: rows @ matrix, torch.ones(1, 3).double(), shift=0.2, tolerance=0.0, iterations=9)

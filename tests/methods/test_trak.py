@@ -1,0 +1,116 @@
+"""TRAK: its formula, its example-space form, its averaging, and where it is an influence function."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from methods.fakes import Path, linear_world, mlp_world, newton
+from oracles import trak as oracle
+from oracles.influence import one_by_one, retraining_slopes
+from proponent.methods import trak
+from proponent.methods.members import MemberMean
+from proponent.methods.solvers import damping_grid
+
+POWERS = {"none": 0.0, "sqrt": 0.5, "full": 1.0}
+
+
+@pytest.mark.parametrize("weighting", POWERS)
+@pytest.mark.parametrize("damping", [0.1, 1.0])
+def test_example_space_equals_the_formula_in_parameter_space(weighting: str, damping: float) -> None:
+    world = mlp_world(n=25)
+    pair = world.pair()
+    rows = (world.loss_weight * (1 - world.loss_weight)) ** POWERS[weighting]
+    train = one_by_one(
+        lambda theta: torch.stack(
+            [world.target(theta, x, y) for x, y in zip(world.x_train, world.y_train, strict=True)]
+        ),
+        world.theta,
+    )
+    query = one_by_one(world.targets, world.theta)
+    expected = oracle.kernel(train, query, rows, damping)
+    kernel, weight = trak.attribute(Path({1.0: pair}), weighting=weighting, damping=damping)
+    torch.testing.assert_close(kernel, expected)
+    torch.testing.assert_close(weight, world.loss_weight)
+
+
+def test_unprojected_and_fully_weighted_it_is_the_influence_function() -> None:
+    world = linear_world(n=20, d=4, n_classes=2)
+    slopes = retraining_slopes(
+        lambda weights: newton(lambda theta: world.objective(theta, weights), world.theta),
+        world.targets,
+        len(world.x_train),
+    )
+    # lambda = n x weight decay, put in units of the mean weighted diagonal
+    rows = world.loss_weight * (1 - world.loss_weight)
+    damping = world.weight_decay * len(rows) / (rows * world.pair().train.norms_squared()).mean().item()
+    kernel, weight = trak.attribute(world.gradients(), weighting="full", damping=damping)
+    torch.testing.assert_close(kernel * weight, slopes, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [8, 200], ids=["fewer dimensions than examples", "more"])
+@pytest.mark.parametrize("weighting", POWERS)
+def test_projected_equals_the_formula_on_projected_gradients(dim: int, weighting: str) -> None:
+    world = mlp_world(n=25)
+    pair, member = world.pair(), 3
+    rows = (world.loss_weight * (1 - world.loss_weight)) ** POWERS[weighting]
+    stream = trak.derive_seed(5, "trak", member)
+    projected = [block.project(dim, "gaussian", stream).dense() for block in (pair.train, pair.query)]
+    expected = oracle.kernel(*projected, rows, 0.3)
+    kernel, _ = trak.attribute(
+        Path({1.0: pair}, member),
+        damping=0.3,
+        weighting=weighting,
+        projection_dim=dim,
+        projection="gaussian",
+        seed=5,
+    )
+    torch.testing.assert_close(kernel, expected)
+
+
+def test_members_are_projected_independently() -> None:
+    pair = mlp_world().pair()
+    kernels = [trak.attribute(Path({1.0: pair}, member), projection_dim=8)[0] for member in (0, 1, 0)]
+    assert torch.equal(kernels[0], kernels[2])
+    assert not torch.allclose(kernels[0], kernels[1])
+
+
+def test_kernel_and_weight_are_averaged_separately() -> None:
+    worlds = [mlp_world(steps=20), mlp_world(steps=300)]
+    factors = [trak.attribute(world.gradients()) for world in worlds]
+    mean = MemberMean()
+    for member in factors:
+        mean.add(member)
+    kernels, weights = zip(*factors, strict=True)
+    torch.testing.assert_close(mean.scores(), oracle.ensemble(list(kernels), list(weights)))
+    of_products = sum(kernel * weight for kernel, weight in factors) / 2
+    assert not torch.allclose(mean.scores(), of_products, rtol=1e-2)
+
+
+def test_normalised_members_count_the_same() -> None:
+    """A member whose scores are a thousand times larger does not drown the other."""
+    scores = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0))
+    mean = MemberMean(normalised=True)
+    for member in (scores[0], 1000 * scores[1]):
+        mean.add((member, torch.ones(50)))
+    expected = (scores / scores.std(dim=-1, keepdim=True)).mean(0)
+    torch.testing.assert_close(mean.scores(), expected)
+
+
+@pytest.mark.parametrize("dim", [0, 8])
+@pytest.mark.parametrize("weighting", POWERS)
+def test_self_influence_is_the_diagonal_with_the_weight_once_more(dim: int, weighting: str) -> None:
+    world = mlp_world()
+    world = world.at_queries(world.x_train, world.y_train)
+    options = {"projection_dim": dim, "weighting": weighting, "damping": 0.2}
+    kernel, weight = trak.attribute(world.gradients(), **options)
+    factors = trak.self_influence(world.gradients(), **options)
+    torch.testing.assert_close(factors[0] * factors[1] * factors[2], (kernel * weight).diagonal() * weight)
+
+
+def test_a_grid_gives_the_same_scores_as_single_dampings() -> None:
+    gradients = mlp_world().gradients()
+    with damping_grid(5):
+        grid = [trak.attribute(gradients, damping=damping)[0] for damping in (0.1, 1.0, 10.0)]
+    for damping, kernel in zip((0.1, 1.0, 10.0), grid, strict=True):
+        torch.testing.assert_close(kernel, trak.attribute(gradients, damping=damping)[0])
