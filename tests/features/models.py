@@ -1,4 +1,4 @@
-"""One small model for each kind of layer, with data, in float64; and a classification task."""
+"""One small model for each kind of layer, with data, in float64."""
 # ruff: noqa: D101, D102
 
 from __future__ import annotations
@@ -7,27 +7,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 CLASSES = 3
-
-
-class Classification:
-    """Cross-entropy loss and the margin log(p / (1 - p)) as target."""
-
-    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, y, reduction="none")
-
-    def target(self, outputs: Tensor, y: Tensor) -> Tensor:
-        own = outputs.gather(1, y[:, None])[:, 0]
-        return own - outputs.scatter(1, y[:, None], -torch.inf).logsumexp(1)
-
-    def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return 1 - outputs.softmax(1).gather(1, y[:, None])[:, 0]
-
-    def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
-        p = outputs.softmax(1)
-        return torch.diag_embed(p) - p[:, :, None] * p[:, None]
 
 
 class Pooled(nn.Module):

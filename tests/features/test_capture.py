@@ -14,9 +14,10 @@ from oracles.gradients import gradients_by_loop, gradients_by_vmap
 from proponent.errors import UserError
 from proponent.features.capture import Capture, target_cotangents, target_gradients
 from proponent.features.parts import WeightPart
+from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import CLASSES, MODELS, Classification, build
+from models import CLASSES, MODELS, build
 
 TASK = Classification()
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,29 +26,10 @@ from proponent.features.factors import Factor, Term
 from proponent.features.gradients import FactoredGradients, concatenate
 from proponent.features.operations import Replay, Trace, Use, deterministic_eval
 from proponent.features.parts import Part, RowsPart, WeightPart, ranges
+from proponent.settings.tasks import Task
 
 Cotangents = Callable[[Tensor, Tensor], Tensor]
 """From outputs (n, ...) and labels to what is propagated back, (n, K, ...): K gradients an example."""
-
-
-class Task(Protocol):
-    """What is attributed and what was minimised; see :mod:`proponent.settings`."""
-
-    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the loss of each example, (n,)."""
-        ...
-
-    def target(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the target f of each example, (n,)."""
-        ...
-
-    def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return w with ``grad loss = -w * grad f``, (n,)."""
-        ...
-
-    def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the Hessian of the loss with respect to the outputs, (n, C, C)."""
-        ...
 
 
 def target_cotangents(task: Task) -> Cotangents:
@@ -84,8 +65,8 @@ class Capture:
             )
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
         self.uses, self.dense = self._trace(example[:1])
-        linear = [use for use in self.uses if use.kind in ("linear", "matmul")]
-        self.last = tuple(n for n in (linear[-1].weight, linear[-1].bias) if n is not None) if linear else ()
+        last = [use for use in self.uses if use.call == self.last_linear]
+        self.last = tuple(n for use in last for n in (use.weight, use.bias) if n is not None)
 
     def _trace(self, example: Tensor) -> tuple[list[Use], tuple[str, ...]]:
         """Return the claimed uses, and the parameters whose gradients have to be written out."""
@@ -95,6 +76,7 @@ class Capture:
         with deterministic_eval(self.module), torch.enable_grad(), trace:
             outputs = functional_call(self.module, leaves, (x,))
         _check_outputs(outputs, 1)
+        self.last_linear = trace.last_linear
         dense = set()
         if outputs.requires_grad:
             found = torch.autograd.grad(outputs.sum(), list(leaves.values()), allow_unused=True)
@@ -129,6 +111,24 @@ class Capture:
             outputs = functional_call(self.module, self.parameters, (x,))
         _check_outputs(outputs, len(x))
         return outputs
+
+    def representations(self, x: Tensor) -> Tensor:
+        """Return the input of the last linear layer, averaged over positions, (n, width).
+
+        Raises:
+            UserError: the model has no linear layer.
+        """
+        if self.last_linear is None:
+            raise UserError(f"{type(self.module).__name__} has no linear layer, so it has no representations")
+
+        def one_at_a_time(one: Tensor) -> Any:
+            with Replay([], [], self.last_linear) as replay:
+                functional_call(self.module, self.parameters, (one[None],))
+            return replay.seen
+
+        with deterministic_eval(self.module), torch.no_grad():
+            seen = vmap(one_at_a_time)(x)
+        return seen.reshape(len(x), -1, seen.shape[-1]).mean(1)
 
     def gradients(self, x: Tensor, y: Tensor, cotangents: Cotangents) -> tuple[FactoredGradients, Tensor]:
         """Return the gradients of one run of examples, and their outputs.
@@ -302,7 +302,7 @@ def _check_outputs(outputs: object, n: int) -> None:
         raise UserError(
             f"the model returns {type(outputs).__name__}; it must return one tensor of outputs (n, ...)"
         )
-    if outputs.ndim < 2 or len(outputs) != n:
+    if outputs.ndim == 0 or len(outputs) != n:
         raise UserError(
             f"the model returns outputs of shape {tuple(outputs.shape)} for {n} examples; expected ({n}, ...)"
         )

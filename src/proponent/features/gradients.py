@@ -19,6 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from proponent.errors import UserError
 from proponent.features.factors import Factor, Geometry, Term
 from proponent.features.parts import Part, RowsPart, WeightPart, ranges, temporary
 from proponent.features.projection import project_elements
@@ -27,7 +28,7 @@ Parameters = dict[str, tuple[int, ...]]
 """Shape of every trainable parameter, in the order in which gradients are laid out."""
 
 
-def _spans(parameters: Parameters) -> dict[str, slice]:
+def parameter_spans(parameters: Parameters) -> dict[str, slice]:
     """Return where each parameter lies in a flattened gradient."""
     spans, start = {}, 0
     for name, shape in parameters.items():
@@ -91,7 +92,7 @@ class FactoredGradients:
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.add_inner(cast(Any, theirs), out, symmetric=other is self)
         if other is self:
-            _mirror(out)
+            mirror(out)
         return out
 
     def inner_dense(self, vectors: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class FactoredGradients:
         if vectors.shape[1] != self.n_parameters:
             raise ValueError(f"vectors have {vectors.shape[1]} columns, the gradients {self.n_parameters}")
         out = torch.zeros(len(self), len(vectors), dtype=self.dtype, device=self.device)
-        spans = _spans(self.parameters)
+        spans = parameter_spans(self.parameters)
         for part in self.parts:
             for name in part.names:
                 span = spans[name]
@@ -119,7 +120,14 @@ class FactoredGradients:
         """Return the same gradients restricted to the parameters of the last linear layer.
 
         Where that layer's weight is tied to another one, all uses of the weight count.
+
+        Raises:
+            UserError: there is no such layer.
         """
+        if not self.last:
+            raise UserError(
+                "the model has no last linear layer whose weight is a parameter of its own: use all layers"
+            )
         parts = tuple(part for part in self.parts if set(part.names) & set(self.last))
         names = {name for part in parts for name in part.names}
         parameters = {name: shape for name, shape in self.parameters.items() if name in names}
@@ -137,12 +145,13 @@ class FactoredGradients:
         for part in self.parts:
             for name in part.names:
                 project_elements(part.elements, name, self.parameters[name], out, kind, seed)
-        return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, self.last_layer())
+        beside = self.last_layer() if self.last else ()
+        return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, beside)
 
     def dense(self) -> Tensor:
         """Return the gradients as a matrix, (len(self), n_parameters)."""
         out = torch.zeros(len(self), self.n_parameters, dtype=self.dtype, device=self.device)
-        spans = _spans(self.parameters)
+        spans = parameter_spans(self.parameters)
         for part in self.parts:
             for name in part.names:
                 span = spans[name]
@@ -225,7 +234,11 @@ class DenseGradients:
         """Return the same gradients restricted to the last linear layer; exact beside a projection."""
         if isinstance(self.last, FactoredGradients):
             return self.last
-        spans = _spans(self.parameters)
+        if not any(name in self.parameters for name in self.last):
+            raise UserError(
+                "the last linear layer's gradients are not kept beside this projection: use all layers"
+            )
+        spans = parameter_spans(self.parameters)
         columns = torch.cat([self.values[:, spans[name]] for name in self.parameters if name in self.last], 1)
         kept = {name: shape for name, shape in self.parameters.items() if name in self.last}
         return DenseGradients(columns, kept, self.last)
@@ -233,7 +246,7 @@ class DenseGradients:
     def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
         """Return a seeded random projection to ``dim`` dimensions; of a projection, a further one."""
         out = torch.zeros(len(self), dim, dtype=self.values.dtype, device=self.values.device)
-        for name, span in _spans(self.parameters).items():
+        for name, span in parameter_spans(self.parameters).items():
             part = RowsPart(name, self.values[:, span])
             project_elements(part.elements, name, self.parameters[name], out, kind, seed)
         return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, self.last)
@@ -267,7 +280,7 @@ def _space(parameters: Parameters) -> str:
     )
 
 
-def _mirror(out: Tensor) -> None:
+def mirror(out: Tensor) -> None:
     """Copy the lower triangle to the upper one, in blocks that stay in cache."""
     for rows in ranges(len(out), 512):
         square = out[rows, rows]

@@ -214,17 +214,26 @@ class Trace(_Watch):
 
     Args:
         names: the parameters' names, by the id of the tensors that stand for them.
+
+    Attributes:
+        uses: what was found, in order.
+        inputs: what each use took in.
+        last_linear: place of the last linear map among all calls, whether its weight is a parameter or
+            computed.
     """
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
         self.names = names
+        self.last_linear: int | None = None
         self.uses: list[Use] = []
         self.inputs: list[Tensor] = []
 
     def operation(self, call: _Call, run: Callable[[], Tensor]) -> Tensor:
         """Record a call whose weight is a parameter, and run it with that parameter as a constant."""
         found = self._locate(call.weight) if call.claimable else None
+        if call.kind == "linear" or (call.kind == "matmul" and found is not None):
+            self.last_linear = self.calls - 1
         if found is None:
             return run()
         name, start, transposed = found
@@ -276,10 +285,13 @@ class Replay(_Watch):
         uses: what the trace found; a use is recognised by its place in the order of calls.
         probes: zeros of the uses' output shapes: the derivative with respect to a probe is that of the
             output.
+        watched: place of one more call whose input is wanted, kept as ``seen``.
     """
 
-    def __init__(self, uses: list[Use], probes: list[Tensor]) -> None:
+    def __init__(self, uses: list[Use], probes: list[Tensor], watched: int | None = None) -> None:
         super().__init__()
+        self.watched = watched
+        self.seen: Tensor | None = None
         self.places = {use.call: index for index, use in enumerate(uses)}
         self.uses = uses
         self.probes = probes
@@ -287,6 +299,8 @@ class Replay(_Watch):
 
     def operation(self, call: _Call, run: Callable[[], Tensor]) -> Tensor:
         """Run the call, with its probe if it is one of the traced uses."""
+        if self.calls - 1 == self.watched:
+            self.seen = call.input
         index = self.places.get(self.calls - 1)
         output = run()
         if index is None:
@@ -297,6 +311,20 @@ class Replay(_Watch):
             )
         self.inputs.append(call.input)
         return output + self.probes[index]
+
+
+class _ConstantPadding(TorchFunctionMode):
+    """Makes the padding row of an embedding a constant in forward derivatives too, as in backward ones."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function."""
+        if func is not torch.embedding:
+            return func(*args, **(kwargs or {}))
+        call = _embedding(*args, **(kwargs or {}))
+        output = F.embedding(call.input, call.weight)
+        if call.padding < 0:
+            return output
+        return torch.where((call.input == call.padding)[..., None], output.detach(), output)
 
 
 @contextmanager
@@ -314,14 +342,17 @@ def deterministic_eval(module: nn.Module) -> Iterator[None]:
         "_verify_batch_size",  # would say less about a BatchNorm without running statistics than our refusal
     )
     kept = {name: getattr(F, name) for name in checks}
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for part in training:
             part.training = False
         for name in checks:
             setattr(F, name, lambda *args: False)
-        with sdpa_kernel(SDPBackend.MATH):
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH), _ConstantPadding():
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for name, check in kept.items():
             setattr(F, name, check)
         for part in training:
