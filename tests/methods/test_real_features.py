@@ -1,0 +1,97 @@
+"""Methods score the same on the features engine as on the dense fakes, for every kind of layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from features.models import build
+from methods.fakes import Path, World
+from proponent.features.capture import target_gradients
+from proponent.features.curvature import Curvature
+from proponent.features.history import GradientPair
+from proponent.methods import graddot, if_cg, if_exact, tracin, trak
+from proponent.methods.members import MemberMean
+from proponent.settings.tasks import Classification
+
+N_TRAIN, N_QUERY = 12, 3
+LAYERS = (
+    *("linear", "mlp", "conv1d", "conv2d", "embedding"),
+    *("layer-norm", "group-norm", "attention", "encoder-layer"),
+)
+
+
+def world_of(module: nn.Module, x: Tensor, y: Tensor) -> World:
+    """Return the module as a function of one flat vector of parameters, the last layer's last."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    sizes = [shape.numel() for shape in shapes.values()]
+
+    def forward(theta: Tensor, one: Tensor) -> Tensor:
+        parts = [part.reshape(shape) for part, shape in zip(theta.split(sizes), shapes.values(), strict=True)]
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivatives
+            return functional_call(module.eval(), dict(zip(shapes, parts, strict=True)), (one[None],))[0]
+
+    theta = torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+    split = (x[:N_TRAIN], y[:N_TRAIN], x[N_TRAIN:], y[N_TRAIN:])
+    return World(forward, forward, sum(sizes[-2:]), theta, *split, weight_decay=0.01)
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def both(request: pytest.FixtureRequest) -> tuple[World, Path, Path]:
+    """The dense world, and the engine's gradients and curvature of the same model."""
+    module, x, y = build(request.param, N_TRAIN + N_QUERY)
+    world = world_of(module, x, y)
+    task = Classification()
+    data = (world.x_train, world.y_train, world.x_query, world.y_query)
+    options = {"weight_decay": world.weight_decay, "duration": world.duration}
+    curvature = Curvature(module, task, *data, **options)
+    query, _ = target_gradients(module, task, *data[2:], 100)
+    train, outputs = target_gradients(module, task, *data[:2], 100)
+    weight = task.loss_weight(outputs, world.y_train)
+    pair = GradientPair(train, query, weight, world.learning_rate, world.duration)
+    return world, Path({1.0: pair}), Path({1.0: curvature})
+
+
+GRADIENT_METHODS = {
+    "graddot": (graddot, {}),
+    "gradcos": (graddot, {"normalise": True}),
+    "tracin": (tracin, {}),
+    "tracin-last": (tracin, {"layers": "last"}),
+    "trak": (trak, {}),
+    "trak with full weighting": (trak, {"weighting": "full", "damping": 0.3}),
+}
+CURVATURE_METHODS = {
+    "if-exact": (if_exact, {}),
+    "if-exact with the Hessian": (if_exact, {"curvature": "hessian", "damping": 100.0}),
+    "if-cg": (if_cg, {"tolerance": 1e-9}),
+}
+
+
+def combined(result: Tensor | tuple[Tensor, ...]) -> Tensor:
+    mean = MemberMean()
+    mean.add(result)
+    return mean.scores()
+
+
+@pytest.mark.parametrize("name", GRADIENT_METHODS)
+def test_gradient_methods(name: str, both: tuple[World, Path, Path]) -> None:
+    world, gradients, _ = both
+    module, params = GRADIENT_METHODS[name]
+    for function in (module.attribute, module.self_influence):
+        found, expected = (combined(function(path, **params)) for path in (gradients, world.gradients()))
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", CURVATURE_METHODS)
+def test_curvature_methods(name: str, both: tuple[World, Path, Path]) -> None:
+    world, _, network = both
+    module, params = CURVATURE_METHODS[name]
+    found, expected = (module.attribute(path, **params) for path in (network, world.network()))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    if hasattr(module, "self_influence"):
+        found, expected = (module.self_influence(path, **params) for path in (network, world.network()))
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
