@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proponent.metrics import lds
-from proponent.metrics.compare import compare, holm, ranks
+from proponent.metrics.compare import compare, compare_all, holm, ranks
 from proponent.metrics.inputs import MetricInputs, Retrainings
 
 
@@ -89,3 +89,21 @@ def test_two_methods_evaluated_apart_are_paired():
         for s in (scores, scores + 1e-3 * rng.standard_normal(scores.shape))
     )
     assert np.std(first.replicates - second.replicates) < 0.05 * np.std(first.replicates)
+
+
+def test_methods_are_compared_within_a_setting_and_a_metric_only():
+    rng = np.random.default_rng(0)
+
+    def document(setting: str, method: str, **values: float) -> dict:
+        metrics = {
+            m: {"value": v, "replicates": (v + 0.01 * rng.random(40)).tolist()} for m, v in values.items()
+        }
+        return {"setting": setting, "method": method, "metrics": metrics}
+
+    rows, placed = compare_all(
+        [document("s", "a", lds=0.2, loo=0.9), document("s", "b", lds=0.8), document("t", "a", lds=0.5)]
+    )
+    assert [(row["setting"], row["metric"], row["method_a"], row["method_b"]) for row in rows] == [
+        ("s", "lds", "b", "a")
+    ]
+    assert placed == {"s": {"lds": {"b": 1, "a": 2}, "loo": {"a": 1}}, "t": {"lds": {"a": 1}}}

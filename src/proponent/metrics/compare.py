@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -79,6 +80,34 @@ def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison]) -> dic
         else:
             result[method], leader = place, method
     return result
+
+
+def compare_all(
+    documents: Iterable[Mapping[str, Any]],
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, dict[str, int]]]]:
+    """Compare all methods of each setting on each metric.
+
+    Args:
+        documents: contents of ``results/S/metrics/M.json``, in any order.
+
+    Returns:
+        The comparisons as rows with ``setting`` and ``metric`` in front, and the ranks by setting, metric and
+        method.
+    """
+    groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for document in documents:
+        for metric, entry in document["metrics"].items():
+            groups.setdefault((document["setting"], metric), {})[document["method"]] = entry
+    rows: list[dict[str, Any]] = []
+    placed: dict[str, dict[str, dict[str, int]]] = {}
+    for (setting, metric), entries in sorted(groups.items()):
+        values = {method: entry["value"] for method, entry in entries.items()}
+        pairs = compare(
+            values, {method: np.asarray(entry["replicates"]) for method, entry in entries.items()}
+        )
+        rows += [{"setting": setting, "metric": metric, **asdict(pair)} for pair in pairs]
+        placed.setdefault(setting, {})[metric] = ranks(values, pairs)
+    return rows, placed
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

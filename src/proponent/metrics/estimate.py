@@ -58,9 +58,9 @@ def interval(
 
     A resample repeats some units and misses others. The repeats tie, which pulls a rank correlation towards
     zero (by about .005 at .78 with 100 units, .018 at .93 with 20), although nothing in the data does. The
-    plain percentile interval keeps that shift and covered .94 and .76 in these two worlds; moved
-    back it covered .97 and .98. The bias-corrected percentile, with or without acceleration, does as well on
-    the LDS but covered only .86 on a ceiling of .33. ``tests/metrics/test_coverage.py`` repeats the simulation.
+    plain percentile interval keeps that shift and covered .94 and .76 in these two worlds; moved back it
+    covered .97 and .98. The bias-corrected percentile, with or without acceleration, does as well on the LDS
+    but covered only .86 on a ceiling of .33. ``tests/metrics/test_coverage.py`` repeats the simulation.
 
     Args:
         value: the estimate on the sample itself.

@@ -1,0 +1,68 @@
+"""How the members of the ensemble trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from proponent.publish.figures.style import BLUE, GREY, VERMILION, heading, new_figure, plain, styled
+
+
+@styled
+def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return the training loss of every member, their mean, and the steps at which checkpoints were saved.
+
+    Args:
+        setting: name of the setting.
+        trainings: contents of ``training.json`` of the members: ``loss`` at ``loss_steps``, checkpoints at
+            ``steps``.
+    """
+    figure = new_figure(3.9)
+    members = f"{len(trainings)} members" if len(trainings) != 1 else "1 member"
+    heading(
+        figure,
+        f"{setting}: training of the ensemble",
+        f"Training loss of {members} (thin) and their mean (thick), on logarithmic axes.\n"
+        "Triangles: saved checkpoints, log-spaced because early ones matter to attribution.",
+    )
+    axes = figure.add_axes((0.085, 0.14, 0.83, 0.64))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    steps, mean = average(trainings)
+    faint = min(0.5, 3 / len(trainings))
+    for training in trainings:
+        axes.plot(training["loss_steps"], training["loss"], color=BLUE, lw=0.7, alpha=faint)
+    axes.plot(steps, mean, color=BLUE, lw=2)
+    saved = sorted({step for training in trainings for step in training["steps"]})
+    axes.plot(saved, np.zeros(len(saved)), "^", ms=6, color=VERMILION, clip_on=False, zorder=3,
+              transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.annotate(
+        f"{mean[-1]:.3g}",
+        (steps[-1], mean[-1]),
+        xytext=(7, 0),
+        textcoords="offset points",
+        va="center",
+        size=9,
+        color=BLUE,
+    )
+    axes.set_xlabel("optimiser steps")
+    axes.set_ylabel("training loss")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=15))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    plain(axes)
+    axes.spines["left"].set_color(GREY)
+    return figure
+
+
+def average(trainings: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and mean loss over the members, interpolated where their steps differ."""
+    steps = np.asarray(trainings[0]["loss_steps"], dtype=np.float64)
+    curves = [np.interp(steps, training["loss_steps"], training["loss"]) for training in trainings]
+    return steps, np.mean(curves, axis=0)

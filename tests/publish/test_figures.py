@@ -1,0 +1,196 @@
+"""Figures: the same bytes every time, no overlapping labels, and the right things marked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from proponent.metrics.compare import compare_all
+from proponent.publish.figures import frontier, lds, loss, overview, proponents
+from proponent.publish.figures.labels import Label, place
+from proponent.publish.figures.proponents import Case, Item, as_picture, strongest
+from proponent.publish.figures.style import new_figure, render
+from proponent.publish.leaderboard import comparisons, leaderboard
+
+SETTING = "mnist-mlp"
+
+
+def cases() -> list[Case]:
+    rng = np.random.default_rng(0)
+    items = [Item(str(i), str(i % 3), rng.random((8, 8)), float(9 - 2 * i)) for i in range(10)]
+    return [Case(Item("0", "0", rng.random((8, 8))), items[:5], items[5:])] * 2
+
+
+@pytest.fixture
+def figures(documents, trainings) -> dict[str, Callable[[], Figure]]:
+    rows, ranks = compare_all(documents)
+    own = [d for d in documents if d["setting"] == SETTING]
+    return {
+        "lds": lambda: lds.draw(SETTING, own, ranks[SETTING]["lds"]),
+        "overview": lambda: overview.draw(leaderboard(documents), comparisons(rows)),
+        "frontier": lambda: frontier.draw(SETTING, own),
+        "loss": lambda: loss.draw(SETTING, trainings),
+        "proponents": lambda: proponents.draw(SETTING, "trak-10", cases()),
+    }
+
+
+@pytest.mark.parametrize("name", ["lds", "overview", "frontier", "loss", "proponents"])
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(figures, name, kind):
+    first = render(figures[name](), kind, name)
+    with matplotlib.rc_context(
+        {"font.size": 20, "axes.grid": True, "lines.linewidth": 5, "svg.hashsalt": "other"}
+    ):
+        second = render(figures[name](), kind, name)
+    assert hashlib.sha256(first).hexdigest() == hashlib.sha256(second).hexdigest()
+    assert first.startswith(b"\x89PNG" if kind == "png" else b"<?xml")
+
+
+def test_files_hold_no_date_and_no_version(figures):
+    assert b"date" not in render(figures["lds"](), "svg", "t").lower()
+    assert b"matplotlib" not in render(figures["lds"](), "png", "t").lower()
+
+
+def test_a_title_is_there_for_screen_readers(figures):
+    assert b"<dc:title>LDS of mnist-mlp</dc:title>" in render(figures["lds"](), "svg", "LDS of mnist-mlp")
+
+
+def test_drawing_leaves_the_users_matplotlib_alone(figures):
+    before = dict(matplotlib.rcParams)
+    render(figures["frontier"](), "png", "t")
+    assert dict(matplotlib.rcParams) == before
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def filled(figure: Figure) -> int:
+    dots = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
+    return sum(dot.get_markerfacecolor() != "white" for dot in dots)
+
+
+def test_methods_tied_with_the_best_are_filled_in_both_lds_figures(documents, figures):
+    _, ranks = compare_all(documents)
+    tied = {setting: list(own["lds"].values()).count(1) for setting, own in ranks.items()}
+    assert filled(figures["lds"]()) == tied[SETTING]
+    assert filled(figures["overview"]()) == sum(tied.values())
+
+
+def test_the_ceiling_is_drawn_and_named(figures):
+    assert "ceiling 0.905" in texts(figures["lds"]())
+    assert "ceiling 0.905" in texts(figures["frontier"]())
+
+
+def test_figures_do_without_a_ceiling(documents):
+    own = [d for d in documents if d["setting"] == SETTING]
+    for document in own:
+        document["metrics"]["lds"].update(dict.fromkeys(("ceiling", "ceiling_low", "ceiling_high")))
+    rows, ranks = compare_all(own)
+    for figure in (
+        lds.draw(SETTING, own, ranks[SETTING]["lds"]),
+        frontier.draw(SETTING, own),
+        overview.draw(leaderboard(own), comparisons(rows)),
+    ):
+        assert render(figure, "png", "t")
+        assert not any("ceiling" in text for text in texts(figure))
+
+
+def test_methods_without_lds_or_cost_are_left_out_of_the_figures(documents):
+    own = [d for d in documents if d["setting"] == SETTING]
+    _, ranks = compare_all(own)
+    del own[0]["metrics"]["lds"]
+    own[1]["cost"] = {}
+    assert own[0]["method"] not in texts(frontier.draw(SETTING, own))
+    assert own[1]["method"] not in texts(frontier.draw(SETTING, own))
+    names = [
+        label.get_text() for label in lds.draw(SETTING, own, ranks[SETTING]["lds"]).axes[0].get_yticklabels()
+    ]
+    assert len(names) == len(own) - 1
+
+
+def test_nothing_evaluated_still_draws():
+    empty = (lds.draw("s", [], {}), frontier.draw("s", []), overview.draw(leaderboard([]), comparisons([])))
+    for figure in empty:
+        assert render(figure, "png", "t")
+
+
+def test_undominated_methods_by_hand():
+    points = {
+        "fast": (1.0, 0.2),
+        "slow": (10.0, 0.9),
+        "worse": (10.0, 0.5),
+        "twin": (1.0, 0.2),
+        "late": (2.0, 0.2),
+    }
+    assert frontier.undominated(points) == {"fast", "slow", "twin"}
+
+
+def test_labels_of_the_frontier_do_not_overlap_and_name_every_method(documents, figures):
+    figure = figures["frontier"]()
+    written = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+    assert {d["method"] for d in documents} <= {text.get_text() for text in written}
+    assert_no_overlap(figure, written)
+
+
+def assert_no_overlap(figure: Figure, written: list[Annotation]) -> None:
+    renderer = figure.canvas.get_renderer()
+    boxes = []
+    for text in written:
+        text.update_positions(renderer)
+        boxes.append(super(Annotation, text).get_window_extent(renderer))
+    for number, box in enumerate(boxes):
+        for other in boxes[:number]:
+            assert not box.overlaps(other)
+
+
+def test_crowded_labels_are_left_out_rather_than_laid_over_each_other():
+    figure = new_figure(2.5, 4)
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    rng = np.random.default_rng(0)
+    labels = [
+        Label(float(x), float(y), f"method-{k}") for k, (x, y) in enumerate(0.4 + 0.2 * rng.random((60, 2)))
+    ]
+    left_out = place(axes, labels)
+    assert {text.get_text() for text in axes.texts} | set(left_out) == {label.text for label in labels}
+    assert left_out
+    assert axes.texts
+    assert_no_overlap(figure, list(axes.texts))
+
+
+def test_strongest_are_in_order_and_never_of_the_wrong_sign():
+    scores = np.array([0.0, 3.0, -1.0, 5.0, 5.0, -2.0])
+    assert strongest(scores, 2) == ([3, 4], [5, 2])
+    assert strongest(scores, 5) == ([3, 4, 1], [5, 2])
+    assert strongest(np.zeros(4)) == ([], [])
+
+
+def test_pictures_from_rows_of_data():
+    row = np.arange(12.0)
+    assert as_picture(row, None) is None
+    assert as_picture(row, (3, 4)).shape == (3, 4)
+    assert as_picture(row, (1, 3, 4)).shape == (3, 4)
+    assert as_picture(row, (3, 2, 2)).shape == (2, 2, 3)
+    assert as_picture(row, [3, 4]).max() == 1.0
+    assert (as_picture(np.ones(4), (2, 2)) == 0).all()
+
+
+def test_without_pictures_labels_are_shown_instead():
+    case = Case(Item("0", "setosa"), [Item("4", "virginica", score=2.0)], [Item("7", "setosa", score=-1.0)])
+    written = texts(proponents.draw("iris", "trak", [case]))
+    assert written == ["setosa", "#0", "virginica", "+1.00", "#4", "setosa", "−0.50", "#7"]
+
+
+def test_the_mean_loss_interpolates_members_of_other_lengths():
+    steps, mean = loss.average(
+        [{"loss_steps": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}, {"loss_steps": [1, 3], "loss": [1.0, 3.0]}]
+    )
+    assert steps.tolist() == [1, 2, 3]
+    assert mean.tolist() == [2.0, 2.0, 2.0]
