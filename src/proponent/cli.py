@@ -56,6 +56,12 @@ for _name, _summary in STEPS.items():
     _add_step(_name, _summary)
 
 
+@cli.command()
+def leaderboard() -> None:
+    """Print the leaderboard that was made last."""
+    importlib.import_module("proponent.steps.collect").show(Path.cwd())
+
+
 def main() -> None:
     """Run the command line; a mistake that the user can mend is one line and exit code 1."""
     sys.path.insert(0, str(Path.cwd()))

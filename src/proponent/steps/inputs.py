@@ -35,3 +35,9 @@ def training_of(job: Job, data: Arrays) -> tuple[Callable[[int], nn.Module], Tas
     recipe = structured(RecipeConfig, job.spec["recipe"], source)
     check_model(build_model(config, 0), data, task, job.spec["setting"])
     return partial(build_model, config), task, recipe
+
+
+def load_model(job: Job) -> tuple[nn.Module, Task]:
+    """Return the architecture of a job's model (whose parameters are to be loaded) and the task."""
+    config = structured(FactoryConfig, job.spec["model"], f"configs/settings/{job.spec['setting']}.yaml")
+    return build_model(config, 0), get_task(job.spec["task"])

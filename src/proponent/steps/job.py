@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from proponent.config.source import SourceTree, file_digest
 from proponent.errors import UserError
-from proponent.store.files import read_json, sha256, write_json
+from proponent.store.files import read_json, replacing, sha256, write_json
 from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, write_manifest
 
 if TYPE_CHECKING:
@@ -121,8 +121,10 @@ class Job:
         write_json(self.root / path, content)
         self._written.append(path)
 
-    def wrote(self, path: str) -> None:
-        """Declare a file of the artefact that was written, atomically, by other means."""
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write one file of the artefact, atomically."""
+        with replacing(self.root / path) as temporary:
+            temporary.write_bytes(content)
         self._written.append(path)
 
     def finish(self) -> Manifest:

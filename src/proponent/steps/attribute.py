@@ -1,0 +1,133 @@
+"""``proponent attribute``: choose a method's hyper-parameters on the tune queries, then score all queries once."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proponent.config.keys import canonical
+from proponent.errors import UserError
+from proponent.methods.members import MemberMean
+from proponent.methods.solvers import damping_grid
+from proponent.metrics.inputs import usable_retrainings
+from proponent.metrics.lds import predict
+from proponent.metrics.ranks import resampled_spearman
+from proponent.progress import progress
+from proponent.settings.split import Arrays
+from proponent.steps.features import member_inputs
+from proponent.steps.inputs import load_data
+from proponent.steps.job import Job
+from proponent.store.tensors import load_tensors
+
+Candidate = dict[str, Any]
+
+
+def run(job: Job) -> None:
+    """Write ``scores`` (n_query, n_train) float32, ``self_influence`` (n_train,) where defined, and how it was tuned."""
+    spec = job.spec
+    data = load_data(job)
+    torch.set_num_threads(job.threads)
+    module = importlib.import_module(spec["module"])
+    attribute = getattr(module, spec["function"])
+    candidates = spec["candidates"]
+    chosen = candidates[0]
+    if len(candidates) > 1:
+        chosen = _tune(job, data, attribute, candidates)
+    tuned_at = job.seconds()
+
+    scores = _average(job, data, slice(None), attribute, [chosen])[0]
+    expected = (len(data.x_query), len(data.x_train))
+    _check(job, scores, expected, "scores")
+    tensors = {"scores": scores.float()}
+    job.details["attribution_seconds"] = round(job.seconds() - tuned_at, 3)
+    job.details["tuning_seconds"] = round(tuned_at, 3) if len(candidates) > 1 else 0.0
+    if spec["self_influence"]:
+        own = _average(job, data, slice(None), module.self_influence, [chosen])[0]
+        _check(job, own, expected[1:], "self_influence")
+        tensors["self_influence"] = own.float()
+    job.details["hyper_parameters"] = chosen
+    metadata = {
+        "setting": spec["setting"],
+        "method": spec["method"],
+        "key": job.key,
+        "sign": "positive: having the training example raises the target of the query",
+    }
+    job.write_tensors(job.artefact, tensors, metadata)
+
+
+def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: list[Candidate]) -> Candidate:
+    """Return the candidate with the best LDS on the tune queries, and write what every candidate reached."""
+    spec = job.spec
+    rows = slice(0, spec["queries"]["tune"])
+    truth = load_tensors(job.read(job.input("/ground_truth/subsets.safetensors")))
+    usable = usable_retrainings(truth["targets"][:, :, rows].double().numpy(), "subsets")
+    masks = truth["masks"].numpy()[usable.subsets]
+    once = np.ones((len(masks), 1))
+    ordered = sorted(candidates, key=_without_damping)
+    reached = []
+    for candidate, scores in zip(ordered, _average(job, data, rows, attribute, ordered), strict=True):
+        if not bool(scores.isfinite().all()):
+            reached.append({"params": candidate, "lds": None, "why": "scores are not finite"})
+            continue
+        per_query = resampled_spearman(predict(scores.numpy(), masks), usable.mean, once)
+        reached.append({"params": candidate, "lds": round(float(per_query.mean()), 6)})
+    finite = [entry for entry in reached if entry["lds"] is not None]
+    if not finite:
+        raise UserError(f"configs/methods/{spec['method']}.yaml: no candidate of tune.grid gives finite scores")
+    best = max(finite, key=lambda entry: entry["lds"])
+    record = {
+        "setting": spec["setting"],
+        "method": spec["method"],
+        "metric": "lds on the tune queries",
+        "candidates": reached,
+        "chosen": best["params"],
+        "seconds": round(job.seconds(), 3),
+    }
+    job.write_json(f"results/{spec['setting']}/tuning/{spec['method']}.json", record)
+    chosen: Candidate = best["params"]
+    return chosen
+
+
+def _average(
+    job: Job, data: Arrays, rows: slice, function: Callable[..., Any], candidates: list[Candidate]
+) -> list[Tensor]:
+    """Return the scores of every candidate, averaged over the method's members.
+
+    Members are the outer loop and dampings the inner one, so that features are read once and one decomposition serves a
+    whole damping grid.
+    """
+    means = [MemberMean(normalised=job.spec["combine"] == "normalised") for _ in candidates]
+    chosen = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
+    groups = [list(group) for _, group in groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))]
+    for inputs in progress(member_inputs(job, chosen, rows), "attributing, by member", job.spec["members"]):
+        for group in groups:
+            with damping_grid(len(group)):
+                for at in group:
+                    means[at].add(_call(job, function, inputs, candidates[at]))
+    return [mean.scores() for mean in means]
+
+
+def _call(job: Job, function: Callable[..., Any], inputs: dict[str, Any], candidate: Candidate) -> Any:
+    try:
+        return function(**inputs, **candidate)
+    except (UserError, ValueError) as error:
+        raise UserError(f"configs/methods/{job.spec['method']}.yaml with {candidate}: {error}") from error
+
+
+def _without_damping(candidate: Candidate) -> str:
+    return canonical({name: value for name, value in candidate.items() if name != "damping"})
+
+
+def _check(job: Job, tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
+    method = f"configs/methods/{job.spec['method']}.yaml"
+    if tuple(tensor.shape) != shape:
+        raise UserError(f"{method}: its {name} have shape {tuple(tensor.shape)}, {shape} expected")
+    if not bool(tensor.isfinite().all()):
+        bad = int((~tensor.isfinite()).sum())
+        raise UserError(f"{method}: {bad} of {tensor.numel()} {name} are NaN or infinite; try a larger damping")

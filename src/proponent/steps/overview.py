@@ -1,0 +1,17 @@
+"""``proponent overview``: one figure of all settings."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from proponent.publish.figures import overview
+from proponent.publish.figures.style import render
+from proponent.steps.job import Job
+
+
+def run(job: Job) -> None:
+    """Write ``results/figures/overview.svg``, and a PNG beside it."""
+    leaderboard = job.read("results/leaderboard.csv")
+    figure = overview.draw(pd.read_csv(leaderboard), pd.read_csv(leaderboard.with_name("comparisons.csv")))
+    job.write_bytes("results/figures/overview.png", render(figure, "png", "leaderboard"))
+    job.write_bytes(job.artefact, render(figure, "svg", "leaderboard"))
