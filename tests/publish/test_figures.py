@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
@@ -23,8 +24,8 @@ SETTING = "mnist-mlp"
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    items = [Item(str(i), str(i % 3), rng.random((8, 8)), float(9 - 2 * i)) for i in range(10)]
-    return [Case(Item("0", "0", rng.random((8, 8))), items[:5], items[5:])] * 2
+    items = [Item(f"train {i}", str(i % 3), rng.random((8, 8)), float(9 - 2 * i)) for i in range(10)]
+    return [Case(Item("query 0", "0", rng.random((8, 8))), items[:5], items[5:])] * 2
 
 
 @pytest.fixture
@@ -183,9 +184,13 @@ def test_pictures_from_rows_of_data():
 
 
 def test_without_pictures_labels_are_shown_instead():
-    case = Case(Item("0", "setosa"), [Item("4", "virginica", score=2.0)], [Item("7", "setosa", score=-1.0)])
+    case = Case(
+        Item("query 0", "setosa"),
+        [Item("train 4", "virginica", score=2.0)],
+        [Item("train 7", "setosa", score=-1.0)],
+    )
     written = texts(proponents.draw("iris", "trak", [case]))
-    assert written == ["setosa", "#0", "virginica", "+1.00", "#4", "setosa", "−0.50", "#7"]
+    assert written == ["setosa", "query 0", "virginica", "+1.00", "train 4", "setosa", "−0.50", "train 7"]
 
 
 def test_the_mean_loss_interpolates_members_of_other_lengths():
@@ -194,3 +199,23 @@ def test_the_mean_loss_interpolates_members_of_other_lengths():
     )
     assert steps.tolist() == [1, 2, 3]
     assert mean.tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(("final", "scale"), [(0.02, "log"), (1.5, "linear"), (-1.0, "linear")])
+def test_the_loss_axis_fits_the_losses(final, scale):
+    trainings = [{"steps": [1, 9], "loss_steps": [1, 5, 9], "loss": [2.0, 1.8, final]}]
+    figure = loss.draw("s", trainings)
+    assert figure.axes[0].get_yscale() == scale
+    assert render(figure, "png", "t")
+
+
+def test_a_setting_without_an_ensemble_has_a_loss_figure_that_says_so():
+    assert texts(loss.draw("s", [])) == ["No member has been trained."]
+
+
+def test_methods_and_settings_named_by_numbers_survive_the_csv():
+    """Pandas reads a column of such names as integers."""
+    row = {"metric": "lds", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "ceiling": 0.9}
+    board = pd.DataFrame([{"setting": 7, "method": m, **row} for m in (10, 20)])
+    pair = {"setting": 7, "metric": "lds", "method_a": 10, "method_b": 20, "tied": True}
+    assert filled(overview.draw(board, pd.DataFrame([pair]))) == 2

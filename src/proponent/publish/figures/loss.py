@@ -11,6 +11,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from proponent.publish.figures.style import BLUE, GREY, VERMILION, heading, new_figure, plain, styled
 
+_WIDE = 5.0
+"""Losses that span more than this ratio, and are positive, are shown on a logarithmic axis."""
+
 
 @styled
 def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
@@ -26,12 +29,14 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
     heading(
         figure,
         f"{setting}: training of the ensemble",
-        f"Training loss of {members} (thin) and their mean (thick), on logarithmic axes.\n"
+        f"Training loss of {members} (thin) and their mean (thick).\n"
         "Triangles: saved checkpoints, log-spaced because early ones matter to attribution.",
     )
     axes = figure.add_axes((0.085, 0.14, 0.83, 0.64))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", xlabel="optimiser steps", ylabel="training loss")
+    if not trainings:
+        axes.text(0.5, 0.5, "No member has been trained.", transform=axes.transAxes, ha="center", color=GREY)
+        return figure
     steps, mean = average(trainings)
     faint = min(0.5, 3 / len(trainings))
     for training in trainings:
@@ -49,13 +54,13 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
         size=9,
         color=BLUE,
     )
-    axes.set_xlabel("optimiser steps")
-    axes.set_ylabel("training loss")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=15))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    if mean.min() > 0 and mean.max() > _WIDE * mean.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=15))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     plain(axes)
     axes.spines["left"].set_color(GREY)
     return figure

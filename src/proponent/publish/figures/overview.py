@@ -23,12 +23,12 @@ def draw(leaderboard: pd.DataFrame, comparisons: pd.DataFrame) -> Figure:
         leaderboard: the tidy table; only its ``lds`` rows are used.
         comparisons: the table of paired differences: methods tied with the best of a setting are filled too.
     """
-    table = leaderboard[leaderboard["metric"] == "lds"]
+    table = leaderboard[leaderboard["metric"] == "lds"].astype({"setting": str, "method": str})
     settings = sorted(table["setting"].unique())
     # A method that was not run everywhere is placed by its distance from the median where it was.
     centred = table["value"] - table.groupby("setting")["value"].transform("median")
     order = centred.groupby(table["method"]).mean()
-    methods = [str(m) for m in order.sort_values(ascending=False, kind="stable").index]
+    methods = list(order.sort_values(ascending=False, kind="stable").index)
     lines = -(-len(settings) // _COLUMNS) or 1
     columns = -(-len(settings) // lines) or 1
     panel = _ROW * len(methods) + 0.1
@@ -66,9 +66,9 @@ def draw(leaderboard: pd.DataFrame, comparisons: pd.DataFrame) -> Figure:
 
 def _tied(comparisons: pd.DataFrame, setting: str, best: str) -> set[str]:
     with_best = comparisons[
-        (comparisons["setting"] == setting)
+        (comparisons["setting"].astype(str) == setting)
         & (comparisons["metric"] == "lds")
-        & (comparisons["method_a"] == best)
+        & (comparisons["method_a"].astype(str) == best)
         & comparisons["tied"].astype(bool)
     ]
-    return set(with_best["method_b"])
+    return set(with_best["method_b"].astype(str))

@@ -26,7 +26,7 @@ class Item:
     """One example or query as it is shown."""
 
     name: str
-    """Its number in the data."""
+    """Which one of the data it is: ``train 12``, ``query 3``."""
     label: str
     picture: NDArray[np.float64] | None = None
     """(h, w) or (h, w, 3); without one, the label is shown large."""
@@ -140,6 +140,6 @@ def _show(axes: Axes, item: Item, color: str, framed: bool, largest: float) -> N
     if item.score is not None:
         score = f"{item.score / largest:+.2f}".replace("-", "−")
         lines.append((score, {"size": 8.5, "color": color}))
-    lines.append((f"#{item.name}", {"size": 7, "color": GREY}))
+    lines.append((item.name, {"size": 7, "color": GREY}))
     for number, (text, style) in enumerate(lines):
         axes.text(0, -0.07 - 0.195 * number, text, va="top", **style)
