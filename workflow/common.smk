@@ -14,6 +14,7 @@ PLAN = start(
     is_dry_run=workflow.output_settings.dryrun,
 )
 COMPUTE = PLAN.benchmark.config.compute
+ENVIRONMENT = str(ROOT / "workflow/envs/proponent.yaml")
 METHOD_RULES = sorted(
     str(path) for path in (ROOT / "workflow/rules/methods").glob("*.smk")
 )

@@ -9,10 +9,10 @@ rule attribute:
         "logs/{setting}/attribute-{method}.log",
     benchmark:
         "results/{setting}/benchmarks/attribute-{method}.tsv"
-    conda:
-        "../envs/proponent.yaml"
     wildcard_constraints:
         method="(?!)",
+    conda:
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -20,7 +20,7 @@ rule collect:
     benchmark:
         "results/benchmarks/collect.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
@@ -59,7 +59,7 @@ rule figures:
     benchmark:
         "results/{setting}/benchmarks/figures.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
@@ -83,7 +83,7 @@ rule overview:
     benchmark:
         "results/benchmarks/overview.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -11,7 +11,7 @@ rule data:
     benchmark:
         "results/{setting}/benchmarks/data.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

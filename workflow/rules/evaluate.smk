@@ -10,7 +10,7 @@ rule evaluate:
     benchmark:
         "results/{setting}/benchmarks/evaluate-{method}.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -10,7 +10,7 @@ rule featurize:
     benchmark:
         "results/{setting}/benchmarks/featurize-{kind}-{shard}.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

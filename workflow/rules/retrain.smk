@@ -12,7 +12,7 @@ rule retrain:
     benchmark:
         "results/{setting}/benchmarks/retrain-{design}-{shard}.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
@@ -33,7 +33,7 @@ rule ground_truth:
     benchmark:
         "results/{setting}/benchmarks/ground_truth-{design}.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

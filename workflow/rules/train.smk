@@ -10,7 +10,7 @@ rule train:
     benchmark:
         "results/{setting}/benchmarks/train-{shard}.tsv"
     conda:
-        "../envs/proponent.yaml"
+        ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,

@@ -103,9 +103,8 @@ def _average(
     whole damping grid.
     """
     means = [MemberMean(normalised=job.spec["combine"] == "normalised") for _ in candidates]
-    chosen = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
     groups = [list(group) for _, group in groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))]
-    for inputs in progress(member_inputs(job, chosen, rows), "attributing, by member", job.spec["members"]):
+    for inputs in progress(member_inputs(job, data, rows), "attributing, by member", job.spec["members"]):
         for group in groups:
             with damping_grid(len(group)):
                 for at in group:

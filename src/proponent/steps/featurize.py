@@ -3,59 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from proponent.features.featurize import Data, featurize
+from proponent.features.featurize import featurize
 from proponent.seeds import derive_seed
+from proponent.settings.split import Arrays
+from proponent.steps.features import load_checkpoint, moments_of
 from proponent.steps.inputs import load_data, load_model
 from proponent.steps.job import Job
 from proponent.store.files import read_json
-from proponent.store.tensors import load_tensors
 
 
 def run(job: Job) -> None:
     """Write the features of every member and checkpoint of the shard; how they were chosen is in the header."""
     spec = job.spec
     torch.set_num_threads(job.threads)
-    device = spec["device"]
-    data = Data(*(tensor.to(device) for tensor in load_data(job)))
+    data = Arrays(*(tensor.to(spec["device"]) for tensor in load_data(job)))
     module, task = load_model(job)
-    module.to(device)
+    module.to(spec["device"])
     shard = job.read(job.inputs_under("ensemble/")[0])
     tensors: dict[str, Tensor] = {}
-    described = {}
+    described: dict[str, dict[str, Any]] = {}
     for member in spec["members"]:
-        folder = shard.parent / f"member-{member:03d}"
-        training = read_json(folder / "training.json")
+        name = f"member-{member:03d}"
+        training = read_json(shard.parent / name / "training.json")
         own, description = featurize(
             spec["kind"],
             module,
-            _checkpoints(folder, training["steps"]),
+            len(training["steps"]),
+            partial(load_checkpoint, shard.parent / name, training["steps"]),
             task,
             data,
-            memory_mib=spec["memory_mib"] // len(spec["members"]),
+            memory_mib=max(1, spec["memory_mib"] // len(spec["members"])),
             seed=derive_seed(0, "projection", member),
         )
-        tensors |= {f"member-{member:03d}/{name}": tensor.cpu() for name, tensor in own.items()}
-        described[f"member-{member:03d}"] = {"training": moments_of(training, spec["momentum"]), "features": description}
+        tensors |= {f"{name}/{key}": tensor.cpu() for key, tensor in own.items()}
+        described[name] = {"training": asdict(moments_of(training, spec["momentum"])), "features": description}
     job.write_tensors(job.artefact, tensors, {"members": json.dumps(described, sort_keys=True)})
-    job.details = {"members": {name: entry["features"] for name, entry in described.items()}}
+    job.details = {name: _brief(entry["features"]) for name, entry in described.items()}
 
 
-def moments_of(training: dict[str, list[float]], momentum: float) -> dict[str, list[float]]:
-    """Return steps, learning rates and durations (sum of learning rates / (1 - momentum)) at the saved checkpoints."""
-    return {
-        "steps": training["steps"],
-        "learning_rates": training["learning_rates"],
-        "durations": [total / (1 - momentum) for total in training["learning_rate_sums"]],
-    }
-
-
-def _checkpoints(folder: Path, steps: list[int]) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    for step in steps[:-1]:
-        yield step, load_tensors(folder / f"step-{step:06d}.safetensors")
-    yield steps[-1], load_tensors(folder / "final.safetensors")
+def _brief(description: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in description.items() if isinstance(value, (str, int, float))}

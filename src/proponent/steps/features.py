@@ -1,0 +1,89 @@
+"""From stored features to what a method may be handed (proponent.methods.inputs), one member at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proponent.features.featurize import network, read_gradients, read_outputs, read_representations
+from proponent.features.history import Moments
+from proponent.settings.split import Arrays
+from proponent.steps.inputs import load_model
+from proponent.steps.job import Job
+from proponent.store.files import read_json
+from proponent.store.tensors import load_tensors, open_tensors
+
+
+def member_inputs(job: Job, data: Arrays, rows: slice) -> Iterator[dict[str, Any]]:
+    """Yield, for each member that a method uses, the arguments that it needs by name.
+
+    Stored tensors are read when a method asks for them, and only while its member is the current one.
+
+    Args:
+        job: of the method.
+        data: all training examples and queries.
+        rows: the queries that are wanted.
+    """
+    needs = job.spec["needs"]
+    some = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
+    if set(needs) <= {"data"}:
+        yield {"data": some} if needs else {}
+        return
+    for member in range(job.spec["members"]):
+        with ExitStack() as opened:
+            yield {need: some if need == "data" else _feature(job, need, member, data, rows, opened) for need in needs}
+
+
+def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened: ExitStack) -> Any:
+    shard = member // job.spec["members_per_job"]
+    if need == "network":
+        return _network(job, member, shard, data, rows)
+    path = job.read(job.input(f"/features/{need}-{shard:03d}.safetensors"))
+    get, _, metadata = opened.enter_context(open_tensors(path))
+    name = f"member-{member:03d}"
+    described = json.loads(metadata["members"])[name]
+    moments = Moments(**described["training"])
+
+    def own(tensor: str) -> Tensor:
+        return get(f"{name}/{tensor}")
+
+    if need == "gradients":
+        return read_gradients(described["features"], own, data, member, moments, rows)
+    read: Callable[..., Any] = read_outputs if need == "outputs" else read_representations
+    return read(own, member, moments, rows)
+
+
+def _network(job: Job, member: int, shard: int, data: Arrays, rows: slice) -> Any:
+    folder = job.read(job.input(f"/ensemble/shard-{shard:03d}.json")).parent / f"member-{member:03d}"
+    training = read_json(folder / "training.json")
+    module, task = load_model(job)
+    device = torch.device(job.spec["device"])
+    return network(
+        module.to(device),
+        lambda index: load_checkpoint(folder, training["steps"], index),
+        task,
+        Arrays(*(tensor.to(device) for tensor in data)),
+        member,
+        moments_of(training, job.spec["momentum"]),
+        weight_decay=job.spec["weight_decay"],
+        memory_mib=job.spec["memory_mib"],
+        query_rows=rows,
+    )
+
+
+def load_checkpoint(folder: Path, steps: list[int], index: int) -> dict[str, Tensor]:
+    """Return the state dict of a member's checkpoint; the last of ``steps`` is the final model."""
+    final = index == len(steps) - 1
+    return load_tensors(folder / ("final.safetensors" if final else f"step-{steps[index]:06d}.safetensors"))
+
+
+def moments_of(training: dict[str, Any], momentum: float) -> Moments:
+    """Return steps, learning rates and durations (sum of learning rates / (1 - momentum)) at the saved checkpoints."""
+    durations = [total / (1 - momentum) for total in training["learning_rate_sums"]]
+    return Moments(training["steps"], training["learning_rates"], durations)
