@@ -35,8 +35,8 @@ def run(job: Job) -> None:
         own, description = featurize(
             spec["kind"],
             module,
-            len(training["steps"]),
             partial(load_checkpoint, shard.parent / name, training["steps"]),
+            len(training["steps"]),
             task,
             data,
             memory_mib=max(1, spec["memory_mib"] // len(spec["members"])),
