@@ -14,6 +14,7 @@ from oracles.gradients import gradients_by_loop, gradients_by_vmap
 from proponent.errors import UserError
 from proponent.features.capture import Capture, target_cotangents, target_gradients
 from proponent.features.parts import WeightPart
+from proponent.features.storage import take_apart
 from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -114,7 +115,7 @@ def test_only_trainable_parameters_count():
 def test_the_first_layer_leans_on_the_data():
     module, x, y = build("mlp", 4)
     block, _ = target_gradients(module, TASK, x, y)
-    assert set(block.tensors()) == {"0.0.left", "1.0.left", "1.0.right"}
+    assert set(take_apart(block)[0]) == {"0.0.left", "1.0.left", "1.0.right"}
     assert block.parts[0].terms[0].right.values.data_ptr() == x.data_ptr()
 
 

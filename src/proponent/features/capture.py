@@ -23,9 +23,10 @@ from torch.func import functional_call, vjp, vmap
 
 from proponent.errors import UserError
 from proponent.features.factors import Factor, Term
-from proponent.features.gradients import FactoredGradients, concatenate
-from proponent.features.operations import Replay, Trace, Use, deterministic_eval
+from proponent.features.gradients import FactoredGradients
+from proponent.features.operations import Use
 from proponent.features.parts import Part, RowsPart, WeightPart, ranges
+from proponent.features.watch import Replay, Trace, deterministic_eval
 from proponent.settings.tasks import Task
 
 Cotangents = Callable[[Tensor, Tensor], Tensor]
@@ -97,13 +98,16 @@ class Capture:
             name for name in self.parameters if name in dense
         )
 
-    @property
-    def numbers_per_example(self) -> int:
-        """Numbers that the factors of one example take, the data x itself not counted."""
-        factored = sum(
-            math.prod(use.output) + (0 if use.from_x else math.prod(use.input)) for use in self.uses
-        )
-        return factored + sum(math.prod(self.shapes[name]) for name in self.dense)
+    def numbers_per_example(self, names: tuple[str, ...] | None = None) -> int:
+        """Return how many numbers the factors of one example take, the data x itself not counted.
+
+        Args:
+            names: parameters to count; None for all.
+        """
+        wanted = set(self.shapes if names is None else names)
+        uses = [use for use in self.uses if use.weight in wanted]
+        factored = sum(math.prod(use.output) + (0 if use.from_x else math.prod(use.input)) for use in uses)
+        return factored + sum(math.prod(self.shapes[name]) for name in self.dense if name in wanted)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return the outputs, (n, ...)."""
@@ -251,7 +255,7 @@ class Capture:
         for _, block, out in self.chunks(x, y, cotangents, memory_mib):
             blocks.append(block)
             outputs.append(out)
-        return (blocks[0] if len(blocks) == 1 else concatenate(blocks)), torch.cat(outputs)
+        return (blocks[0] if len(blocks) == 1 else FactoredGradients.concatenate(blocks)), torch.cat(outputs)
 
 
 def target_gradients(
@@ -294,7 +298,7 @@ def _output_gradients(use: Use, back: Tensor) -> Tensor:
     dimensions = len(use.geometry.kernel)
     channels = use.output[-1 - dimensions]
     images = back.reshape(len(back), -1, channels, math.prod(use.output[-dimensions:]))
-    return images.transpose(2, 3).flatten(1, 2)
+    return images.transpose(2, 3).flatten(1, 2).contiguous()
 
 
 def _check_outputs(outputs: object, n: int) -> None:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from proponent.errors import UserError
-from proponent.features.capture import Capture, Cotangents, target_gradients
+from proponent.features.capture import Capture, Cotangents, target_cotangents
 from proponent.features.gradients import FactoredGradients, mirror, parameter_spans
-from proponent.features.operations import deterministic_eval
 from proponent.features.parts import WeightPart, ranges
+from proponent.features.watch import deterministic_eval
 from proponent.settings.tasks import Task
 
 PRODUCT_MIB = 64
@@ -65,8 +65,9 @@ class Curvature:
         self._module, self._task, self._x, self._y = module, task, x, y
         self._memory_mib = memory_mib
         self._capture = Capture(module, x[:1])
-        self.train, outputs = target_gradients(module, task, x, y, memory_mib)
-        self.query, _ = target_gradients(module, task, x_query, y_query, memory_mib)
+        cotangents = target_cotangents(task)
+        self.train, outputs = self._capture.all_gradients(x, y, cotangents, memory_mib)
+        self.query, _ = self._capture.all_gradients(x_query, y_query, cotangents, memory_mib)
         self.loss_weight = task.loss_weight(outputs, y)
         self.n_train = len(x)
         self.n_parameters = self.train.n_parameters

@@ -17,9 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FROM_X = "@x"
-"""In place of a stored tensor: the operation's input is the data x itself, reshaped."""
-
 
 @dataclass(frozen=True)
 class Geometry:

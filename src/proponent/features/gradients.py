@@ -5,24 +5,22 @@ A block holds the gradients of n examples with respect to all trainable paramete
 every weight and is exact; :class:`DenseGradients` is a plain matrix: written-out gradients, or their random
 projection.
 
-Both can be taken apart into named tensors for a safetensors file and put together again (:meth:`tensors`,
-:meth:`layout`, :func:`from_tensors`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.features.factors import Factor, Geometry, Term
-from proponent.features.parts import Part, RowsPart, WeightPart, ranges, temporary
-from proponent.features.projection import project_elements
+from proponent.features.factors import Factor, Term
+from proponent.features.parts import Part, RowsPart, ranges, temporary
+from proponent.features.projection import project_part
 
 Parameters = dict[str, tuple[int, ...]]
 """Shape of every trainable parameter, in the order in which gradients are laid out."""
@@ -143,8 +141,7 @@ class FactoredGradients:
         """
         out = torch.zeros(len(self), dim, dtype=self.dtype, device=self.device)
         for part in self.parts:
-            for name in part.names:
-                project_elements(part.elements, name, self.parameters[name], out, kind, seed)
+            project_part(part, self.parameters, out, kind, seed)
         beside = self.last_layer() if self.last else ()
         return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, beside)
 
@@ -160,28 +157,31 @@ class FactoredGradients:
                     out[:, columns] = part.elements(name, some.start, some.stop)
         return out
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what :func:`from_tensors` needs, by name; the data x itself is left out."""
-        found = {}
-        for index, part in enumerate(self.parts):
-            if isinstance(part, RowsPart):
-                found[f"{index}.rows"] = part.values
-                continue
-            for use, term in enumerate(part.terms):
-                for side, factor in (("left", term.left), ("right", term.right)):
-                    if not factor.from_x:
-                        found[f"{index}.{use}.{side}"] = factor.values
-        return found
+    @staticmethod
+    def concatenate(blocks: Sequence[FactoredGradients]) -> FactoredGradients:
+        """Return the gradients of several runs of examples as one block; what they share stays shared."""
+        first = blocks[0]
+        joined: dict[tuple[Any, ...], Tensor] = {}
 
-    def layout(self) -> dict[str, Any]:
-        """Return, as plain values for a file's header, how the tensors belong together."""
-        return {
-            "kind": "factored",
-            "size": self.size,
-            "parameters": {name: list(shape) for name, shape in self.parameters.items()},
-            "last": list(self.last),
-            "parts": [_describe(part) for part in self.parts],
-        }
+        def join(factors: list[Factor]) -> Factor:
+            pieces = [factor.values for factor in factors]
+            key = tuple((piece.data_ptr(), piece.shape, piece.stride()) for piece in pieces)
+            if key not in joined:
+                joined[key] = torch.cat(pieces)
+            return replace(factors[0], values=joined[key])
+
+        parts: list[Part] = []
+        for index, part in enumerate(first.parts):
+            same: list[Any] = [block.parts[index] for block in blocks]
+            if isinstance(part, RowsPart):
+                parts.append(replace(part, values=torch.cat([piece.values for piece in same])))
+                continue
+            uses = [[piece.terms[use] for piece in same] for use in range(len(part.terms))]
+            terms = tuple(
+                Term(join([u.left for u in use]), join([u.right for u in use]), use[0].start) for use in uses
+            )
+            parts.append(replace(part, terms=terms))
+        return FactoredGradients(first.parameters, tuple(parts), first.last, sum(map(len, blocks)))
 
 
 class DenseGradients:
@@ -247,26 +247,20 @@ class DenseGradients:
         """Return a seeded random projection to ``dim`` dimensions; of a projection, a further one."""
         out = torch.zeros(len(self), dim, dtype=self.values.dtype, device=self.values.device)
         for name, span in parameter_spans(self.parameters).items():
-            part = RowsPart(name, self.values[:, span])
-            project_elements(part.elements, name, self.parameters[name], out, kind, seed)
+            project_part(RowsPart(name, self.values[:, span]), self.parameters, out, kind, seed)
         return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, self.last)
 
     def dense(self) -> Tensor:
         """Return the matrix, (len(self), columns)."""
         return self.values
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what :func:`from_tensors` needs, by name."""
-        beside = {} if isinstance(self.last, tuple) else self.last.tensors()
-        return {"values": self.values, **{f"last.{name}": tensor for name, tensor in beside.items()}}
-
-    def layout(self) -> dict[str, Any]:
-        """Return, as plain values for a file's header, how the tensors belong together."""
-        return {
-            "kind": "dense",
-            "parameters": {name: list(shape) for name, shape in self.parameters.items()},
-            "last": list(self.last) if isinstance(self.last, tuple) else self.last.layout(),
-        }
+    @staticmethod
+    def concatenate(blocks: Sequence[DenseGradients]) -> DenseGradients:
+        """Return the gradients of several runs of examples as one block."""
+        first, lasts = blocks[0], [block.last for block in blocks]
+        beside = [last for last in lasts if isinstance(last, FactoredGradients)]
+        last = FactoredGradients.concatenate(beside) if beside else first.last
+        return DenseGradients(torch.cat([block.values for block in blocks]), first.parameters, last)
 
 
 Block = FactoredGradients | DenseGradients
@@ -287,84 +281,3 @@ def mirror(out: Tensor) -> None:
         square.copy_(square.tril() + square.tril(-1).T)
         for others in ranges(rows.start, 512):
             out[others, rows] = out[rows, others].T
-
-
-def _describe(part: Part) -> dict[str, Any]:
-    if isinstance(part, RowsPart):
-        return {"name": part.name}
-    terms = []
-    for term in part.terms:
-        sides = {}
-        for side, factor in (("left", term.left), ("right", term.right)):
-            geometry = None if factor.geometry is None else asdict(factor.geometry)
-            shape = list(factor.values.shape[1:]) if factor.from_x else None
-            sides[side] = {"tokens": factor.tokens, "geometry": geometry, "x": shape}
-        terms.append({"start": term.start, **sides})
-    return {"name": part.name, "rows": part.rows, "columns": part.columns, "bias": part.bias, "terms": terms}
-
-
-def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor) -> Block:
-    """Put a block together again.
-
-    Args:
-        layout: what the block's ``layout()`` gave.
-        get: returns a tensor of the block's ``tensors()`` by its name.
-        x: (n, ...) the data of the same examples, on which stored gradients lean instead of holding a copy.
-    """
-    parameters = {name: tuple(shape) for name, shape in layout["parameters"].items()}
-    if layout["kind"] == "dense":
-        last = layout["last"]
-        kept = (
-            tuple(last) if isinstance(last, list) else from_tensors(last, lambda name: get(f"last.{name}"), x)
-        )
-        return DenseGradients(get("values"), parameters, cast(Any, kept))
-    parts: list[Part] = []
-    for index, spec in enumerate(layout["parts"]):
-        if "terms" not in spec:
-            parts.append(RowsPart(spec["name"], get(f"{index}.rows")))
-            continue
-        terms = tuple(
-            Term(
-                _factor(term["left"], f"{index}.{use}.left", get, x),
-                _factor(term["right"], f"{index}.{use}.right", get, x),
-                term["start"],
-            )
-            for use, term in enumerate(spec["terms"])
-        )
-        parts.append(WeightPart(spec["name"], spec["rows"], spec["columns"], terms, spec["bias"]))
-    return FactoredGradients(parameters, tuple(parts), tuple(layout["last"]), layout["size"])
-
-
-def _factor(spec: dict[str, Any], name: str, get: Callable[[str], Tensor], x: Tensor) -> Factor:
-    geometry = spec["geometry"]
-    if geometry is not None:
-        padding = tuple(tuple(pair) for pair in geometry["padding"])
-        fields = {key: tuple(geometry[key]) for key in ("kernel", "stride", "dilation")}
-        geometry = Geometry(**fields, padding=padding)
-    values = get(name) if spec["x"] is None else x.reshape(len(x), *spec["x"])
-    return Factor(values, spec["tokens"], geometry, from_x=spec["x"] is not None)
-
-
-def concatenate(blocks: list[FactoredGradients]) -> FactoredGradients:
-    """Return the gradients of several runs of examples as one block."""
-    first = blocks[0]
-    parts: list[Part] = []
-    for index, part in enumerate(first.parts):
-        same: list[Any] = [block.parts[index] for block in blocks]
-        if isinstance(part, RowsPart):
-            parts.append(replace(part, values=torch.cat([piece.values for piece in same])))
-            continue
-        terms = tuple(
-            Term(
-                _join([piece.terms[use].left for piece in same]),
-                _join([piece.terms[use].right for piece in same]),
-                term.start,
-            )
-            for use, term in enumerate(part.terms)
-        )
-        parts.append(replace(part, terms=terms))
-    return FactoredGradients(first.parameters, tuple(parts), first.last, sum(map(len, blocks)))
-
-
-def _join(factors: list[Factor]) -> Factor:
-    return replace(factors[0], values=torch.cat([factor.values for factor in factors]))

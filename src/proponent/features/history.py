@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from proponent.features.curvature import Curvature
 from proponent.features.gradients import Block
 
 T = TypeVar("T")
@@ -118,3 +119,4 @@ class RepresentationPair:
 Gradients = History[GradientPair]
 Outputs = History[OutputPair]
 Representations = History[RepresentationPair]
+Network = History[Curvature]

@@ -1,0 +1,116 @@
+"""Random projections: products with a stated matrix, unbiased, the same however gradients are held."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from proponent.errors import UserError
+from proponent.features.capture import target_gradients
+from proponent.features.gradients import DenseGradients
+from proponent.features.projection import BLOCK_COORDINATES, BUCKETS, KINDS, plan, projection_matrix
+from proponent.settings.tasks import Classification
+
+sys.path.insert(0, str(Path(__file__).parent))
+from models import build
+
+TASK = Classification()
+
+
+def block_of(name, n=6):
+    module, x, y = build(name, n)
+    return target_gradients(module, TASK, x, y)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["mlp", "conv2d", "tied", "by-hand", "cross-attention"])
+def test_a_projection_is_a_product_with_its_matrix(name, kind):
+    block = block_of(name)
+    matrix = torch.cat(
+        [projection_matrix(n, shape, 16, kind, 3, torch.float64) for n, shape in block.parameters.items()]
+    )
+    torch.testing.assert_close(block.project(16, kind, 3).dense(), block.dense() @ matrix)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_out_gradients_are_projected_alike(kind):
+    block = block_of("tied")
+    written = DenseGradients(block.dense(), block.parameters, block.last)
+    torch.testing.assert_close(written.project(16, kind, 3).values, block.project(16, kind, 3).values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind):
+    block = block_of("mlp")
+    first, again, other = (block.project(16, kind, seed).values for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inner_products_are_unbiased(kind):
+    """Within three standard errors over 400 seeds, for every pair of examples."""
+    block = block_of("mlp", 4)
+    exact = block.inner(block)
+    draws = torch.stack([_inner(block, kind, seed) for seed in range(400)])
+    standard_error = draws.std(0) / len(draws) ** 0.5
+    assert standard_error.min() > 0
+    assert ((draws.mean(0) - exact).abs() < 3 * standard_error).all()
+
+
+def _inner(block, kind, seed):
+    projected = block.project(32, kind, seed)
+    return projected.inner(projected)
+
+
+def test_a_sparse_projection_has_one_entry_in_each_group_of_buckets():
+    dim, shape = 10, (3, BLOCK_COORDINATES)
+    matrix = projection_matrix("w", shape, dim, "sparse", 0, torch.float64)
+    assert matrix.shape == (3 * BLOCK_COORDINATES, dim)
+    assert (matrix != 0).sum(1).eq(BUCKETS).all()
+    assert torch.allclose(matrix.square().sum(1), torch.ones(len(matrix), dtype=torch.float64))
+    per_bucket = (matrix != 0).sum(0) / len(matrix)
+    assert per_bucket.min() > 0.3
+    assert per_bucket.max() < 0.55
+
+
+def test_blocks_of_coordinates_have_draws_of_their_own():
+    matrix = projection_matrix("w", (2, BLOCK_COORDINATES), 8, "rademacher", 0, torch.float64)
+    first, second = matrix.split(BLOCK_COORDINATES)
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(matrix.abs(), torch.full_like(matrix, 8**-0.5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_layer_stays_exact_beside_a_projection(kind):
+    block = block_of("mlp")
+    torch.testing.assert_close(block.project(16, kind, 3).last_layer().dense(), block.last_layer().dense())
+
+
+def test_projections_that_differ_cannot_be_compared():
+    block = block_of("mlp")
+    with pytest.raises(ValueError, match="cannot compare rademacher-16-3 with rademacher-16-4"):
+        block.project(16, "rademacher", 3).inner(block.project(16, "rademacher", 4))
+    with pytest.raises(ValueError, match="cannot compare"):
+        block.inner(block.project(16, "rademacher", 4))
+
+
+def test_unknown_kinds_and_too_few_dimensions_are_refused():
+    block = block_of("mlp")
+    with pytest.raises(UserError, match="'fjlt' is not known; use one of rademacher, gaussian, sparse"):
+        block.project(16, "fjlt", 0)
+    with pytest.raises(UserError, match="3 dimensions is too small"):
+        block.project(3, "sparse", 0)
+
+
+def test_the_plan_keeps_factors_where_they_fit_and_else_the_largest_projection_that_does():
+    assert plan(1000, 200, 50, 4, 1).choice == "factored"
+    projected = plan(1000, 10**6, 50, 4, 5)
+    assert (projected.choice, projected.dim) == ("projected", 1024)
+    assert projected.bytes == 1000 * (1024 + 50) * 4 <= 5 * 2**20
+    assert projected.factored_bytes == 4 * 10**9
+    with pytest.raises(UserError, match=r"takes 3 MiB and 2 are allowed: raise compute\.memory_mib"):
+        plan(1000, 10**6, 50, 4, 2)
