@@ -32,7 +32,7 @@ def test_nothing_to_do_without_snakemakes_metadata_and_with_times_in_random_orde
 
 
 def test_a_changed_hyper_parameter_runs_that_method_its_evaluation_and_the_collection(checkout):
-    checkout.edit("params.yaml", "methods: [", "overrides: {methods: {graddot: {params: {checkpoint: 0.5}}}}\nmethods: [")
+    checkout.edit("params.yaml", "methods: [", "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [")
     assert checkout.planned() == {"graddot": 1, "evaluate": 1, **COLLECTION}
 
 
@@ -93,7 +93,7 @@ def test_results_of_another_revision_are_stale_whatever_snakemake_remembers(chec
     """The trap of a checkout of older results: Snakemake's metadata speaks of bytes that are no longer there."""
     old = tmp_path / "old"
     shutil.copytree(checkout.root / "results/toy/scores", old)
-    checkout.edit("params.yaml", "methods: [", "overrides: {methods: {graddot: {params: {checkpoint: 0.5}}}}\nmethods: [")
+    checkout.edit("params.yaml", "methods: [", "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [")
     checkout.snakemake()
     assert checkout.planned() == {}
     shutil.rmtree(checkout.root / "results/toy/scores")
