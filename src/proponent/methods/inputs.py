@@ -63,7 +63,7 @@ class GradientBlock(Protocol):
         ...
 
     def project(self, dim: int, kind: str, seed: int) -> GradientBlock:
-        """Return a seeded random projection to ``dim`` dimensions: ``rademacher``, ``gaussian`` or ``sparse``."""
+        """Return a seeded random projection to ``dim`` dimensions; kinds: rademacher, gaussian, sparse."""
         ...
 
     def dense(self) -> Tensor:
@@ -84,7 +84,7 @@ class GradientPair(Protocol):
     """Sum of the learning rates up to the checkpoint, divided by 1 - momentum: how far training went."""
 
     def gram(self) -> Tensor:
-        """Return the inner products of the training gradients, (n_train, n_train); kept as long as the pair."""
+        """Return the inner products of the training gradients, (n_train, n_train); kept with the pair."""
         ...
 
 
@@ -139,7 +139,7 @@ class Representations(Protocol):
 
 
 class Curvature(Protocol):
-    """One member at one checkpoint, with J = mean loss + weight_decay / 2 ||theta||^2 that it was trained on."""
+    """One member at one checkpoint, trained on J = mean loss + weight_decay / 2 ||theta||^2."""
 
     n_train: int
     n_parameters: int
@@ -157,7 +157,7 @@ class Curvature(Protocol):
         ...
 
     def hessian(self) -> Tensor:
-        """Return the Hessian of the mean loss, (n_parameters, n_parameters), no weight decay; small models."""
+        """Return the Hessian of the mean loss, of the same shape, no weight decay; for small models."""
         ...
 
     def ggn_root(self) -> GradientBlock:

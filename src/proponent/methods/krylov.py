@@ -74,17 +74,18 @@ def grow(
     for _ in range(iterations):
         basis.append(block)
         image = product(block)
-        coordinates = torch.cat([image @ known.T for known in basis], dim=1).double()
-        space.projected = _bordered(space.projected, coordinates)
+        outside, coordinates = _split(image, basis)
+        space.projected = _bordered(space.projected, coordinates.double())
         space.right = torch.cat([space.right, (right @ block.T).double()], dim=1)
-        outside = _without(image, basis)
         error = space.solve(shift)[:, -len(block) :] @ outside.double()
         space.residual = (error.norm(dim=1) / scale).max().item()
+        if space.residual <= tolerance:
+            break
         room = right.shape[1] - space.right.shape[1]
         block = _orthonormal_rows(outside, room)
         # once normalised, what rounding left of the known directions counts: remove it again
-        block = _orthonormal_rows(_without(block, basis), room)
-        if space.residual <= tolerance or len(block) == 0:
+        block = _orthonormal_rows(_split(block, basis)[0], room)
+        if len(block) == 0:
             break
     return space, basis
 
@@ -101,11 +102,13 @@ def _bordered(projected: Tensor, rows: Tensor) -> Tensor:
     )
 
 
-def _without(rows: Tensor, basis: list[Tensor]) -> Tensor:
-    """Return ``rows`` less their part in the span of ``basis``."""
+def _split(rows: Tensor, basis: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return what of ``rows`` lies outside the span of ``basis``, and their coordinates in it."""
+    coordinates = []
     for known in basis:
-        rows = rows - (rows @ known.T) @ known
-    return rows
+        coordinates.append(rows @ known.T)
+        rows = rows - coordinates[-1] @ known
+    return rows, torch.cat(coordinates, dim=1)
 
 
 def _orthonormal_rows(rows: Tensor, room: int) -> Tensor:
