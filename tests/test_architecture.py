@@ -28,7 +28,13 @@ def test_imports_flow_one_way(package):
     allowed = MAY_IMPORT[package] | {package} | FREE
     for path in (PACKAGE / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in getattr(node, "names", [])] if isinstance(node, ast.Import) else []
+            names = (
+                [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in getattr(node, "names", [])]
+                if isinstance(node, ast.Import)
+                else []
+            )
             for name in names:
                 if name and name.startswith("proponent."):
                     assert name.split(".")[1] in allowed, f"{path.relative_to(PACKAGE)} imports {name}"

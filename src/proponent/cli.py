@@ -49,7 +49,9 @@ def _add_step(name: str, summary: str) -> None:
         job.check()
         importlib.import_module(f"proponent.steps.{name}").run(job)
         manifest = job.finish()
-        click.echo(f"{job.artefact} made in {manifest.seconds:.1f} s, {manifest.peak_memory_mib:.0f} MiB", err=True)
+        click.echo(
+            f"{job.artefact} made in {manifest.seconds:.1f} s, {manifest.peak_memory_mib:.0f} MiB", err=True
+        )
 
 
 for _name, _summary in STEPS.items():
@@ -76,7 +78,9 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except MemoryError:
-        click.echo("error: out of memory; lower compute.lockstep or compute.memory_mib in params.yaml", err=True)
+        click.echo(
+            "error: out of memory; lower compute.lockstep or compute.memory_mib in params.yaml", err=True
+        )
         sys.exit(1)
     except OSError as error:
         click.echo(f"error: {error.filename or 'disk'}: {error.strerror or error}", err=True)

@@ -34,7 +34,9 @@ def test_a_minimal_setting_gets_the_defaults():
 
 
 def test_a_misspelt_key_names_the_nearest_valid_one():
-    assert "unknown key 'datasett'; did you mean 'dataset'?" in complaint(SettingConfig, {**MINIMAL, "datasett": {}})
+    assert "unknown key 'datasett'; did you mean 'dataset'?" in complaint(
+        SettingConfig, {**MINIMAL, "datasett": {}}
+    )
 
 
 def test_a_misspelt_nested_key_is_given_with_its_path():
@@ -58,14 +60,24 @@ def test_a_misspelt_key_inside_a_design_is_found():
         ({"lr": 0.1, "epochs": 3, "steps": 9}, "exactly one of 'epochs' and 'steps'"),
         ({"lr": 0.1, "epochs": 3, "momentum": 1.0}, "momentum must be in [0, 1)"),
     ],
-    ids=["text for a number", "float for a count", "no such optimiser", "negative", "no length", "two lengths", "range"],
+    ids=[
+        "text for a number",
+        "float for a count",
+        "no such optimiser",
+        "negative",
+        "no length",
+        "two lengths",
+        "range",
+    ],
 )
 def test_ill_typed_and_impossible_values_are_refused(recipe, said):
     assert said in complaint(SettingConfig, {**MINIMAL, "recipe": recipe})
 
 
 def test_a_missing_key_is_named():
-    assert complaint(SettingConfig, {"dataset": {"factory": "a:b"}, "model": {"factory": "a:b"}}).endswith("'recipe' is missing")
+    assert complaint(SettingConfig, {"dataset": {"factory": "a:b"}, "model": {"factory": "a:b"}}).endswith(
+        "'recipe' is missing"
+    )
     assert complaint(SettingConfig, {**MINIMAL, "model": {}}).endswith("'model.factory' is missing")
 
 

@@ -10,14 +10,14 @@ from proponent.config.signature import read_signature
 from proponent.config.source import SourceTree
 from proponent.errors import UserError
 
-SOURCE = '''
+SOURCE = """
 import torch_that_is_not_installed
 TASKS = ("classification",)
 def attribute(gradients, data, *, damping: float = 1.0, kind: Literal["a", "b"] = "a", grid: list[float] | None = None): ...
 def self_influence(gradients, *, damping: float = 1.0): ...
 class Net:
     def __init__(self, width: int = 3): ...
-'''
+"""
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab/__init__.py").write_text("")
-    (tmp_path / "lab/step.py").write_text('"""Doc."""\nfrom lab.helper import double\nimport numpy\n\ndef f(x):\n    return double(x)\n')
+    (tmp_path / "lab/step.py").write_text(
+        '"""Doc."""\nfrom lab.helper import double\nimport numpy\n\ndef f(x):\n    return double(x)\n'
+    )
     (tmp_path / "lab/helper.py").write_text("def double(x):\n    return 2 * x\n")
     return tmp_path
 
@@ -29,7 +31,8 @@ def digest(root: Path):
 def test_comments_docstrings_and_formatting_change_nothing(checkout: Path):
     before = digest(checkout)
     (checkout / "lab/step.py").write_text(
-        '"""Another."""\n# why\nfrom lab.helper import double\nimport numpy\n\n\ndef f( x ):\n    """Say."""\n    return (double(x))\n'
+        '"""Another."""\n# why\nfrom lab.helper import double\nimport numpy\n\n\n'
+        'def f( x ):\n    """Say."""\n    return (double(x))\n'
     )
     assert digest(checkout) == before
 
@@ -73,7 +76,9 @@ def test_plumbing_is_a_list_of_things_that_exist():
 
 def test_no_plumbing_is_in_the_digest_of_a_step_and_numbers_are():
     sources, _ = SourceTree((ROOT / "src",)).digest(["proponent.steps.train"])
-    assert not [name for name in sources if name.startswith(("proponent.store", "proponent.cli", "proponent.config"))]
+    assert not [
+        name for name in sources if name.startswith(("proponent.store", "proponent.cli", "proponent.config"))
+    ]
     assert "proponent.progress" not in sources
     assert {"proponent.steps.train", "proponent.training.lockstep", "proponent.seeds"} <= set(sources)
 
@@ -92,5 +97,10 @@ def test_plumbing_defines_no_numerical_function():
         path = tree.find(module)
         files = path.parent.glob("*.py") if path.name == "__init__.py" and "." in module else [path]
         for file in files:
-            imported = {alias.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import) for alias in node.names}
+            imported = {
+                alias.name
+                for node in ast.walk(ast.parse(file.read_text()))
+                if isinstance(node, ast.Import)
+                for alias in node.names
+            }
             assert not imported & {"numpy", "scipy", "torch"}, file

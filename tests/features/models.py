@@ -1,5 +1,5 @@
 """One small model for each kind of layer, with data, in float64."""
-# ruff: noqa: D101, D102
+# ruff: noqa: D101
 
 from __future__ import annotations
 

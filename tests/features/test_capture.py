@@ -1,6 +1,6 @@
 """Factored gradients against the gradient of each example alone, for every kind of layer."""
 
-# ruff: noqa: D101, D102
+# ruff: noqa: D101
 from __future__ import annotations
 
 import sys

@@ -1,6 +1,6 @@
 """Curvature against dense matrices built from Jacobians and Hessians in float64."""
 
-# ruff: noqa: D101, D102
+# ruff: noqa: D101
 from __future__ import annotations
 
 import sys

@@ -110,7 +110,8 @@ def test_a_projection_is_computed_in_chunks_of_the_memory(monkeypatch):
 def test_outputs_and_representations_come_back():
     module, states, data = member("mlp")
     out = read_outputs(stored("outputs", module, states, data)[0], 0, MOMENTS, slice(0, 2)).at(1.0)
-    inside = read_representations(stored("representations", module, states, data)[0], 0, MOMENTS).at(0.25)
+    get, description = stored("representations", module, states, data)
+    inside = read_representations(description, get, data, 0, MOMENTS).at(0.25)
     at_checkpoint(module, states[1])
     torch.testing.assert_close(out.train, module(data.x_train))
     torch.testing.assert_close(out.query, module(data.x_query[:2]))
@@ -118,6 +119,17 @@ def test_outputs_and_representations_come_back():
     at_checkpoint(module, states[0])
     torch.testing.assert_close(inside.train, module[:3](data.x_train))
     torch.testing.assert_close(inside.query, module[:3](data.x_query))
+
+
+def test_the_input_of_a_linear_model_is_not_stored_again_as_its_representation():
+    module, states, data = member("linear")
+    tensors, description = featurize(
+        "representations", module, states.__getitem__, 2, TASK, data, memory_mib=100
+    )
+    assert tensors == {}
+    pair = read_representations(description, tensors.__getitem__, data, 0, MOMENTS, slice(1, 3)).at(1.0)
+    torch.testing.assert_close(pair.train, data.x_train)
+    torch.testing.assert_close(pair.query, data.x_query[1:3])
 
 
 @pytest.mark.parametrize("name", ["sequence", "conv2d", "attention", "tied", "tied-transpose", "weight-norm"])

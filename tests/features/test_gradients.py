@@ -1,6 +1,5 @@
 """Gradient blocks: slices, layers, storage, and large blocks cut into pieces."""
 
-# ruff: noqa: D102
 from __future__ import annotations
 
 import json

@@ -11,7 +11,15 @@ import torch
 
 from proponent.errors import UserError
 from proponent.store.files import replacing, sha256, write_json
-from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, manifest_path, read_manifest, write_manifest
+from proponent.store.manifest import (
+    Manifest,
+    Part,
+    check_bytes,
+    is_whole,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
 from proponent.store.tensors import load_tensors, save_tensors
 
 
@@ -22,7 +30,9 @@ def artefact(tmp_path: Path) -> str:
     write_json(tmp_path / "a/x.json", {"n": 1})
     first, second = tmp_path / "a/x.safetensors", tmp_path / "a/x.json"
     part = Part("a/x.json", sha256(second), second.stat().st_size)
-    write_manifest(tmp_path, Manifest("a/x.safetensors", "k1", sha256(first), first.stat().st_size, parts=[part]))
+    write_manifest(
+        tmp_path, Manifest("a/x.safetensors", "k1", sha256(first), first.stat().st_size, parts=[part])
+    )
     return "a/x.safetensors"
 
 

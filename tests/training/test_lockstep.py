@@ -8,6 +8,7 @@ from torch import nn
 
 from oracles.training import train_alone
 from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+from proponent.errors import UserError
 from proponent.settings.models import logistic_regression, mlp
 from proponent.settings.tasks import get_task
 from proponent.training.designs import Run
@@ -97,7 +98,8 @@ FLOAT_MODELS = {
     "partly used": PartlyUsed,
 }
 TOKEN_MODELS = {"tied": Tied, "tied, dropout": lambda: Tied(0.2)}
-# The bias of attention's keys has gradient 0; with a small eps Adam would make steps out of its rounding errors.
+# The bias of attention's keys has gradient 0; with a small eps Adam would make steps out of its rounding
+# errors.
 EPS = 1e-3
 RECIPES = {
     "sgd": RecipeConfig(lr=0.2, batch_size=5, epochs=4),
@@ -190,3 +192,132 @@ def test_tokens_in_double_precision(model, recipe):
 def test_in_single_precision(model):
     build = factory(FLOAT_MODELS[model], torch.float32)
     assert_agree(build, *data(torch.float32), RECIPES["momentum"], 1e-5)
+
+
+def test_a_model_does_not_depend_on_its_company():
+    build = factory(FLOAT_MODELS["dropout"], torch.float64)
+    x, y = data(torch.float64)
+    together = train(build, x, y, CLASSIFICATION, RECIPES["momentum"], some_runs(), lockstep=5)
+    for index, run in enumerate(some_runs()):
+        alone = train(build, x, y, CLASSIFICATION, RECIPES["momentum"], [run])
+        for name, value in alone.state.items():
+            torch.testing.assert_close(together.state[name][index], value[0], rtol=1e-12, atol=1e-12)
+
+
+def test_the_same_call_gives_the_same_bytes():
+    build = factory(FLOAT_MODELS["dropout"], torch.float32)
+    first, second = (
+        train(build, *data(torch.float32), CLASSIFICATION, RECIPES["adamw"], some_runs()) for _ in range(2)
+    )
+    assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
+
+
+def test_left_out_examples_leave_no_trace():
+    build = factory(FLOAT_MODELS["mlp"], torch.float64)
+    x, y = data(torch.float64)
+    for run in (run for run in some_runs() if run.mask is not None):
+        garbled_x, garbled_y = x.clone(), y.clone()
+        garbled_x[~run.mask] = 1e3
+        garbled_y[~run.mask] = 0
+        plain, garbled = (
+            train(build, inputs, labels, CLASSIFICATION, RECIPES["momentum"], [run])
+            for inputs, labels in ((x, y), (garbled_x, garbled_y))
+        )
+        assert all(torch.equal(value, garbled.state[name]) for name, value in plain.state.items())
+
+
+def test_dropping_by_weight_keeps_the_batches_and_their_denominators():
+    """One full-batch step of a linear model is -lr / n times the sum of the kept examples' gradients."""
+    build = factory(lambda: nn.Linear(12, 1, bias=False), torch.float64)
+    x, _ = data(torch.float64)
+    y = torch.randn(N, 1, dtype=torch.float64)
+    mask = torch.arange(N) % 3 != 0
+    recipe = RecipeConfig(lr=0.3, batch_size=N, steps=1)
+    trained = train(build, x, y, get_task("regression"), recipe, [Run(1, 2, mask, by_weight=True)])
+    before = build(1).weight
+    gradient = ((x @ before.T - y) * mask[:, None]).T @ x / N
+    torch.testing.assert_close(trained.state["weight"][0], before.detach() - 0.3 * gradient.detach())
+
+
+def test_diverging_runs_are_named_and_keep_their_place():
+    build = factory(FLOAT_MODELS["linear"], torch.float32)
+    x, y = data(torch.float32)
+    x[0] = 1e30
+    runs = [Run(1, 1, torch.arange(N) > 0), Run(2, 2), Run(3, 3, torch.arange(N) > 1), Run(4, 4)]
+    trained = train(build, x, y, CLASSIFICATION, RecipeConfig(lr=1e10, epochs=2), runs, lockstep=2)
+    assert trained.diverged == [1, 3]
+    assert trained.state["weight"][[0, 2]].isfinite().all()
+
+
+def refused(make, match, x=None, y=None):
+    inputs, labels = data(torch.float32)
+    x, y = inputs if x is None else x, labels if y is None else y
+    with pytest.raises(UserError, match=match) as error:
+        train(factory(make, torch.float32), x, y, CLASSIFICATION, RECIPES["sgd"], some_runs())
+    assert "\n" not in str(error.value)
+
+
+def test_batch_statistics_are_refused_by_name():
+    refused(
+        lambda: nn.Sequential(nn.Linear(12, 6), nn.BatchNorm1d(6), nn.Linear(6, CLASSES)),
+        r"layer '1' \(BatchNorm1d\) keeps batch statistics.*use GroupNorm or LayerNorm",
+    )
+
+
+def test_randomness_other_than_dropout_is_refused():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x + torch.rand_like(x))
+
+    refused(lambda: Noisy(12, CLASSES), "cannot be trained in lockstep")
+
+
+def test_a_forward_pass_that_branches_on_data_is_refused():
+    class Branching(nn.Linear):
+        def forward(self, x):
+            outputs = super().forward(x)
+            return outputs if outputs.sum() > 0 else -outputs
+
+    refused(lambda: Branching(12, CLASSES), "cannot be trained in lockstep")
+
+
+def test_a_buffer_that_changes_in_training_is_refused():
+    class Counting(nn.Linear):
+        def __init__(self):
+            super().__init__(12, CLASSES)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    refused(Counting, "changes its buffer 'calls'")
+
+
+def test_nothing_to_train_is_refused():
+    refused(lambda: nn.Linear(12, CLASSES).requires_grad_(False), "no parameter to train")
+
+
+def test_an_architecture_that_depends_on_the_seed_is_refused():
+    refused(
+        lambda: nn.Linear(12, CLASSES + int(torch.randint(5, ()))), "another architecture for another seed"
+    )
+
+
+def test_random_buffers_must_be_saved():
+    class Random(nn.Linear):
+        def __init__(self):
+            super().__init__(12, CLASSES)
+            self.register_buffer("shift", torch.rand(12), persistent=False)
+
+        def forward(self, x):
+            return super().forward(x + self.shift)
+
+    refused(Random, "buffer 'shift' depends on the seed but is not saved")
+
+
+def test_a_run_needs_something_to_train_on():
+    x, y = data(torch.float32)
+    build = factory(FLOAT_MODELS["linear"], torch.float32)
+    with pytest.raises(UserError, match="keeps no example"):
+        train(build, x, y, CLASSIFICATION, RECIPES["sgd"], [Run(1, 1, torch.zeros(N, dtype=torch.bool))])

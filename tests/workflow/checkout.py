@@ -61,7 +61,14 @@ class Checkout:
     def snakemake(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
         """Run `snakemake` with the default profile and return what it printed (stderr included)."""
         done = subprocess.run(
-            self.command(*arguments), cwd=self.root, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, **options
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            **options,
         )
         if check and done.returncode:
             raise AssertionError(done.stdout)
@@ -70,14 +77,28 @@ class Checkout:
     def run_step(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one `proponent` subcommand by hand."""
         command = [sys.executable, "-c", "from proponent.cli import main; main()", *arguments]
-        return subprocess.run(command, cwd=self.root, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
 
     def environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")}
-        return {**clean, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(self.root / "src")}
+        clean = {
+            name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")
+        }
+        return {
+            **clean,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.root / "src"),
+        }
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Return how many jobs of each rule a run would start, `all` left out."""
@@ -95,7 +116,9 @@ class Checkout:
 
     def bytes_of(self, *patterns: str) -> dict[str, bytes]:
         """Return the bytes of all results that fit the patterns."""
-        found = {path for pattern in patterns for path in (self.root / "results").glob(pattern) if path.is_file()}
+        found = {
+            path for pattern in patterns for path in (self.root / "results").glob(pattern) if path.is_file()
+        }
         return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(found)}
 
     def tensors(self) -> dict[str, bytes]:

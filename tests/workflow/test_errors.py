@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 
@@ -17,7 +18,7 @@ def complaint(checkout, *arguments: str) -> str:
     assert "Traceback" not in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.strip().startswith("error:")]
     assert len(set(lines)) == 1, done.stdout
-    temporary = [path for path in (checkout.root / "results").rglob("*.tmp")]
+    temporary = list((checkout.root / "results").rglob("*.tmp"))
     assert temporary == []
     return lines[0].strip()
 
@@ -25,17 +26,52 @@ def complaint(checkout, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("params.yaml", "methods:", "metods:", "error: params.yaml: unknown key 'metods'; did you mean 'methods'?"),
+        (
+            "params.yaml",
+            "methods:",
+            "metods:",
+            "error: params.yaml: unknown key 'metods'; did you mean 'methods'?",
+        ),
         ("params.yaml", "trak]", "track]", "no method 'track' in configs/methods/; did you mean 'trak'?"),
         ("params.yaml", "[toy]", "[toys]", "no setting 'toys' in configs/settings/; did you mean 'toy'?"),
-        ("configs/settings/toy.yaml", "momentum: 0.0", "momentun: 0.0", "configs/settings/toy.yaml: unknown key 'recipe.momentun'; did you mean 'momentum'?"),
-        ("configs/settings/toy.yaml", "epochs: 10", "epochs: ten", "configs/settings/toy.yaml: recipe.epochs"),
-        ("configs/settings/toy.yaml", "args: {n: 60}", "args: {m: 60}", "configs/settings/toy.yaml: unknown key 'dataset.args.m'"),
-        ("configs/settings/toy.yaml", "factories:blobs", "factories:blob", "has no function 'blob'; did you mean 'blobs'?"),
+        (
+            "configs/settings/toy.yaml",
+            "momentum: 0.0",
+            "momentun: 0.0",
+            "configs/settings/toy.yaml: unknown key 'recipe.momentun'; did you mean 'momentum'?",
+        ),
+        (
+            "configs/settings/toy.yaml",
+            "epochs: 10",
+            "epochs: ten",
+            "configs/settings/toy.yaml: recipe.epochs",
+        ),
+        (
+            "configs/settings/toy.yaml",
+            "args: {n: 60}",
+            "args: {m: 60}",
+            "configs/settings/toy.yaml: unknown key 'dataset.args.m'",
+        ),
+        (
+            "configs/settings/toy.yaml",
+            "factories:blobs",
+            "factories:blob",
+            "has no function 'blob'; did you mean 'blobs'?",
+        ),
         ("configs/settings/toy.yaml", "toy.factories:net", "toy.factory:net", "no module 'toy.factory'"),
-        ("configs/settings/toy.yaml", "task: classification", "task: clasification", "unknown task 'clasification'; did you mean 'classification'?"),
+        (
+            "configs/settings/toy.yaml",
+            "task: classification",
+            "task: clasification",
+            "unknown task 'clasification'; did you mean 'classification'?",
+        ),
         ("configs/methods/trak.yaml", "damping:", "dampng:", "configs/methods/trak.yaml: unknown key"),
-        ("configs/metrics/lds.yaml", "resamples:", "resample:", "configs/metrics/lds.yaml: unknown key 'params.resample'; did you mean 'resamples'?"),
+        (
+            "configs/metrics/lds.yaml",
+            "resamples:",
+            "resample:",
+            "configs/metrics/lds.yaml: unknown key 'params.resample'; did you mean 'resamples'?",
+        ),
     ],
     ids=lambda value: value.replace("/", "-")[:40],
 )
@@ -45,7 +81,9 @@ def test_mistakes_in_configuration_fail_at_once(fresh, file, old, new, said):
 
 
 def test_a_mistake_on_the_command_line_is_named(fresh):
-    assert "error: --config: unknown key 'setings'; did you mean 'settings'?" in complaint(fresh, "--config", "setings=[toy]")
+    assert "error: --config: unknown key 'setings'; did you mean 'settings'?" in complaint(
+        fresh, "--config", "setings=[toy]"
+    )
     assert "no method 'graddott'" in complaint(fresh, "--config", "methods=[graddott]")
 
 
@@ -53,11 +91,11 @@ def test_a_mistake_on_the_command_line_is_named(fresh):
     ("edit", "said"),
     [
         ("x[3] = float('nan')", "NaN"),
-        ("y[3] = 7", "label"),
-        ("x = x[:-1]", "rows"),
+        ("y[3] = -1", "label"),
+        ("x = x[:-1]", "both need one row an example"),
         ("y = y.float() + 0.5", "label"),
     ],
-    ids=["NaN in the data", "label out of range", "shapes that disagree", "labels that are no classes"],
+    ids=["NaN in the data", "negative label", "shapes that disagree", "labels that are no classes"],
 )
 def test_malformed_data_is_named_and_leaves_nothing(fresh, edit, said):
     fresh.edit("toy/factories.py", "    return Split", f"    {edit}\n    return Split")
@@ -65,6 +103,13 @@ def test_malformed_data_is_named_and_leaves_nothing(fresh, edit, said):
     assert said in line
     assert "toy" in line
     assert fresh.bytes_of("toy/data/*") == {}
+
+
+def test_a_label_that_the_model_has_no_output_for_is_named(fresh):
+    fresh.edit("toy/factories.py", "    return Split", "    y[3] = 7\n    return Split")
+    line = complaint(fresh, "results/toy/ensemble/shard-000.json")
+    assert "toy" in line
+    assert "7" in line
 
 
 def test_a_model_that_does_not_fit_the_data_is_named(fresh):
@@ -75,14 +120,27 @@ def test_a_model_that_does_not_fit_the_data_is_named(fresh):
 
 
 def test_a_factory_that_does_not_return_what_it_should_is_named(fresh):
-    fresh.edit("toy/factories.py", "    return Split(train=(x[:n], y[:n]), query=(x[n:], y[n:]))", "    return None")
+    fresh.edit(
+        "toy/factories.py", "    return Split(train=(x[:n], y[:n]), query=(x[n:], y[n:]))", "    return None"
+    )
     assert "Split" in complaint(fresh, "results/toy/data/train.safetensors")
 
 
 def test_diverging_retrainings_are_recorded_by_seed_and_mask(checkout):
-    """They are named in the manifest and counted in the metrics; here all diverge, so there is nothing to evaluate."""
+    """Each is named in the manifest by row, repeat and seeds; here all diverge, so there is nothing to evaluate."""
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 1e30")
-    assert "diverged" in complaint(checkout)
+    line = complaint(checkout, "results/toy/metrics/random.json")
+    assert "0 of 20 retrained subsets are usable" in line
+    assert "40 of 40 retrainings diverged" in line
+    manifest = json.loads(
+        (checkout.root / "results/toy/ground_truth/subsets.safetensors.manifest.json").read_text()
+    )
+    diverged = manifest["details"]["diverged"]
+    assert [(run["row"], run["repeat"]) for run in diverged] == [
+        (row, repeat) for row in range(20) for repeat in range(2)
+    ]
+    assert len({run["init_seed"] for run in diverged}) == 40
+    assert "training of member 0, 1 diverged" in complaint(checkout, "results/toy/ensemble/shard-000.json")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +160,8 @@ def test_scores_of_somebodys_rule_are_checked(checkout, body, said):
         '    shell:\n        "python theirs.py {output} > {log} 2>&1"\n'
     )
     (checkout.root / "theirs.py").write_text(
-        f"import sys, torch\nfrom safetensors.torch import save_file\nscores = torch.zeros(9, 60)\n{body}\nsave_file({{'scores': scores.contiguous()}}, sys.argv[1])\n"
+        "import sys, torch\nfrom safetensors.torch import save_file\nscores = torch.zeros(9, 60)\n"
+        f"{body}\nsave_file({{'scores': scores.contiguous()}}, sys.argv[1])\n"
     )
     line = complaint(checkout, "--config", "methods=[random,theirs]")
     assert said in line
@@ -123,7 +182,13 @@ def test_a_corrupt_input_is_named_before_it_is_used(checkout):
 
 
 def test_two_runs_at_once_in_one_checkout(fresh):
-    first = subprocess.Popen(fresh.command(), cwd=fresh.root, env=fresh.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        fresh.command(),
+        cwd=fresh.root,
+        env=fresh.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while not (fresh.root / "logs").exists():
         time.sleep(0.1)
     assert "is already running in this checkout" in complaint(fresh)
@@ -141,4 +206,6 @@ def test_a_results_folder_that_cannot_be_written(fresh):
 
 def test_a_method_that_cannot_run_says_which_need_is_missing(fresh):
     done = fresh.snakemake("-n", "--config", "methods=[trak,trak-10]")
-    assert "left out: toy/trak-10 needs 10 ensemble members, and configs/settings/toy.yaml has 2" in done.stdout
+    assert (
+        "left out: toy/trak-10 needs 10 ensemble members, and configs/settings/toy.yaml has 2" in done.stdout
+    )

@@ -24,7 +24,7 @@ def test_nothing_to_do_after_a_run(checkout):
 def test_nothing_to_do_without_snakemakes_metadata_and_with_times_in_random_order(checkout):
     """What a fresh clone with pulled results looks like."""
     shutil.rmtree(checkout.root / ".snakemake")
-    draw = random.Random(0)
+    draw = random.Random(0)  # noqa: S311 - no secret
     for path in (checkout.root / "results").rglob("*"):
         moment = time.time() - draw.randrange(10**6)
         os.utime(path, (moment, moment))
@@ -32,7 +32,11 @@ def test_nothing_to_do_without_snakemakes_metadata_and_with_times_in_random_orde
 
 
 def test_a_changed_hyper_parameter_runs_that_method_its_evaluation_and_the_collection(checkout):
-    checkout.edit("params.yaml", "methods: [", "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [")
+    checkout.edit(
+        "params.yaml",
+        "methods: [",
+        "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [",
+    )
     assert checkout.planned() == {"graddot": 1, "evaluate": 1, **COLLECTION}
 
 
@@ -75,9 +79,15 @@ def test_a_users_own_factory_is_part_of_the_key(checkout):
 
 def test_comments_docstrings_formatting_and_touching_run_nothing(checkout):
     checkout.edit("toy/factories.py", '"""A small network."""', '"""Another docstring."""  # and a comment')
-    checkout.edit("configs/settings/toy.yaml", "task: classification", "# a comment\ntask:   'classification'")
+    checkout.edit(
+        "configs/settings/toy.yaml", "task: classification", "# a comment\ntask:   'classification'"
+    )
     checkout.edit("src/proponent/training/lockstep.py", "from __future__", "# a comment\nfrom __future__")
-    for path in [*checkout.root.rglob("*.py"), *checkout.root.rglob("*.smk"), *(checkout.root / "results").rglob("*.safetensors")]:
+    for path in [
+        *checkout.root.rglob("*.py"),
+        *checkout.root.rglob("*.smk"),
+        *(checkout.root / "results").rglob("*.safetensors"),
+    ]:
         path.touch()
     assert checkout.planned() == {}
 
@@ -90,10 +100,14 @@ def test_plumbing_runs_nothing(checkout):
 
 
 def test_results_of_another_revision_are_stale_whatever_snakemake_remembers(checkout, tmp_path):
-    """The trap of a checkout of older results: Snakemake's metadata speaks of bytes that are no longer there."""
+    """The trap of checking out older results: Snakemake's metadata speaks of bytes that are not there."""
     old = tmp_path / "old"
     shutil.copytree(checkout.root / "results/toy/scores", old)
-    checkout.edit("params.yaml", "methods: [", "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [")
+    checkout.edit(
+        "params.yaml",
+        "methods: [",
+        "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [",
+    )
     checkout.snakemake()
     assert checkout.planned() == {}
     shutil.rmtree(checkout.root / "results/toy/scores")

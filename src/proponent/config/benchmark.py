@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proponent.config.load import merge, nearest, read_yaml, structured
-from proponent.config.schema import BenchmarkConfig, DesignConfig, MethodConfig, MetricConfig, SettingConfig
+from proponent.config.schema import BenchmarkConfig, MethodConfig, MetricConfig, SettingConfig
 from proponent.config.signature import Signature, read_signature
 from proponent.config.source import SourceTree
 from proponent.errors import UserError
@@ -78,7 +78,10 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
     config = structured(BenchmarkConfig, content, "params.yaml")
     if overrides:
         lists = ("settings", "methods", "metrics")
-        given = {key: [value] if key in lists and isinstance(value, str) else value for key, value in overrides.items()}
+        given = {
+            key: [value] if key in lists and isinstance(value, str) else value
+            for key, value in overrides.items()
+        }
         config = structured(BenchmarkConfig, merge(content, given), "--config")
     for kind in config.overrides:
         if kind not in _KINDS:
@@ -125,7 +128,9 @@ class _Reader:
         designs = content.get("designs", {})
         if isinstance(designs, Mapping):
             content["designs"] = {
-                design: merge(self.content("designs", design)[0], entry or {}) if isinstance(entry or {}, Mapping) else entry
+                design: merge(self.content("designs", design)[0], entry or {})
+                if isinstance(entry or {}, Mapping)
+                else entry
                 for design, entry in designs.items()
             }
         setting = structured(SettingConfig, content, source)
@@ -159,10 +164,14 @@ class _Reader:
             if self.tree.find(module) is None:
                 folder = self.root / "src/proponent/methods"
                 valid = [path.stem for path in folder.glob("*.py") if "def attribute(" in path.read_text()]
-                raise UserError(f"{source}: no family '{config.family}' in src/proponent/methods/{nearest(config.family, valid)}")
+                raise UserError(
+                    f"{source}: no family '{config.family}' in src/proponent/methods/{nearest(config.family, valid)}"
+                )
         signature = read_signature(self.tree, module, function, f"{source}: family")
         if signature is None:
-            raise UserError(f"{source}: family: '{module}' must lie in the checkout, where its changes can be seen")
+            raise UserError(
+                f"{source}: family: '{module}' must lie in the checkout, where its changes can be seen"
+            )
         for need in signature.positional:
             if need not in NEEDS:
                 raise UserError(f"{signature.where}: a method cannot need '{need}'{nearest(need, NEEDS)}")
@@ -201,5 +210,7 @@ class _Reader:
         module = f"proponent.metrics.{config.metric}"
         signature = read_signature(self.tree, module, "evaluate", source)
         if signature:
-            Signature(signature.where, (), signature.keywords).check_arguments(config.params, source, "params.")
+            Signature(signature.where, (), signature.keywords).check_arguments(
+                config.params, source, "params."
+            )
         return config

@@ -60,7 +60,9 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, Any] = {}
     for key, value in pairs:
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key '{key}' is given twice", node.start_mark
+            )
         seen[key] = value
     return seen
 
@@ -120,7 +122,9 @@ def _check_keys(schema: type, content: Mapping[str, Any], source: str, prefix: s
                 if isinstance(entry, Mapping):
                     _check_keys(nested, entry, source, f"{where}.{name}.")
         elif not isinstance(value, Mapping):
-            raise UserError(f"{source}: '{where}' must hold keys ({', '.join(typing.get_type_hints(nested))}), not {value!r}")
+            raise UserError(
+                f"{source}: '{where}' must hold keys ({', '.join(typing.get_type_hints(nested))}), not {value!r}"
+            )
         else:
             _check_keys(nested, value, source, f"{where}.")
     for entry in dataclasses.fields(schema):

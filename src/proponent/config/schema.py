@@ -97,7 +97,14 @@ class RecipeConfig:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("recipe: give exactly one of 'epochs' and 'steps'")
-        _positive("recipe", lr=self.lr, batch_size=self.batch_size, epochs=self.epochs, steps=self.steps, eps=self.eps)
+        _positive(
+            "recipe",
+            lr=self.lr,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            steps=self.steps,
+            eps=self.eps,
+        )
         _within("recipe", 0, 1, momentum=self.momentum, gamma=self.gamma)
         _not_negative("recipe", weight_decay=self.weight_decay, warmup_steps=self.warmup_steps)
         if self.schedule is Schedule.step:
@@ -231,7 +238,11 @@ class ComputeConfig:
     """Largest working set that a features or attribution job may plan for."""
 
     def __post_init__(self) -> None:
-        sizes = {"threads": self.threads, "models_per_job": self.models_per_job, "members_per_job": self.members_per_job}
+        sizes = {
+            "threads": self.threads,
+            "models_per_job": self.models_per_job,
+            "members_per_job": self.members_per_job,
+        }
         _positive("compute", **sizes, lockstep=self.lockstep, memory_mib=self.memory_mib)
 
 

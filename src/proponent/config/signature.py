@@ -13,7 +13,15 @@ from proponent.config.load import conforms, nearest
 from proponent.config.source import SourceTree
 from proponent.errors import UserError
 
-_NAMES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "Literal": typing.Literal, "None": None}
+_NAMES = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "list": list,
+    "Literal": typing.Literal,
+    "None": None,
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,9 @@ class Signature:
         valid = {**dict.fromkeys(self.positional, Any), **self.keywords}
         for name, value in arguments.items():
             if name not in valid and not self.accepts_any_keyword:
-                raise UserError(f"{source}: unknown key '{prefix}{name}'{nearest(name, valid)} (arguments of {self.where})")
+                raise UserError(
+                    f"{source}: unknown key '{prefix}{name}'{nearest(name, valid)} (arguments of {self.where})"
+                )
             annotation = valid.get(name, Any)
             if annotation is not Any and not conforms(value, annotation):
                 raise UserError(f"{source}: '{prefix}{name}' must be {_spell(annotation)}, not {value!r}")
@@ -74,10 +84,17 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
     if path is None:
         if tree.is_installed(module):
             return None
-        raise UserError(f"{source}: no module '{module}' in {', '.join(map(str, tree.roots))} or among installed packages")
+        raise UserError(
+            f"{source}: no module '{module}' in {', '.join(map(str, tree.roots))} or among installed packages"
+        )
     body = _parse(path).body
     definitions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    imported = {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imported = {
+        alias.asname or alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     if function not in definitions:
         if function in imported:
             return None
@@ -95,7 +112,10 @@ def _signature(node: ast.FunctionDef, where: str, body: list[ast.stmt], skip: in
     plain = [*node.args.posonlyargs, *node.args.args][skip:]
     defaulted = plain[len(plain) - len(node.args.defaults) :] if node.args.defaults else []
     keywords = {item.arg: _annotation(item.annotation) for item in [*defaulted, *node.args.kwonlyargs]}
-    values = [*zip(defaulted, node.args.defaults, strict=True), *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+    values = [
+        *zip(defaulted, node.args.defaults, strict=True),
+        *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+    ]
     constants = {}
     for statement in body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
@@ -107,7 +127,11 @@ def _signature(node: ast.FunctionDef, where: str, body: list[ast.stmt], skip: in
         where=where,
         positional=tuple(item.arg for item in plain if item not in defaulted),
         keywords=keywords,
-        defaults={item.arg: ast.literal_eval(value) for item, value in values if value is not None and _is_literal(value)},
+        defaults={
+            item.arg: ast.literal_eval(value)
+            for item, value in values
+            if value is not None and _is_literal(value)
+        },
         accepts_any_keyword=node.args.kwarg is not None,
         constants=constants,
         functions=frozenset(item.name for item in body if isinstance(item, ast.FunctionDef)),
@@ -127,7 +151,23 @@ def _annotation(node: ast.expr | None) -> Any:
     if node is None:
         return Any
     names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
-    simple = all(isinstance(item, (ast.Name, ast.Subscript, ast.Tuple, ast.Constant, ast.BinOp, ast.BitOr, ast.Load, ast.UnaryOp, ast.USub)) for item in ast.walk(node))
+    simple = all(
+        isinstance(
+            item,
+            (
+                ast.Name,
+                ast.Subscript,
+                ast.Tuple,
+                ast.Constant,
+                ast.BinOp,
+                ast.BitOr,
+                ast.Load,
+                ast.UnaryOp,
+                ast.USub,
+            ),
+        )
+        for item in ast.walk(node)
+    )
     if not simple or not names <= _NAMES.keys():
         return Any
     return eval(compile(ast.Expression(node), "<annotation>", "eval"), {"__builtins__": {}}, _NAMES)  # noqa: S307 - names checked above

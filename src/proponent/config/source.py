@@ -57,7 +57,9 @@ class SourceTree:
             return False
         return top in sys.stdlib_module_names or importlib.util.find_spec(top) is not None
 
-    def digest(self, modules: Iterable[str], plumbing: Iterable[str] = PLUMBING) -> tuple[dict[str, str], dict[str, str]]:
+    def digest(
+        self, modules: Iterable[str], plumbing: Iterable[str] = PLUMBING
+    ) -> tuple[dict[str, str], dict[str, str]]:
         """Digest ``modules`` and everything of the checkout that they import, plumbing left out.
 
         Returns:
@@ -134,7 +136,11 @@ def _digest(tree: ast.Module) -> str:
 
 
 def _is_string(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _imports(tree: ast.Module, module: str, is_package: bool) -> set[str]:

@@ -87,8 +87,13 @@ def featurize(
         module.load_state_dict(load_state(index))
         capture = Capture(module, data.x_train[:1])
         if kind == "representations":
-            for side, x in (("train", data.x_train), ("query", data.x_query)):
-                tensors[f"{index}.{side}"] = representations(capture, x, pass_mib)
+            own = {
+                f"{index}.{side}": representations(capture, x, pass_mib)
+                for side, x in (("train", data.x_train), ("query", data.x_query))
+            }
+            # A linear model's representation is its input, which is not worth a copy for every checkpoint.
+            description["is_input"] = torch.equal(own[f"{index}.train"], data.x_train.flatten(1))
+            tensors |= {} if description["is_input"] else own
             continue
         if kind == "outputs":
             for side, x in (("train", data.x_train), ("query", data.x_query)):
@@ -174,11 +179,18 @@ def read_outputs(get: Get, member: int, moments: Moments, query_rows: slice = sl
 
 
 def read_representations(
-    get: Get, member: int, moments: Moments, query_rows: slice = slice(None)
+    description: dict[str, Any],
+    get: Get,
+    data: Arrays,
+    member: int,
+    moments: Moments,
+    query_rows: slice = slice(None),
 ) -> Representations:
     """Return a member's representations from what :func:`featurize` gave; see :func:`read_gradients`."""
 
     def load(index: int) -> RepresentationPair:
+        if description["is_input"]:
+            return RepresentationPair(data.x_train.flatten(1), data.x_query[query_rows].flatten(1))
         return RepresentationPair(get(f"{index}.train"), get(f"{index}.query")[query_rows])
 
     return History(member, moments, load)

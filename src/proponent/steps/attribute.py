@@ -70,7 +70,7 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     masks = truth["masks"].numpy()[usable.subsets]
     once = np.ones((len(masks), 1))
     ordered = sorted(candidates, key=_without_damping)
-    reached = []
+    reached: list[dict[str, Any]] = []
     for candidate, scores in zip(ordered, _average(job, data, rows, attribute, ordered), strict=True):
         if not bool(scores.isfinite().all()):
             reached.append({"params": candidate, "lds": None, "why": "scores are not finite"})
@@ -79,8 +79,10 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
         reached.append({"params": candidate, "lds": round(float(per_query.mean()), 6)})
     finite = [entry for entry in reached if entry["lds"] is not None]
     if not finite:
-        raise UserError(f"configs/methods/{spec['method']}.yaml: no candidate of tune.grid gives finite scores")
-    best = max(finite, key=lambda entry: entry["lds"])
+        raise UserError(
+            f"configs/methods/{spec['method']}.yaml: no candidate of tune.grid gives finite scores"
+        )
+    best = max(finite, key=lambda entry: float(entry["lds"]))
     record = {
         "setting": spec["setting"],
         "method": spec["method"],
@@ -90,8 +92,7 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
         "seconds": round(job.seconds(), 3),
     }
     job.write_json(f"results/{spec['setting']}/tuning/{spec['method']}.json", record)
-    chosen: Candidate = best["params"]
-    return chosen
+    return dict(best["params"])
 
 
 def _average(
@@ -103,7 +104,10 @@ def _average(
     whole damping grid.
     """
     means = [MemberMean(normalised=job.spec["combine"] == "normalised") for _ in candidates]
-    groups = [list(group) for _, group in groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))]
+    groups = [
+        list(group)
+        for _, group in groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))
+    ]
     for inputs in progress(member_inputs(job, data, rows), "attributing, by member", job.spec["members"]):
         for group in groups:
             with damping_grid(len(group)):
@@ -129,4 +133,6 @@ def _check(job: Job, tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
         raise UserError(f"{method}: its {name} have shape {tuple(tensor.shape)}, {shape} expected")
     if not bool(tensor.isfinite().all()):
         bad = int((~tensor.isfinite()).sum())
-        raise UserError(f"{method}: {bad} of {tensor.numel()} {name} are NaN or infinite; try a larger damping")
+        raise UserError(
+            f"{method}: {bad} of {tensor.numel()} {name} are NaN or infinite; try a larger damping"
+        )

@@ -21,7 +21,9 @@ def run(job: Job) -> None:
     source = f"configs/settings/{name}.yaml"
     queries = structured(QueriesConfig, spec["queries"], source)
     task = get_task(spec["task"])
-    split = build_dataset(structured(FactoryConfig, spec["dataset"], source), derive_seed(spec["seed"], "dataset"))
+    split = build_dataset(
+        structured(FactoryConfig, spec["dataset"], source), derive_seed(spec["seed"], "dataset")
+    )
     arrays = materialise(split, task, queries, name)
     folder = PurePosixPath(job.artefact).parent
     y_train = arrays.y_train

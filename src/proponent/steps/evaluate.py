@@ -42,7 +42,7 @@ def run(job: Job) -> None:
         try:
             estimates = evaluate(inputs, **metric["params"])
         except UserError as error:
-            raise UserError(f"{scores_path}: {error}") from error
+            raise UserError(f"results/{spec['setting']}: {error}") from error
         metrics |= {name: estimate.as_dict() for name, estimate in estimates.items()}
     content = {
         "setting": spec["setting"],
@@ -63,7 +63,9 @@ def _read_scores(
     if "scores" not in tensors:
         raise UserError(f"{path}: holds no tensor 'scores', only {', '.join(sorted(tensors)) or 'nothing'}")
     if not tensors["scores"].is_floating_point():
-        raise UserError(f"{path}: 'scores' must be float32, not {str(tensors['scores'].dtype).removeprefix('torch.')}")
+        raise UserError(
+            f"{path}: 'scores' must be float32, not {str(tensors['scores'].dtype).removeprefix('torch.')}"
+        )
     scores = tensors["scores"].double().numpy()
     check_scores(scores, n_query, n_train, path)
     if external:
@@ -74,7 +76,9 @@ def _read_scores(
 
 def _read_retrainings(job: Job, ending: str, tune: int, test: int) -> Retrainings:
     tensors = load_tensors(job.read(job.input(ending)))
-    return Retrainings(tensors["masks"].numpy(), tensors["targets"][:, :, tune : tune + test].double().numpy())
+    return Retrainings(
+        tensors["masks"].numpy(), tensors["targets"][:, :, tune : tune + test].double().numpy()
+    )
 
 
 def _read_noise(job: Job, train: str) -> NDArray[np.bool_]:
@@ -96,7 +100,9 @@ def cost(root: Path, scores: str, shares: dict[str, float]) -> dict[str, Any]:
     for path, share in sorted(shares.items()):
         manifest = read_manifest(root / path)
         if manifest is None:
-            raise UserError(f"{path}: has no manifest, so its cost is unknown; delete it and run snakemake again")
+            raise UserError(
+                f"{path}: has no manifest, so its cost is unknown; delete it and run snakemake again"
+            )
         ledger[path] = {
             "share": round(share, 4),
             "seconds": manifest.seconds,

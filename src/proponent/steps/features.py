@@ -37,7 +37,10 @@ def member_inputs(job: Job, data: Arrays, rows: slice) -> Iterator[dict[str, Any
         return
     for member in range(job.spec["members"]):
         with ExitStack() as opened:
-            yield {need: some if need == "data" else _feature(job, need, member, data, rows, opened) for need in needs}
+            yield {
+                need: some if need == "data" else _feature(job, need, member, data, rows, opened)
+                for need in needs
+            }
 
 
 def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened: ExitStack) -> Any:
@@ -53,10 +56,10 @@ def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened
     def own(tensor: str) -> Tensor:
         return get(f"{name}/{tensor}")
 
-    if need == "gradients":
-        return read_gradients(described["features"], own, data, member, moments, rows)
-    read: Callable[..., Any] = read_outputs if need == "outputs" else read_representations
-    return read(own, member, moments, rows)
+    if need == "outputs":
+        return read_outputs(own, member, moments, rows)
+    read: Callable[..., Any] = read_gradients if need == "gradients" else read_representations
+    return read(described["features"], own, data, member, moments, rows)
 
 
 def _network(job: Job, member: int, shard: int, data: Arrays, rows: slice) -> Any:

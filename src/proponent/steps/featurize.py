@@ -43,7 +43,10 @@ def run(job: Job) -> None:
             seed=derive_seed(0, "projection", member),
         )
         tensors |= {f"{name}/{key}": tensor.cpu() for key, tensor in own.items()}
-        described[name] = {"training": asdict(moments_of(training, spec["momentum"])), "features": description}
+        described[name] = {
+            "training": asdict(moments_of(training, spec["momentum"])),
+            "features": description,
+        }
     job.write_tensors(job.artefact, tensors, {"members": json.dumps(described, sort_keys=True)})
     job.details = {name: _brief(entry["features"]) for name, entry in described.items()}
 

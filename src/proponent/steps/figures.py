@@ -54,7 +54,9 @@ def _draw_proponents(job: Job, setting: str, documents: list[dict[str, Any]]) ->
         return proponents.Item(name, label, picture, score)
 
     def ranked(query: int, chosen: list[int]) -> list[proponents.Item]:
-        return [item(data.x_train, data.y_train, row, f"train {row}", float(scores[query, row])) for row in chosen]
+        return [
+            item(data.x_train, data.y_train, row, f"train {row}", float(scores[query, row])) for row in chosen
+        ]
 
     cases = []
     for query in _varied(data.y_query.numpy(), described["n_tune"]):

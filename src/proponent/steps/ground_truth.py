@@ -24,7 +24,12 @@ def run(job: Job) -> None:
         "masks": masks.unflatten(0, (rows, seeds))[:, 0],
         "targets": targets.unflatten(0, (rows, seeds)),
     }
-    job.write_tensors(job.artefact, merged, {"setting": job.spec["setting"], "design": job.spec["design"]["name"]})
+    job.write_tensors(
+        job.artefact, merged, {"setting": job.spec["setting"], "design": job.spec["design"]["name"]}
+    )
     manifests = [read_manifest(job.root / path) for path in paths]
     diverged = [run for manifest in manifests if manifest for run in manifest.details["diverged"]]
-    job.details = {"diverged": diverged, "retraining_seconds": sum(manifest.seconds for manifest in manifests if manifest)}
+    job.details = {
+        "diverged": diverged,
+        "retraining_seconds": sum(manifest.seconds for manifest in manifests if manifest),
+    }

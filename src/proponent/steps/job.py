@@ -54,7 +54,9 @@ class Job:
         try:
             job = cls(root=Path.cwd(), **content)
         except TypeError as error:
-            raise UserError(f"{key_file}: not a key file ({error}); run snakemake, which writes it anew") from error
+            raise UserError(
+                f"{key_file}: not a key file ({error}); run snakemake, which writes it anew"
+            ) from error
         if job.step != step:
             raise UserError(f"{key_file}: is for 'proponent {job.step}', not 'proponent {step}'")
         return job
@@ -80,12 +82,18 @@ class Job:
         """
         if self.roots:
             sources, _ = SourceTree((self.root / "src", self.root)).digest(self.roots)
-            changed = sorted(name for name in {*sources, *self.sources} if sources.get(name) != self.sources.get(name))
+            changed = sorted(
+                name for name in {*sources, *self.sources} if sources.get(name) != self.sources.get(name)
+            )
             if changed:
-                raise UserError(f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again")
+                raise UserError(
+                    f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again"
+                )
         for name, expected in self.files.items():
             if file_digest(self.root / name) != expected:
-                raise UserError(f"{self.artefact}: {name} changed since this run was planned; run snakemake again")
+                raise UserError(
+                    f"{self.artefact}: {name} changed since this run was planned; run snakemake again"
+                )
 
     def read(self, path: str) -> Path:
         """Return the location of an input after comparing its bytes with its manifest, once.
@@ -109,7 +117,9 @@ class Job:
         """Return the inputs whose path holds ``/folder``, in order."""
         return sorted(path for path in self.inputs if f"/{folder}" in path)
 
-    def write_tensors(self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    def write_tensors(
+        self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    ) -> None:
         """Write one file of the artefact as safetensors, atomically."""
         from proponent.store.tensors import save_tensors
 
@@ -129,7 +139,9 @@ class Job:
 
     def finish(self) -> Manifest:
         """Write the manifest: from here on the artefact counts as made."""
-        parts = [Part(path, sha256(self.root / path), (self.root / path).stat().st_size) for path in self._written]
+        parts = [
+            Part(path, sha256(self.root / path), (self.root / path).stat().st_size) for path in self._written
+        ]
         (first,) = [part for part in parts if part.path == self.artefact]
         manifest = Manifest(
             artefact=self.artefact,
@@ -206,5 +218,7 @@ def adopt(root: Path, artefact: str, key_file: Path) -> None:
         names, values = (line.split("\t") for line in benchmark.read_text(encoding="utf-8").splitlines()[:2])
         measured = dict(zip(names, values, strict=True))
         manifest.seconds = float(measured["s"])
-        manifest.peak_memory_mib = float(measured["max_rss"]) if measured["max_rss"] not in ("-", "NA") else 0.0
+        manifest.peak_memory_mib = (
+            float(measured["max_rss"]) if measured["max_rss"] not in ("-", "NA") else 0.0
+        )
     write_manifest(root, manifest)

@@ -28,7 +28,14 @@ def run(job: Job) -> None:
     name = spec["design"]["name"]
     runs = [run_at(design, name, len(data.x_train), spec["seed"], index) for index in range(first, stop)]
     trained = train(
-        build, data.x_train, data.y_train, task, recipe, runs, lockstep=spec["lockstep"], device=spec["device"]
+        build,
+        data.x_train,
+        data.y_train,
+        task,
+        recipe,
+        runs,
+        lockstep=spec["lockstep"],
+        device=spec["device"],
     )
     result = targets(trained.template, trained.state, data.x_query, data.y_query, task).float()
     diverged = torch.zeros(len(runs), dtype=torch.bool)

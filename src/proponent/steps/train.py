@@ -45,7 +45,9 @@ def run(job: Job) -> None:
     for index, member in enumerate(members):
         own = folder / f"member-{member:03d}"
         for step, state in trained.checkpoints.items():
-            job.write_tensors(f"{own}/step-{step:06d}.safetensors", state_dict(trained.template, state, index))
+            job.write_tensors(
+                f"{own}/step-{step:06d}.safetensors", state_dict(trained.template, state, index)
+            )
         record = {
             "member": member,
             "init_seed": runs[index].init_seed,

@@ -29,7 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}; nothing was left half-written") from error
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror or error}; nothing was left half-written"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -46,7 +48,9 @@ def _sync_folder(folder: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as readable JSON, atomically; NaN is refused."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: Path) -> Any:

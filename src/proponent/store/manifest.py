@@ -61,7 +61,14 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write the manifest of an artefact and a short one for each of its parts."""
     for part in manifest.parts:
         path = root / part.path
-        record = Manifest(part.path, manifest.key, part.sha256, part.size, step=manifest.step, created_at=manifest.created_at)
+        record = Manifest(
+            part.path,
+            manifest.key,
+            part.sha256,
+            part.size,
+            step=manifest.step,
+            created_at=manifest.created_at,
+        )
         record.details = {"part_of": manifest.artefact}
         write_json(manifest_path(path), dataclasses.asdict(record))
     write_json(manifest_path(root / manifest.artefact), dataclasses.asdict(manifest))
@@ -111,9 +118,13 @@ def check_bytes(root: Path, artefact: str) -> Manifest:
             raise UserError(f"{name}: missing; run snakemake again")
         if not _has_size(root / name, size):
             found = (root / name).stat().st_size
-            raise UserError(f"{name}: truncated or altered ({found} bytes, {size} expected); delete it and run snakemake again")
+            raise UserError(
+                f"{name}: truncated or altered ({found} bytes, {size} expected); delete it and run snakemake again"
+            )
         if sha256(root / name) != digests[name]:
-            raise UserError(f"{name}: corrupt, its bytes are not those of its manifest; delete it and run snakemake again")
+            raise UserError(
+                f"{name}: corrupt, its bytes are not those of its manifest; delete it and run snakemake again"
+            )
     return manifest
 
 

@@ -14,7 +14,9 @@ from proponent.errors import UserError
 from proponent.store.files import replacing
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors to ``path``, atomically.
 
     Equal tensors and metadata give equal bytes.
@@ -41,7 +43,9 @@ def open_tensors(path: Path) -> Iterator[tuple[Callable[[str], Tensor], list[str
         with safetensors.safe_open(path, framework="pt") as stream:
             yield stream.get_tensor, list(stream.keys()), dict(stream.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); delete it and run snakemake again") from error
+        raise UserError(
+            f"{path}: not a readable safetensors file ({error}); delete it and run snakemake again"
+        ) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from proponent.settings.tasks import Task
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.recipe import StackedOptimizer, learning_rates, steps_per_epoch
-from proponent.training.stack import Stack, call, plain_attention, stack_models
+from proponent.training.stack import Stack, buffer_versions, call, plain_attention, stack_models
 
 LOSS_POINTS = 64
 """Points of a loss curve, or fewer where training has fewer steps."""
@@ -282,9 +282,16 @@ class _Group:
     def _dropped(self, size: int, x: Tensor) -> list[Draw]:
         """Return which dropout masks a model needs for a batch of this size; most models need none."""
         if size not in self._draws:
+            before = buffer_versions(self.stack)
             first = {name: value[0] for name, value in self.stack.state.items()}
             with torch.no_grad(), recorded_draws() as draws:
                 call(self.stack.template, first, x)
+            for name, version in buffer_versions(self.stack).items():
+                if version != before[name]:
+                    raise UserError(
+                        f"the model changes its buffer '{name}' in training, which lockstep cannot follow; "
+                        "leave it constant"
+                    )
             self._draws[size] = draws
         return self._draws[size]
 

@@ -111,6 +111,12 @@ def refuse_batch_statistics(model: nn.Module) -> None:
             )
 
 
+def buffer_versions(stack: Stack) -> dict[str, tuple[int, int]]:
+    """Return, for every buffer, what changes when a model assigns to it or changes it in place."""
+    buffers = {name: stack.fixed.get(name, value) for name, value in stack.template.named_buffers()}
+    return {name: (id(value), value._version) for name, value in buffers.items()}
+
+
 @contextmanager
 def plain_attention() -> Iterator[None]:
     """Within the block, attention is made of matrix products: its fused kernels cannot be stacked."""

@@ -75,7 +75,9 @@ def _take_lock(root: Path, wait: bool) -> bool:
                 handle.close()
                 if not wait:
                     return False
-                raise UserError(f"{owner} is already running in this checkout; wait for it or stop it first") from None
+                raise UserError(
+                    f"{owner} is already running in this checkout; wait for it or stop it first"
+                ) from None
             time.sleep(0.2)
     handle.truncate(0)
     handle.write(f"snakemake (process {os.getpid()})")

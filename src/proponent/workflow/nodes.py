@@ -89,7 +89,9 @@ class Graph:
         upstream = list(inputs)
         for name in upstream:
             if name not in self.nodes:
-                raise UserError(f"{path}: its input {name} is made by no configured setting, design or method")
+                raise UserError(
+                    f"{path}: its input {name} is made by no configured setting, design or method"
+                )
         roots = tuple(dict.fromkeys([*([f"proponent.steps.{step}"] if step != "external" else []), *modules]))
         sources, versions = self._digest(roots)
         content = plain(dict(spec))
@@ -98,7 +100,9 @@ class Graph:
         ingredients = {"step": step, "spec": content, "sources": sources, "files": read, "versions": versions}
         key = digest({**ingredients, "inputs": sorted(input_keys.values())})
         depth = 1 + max((self.nodes[name].depth for name in upstream), default=0)
-        self.nodes[path] = Node(path, step, content, tuple(upstream), sources, read, versions, input_keys, key, depth, roots)
+        self.nodes[path] = Node(
+            path, step, content, tuple(upstream), sources, read, versions, input_keys, key, depth, roots
+        )
         return path
 
     def _digest(self, roots: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:

@@ -70,8 +70,14 @@ class Plan:
 
     def _node(self, path: str) -> Any:
         if path not in self.graph.nodes:
-            reasons = [reason for reason in self.left_out if path.endswith(f"/scores/{reason.split(' ')[0].partition('/')[2]}.safetensors")]
-            raise UserError(f"{path}: " + (reasons[0] if reasons else "no configured setting, design or method makes it"))
+            reasons = [
+                reason
+                for reason in self.left_out
+                if path.endswith(f"/scores/{reason.split(' ')[0].partition('/')[2]}.safetensors")
+            ]
+            raise UserError(
+                f"{path}: " + (reasons[0] if reasons else "no configured setting, design or method makes it")
+            )
         return self.graph.nodes[path]
 
     # The graph, stage by stage.
@@ -81,20 +87,53 @@ class Plan:
         compute = self.benchmark.config.compute
         engine = {"threads": compute.threads, "device": compute.device}
         task = {"setting": name, "task": setting.task}
-        data_spec = {**task, "dataset": setting.dataset, "label_noise": setting.label_noise, "queries": setting.queries, "seed": setting.seed}
+        data_spec = {
+            **task,
+            "dataset": setting.dataset,
+            "label_noise": setting.label_noise,
+            "queries": setting.queries,
+            "seed": setting.seed,
+        }
         files = {file: file_digest(self.benchmark.root / file) for file in setting.dataset.files}
-        add(_data(name), "data", {**data_spec, "threads": compute.threads}, modules=_module(setting.dataset.factory), files=files)
+        add(
+            _data(name),
+            "data",
+            {**data_spec, "threads": compute.threads},
+            modules=_module(setting.dataset.factory),
+            files=files,
+        )
 
-        training = {**task, "model": setting.model, "recipe": setting.recipe, "seed": setting.seed, **engine, "lockstep": compute.lockstep}
+        training = {
+            **task,
+            "model": setting.model,
+            "recipe": setting.recipe,
+            "seed": setting.seed,
+            **engine,
+            "lockstep": compute.lockstep,
+        }
         model = _module(setting.model.factory)
         model_files = {file: file_digest(self.benchmark.root / file) for file in setting.model.files}
         for shard, members in enumerate(_ranges(setting.ensemble.members, compute.members_per_job)):
             spec = {**training, "members": list(members), "checkpoints": setting.ensemble.checkpoints}
             add(_ensemble(name, shard), "train", spec, [_data(name)], model, model_files)
             for kind in _FEATURES:
-                spec = {**task, "kind": kind, "members": list(members), "model": setting.model, **engine, "memory_mib": compute.memory_mib}
+                spec = {
+                    **task,
+                    "kind": kind,
+                    "members": list(members),
+                    "model": setting.model,
+                    **engine,
+                    "memory_mib": compute.memory_mib,
+                }
                 spec["momentum"] = setting.recipe.momentum
-                add(_features(name, kind, shard), "featurize", spec, [_data(name), _ensemble(name, shard)], model, model_files)
+                add(
+                    _features(name, kind, shard),
+                    "featurize",
+                    spec,
+                    [_data(name), _ensemble(name, shard)],
+                    model,
+                    model_files,
+                )
         for design, config in setting.designs.items():
             self._add_design(name, design, config, training, model, model_files)
 
@@ -108,7 +147,13 @@ class Plan:
             self.scores[name].append(method.name)
 
     def _add_design(
-        self, name: str, design: str, config: DesignConfig, training: dict[str, Any], model: list[str], files: dict[str, str]
+        self,
+        name: str,
+        design: str,
+        config: DesignConfig,
+        training: dict[str, Any],
+        model: list[str],
+        files: dict[str, str],
     ) -> None:
         compute = self.benchmark.config.compute
         content = {**plain(config), "name": design}
@@ -125,7 +170,11 @@ class Plan:
 
     def _add_method(self, name: str, setting: SettingConfig, method: Method) -> None:
         compute = self.benchmark.config.compute
-        shards = range(math.ceil(method.config.members / compute.members_per_job)) if self._uses_models(method) else range(0)
+        shards = (
+            range(math.ceil(method.config.members / compute.members_per_job))
+            if self._uses_models(method)
+            else range(0)
+        )
         inputs = [_data(name)]
         for need in method.needs:
             if need in _FEATURES:
@@ -154,24 +203,39 @@ class Plan:
             spec |= {"threads": compute.threads, "device": compute.device, "memory_mib": compute.memory_mib}
             modules = [method.module]
             if "network" in method.needs:
-                spec |= {"model": setting.model, "weight_decay": setting.recipe.weight_decay, "momentum": setting.recipe.momentum}
+                spec |= {
+                    "model": setting.model,
+                    "weight_decay": setting.recipe.weight_decay,
+                    "momentum": setting.recipe.momentum,
+                }
                 modules += _module(setting.model.factory)
-            path = self.graph.add(_scores(name, method.name), "attribute", spec, dict.fromkeys(inputs), modules)
+            path = self.graph.add(
+                _scores(name, method.name), "attribute", spec, dict.fromkeys(inputs), modules
+            )
         else:
             files = {file: file_digest(self.benchmark.root / file) for file in method.config.sources}
-            path = self.graph.add(_scores(name, method.name), "external", spec, dict.fromkeys(inputs), [], files)
+            path = self.graph.add(
+                _scores(name, method.name), "external", spec, dict.fromkeys(inputs), [], files
+            )
         self._add_metrics(name, setting, method, path)
 
     def _add_metrics(self, name: str, setting: SettingConfig, method: Method, scores: str) -> None:
         inputs, asked, modules = [_data(name), scores], {}, []
         for metric, config in self.benchmark.metrics.items():
-            signature = read_signature(self.benchmark.tree, f"proponent.metrics.{config.metric}", "evaluate", f"configs/metrics/{metric}.yaml")
+            signature = read_signature(
+                self.benchmark.tree,
+                f"proponent.metrics.{config.metric}",
+                "evaluate",
+                f"configs/metrics/{metric}.yaml",
+            )
             needs = signature.constants.get("NEEDS", ()) if signature else ()
             if not all(self._has(setting, need) for need in needs):
                 continue
             asked[metric] = {"metric": config.metric, "params": config.params, "needs": list(needs)}
             modules.append(f"proponent.metrics.{config.metric}")
-            inputs += [f"results/{name}/{need}.safetensors" for need in needs if need.startswith("ground_truth/")]
+            inputs += [
+                f"results/{name}/{need}.safetensors" for need in needs if need.startswith("ground_truth/")
+            ]
         spec = {
             "setting": name,
             "method": method.name,
@@ -192,7 +256,9 @@ class Plan:
             if path in shares or "/ground_truth/" in path:
                 continue
             members = node.spec.get("members")
-            used = sum(member < method.config.members for member in members) if isinstance(members, list) else 0
+            used = (
+                sum(member < method.config.members for member in members) if isinstance(members, list) else 0
+            )
             shares[path] = used / len(members) if isinstance(members, list) else 1.0
             pending.extend(node.inputs)
         return shares
@@ -201,13 +267,27 @@ class Plan:
         for name, setting in self.benchmark.settings.items():
             metrics = [_metrics(name, method) for method in self.scores[name]]
             if not metrics:
-                raise UserError(f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}")
-            shards = [_ensemble(name, shard) for shard, _ in enumerate(_ranges(setting.ensemble.members, self.benchmark.config.compute.members_per_job))]
+                raise UserError(
+                    f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}"
+                )
+            shards = [
+                _ensemble(name, shard)
+                for shard, _ in enumerate(
+                    _ranges(setting.ensemble.members, self.benchmark.config.compute.members_per_job)
+                )
+            ]
             scores = [_scores(name, method) for method in self.scores[name]]
             spec = {"setting": name, "methods": self.scores[name], "figures": list(FIGURES)}
-            self.graph.add(f"results/figures/{FIGURES[0]}-{name}.svg", "figures", spec, [_data(name), *shards, *metrics, *scores])
+            self.graph.add(
+                f"results/figures/{FIGURES[0]}-{name}.svg",
+                "figures",
+                spec,
+                [_data(name), *shards, *metrics, *scores],
+            )
         files = self.metrics_files()
-        self.graph.add(_LEADERBOARD, "collect", {"settings": list(self.scores), "methods": self.scores}, files)
+        self.graph.add(
+            _LEADERBOARD, "collect", {"settings": list(self.scores), "methods": self.scores}, files
+        )
         self.graph.add(_OVERVIEW, "overview", {"settings": list(self.scores)}, [_LEADERBOARD])
 
     # What can run.
@@ -222,7 +302,10 @@ class Plan:
 
     def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
         if self._uses_models(method) and method.config.members > setting.ensemble.members:
-            return f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {setting.ensemble.members}"
+            has = setting.ensemble.members
+            return (
+                f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {has}"
+            )
         if method.tasks is not None and setting.task not in method.tasks:
             return f"needs the task {' or '.join(method.tasks)}, and configs/settings/{name}.yaml has {setting.task}"
         return None

@@ -1,0 +1,26 @@
+"""Targets of stacked models are those of the models one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_lockstep import CLASSIFICATION, FLOAT_MODELS, RECIPES, TOKEN_MODELS, data, factory, some_runs
+
+from proponent.training.evaluate import targets
+from proponent.training.lockstep import train
+from proponent.training.stack import state_dict
+
+
+@pytest.mark.parametrize("model", [*FLOAT_MODELS, *TOKEN_MODELS])
+def test_targets_of_stacked_models(model):
+    tokens = model in TOKEN_MODELS
+    build = factory((TOKEN_MODELS if tokens else FLOAT_MODELS)[model], torch.float64)
+    x, y = data(torch.float64, tokens)
+    trained = train(build, x, y, CLASSIFICATION, RECIPES["momentum"], some_runs())
+    actual = targets(trained.template, trained.state, x, y, CLASSIFICATION, models=2, batch_size=9)
+    for index, row in enumerate(actual):
+        alone = build(99)
+        alone.load_state_dict(state_dict(trained.template, trained.state, index))
+        alone.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(row, CLASSIFICATION.target(alone(x), y), rtol=1e-10, atol=1e-10)

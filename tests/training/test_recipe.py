@@ -1,0 +1,84 @@
+"""Learning rates, length and checkpoints of a recipe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, StepLR
+
+from proponent.config.schema import RecipeConfig, Schedule
+from proponent.training.checkpoints import checkpoint_steps
+from proponent.training.recipe import StackedOptimizer, learning_rates, total_steps
+
+
+def rates_of(scheduler_class, total, **arguments):
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    scheduler = scheduler_class(optimizer, **arguments)
+    rates = []
+    for _ in range(total):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_length_counts_the_last_partial_batch():
+    assert total_steps(RecipeConfig(batch_size=64, epochs=50), 2250) == 36 * 50
+    assert total_steps(RecipeConfig(batch_size=64, epochs=50), 2304) == 36 * 50
+    assert total_steps(RecipeConfig(batch_size=64, epochs=50), 2305) == 37 * 50
+    assert total_steps(RecipeConfig(steps=123), 10) == 123
+
+
+@pytest.mark.parametrize(
+    "schedule, scheduler, arguments",
+    [
+        ("constant", StepLR, {"step_size": 1000}),
+        ("cosine", CosineAnnealingLR, {"T_max": 20}),
+        ("linear", LinearLR, {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 20}),
+        ("step", StepLR, {"step_size": 8, "gamma": 0.3}),
+    ],
+)
+def test_schedules_are_those_of_torch(schedule, scheduler, arguments):
+    recipe = RecipeConfig(lr=0.4, schedule=Schedule(schedule), step_size=2, gamma=0.3, batch_size=5, epochs=5)
+    assert learning_rates(recipe, 20).tolist() == pytest.approx(
+        rates_of(scheduler, 20, **arguments), abs=1e-12
+    )
+
+
+def test_warm_up_rises_to_the_learning_rate_and_the_schedule_follows():
+    recipe = RecipeConfig(lr=0.4, warmup_steps=4, schedule=Schedule.linear, steps=8)
+    assert learning_rates(recipe, 100).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.3, 0.2, 0.1])
+
+
+@pytest.mark.parametrize(
+    "total, count, steps",
+    [
+        (3550, 8, [14, 28, 55, 111, 222, 444, 888, 1775]),
+        (1000, 3, [125, 250, 500]),
+        (8, 8, [1, 2, 4]),
+        (3, 4, [2]),
+        (1, 4, []),
+        (100, 0, []),
+    ],
+)
+def test_checkpoints_halve_from_the_middle(total, count, steps):
+    assert checkpoint_steps(total, count) == steps
+
+
+def test_an_update_reads_gradients_in_any_memory_order():
+    value = torch.randn(3, 4, 5)
+    gradient = torch.randn(3, 5, 4).mT
+    expected = value - 0.1 * gradient
+    for stored in (value.clone(), value.mT.contiguous().mT):
+        StackedOptimizer(RecipeConfig(lr=0.1, epochs=1), {"w": stored}).step(
+            {"w": gradient}, slice(0, 3), 0.1, 0
+        )
+        torch.testing.assert_close(stored, expected)
+
+
+def test_an_update_touches_only_its_rows():
+    stored = torch.ones(4, 2)
+    recipe = RecipeConfig(lr=0.5, momentum=0.9, epochs=1)
+    StackedOptimizer(recipe, {"w": stored}).step({"w": torch.ones(2, 2)}, slice(1, 3), 0.5, 0)
+    assert stored[:, 0].tolist() == [1.0, 0.5, 0.5, 1.0]
