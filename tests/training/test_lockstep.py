@@ -30,7 +30,7 @@ class Tied(nn.Module):
         self.head.weight = self.embedding.weight
         self.register_buffer("position", torch.arange(5))
 
-    def forward(self, tokens):  # noqa: D102
+    def forward(self, tokens):
         causal = nn.Transformer.generate_square_subsequent_mask(5, dtype=self.head.weight.dtype)
         hidden = self.embedding(tokens) + 0.1 * self.position[:, None]
         return self.head(self.block(hidden, src_mask=causal, is_causal=True))[:, -1]
@@ -45,7 +45,7 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(4)
         self.head = nn.Linear(4, CLASSES)
 
-    def forward(self, x):  # noqa: D102
+    def forward(self, x):
         sequence = x.unflatten(1, (3, 4)).transpose(0, 1)
         attended, weights = self.attention(sequence, sequence, sequence)
         return self.head(self.norm(attended)[0]) + weights.sum((1, 2))[:, None]
@@ -60,7 +60,7 @@ class FrozenFeatures(nn.Module):
         self.register_buffer("phase", torch.rand(6))
         self.head = nn.Linear(6, CLASSES)
 
-    def forward(self, x):  # noqa: D102
+    def forward(self, x):
         return self.head(torch.cos(self.features(x) + self.phase))
 
 
@@ -71,7 +71,7 @@ class PartlyUsed(nn.Module):
         super().__init__()
         self.used, self.unused = nn.Linear(12, CLASSES), nn.Linear(2, 2)
 
-    def forward(self, x):  # noqa: D102
+    def forward(self, x):
         return self.used(x)
 
 
