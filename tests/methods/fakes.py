@@ -6,6 +6,7 @@ checkpoints on disk: what it hands out is what the protocols of ``proponent.meth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -78,8 +79,8 @@ class Path:
     member: int = 0
 
     def at(self, checkpoint: float) -> object:
-        """Return the value at a checkpoint."""
-        return self.values[checkpoint]
+        """Return the value at the nearest checkpoint."""
+        return self.values[min(self.values, key=lambda saved: abs(math.log(saved / checkpoint)))]
 
     def along(self) -> Iterator[object]:
         """Yield all values in order."""

@@ -178,6 +178,8 @@ class SettingConfig:
     designs: dict[str, DesignConfig] = field(default_factory=dict)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     label_noise: LabelNoiseConfig | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Methods that are not run here, and why."""
     seed: int = 0
     description: str = ""
 

@@ -69,7 +69,7 @@ def attribute(
 def self_influence(
     gradients: Gradients,
     *,
-    damping: float = 1.0,
+    damping: float = 0.01,
     checkpoint: float = 1.0,
     weighting: Literal["none", "sqrt", "full"] = "none",
     projection_dim: int = 0,
@@ -77,6 +77,8 @@ def self_influence(
     seed: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the factors (n_train,) of each example's score on its own ``-loss``; arguments as above.
+
+    The damping is small unless asked otherwise: what an example is alone in shows in its leverage, which damping hides.
 
     The gradient of -loss is w_i phi_i, so the weights come in twice; each factor is averaged over members
     separately.

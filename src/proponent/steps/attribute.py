@@ -48,7 +48,8 @@ def run(job: Job) -> None:
     job.details["attribution_seconds"] = round(job.seconds() - tuned_at, 3)
     job.details["tuning_seconds"] = round(tuned_at, 3) if len(candidates) > 1 else 0.0
     if spec["self_influence"]:
-        own = _average(job, data, slice(None), module.self_influence, [chosen])[0]
+        # What explains retrainings best says nothing of which labels are wrong, so the choice is not carried over.
+        own = _average(job, data, slice(None), module.self_influence, [spec["params"]])[0]
         _check(job, own, expected[1:], "self_influence")
         tensors["self_influence"] = own.float()
     job.details["hyper_parameters"] = chosen

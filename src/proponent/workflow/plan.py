@@ -196,6 +196,7 @@ class Plan:
             "module": method.module,
             "function": method.function,
             "self_influence": method.self_influence,
+            "params": method.config.params,
             "candidates": method.candidates() if tuned else [dict(method.config.params)],
             "family": method.config.family,
         }
@@ -301,6 +302,8 @@ class Plan:
         return any(need != "data" for need in method.needs)
 
     def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
+        if method.name in setting.left_out:
+            return setting.left_out[method.name]
         if self._uses_models(method) and method.config.members > setting.ensemble.members:
             has = setting.ensemble.members
             return (
