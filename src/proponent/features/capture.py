@@ -78,6 +78,7 @@ class Capture:
             outputs = functional_call(self.module, leaves, (x,))
         _check_outputs(outputs, 1)
         self.last_linear = trace.last_linear
+        self.activations = trace.activations
         dense = set()
         if outputs.requires_grad:
             found = torch.autograd.grad(outputs.sum(), list(leaves.values()), allow_unused=True)
@@ -234,11 +235,14 @@ class Capture:
             yield rows, block, outputs
 
     def chunk_size(self, x: Tensor, memory_mib: int, repeats: int = 1) -> int:
-        """Return how many examples can be run at once: activations are counted forward, backward and kept."""
-        numbers = sum(math.prod(use.output) * 4 + math.prod(use.input) * 3 for use in self.uses)
-        numbers += 2 * sum(math.prod(self.shapes[name]) for name in self.dense) + math.prod(x.shape[1:])
+        """Return how many examples can be run at once, with ``repeats`` gradients of each.
+
+        Counted are activations, forward and backward, and the gradients: factors, and what is written out.
+        """
+        numbers = (1 + repeats) * self.activations + 2 * repeats * self.numbers_per_example()
+        numbers += repeats * math.prod(x.shape[1:])
         itemsize = next(iter(self.parameters.values())).element_size()
-        return max(1, memory_mib * 2**20 // (numbers * itemsize * repeats))
+        return max(1, memory_mib * 2**20 // (numbers * itemsize))
 
     def all_gradients(
         self, x: Tensor, y: Tensor, cotangents: Cotangents, memory_mib: int = 1000

@@ -12,7 +12,6 @@ Hessian.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +29,7 @@ from proponent.settings.tasks import Task
 PRODUCT_MIB = 64
 """Activations of the vectors and examples that are worked on at a time; more is no faster."""
 PRODUCT_EXAMPLES = 512
+HESSIAN_ROWS = 512
 
 
 class Curvature:
@@ -125,14 +125,18 @@ class Curvature:
 
     def hessian(self) -> Tensor:
         """Return the Hessian of the mean loss, (n_parameters, n_parameters): products with unit vectors."""
-        identity = torch.eye(self.n_parameters, dtype=self.train.dtype, device=self.train.device)
-        found = self.hessian_product(identity)
-        return (found + found.T) / 2
+        size, dtype, device = self.n_parameters, self.train.dtype, self.train.device
+        found = torch.zeros(size, size, dtype=dtype, device=device)
+        for rows in ranges(size, HESSIAN_ROWS):
+            units = torch.zeros(rows.stop - rows.start, size, dtype=dtype, device=device)
+            units[:, rows].fill_diagonal_(1.0)
+            found[rows] = self.hessian_product(units)
+        mirror(found)
+        return found
 
     def _product(self, vectors: Tensor, product: Callable[..., dict[str, Tensor]]) -> Tensor:
         """Return the mean over examples of a product, in blocks of vectors and of examples."""
-        numbers = sum(4 * math.prod(use.output) + 2 * math.prod(use.input) for use in self._capture.uses)
-        pairs = max(1, PRODUCT_MIB * 2**20 // (numbers * vectors.element_size()))
+        pairs = max(1, PRODUCT_MIB * 2**20 // (4 * self._capture.activations * vectors.element_size()))
         examples = min(self.n_train, PRODUCT_EXAMPLES, pairs)
         out = torch.zeros_like(vectors)
         where = parameter_spans(self.train.parameters)

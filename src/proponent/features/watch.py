@@ -55,6 +55,7 @@ class Trace(_Watch):
         inputs: what each use took in.
         last_linear: place of the last linear map among all calls, whether its weight is a parameter or
             computed.
+        activations: numbers that the pass made: a measure of what is kept for the way back.
     """
 
     def __init__(self, names: dict[int, str]) -> None:
@@ -63,6 +64,19 @@ class Trace(_Watch):
         self.last_linear: int | None = None
         self.uses: list[Use] = []
         self.inputs: list[Tensor] = []
+        self.activations = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function and count what it made; views make nothing."""
+        result = super().__torch_function__(func, types, args, kwargs)
+        if isinstance(result, Tensor) and result._base is None:
+            self.activations += result.numel()
+        if func is F.scaled_dot_product_attention:
+            query, key = args[:2]
+            self.activations += (
+                3 * query.numel() // query.shape[-1] * key.shape[-2]
+            )  # scores, softmax, product
+        return result
 
     def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
         """Record a call whose weight is a parameter, and run it with that parameter as a constant."""
