@@ -167,9 +167,9 @@ def plan(rows: int, factored: int, beside: int, itemsize: int, memory_mib: int) 
         return Plan("factored", factored, exact, exact, 0)
     fits = [dim for dim in DIMS if rows * (dim + beside) * itemsize <= budget]
     if not fits:
-        needed = math.ceil(rows * (DIMS[-1] + beside) * itemsize / 2**20)
+        needed = math.ceil(rows * min(factored, DIMS[-1] + beside) * itemsize / 2**20)
         raise UserError(
-            f"the smallest projection of these gradients takes {needed} MiB and {memory_mib} are allowed: "
+            f"the smallest form of these gradients takes {needed} MiB and {memory_mib} are allowed: "
             "raise compute.memory_mib, or lower compute.members_per_job or ensemble.checkpoints"
         )
     numbers = fits[0] + beside
