@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,21 @@ def save_tensors(
     with replacing(path) as temporary:
         try:
             safetensors.torch.save_file(whole, temporary, metadata=dict(metadata or {}))
+            _sort_metadata(temporary)
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a file in order, which the library writes in another order every time."""
+    with path.open("rb+") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            stream.seek(8)
+            stream.write(text.ljust(length))
 
 
 @contextmanager
