@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
-from proponent.training.lockstep import dropout_generator, epoch_order
+from proponent.training.group import dropout_generator, epoch_order
 from proponent.training.recipe import learning_rates
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -97,7 +99,20 @@ FLOAT_MODELS = {
     "frozen random features": FrozenFeatures,
     "partly used": PartlyUsed,
 }
-TOKEN_MODELS = {"tied": Tied, "tied, dropout": lambda: Tied(0.2)}
+
+
+class Bag(nn.Module):
+    """A bag of words whose padding, token 0, is never trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(7, 4, padding_idx=0), nn.Linear(4, 7)
+
+    def forward(self, tokens):
+        return self.head(self.embedding(tokens).mean(1))
+
+
+TOKEN_MODELS = {"tied": Tied, "tied, dropout": lambda: Tied(0.2), "padding": Bag}
 # The bias of attention's keys has gradient 0; with a small eps Adam would make steps out of its rounding
 # errors.
 EPS = 1e-3
@@ -291,7 +306,27 @@ def test_a_buffer_that_changes_in_training_is_refused():
             self.calls += 1
             return super().forward(x)
 
-    refused(Counting, "changes its buffer 'calls'")
+    refused(Counting, "forward pass changes its own 'calls'")
+
+
+def test_a_layer_that_renormalises_its_weights_is_refused():
+    x, y = data(torch.float32, tokens=True)
+    refused(
+        lambda: nn.Sequential(nn.Embedding(7, 7, max_norm=1.0), nn.AvgPool2d((5, 1)), nn.Flatten()),
+        r"forward pass changes its own '0\.weight'",
+        x,
+        y,
+    )
+
+
+def test_gradients_that_stacking_gets_wrong_are_refused(monkeypatch):
+    """As torch's own embedding does: its padding has a gradient in every model of a stack but the first."""
+    monkeypatch.setattr("proponent.training.lockstep.stackable", nullcontext)
+    refused(
+        Bag,
+        r"lockstep training gets the gradient of the model's 'embedding\.weight' wrong",
+        *data(torch.float32, True),
+    )
 
 
 def test_nothing_to_train_is_refused():

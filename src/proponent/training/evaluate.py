@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from proponent.settings.tasks import Task
-from proponent.training.stack import call, plain_attention
+from proponent.training.stack import call, stackable
 
 
 def targets(
@@ -41,7 +41,7 @@ def targets(
     n_models = len(next(iter(state.values())))
     template.eval()
     rows = []
-    with torch.no_grad(), plain_attention():
+    with torch.no_grad(), stackable():
         for some in _stretches(n_models, models):
             chosen = {name: value[some] for name, value in state.items()}
             parts = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from proponent.errors import UserError
@@ -111,22 +112,44 @@ def refuse_batch_statistics(model: nn.Module) -> None:
             )
 
 
-def buffer_versions(stack: Stack) -> dict[str, tuple[int, int]]:
-    """Return, for every buffer, what changes when a model assigns to it or changes it in place."""
-    buffers = {name: stack.fixed.get(name, value) for name, value in stack.template.named_buffers()}
-    return {name: (id(value), value._version) for name, value in buffers.items()}
+def versions(stack: Stack) -> dict[str, tuple[int, int]]:
+    """Return, for every parameter and buffer, what changes when a model assigns to it or changes it in place."""
+    tensors = _tensors(stack.template) | stack.state
+    return {name: (id(value), value._version) for name, value in tensors.items()}
 
 
 @contextmanager
-def plain_attention() -> Iterator[None]:
-    """Within the block, attention is made of matrix products: its fused kernels cannot be stacked."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
+def stackable() -> Iterator[None]:
+    """Within the block, layers that ``vmap`` would get wrong, or cannot stack, are computed in a way that it can.
+
+    Attention is made of matrix products: its fused kernels run one model at a time, or not at all. An embedding
+    looks up its padding without a gradient: stacked by ``vmap``, only the first model's padding would have none.
+    """
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    lookup = F.embedding
+
+    def embedding(
+        input: Tensor,
+        weight: Tensor,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Tensor:
+        rows = lookup(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+        if padding_idx is None:
+            return rows
+        return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)
+
     torch.backends.mha.set_fastpath_enabled(False)
+    F.embedding = embedding
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+        F.embedding = lookup
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,293 @@
+"""Retraining on random halves of MNIST-5k: speed, memory, growth with n, and the same work done by dattri.
+
+    python benchmarks/retraining.py                # this library and the ordinary loop
+    python benchmarks/retraining.py --peer         # and dattri's own trainer (pip install dattri)
+    python benchmarks/retraining.py --model lr     # logistic regression instead of the 784-128-64-10 network
+
+Every way trains the same models (initialisation, subset, order of batches; recipes as dattri publishes them),
+each ``--jobs`` processes of ``--threads`` threads at a time, and their parameters are compared at the end; a
+difference above 1e-4 stops the benchmark. Times are wall seconds a model with all jobs running, without
+starting Python and without loading data. The slower ways train ``--peer-models`` models a job, since their time
+a model does not depend on how many there are. dattri also runs as it comes: one process with all threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from proponent.config.schema import DesignConfig, FactoryConfig, RecipeConfig
+from proponent.settings.datasets import mnist5k
+from proponent.settings.factories import build_model
+from proponent.settings.tasks import get_task
+from proponent.training.designs import Run, run_at
+from proponent.training.group import epoch_order
+from proponent.training.lockstep import train
+from proponent.training.stack import state_dict
+
+BATCH = 64
+MODELS = {
+    "mlp": FactoryConfig(
+        "proponent.settings.models:mlp", {"n_features": 784, "hidden": [128, 64], "n_classes": 10}
+    ),
+    "lr": FactoryConfig(
+        "proponent.settings.models:logistic_regression", {"n_features": 784, "n_classes": 10}
+    ),
+}
+RECIPES = {
+    "mlp": RecipeConfig(lr=0.01, momentum=0.9, batch_size=BATCH, epochs=50),
+    "lr": RecipeConfig(lr=0.01, batch_size=BATCH, epochs=20),
+}
+Parameters = list[Tensor]
+
+
+class Work:
+    """Some retrainings on halves of n examples."""
+
+    def __init__(self, model: str, n: int, epochs: int | None, first: int, count: int, lockstep: int) -> None:
+        split = mnist5k()
+        x, y = (torch.as_tensor(part) for part in split.train)
+        repeats = -(-n // len(x))
+        self.x, self.y = x.repeat(repeats, 1)[:n], y.repeat(repeats)[:n]
+        self.model, self.lockstep = model, lockstep
+        self.recipe = RecipeConfig(**{**vars(RECIPES[model]), "epochs": epochs or RECIPES[model].epochs})
+        design = DesignConfig(count=first + count, seeds=1)
+        drawn = [run_at(design, "subsets", n, 0, index) for index in range(first, first + count)]
+        # dattri hands its seed to numpy as well, which wants a small one.
+        self.runs = [Run(first + index, run.order_seed, run.mask) for index, run in enumerate(drawn)]
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a new model."""
+        return build_model(MODELS[self.model], seed)
+
+    def operations(self) -> float:
+        """Return the floating point operations of all trainings: products of matrices only, none of them in vain."""
+        weights = [parameter.numel() for parameter in self.build(0).parameters() if parameter.ndim == 2]
+        # Forward, gradient by the weights, and, behind the first layer, gradient by the inputs.
+        an_example = 2 * (2 * weights[0] + 3 * sum(weights[1:]))
+        return an_example * sum(self.recipe.epochs * int(run.mask.sum()) for run in self.runs)
+
+
+def proponent(work: Work) -> list[Parameters]:
+    """Train in lockstep."""
+    trained = train(
+        work.build, work.x, work.y, get_task("classification"), work.recipe, work.runs, lockstep=work.lockstep
+    )
+    states = [state_dict(trained.template, trained.state, index) for index in range(len(work.runs))]
+    return [list(state.values()) for state in states]
+
+
+def ordinary(work: Work) -> list[Parameters]:
+    """Train one after the other with torch.optim; batches are indexed from tensors, with no loader between."""
+    return [_ordinary(work, run) for run in work.runs]
+
+
+def _ordinary(work: Work, run: Run) -> Parameters:
+    model = work.build(run.init_seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=work.recipe.lr, momentum=work.recipe.momentum)
+    for epoch in range(work.recipe.epochs):
+        for batch in epoch_order(run, len(work.x), epoch).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(work.x[batch]), work.y[batch]).backward()
+            optimizer.step()
+    return [parameter.detach() for parameter in model.parameters()]
+
+
+class _Batches:
+    """The batches of a run, an epoch each time that a loader asks."""
+
+    def __init__(self, run: Run, n: int) -> None:
+        self._run, self._n, self._epoch = run, n, -1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self._epoch += 1
+        for batch in epoch_order(self._run, self._n, self._epoch).split(BATCH):
+            yield batch.tolist()
+
+
+def dattri(work: Work) -> list[Parameters]:
+    """Train one after the other with dattri's functions, which draw the same initial parameters from the seed."""
+    from dattri.benchmark.datasets.mnist import mnist_lr, mnist_mlp
+
+    # Its network has dropout of 0.1, whose random numbers nothing else could draw: left out on both sides.
+    create = mnist_mlp.create_mlp_model
+    mnist_mlp.create_mlp_model = lambda name: create(name, dropout_rate=0.0)
+    function = {"mlp": mnist_mlp.train_mnist_mlp, "lr": mnist_lr.train_mnist_lr}[work.model]
+    data = TensorDataset(work.x, work.y)
+    trained = []
+    for run in work.runs:
+        loader = DataLoader(data, batch_sampler=_Batches(run, len(work.x)))
+        model = function(loader, seed=run.init_seed, epoch_num=work.recipe.epochs)
+        trained.append([parameter.detach() for parameter in model.parameters()])
+    return trained
+
+
+Way = Callable[[Work], list[Parameters]]
+
+
+def _child(way: Way, arguments: tuple[Any, ...], threads: int, barrier: Any, pipe: Any) -> None:
+    torch.set_num_threads(threads)
+    work = Work(*arguments)
+    plain = gemm_gflops()
+    way(Work(work.model, 300, 1, 0, 2, 2))  # imports, and what torch sets up at first use
+    ctypes.CDLL(None).malloc_trim(0)  # what reading the data has left behind
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest resident set so far
+    barrier.wait()
+    start = time.perf_counter()
+    trained = way(work)
+    seconds = time.perf_counter() - start
+    corner = [[parameter.flatten()[:2000].tolist() for parameter in model] for model in trained]
+    pipe.send((seconds, work.operations() / seconds / 1e9, plain, _resident("VmHWM") - before, corner))
+
+
+def gemm_gflops(size: int = 2048, repeats: int = 5) -> float:
+    """Return what a product of two square matrices reaches, in 1e9 operations a second."""
+    left, right = torch.rand(size, size), torch.rand(size, size)
+    left @ right
+    best = min(_seconds(lambda: left @ right) for _ in range(repeats))
+    return 2 * size**3 / best / 1e9
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+class Measured:
+    """What some processes at a time, each training ``count`` models, took."""
+
+    def __init__(
+        self,
+        way: Way,
+        model: str,
+        n: int,
+        epochs: int | None,
+        count: int,
+        jobs: int,
+        threads: int,
+        lockstep: int,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        barrier = context.Barrier(jobs)
+        pipes, processes = [], []
+        for job in range(jobs):
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (model, n, epochs, job * 1000, count, lockstep)
+            processes.append(
+                context.Process(target=_child, args=(way, arguments, threads, barrier, sender), daemon=True)
+            )
+            processes[-1].start()
+            sender.close()
+            pipes.append(receiver)
+        try:
+            answers = [pipe.recv() for pipe in pipes]
+        except EOFError:
+            raise SystemExit(f"{way.__name__} failed, see above") from None
+        for process in processes:
+            process.join()
+        self.seconds = max(answer[0] for answer in answers) / (jobs * count)
+        self.gflops = sum(answer[1] for answer in answers)
+        self.plain_gflops = sum(answer[2] for answer in answers)
+        self.memory = max(answer[3] for answer in answers)
+        self.models = answers[0][4]
+
+    def difference(self, other: Measured) -> float:
+        """Return the largest difference between parameters of the models that both trained first."""
+        pairs = zip(self.models, other.models, strict=False)
+        return max(
+            (torch.tensor(mine) - torch.tensor(theirs)).abs().max().item()
+            for first, second in pairs
+            for mine, theirs in zip(first, second, strict=True)
+        )
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Print seconds, memory and agreement of each way of doing the work."""
+    common = {
+        "model": options.model,
+        "n": options.train,
+        "epochs": options.epochs,
+        "lockstep": options.lockstep,
+    }
+    ours = Measured(proponent, count=options.models, jobs=options.jobs, threads=options.threads, **common)
+    print(
+        f"{options.model}: halves of {options.train} examples, {options.jobs} jobs of {options.threads} thread(s)"
+    )
+    header = f"{'':28} {'models':>6} {'s a model':>10} {'ratio':>6} {'GFLOPS':>7} {'MiB a job':>10} {'difference':>11}"
+    print(header)
+    _print_row(f"proponent, lockstep {options.lockstep}", options.jobs * options.models, ours, 1.0, "")
+    ways: list[tuple[str, Way, int, int]] = [("ordinary loop", ordinary, options.jobs, options.threads)]
+    if options.peer:
+        together = options.jobs * options.threads
+        ways += [
+            ("dattri", dattri, options.jobs, options.threads),
+            ("dattri as it comes", dattri, 1, together),
+        ]
+    for name, way, jobs, threads in ways:
+        theirs = Measured(way, count=options.peer_models, jobs=jobs, threads=threads, **common)
+        difference = ours.difference(theirs)
+        if difference > 1e-4:
+            raise SystemExit(f"{name} differs by {difference:.1e}: the work is not the same")
+        ratio = theirs.seconds / ours.seconds
+        _print_row(
+            f"{name} ({jobs} x {threads})", jobs * options.peer_models, theirs, ratio, f"{difference:.1e}"
+        )
+    print(f"plain product of 2048 x 2048 matrices in the same processes: {ours.plain_gflops:.0f} GFLOPS")
+
+
+def _print_row(name: str, models: int, measured: Measured, ratio: float, difference: str) -> None:
+    print(
+        f"{name:28} {models:6} {measured.seconds:10.4f} {ratio:6.1f} {measured.gflops:7.0f} "
+        f"{measured.memory:10.0f} {difference:>11}"
+    )
+
+
+def grow(options: argparse.Namespace) -> None:
+    """Print seconds and memory for more and more training examples, five epochs each."""
+    print(f"\n{'n_train':>8} {'s a model':>10} {'GFLOPS':>7} {'MiB a job':>10}")
+    for n in (1125, 2250, 4500, 9000, 18000):
+        measured = Measured(
+            proponent, options.model, n, 5, options.models, options.jobs, options.threads, options.lockstep
+        )
+        print(f"{n:8} {measured.seconds:10.4f} {measured.gflops:7.0f} {measured.memory:10.0f}")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=MODELS, default="mlp")
+    parser.add_argument("--train", type=int, default=4500, help="training examples, of which models get half")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--models", type=int, default=50, help="models a job in lockstep")
+    parser.add_argument("--peer-models", type=int, default=4, help="models a job for the other ways")
+    parser.add_argument("--lockstep", type=int, default=50, help="models trained at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--peer", action="store_true", help="run dattri as well")
+    parser.add_argument("--no-growth", action="store_true", help="leave out the table of growth with n")
+    options = parser.parse_args()
+    compare(options)
+    if not options.no_growth:
+        grow(options)
+
+
+if __name__ == "__main__":
+    main()

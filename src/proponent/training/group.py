@@ -1,0 +1,233 @@
+"""One lockstep: models that are trained together, a step of all of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import vmap
+
+from proponent.config.schema import RecipeConfig
+from proponent.errors import UserError
+from proponent.seeds import derive_seed
+from proponent.settings.tasks import Task
+from proponent.training.designs import Run
+from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
+from proponent.training.recipe import StackedOptimizer, steps_per_epoch
+from proponent.training.stack import call, stack_models, versions
+
+
+def epoch_order(run: Run, n: int, epoch: int) -> Tensor:
+    """Return the indices of the examples of one epoch of a run in the order in which batches take them."""
+    generator = Generator().manual_seed(derive_seed(run.order_seed, "epoch", epoch))
+    order = torch.randperm(n_drawn(run, n), generator=generator)
+    if run.mask is None or run.by_weight:
+        return order
+    return run.mask.nonzero().flatten()[order]
+
+
+def dropout_generator(run: Run) -> Generator:
+    """Return the generator that draws all dropout masks of a run, batch after batch."""
+    return Generator().manual_seed(derive_seed(run.order_seed, "dropout"))
+
+
+def n_drawn(run: Run, n: int) -> int:
+    """Return the number of examples in the batches of an epoch."""
+    if run.mask is None:
+        return n
+    kept = int(run.mask.sum())
+    if kept == 0:
+        raise UserError("a retraining keeps no example at all; raise the design's fraction")
+    return n if run.by_weight else kept
+
+
+class Group:
+    """Models that are trained together, those with most steps first: the busy ones are always the first."""
+
+    def __init__(
+        self,
+        build: Callable[[int], nn.Module],
+        x: Tensor,
+        y: Tensor,
+        task: Task,
+        recipe: RecipeConfig,
+        runs: Sequence[Run],
+        rates: Sequence[Tensor],
+        points: int,
+        device: str,
+    ) -> None:
+        self.stack = stack_models(build, [run.init_seed for run in runs], device)
+        self.stack.template.train()
+        self.n_steps = max(len(rate) for rate in rates)
+        self._x, self._y, self._task, self._runs = x, y, task, runs
+        self._rates = [rate.tolist() for rate in rates]
+        self._drawn = [n_drawn(run, len(x)) for run in runs]
+        self._batches = [steps_per_epoch(recipe, drawn) for drawn in self._drawn]
+        self._batch_size = recipe.batch_size
+        self._orders = torch.zeros((len(runs), max(self._drawn)), dtype=torch.int64, device=device)
+        self._weights = None
+        if any(run.by_weight for run in runs):
+            full = torch.ones(len(x), dtype=torch.bool)
+            kept = [run.mask if run.by_weight and run.mask is not None else full for run in runs]
+            self._weights = torch.stack(kept).to(device, x.dtype if x.is_floating_point() else torch.float32)
+        self._draws: dict[int, list[Draw]] = {}
+        self._generators = [dropout_generator(run) for run in runs]
+        self._optimizer: StackedOptimizer | None = None
+        self._recipe = recipe
+        self._loss_sum = torch.zeros((len(runs), points), dtype=torch.float64, device=device)
+        self._loss_count = torch.zeros_like(self._loss_sum)
+
+    @property
+    def loss(self) -> Tensor:
+        """Return the mean loss of every model up to each point of its curve, (models, points)."""
+        return self._loss_sum / self._loss_count
+
+    def step(self, step: int) -> None:
+        """Let every model that is not finished make its optimiser step number ``step``, counted from 0."""
+        busy = sum(len(rates) > step for rates in self._rates)
+        sizes = []
+        for model in range(busy):
+            epoch, batch = divmod(step, self._batches[model])
+            if batch == 0:
+                order = epoch_order(self._runs[model], len(self._x), epoch)
+                self._orders[model, : len(order)] = order
+            sizes.append(min(self._batch_size, self._drawn[model] - batch * self._batch_size))
+        for rows in _equal_neighbours(sizes):
+            losses, gradients = self._gradients(step, rows, sizes[rows.start])
+            self._update(step, rows, gradients)
+            bins = [
+                step * self._loss_sum.shape[1] // len(self._rates[model])
+                for model in range(rows.start, rows.stop)
+            ]
+            where = (
+                torch.arange(rows.start, rows.stop, device=losses.device),
+                torch.tensor(bins, device=losses.device),
+            )
+            self._loss_sum.index_put_(where, losses.double(), accumulate=True)
+            self._loss_count.index_put_(where, torch.ones_like(losses, dtype=torch.float64), accumulate=True)
+
+    def _gradients(self, step: int, rows: slice, size: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the losses (models,) and gradients (models, …) of models whose batches have one size."""
+        models = range(rows.start, rows.stop)
+        starts = torch.tensor([step % self._batches[model] * self._batch_size for model in models])
+        positions = (starts[:, None] + torch.arange(size)).to(self._orders.device)
+        index = self._orders[rows].gather(1, positions)
+        x = self._x.index_select(0, index.flatten()).unflatten(0, index.shape)
+        y = self._y.index_select(0, index.flatten()).unflatten(0, index.shape)
+        weights = self._weights[rows].gather(1, index) if self._weights is not None else None
+        masks = draw_masks(self._dropped(size, x[0]), self._generators[rows])
+        masks = [mask.to(x.device) for mask in masks]
+        trained = {name: value[rows].detach().requires_grad_() for name, value in self.stack.trained.items()}
+        fixed = {name: value[rows] for name, value in self.stack.fixed.items()}
+        try:
+            axes = (0, 0, 0, None if weights is None else 0, 0)
+            losses = vmap(self._loss, in_dims=axes)(trained | fixed, x, y, weights, masks)
+        except RuntimeError as error:
+            if step > 0:
+                raise
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"the model cannot be trained in lockstep with torch.func.vmap: {reason}"
+            ) from error
+        slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+        gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
+        if step == 0:
+            self._compare_with_ordinary(gradients, trained | fixed, x, y, weights, masks)
+        return losses.detach(), gradients
+
+    def _loss(
+        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor, weights: Tensor | None, masks: list[Tensor]
+    ) -> Tensor:
+        """Return the loss of one model on its batch: a mean, to which left-out examples add nothing."""
+        if masks:
+            with given_masks(masks):
+                outputs = call(self.stack.template, tensors, x)
+        else:
+            outputs = call(self.stack.template, tensors, x)
+        losses = self._task.loss(outputs, y)
+        return losses.mean() if weights is None else (losses * weights).mean()
+
+    def _dropped(self, size: int, x: Tensor) -> list[Draw]:
+        """Return which dropout masks a model needs for a batch of this size; most models need none."""
+        if size not in self._draws:
+            before = versions(self.stack)
+            first = {name: value[0] for name, value in self.stack.state.items()}
+            with torch.no_grad(), recorded_draws() as draws:
+                call(self.stack.template, first, x)
+            for name, version in versions(self.stack).items():
+                if version != before[name]:
+                    raise UserError(
+                        f"the model's forward pass changes its own '{name}', which lockstep training cannot follow; "
+                        "leave it constant"
+                    )
+            self._draws[size] = draws
+        return self._draws[size]
+
+    def _compare_with_ordinary(
+        self,
+        gradients: dict[str, Tensor],
+        tensors: dict[str, Tensor],
+        x: Tensor,
+        y: Tensor,
+        weights: Tensor | None,
+        masks: list[Tensor],
+    ) -> None:
+        """Refuse a model whose gradients are not what ordinary training would give.
+
+        A layer that treats stacked parameters wrongly must not go unnoticed. The last model is compared: the first
+        of a stack is right more easily.
+        """
+        own = {name: value[-1].detach().requires_grad_(name in gradients) for name, value in tensors.items()}
+        only = weights[-1] if weights is not None else None
+        loss = self._loss(own, x[-1], y[-1], only, [mask[-1] for mask in masks])
+        ordinary = torch.autograd.grad(loss, [own[name] for name in gradients])
+        largest = max(float(gradient.abs().max()) for gradient in ordinary)
+        for name, gradient in zip(gradients, ordinary, strict=True):
+            difference = float((gradients[name][-1] - gradient).abs().max())
+            if difference > 1e-3 * largest:
+                raise UserError(
+                    f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e}; "
+                    "replace that layer by another"
+                )
+
+    def _update(self, step: int, rows: slice, gradients: dict[str, Tensor]) -> None:
+        if self._optimizer is None:
+            self._lay_out_like(gradients)
+            self._optimizer = StackedOptimizer(self._recipe, self.stack.trained)
+        rates = [self._rates[model][step] for model in range(rows.start, rows.stop)]
+        for part in _equal_neighbours(rates):
+            own = {name: gradient[part] for name, gradient in gradients.items()}
+            where = slice(rows.start + part.start, rows.start + part.stop)
+            self._optimizer.step(own, where, rates[part.start], step)
+
+    def _lay_out_like(self, gradients: dict[str, Tensor]) -> None:
+        """Give parameters the memory order in which their gradients come, so that an update copies nothing.
+
+        Autograd makes the gradient of a stack of weights (models, out, in) in the order (models, in, out).
+        """
+        for name, gradient in gradients.items():
+            value = self.stack.trained[name]
+            self.stack.trained[name] = torch.empty_strided(
+                value.shape, _strides(value.shape, gradient), dtype=value.dtype, device=value.device
+            ).copy_(value)
+
+
+def _equal_neighbours(values: Sequence[float]) -> Iterator[slice]:
+    """Yield the stretches of equal values."""
+    start = 0
+    for _, stretch in groupby(values):
+        stop = start + len(list(stretch))
+        yield slice(start, stop)
+        start = stop
+
+
+def _strides(shape: torch.Size, like: Tensor) -> tuple[int, ...]:
+    """Return dense strides that order the axes of ``shape`` as ``like`` does, the first axis outermost."""
+    axes = sorted(range(1, len(shape)), key=like.stride, reverse=True)
+    strides, size = [0] * len(shape), 1
+    for axis in reversed([0, *axes]):
+        strides[axis] = size
+        size *= shape[axis]
+    return tuple(strides)
