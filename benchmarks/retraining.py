@@ -7,8 +7,9 @@
 Every way trains the same models (initialisation, subset, order of batches; recipes as dattri publishes them),
 each ``--jobs`` processes of ``--threads`` threads at a time, and their parameters are compared at the end; a
 difference above 1e-4 stops the benchmark. Times are wall seconds a model with all jobs running, without
-starting Python and without loading data. The slower ways train ``--peer-models`` models a job, since their time
-a model does not depend on how many there are. dattri also runs as it comes: one process with all threads.
+starting Python and without loading data, and core seconds beside them, which a busy machine disturbs less.
+The slower ways train ``--peer-models`` models a job, since their time a model does not depend on how many
+there are. dattri also runs as it comes: one process with all threads.
 """
 
 from __future__ import annotations
@@ -143,25 +144,32 @@ def _child(way: Way, arguments: tuple[Any, ...], threads: int, barrier: Any, pip
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forgets the largest resident set so far
     barrier.wait()
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     trained = way(work)
-    seconds = time.perf_counter() - start
+    seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor_start
     corner = [[parameter.flatten()[:2000].tolist() for parameter in model] for model in trained]
-    pipe.send((seconds, work.operations() / seconds / 1e9, plain, _resident("VmHWM") - before, corner))
+    pipe.send(
+        {
+            "seconds": seconds,
+            "processor_seconds": processor_seconds,
+            "operations": work.operations(),
+            "plain": plain,
+            "memory": _resident("VmHWM") - before,
+            "models": corner,
+        }
+    )
 
 
 def gemm_gflops(size: int = 2048, repeats: int = 5) -> float:
-    """Return what a product of two square matrices reaches, in 1e9 operations a second."""
+    """Return what a product of two square matrices reaches, in 1e9 operations a second of a core."""
     left, right = torch.rand(size, size), torch.rand(size, size)
     left @ right
-    best = min(_seconds(lambda: left @ right) for _ in range(repeats))
-    return 2 * size**3 / best / 1e9
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    seconds = []
+    for _ in range(repeats):
+        start = time.process_time()
+        left @ right
+        seconds.append(time.process_time() - start)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def _resident(field: str) -> float:
@@ -201,11 +209,14 @@ class Measured:
             raise SystemExit(f"{way.__name__} failed, see above") from None
         for process in processes:
             process.join()
-        self.seconds = max(answer[0] for answer in answers) / (jobs * count)
-        self.gflops = sum(answer[1] for answer in answers)
-        self.plain_gflops = sum(answer[2] for answer in answers)
-        self.memory = max(answer[3] for answer in answers)
-        self.models = answers[0][4]
+        models = jobs * count
+        processor_seconds = sum(answer["processor_seconds"] for answer in answers)
+        self.seconds = max(answer["seconds"] for answer in answers) / models
+        self.processor_seconds = processor_seconds / models
+        self.gflops = sum(answer["operations"] for answer in answers) / processor_seconds / 1e9
+        self.plain_gflops = max(answer["plain"] for answer in answers)
+        self.memory = max(answer["memory"] for answer in answers)
+        self.models = answers[0]["models"]
 
     def difference(self, other: Measured) -> float:
         """Return the largest difference between parameters of the models that both trained first."""
@@ -229,9 +240,11 @@ def compare(options: argparse.Namespace) -> None:
     print(
         f"{options.model}: halves of {options.train} examples, {options.jobs} jobs of {options.threads} thread(s)"
     )
-    header = f"{'':28} {'models':>6} {'s a model':>10} {'ratio':>6} {'GFLOPS':>7} {'MiB a job':>10} {'difference':>11}"
-    print(header)
-    _print_row(f"proponent, lockstep {options.lockstep}", options.jobs * options.models, ours, 1.0, "")
+    print(
+        f"{'':26} {'models':>6} {'s a model':>10} {'ratio':>6} {'core s':>9} {'ratio':>6} {'GFLOPS a core':>14} "
+        f"{'MiB a job':>10} {'difference':>11}"
+    )
+    _print_row(f"proponent, lockstep {options.lockstep}", options.jobs * options.models, ours, ours, "")
     ways: list[tuple[str, Way, int, int]] = [("ordinary loop", ordinary, options.jobs, options.threads)]
     if options.peer:
         together = options.jobs * options.threads
@@ -244,28 +257,34 @@ def compare(options: argparse.Namespace) -> None:
         difference = ours.difference(theirs)
         if difference > 1e-4:
             raise SystemExit(f"{name} differs by {difference:.1e}: the work is not the same")
-        ratio = theirs.seconds / ours.seconds
         _print_row(
-            f"{name} ({jobs} x {threads})", jobs * options.peer_models, theirs, ratio, f"{difference:.1e}"
+            f"{name} ({jobs} x {threads})", jobs * options.peer_models, theirs, ours, f"{difference:.1e}"
         )
-    print(f"plain product of 2048 x 2048 matrices in the same processes: {ours.plain_gflops:.0f} GFLOPS")
-
-
-def _print_row(name: str, models: int, measured: Measured, ratio: float, difference: str) -> None:
     print(
-        f"{name:28} {models:6} {measured.seconds:10.4f} {ratio:6.1f} {measured.gflops:7.0f} "
-        f"{measured.memory:10.0f} {difference:>11}"
+        f"plain product of 2048 x 2048 matrices in the same processes: {ours.plain_gflops:.0f} GFLOPS a core"
+    )
+
+
+def _print_row(name: str, models: int, measured: Measured, ours: Measured, difference: str) -> None:
+    ratio = measured.seconds / ours.seconds
+    processor_ratio = measured.processor_seconds / ours.processor_seconds
+    print(
+        f"{name:26} {models:6} {measured.seconds:10.4f} {ratio:6.1f} {measured.processor_seconds:9.4f} "
+        f"{processor_ratio:6.1f} {measured.gflops:14.0f} {measured.memory:10.0f} {difference:>11}"
     )
 
 
 def grow(options: argparse.Namespace) -> None:
     """Print seconds and memory for more and more training examples, five epochs each."""
-    print(f"\n{'n_train':>8} {'s a model':>10} {'GFLOPS':>7} {'MiB a job':>10}")
+    print(f"\n{'n_train':>8} {'s a model':>10} {'core s':>9} {'GFLOPS a core':>14} {'MiB a job':>10}")
     for n in (1125, 2250, 4500, 9000, 18000):
         measured = Measured(
             proponent, options.model, n, 5, options.models, options.jobs, options.threads, options.lockstep
         )
-        print(f"{n:8} {measured.seconds:10.4f} {measured.gflops:7.0f} {measured.memory:10.0f}")
+        print(
+            f"{n:8} {measured.seconds:10.4f} {measured.processor_seconds:9.4f} {measured.gflops:14.0f} "
+            f"{measured.memory:10.0f}"
+        )
 
 
 def main() -> None:

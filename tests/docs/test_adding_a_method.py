@@ -1,0 +1,105 @@
+"""docs/adding-a-method.md, done as it says: both methods get their rows, and stay fresh and current as the others do."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from docs.guides import REPOSITORY, Done, Reader, blocks_of
+
+pytestmark = pytest.mark.slow
+
+GUIDE = "docs/adding-a-method.md"
+
+
+@pytest.fixture(scope="module")
+def followed(reader: Reader) -> list[Done]:
+    return reader.follow(GUIDE)
+
+
+@pytest.fixture
+def leaderboard(followed: list[Done], reader: Reader) -> pd.DataFrame:
+    """The LDS rows of the guide's last run."""
+    table = pd.read_csv(reader.root / "results/leaderboard.csv").query("metric == 'lds'")
+    return table.set_index("method")
+
+
+def test_no_file_that_was_there_is_touched(followed, reader):
+    written = [block.file for block in blocks_of(REPOSITORY / GUIDE) if block.file]
+    assert len(written) >= 6
+    assert [path for path in written if (REPOSITORY / path).exists()] == []
+
+
+@pytest.mark.parametrize("method", ["classgrad", "votes"])
+def test_the_method_has_a_row_with_an_interval_and_a_cost(leaderboard, method):
+    row = leaderboard.loc[method]
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+    assert 0 < row["attribution_seconds"] <= row["total_seconds"]
+    assert row["bytes"] > 0
+
+
+@pytest.mark.parametrize("method", ["classgrad", "votes"])
+def test_the_method_knows_more_than_chance(leaderboard, method):
+    assert leaderboard.loc[method, "ci_low"] > leaderboard.loc["random", "ci_high"]
+
+
+def test_the_python_method_pays_for_its_model_and_the_command_for_data_alone(followed, reader):
+    ledgers = {
+        method: json.loads((reader.root / f"results/digits-lr/metrics/{method}.json").read_text())["cost"][
+            "ledger"
+        ]
+        for method in ("classgrad", "votes")
+    }
+    assert any("/ensemble/" in path for path in ledgers["classgrad"])
+    assert sorted(path.split("/")[2] for path in ledgers["votes"]) == ["data", "scores"]
+
+
+def test_tuning_lists_every_candidate(followed, reader):
+    record = json.loads((reader.root / "results/digits-lr/tuning/classgrad.json").read_text())
+    assert len(record["candidates"]) == 4
+    best = max(record["candidates"], key=lambda candidate: candidate["lds"])
+    assert record["chosen"] == best["params"]
+
+
+def test_the_scores_are_what_the_formula_says(followed, reader):
+    """Votes, by a plain loop over a few pairs."""
+    results = reader.root / "results/digits-lr"
+    train, query = (
+        load_file(results / "data/train.safetensors"),
+        load_file(results / "data/query.safetensors"),
+    )
+    scores = load_file(results / "scores/votes.safetensors")["scores"]
+    assert scores.shape == (len(query["x"]), len(train["x"]))
+    for q, i in ((0, 0), (7, 100), (299, 1496)):
+        distance = float(np.sum((query["x"][q].ravel() - train["x"][i].ravel()) ** 2))
+        sign = 1 if query["y"][q] == train["y"][i] else -1
+        assert scores[q, i] == pytest.approx(sign / (1 + distance), rel=1e-4)
+
+
+def test_both_are_current_afterwards_even_without_snakemakes_metadata(followed, reader):
+    """A rule that names a file of the checkout as an input would run again after every clone."""
+    planned = reader.shell(
+        "rm -rf .snakemake; touch scripts/votes.py workflow/rules/methods/*.smk;"
+        " snakemake -n --config 'settings=[digits-lr]' 'methods=[random,classgrad,votes]'",
+        "this test",
+    )
+    assert "Nothing to be done" in planned
+
+
+def test_a_change_of_the_command_runs_it_again(followed, reader):
+    script = reader.root / "scripts/votes.py"
+    before = script.read_text()
+    script.write_text(before.replace("1.0 + distance", "2.0 + distance"))
+    try:
+        planned = reader.shell(
+            "snakemake -n --config 'settings=[digits-lr]' 'methods=[random,classgrad,votes]'", "this test"
+        )
+    finally:
+        script.write_text(before)
+    rows = [line.split() for line in planned.splitlines()]
+    for job in (["votes", "1"], ["evaluate", "1"], ["collect", "1"], ["total", "6"]):
+        assert job in rows

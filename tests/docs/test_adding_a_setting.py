@@ -1,0 +1,65 @@
+"""docs/adding-a-setting.md, done as it says, on data and a model that are not in the repository."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from docs.guides import REPOSITORY, Done, Reader
+from proponent.config.schema import RecipeConfig, SettingConfig
+
+GUIDE = "docs/adding-a-setting.md"
+METHODS = ["random", "same-label", "similarity-cosine", "graddot", "if-exact", "trak"]
+
+
+@pytest.fixture(scope="module")
+def followed(reader: Reader) -> list[Done]:
+    return reader.follow(GUIDE)
+
+
+@pytest.fixture
+def leaderboard(followed: list[Done], reader: Reader) -> pd.DataFrame:
+    return pd.read_csv(reader.root / "results/leaderboard.csv")
+
+
+@pytest.mark.slow
+def test_every_method_has_an_lds_with_interval_ceiling_and_cost(leaderboard):
+    assert set(leaderboard["setting"]) == {"wine"}
+    table = leaderboard[leaderboard["metric"] == "lds"].set_index("method")
+    assert sorted(table.index) == sorted(METHODS)
+    assert table[["value", "ci_low", "ci_high", "ceiling", "total_seconds"]].notna().all().all()
+
+
+@pytest.mark.slow
+def test_the_leaderboard_answers_the_question(leaderboard):
+    """Random is within its interval of 0, and something is clearly better."""
+    table = leaderboard[leaderboard["metric"] == "lds"].set_index("method")
+    assert table.loc["random", "ci_low"] < 0 < table.loc["random", "ci_high"]
+    assert table.loc[["trak", "if-exact"], "ci_low"].max() > table.loc["random", "ci_high"]
+
+
+@pytest.mark.slow
+def test_the_designs_are_those_of_the_yaml(followed, reader):
+    truth = reader.root / "results/wine/ground_truth"
+    subsets, loo = load_file(truth / "subsets.safetensors"), load_file(truth / "loo.safetensors")
+    assert subsets["targets"].shape == (40, 2, 60)
+    assert (subsets["masks"].sum(1) == 59).all()
+    assert loo["masks"].shape == (11, 118)
+
+
+@pytest.mark.slow
+def test_the_figures_to_read_are_there(followed, reader):
+    for name in ("lds-wine.svg", "proponents-wine.svg"):
+        assert (reader.root / "results/figures" / name).stat().st_size > 0
+    assert "class_0" in (reader.root / "results/wine/data/description.json").read_text()
+
+
+def test_the_table_has_every_key_of_a_setting_and_a_recipe():
+    text = (REPOSITORY / GUIDE).read_text(encoding="utf-8").partition("## The keys")[2]
+    listed = set(re.findall(r"`(\w+)`", text))
+    for schema in (SettingConfig, RecipeConfig):
+        assert {field.name for field in dataclasses.fields(schema)} <= listed

@@ -1,0 +1,58 @@
+"""docs/how-it-works.md: its commands print what it shows, and what it says of files and lists is so."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+from docs.guides import REPOSITORY, Done, Reader
+from proponent.publish.leaderboard import COLUMNS
+from proponent.store.manifest import manifest_path
+
+GUIDE = "docs/how-it-works.md"
+TEXT = (REPOSITORY / GUIDE).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def followed(reader: Reader) -> list[Done]:
+    return reader.follow(GUIDE)
+
+
+@pytest.mark.slow
+def test_commands_print_what_is_shown_and_leave_sources_as_they_were(followed, reader):
+    assert len(followed) >= 8
+    module = "src/proponent/methods/graddot.py"
+    assert (reader.root / module).read_bytes() == (REPOSITORY / module).read_bytes()
+
+
+@pytest.mark.slow
+def test_every_kind_of_file_that_is_listed_is_there_with_its_manifest(followed, reader):
+    results = reader.root / "results"
+    table = TEXT.partition("## Files")[2]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert len(named) > 15
+    for name in named:
+        if name.startswith("S/data/noisy_labels"):
+            continue  # digits-lr has clean labels
+        pattern = re.sub(r"^S/", "digits-lr/", name).replace("…", "*").replace("000123", "*")
+        pattern = pattern.replace("M.", "graddot.").replace("/D", "/subsets")
+        found = [path for path in results.glob(f"**/{pattern}") if not path.name.endswith(".manifest.json")]
+        if name.endswith("-…"):
+            continue  # no method of this run needs them
+        assert found, name
+        assert all(manifest_path(path).exists() for path in found), name
+
+
+@pytest.mark.slow
+def test_costs_are_those_of_the_leaderboard(followed, reader):
+    table = pd.read_csv(reader.root / "results/leaderboard.csv").set_index("method")
+    printed = next(done.printed for done in followed if "total_seconds" in done.printed)
+    total = float(re.search(r"total_seconds ([\d.]+)", printed)[1])
+    assert table.loc["graddot", "total_seconds"].iloc[0] == pytest.approx(total, rel=1e-4)
+
+
+def test_the_columns_of_the_leaderboard_are_those_of_the_contract():
+    assert f"`{','.join(COLUMNS)}`" in TEXT
