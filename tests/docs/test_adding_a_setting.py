@@ -13,7 +13,7 @@ from docs.guides import REPOSITORY, Done, Reader
 from proponent.config.schema import RecipeConfig, SettingConfig
 
 GUIDE = "docs/adding-a-setting.md"
-METHODS = ["random", "same-label", "similarity-cosine", "graddot", "if-exact", "trak"]
+METHODS = ["random", "same-label", "graddot", "if-exact", "trak"]
 
 
 @pytest.fixture(scope="module")
