@@ -190,9 +190,11 @@ class TuneConfig:
 
     budget: int = 8
     grid: dict[str, list[Any]] = field(default_factory=dict)
+    members: int | None = None
+    """Members on which candidates are compared: the first so many; None for all that the method uses."""
 
     def __post_init__(self) -> None:
-        _positive("tune", budget=self.budget)
+        _positive("tune", budget=self.budget, **({} if self.members is None else {"members": self.members}))
         empty = [name for name, values in self.grid.items() if not values]
         if empty or not self.grid:
             raise ValueError(f"tune: grid needs at least one value for {empty or 'one hyper-parameter'}")
@@ -215,6 +217,8 @@ class MethodConfig:
 
     def __post_init__(self) -> None:
         _positive("method", members=self.members)
+        if self.tune is not None and (self.tune.members or 0) > self.members:
+            raise ValueError(f"tune: members is {self.tune.members}, and the method has {self.members}")
 
 
 @dataclass

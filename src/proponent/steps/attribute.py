@@ -41,7 +41,7 @@ def run(job: Job) -> None:
         chosen = _tune(job, data, attribute, candidates)
     tuned_at = job.seconds()
 
-    scores = _average(job, data, slice(None), attribute, [chosen])[0]
+    scores = _average(job, data, slice(None), attribute, [chosen], spec["members"])[0]
     expected = (len(data.x_query), len(data.x_train))
     _check(job, scores, expected, "scores")
     tensors = {"scores": scores.float()}
@@ -49,7 +49,7 @@ def run(job: Job) -> None:
     job.details["tuning_seconds"] = round(tuned_at, 3) if len(candidates) > 1 else 0.0
     if spec["self_influence"]:
         # What explains retrainings best says nothing of which labels are wrong, so the choice is not carried over.
-        own = _average(job, data, slice(None), module.self_influence, [spec["params"]])[0]
+        own = _average(job, data, slice(None), module.self_influence, [spec["params"]], spec["members"])[0]
         _check(job, own, expected[1:], "self_influence")
         tensors["self_influence"] = own.float()
     job.details["hyper_parameters"] = chosen
@@ -72,7 +72,8 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     once = np.ones((len(masks), 1))
     ordered = sorted(candidates, key=_without_damping)
     reached: list[dict[str, Any]] = []
-    for candidate, scores in zip(ordered, _average(job, data, rows, attribute, ordered), strict=True):
+    averages = _average(job, data, rows, attribute, ordered, spec["tune_members"])
+    for candidate, scores in zip(ordered, averages, strict=True):
         if not bool(scores.isfinite().all()):
             reached.append({"params": candidate, "lds": None, "why": "scores are not finite"})
             continue
@@ -88,6 +89,7 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
         "setting": spec["setting"],
         "method": spec["method"],
         "metric": "lds on the tune queries",
+        "members": spec["tune_members"],
         "candidates": reached,
         "chosen": best["params"],
         "seconds": round(job.seconds(), 3),
@@ -97,9 +99,14 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
 
 
 def _average(
-    job: Job, data: Arrays, rows: slice, function: Callable[..., Any], candidates: list[Candidate]
+    job: Job,
+    data: Arrays,
+    rows: slice,
+    function: Callable[..., Any],
+    candidates: list[Candidate],
+    members: int,
 ) -> list[Tensor]:
-    """Return the scores of every candidate, averaged over the method's members.
+    """Return the scores of every candidate, averaged over the first ``members`` of the ensemble.
 
     Members are the outer loop and dampings the inner one, so that features are read once and one decomposition serves a
     whole damping grid.
@@ -109,7 +116,7 @@ def _average(
         list(group)
         for _, group in groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))
     ]
-    for inputs in progress(member_inputs(job, data, rows), "attributing, by member", job.spec["members"]):
+    for inputs in progress(member_inputs(job, data, rows, members), "attributing, by member", members):
         for group in groups:
             with damping_grid(len(group)):
                 for at in group:

@@ -20,8 +20,8 @@ from proponent.store.files import read_json
 from proponent.store.tensors import load_tensors, open_tensors
 
 
-def member_inputs(job: Job, data: Arrays, rows: slice) -> Iterator[dict[str, Any]]:
-    """Yield, for each member that a method uses, the arguments that it needs by name.
+def member_inputs(job: Job, data: Arrays, rows: slice, members: int) -> Iterator[dict[str, Any]]:
+    """Yield, for each of the first ``members`` of the ensemble, the arguments that a method needs by name.
 
     Stored tensors are read when a method asks for them, and only while its member is the current one.
 
@@ -29,13 +29,14 @@ def member_inputs(job: Job, data: Arrays, rows: slice) -> Iterator[dict[str, Any
         job: of the method.
         data: all training examples and queries.
         rows: the queries that are wanted.
+        members: how many, at most those that the method uses.
     """
     needs = job.spec["needs"]
     some = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
     if set(needs) <= {"data"}:
         yield {"data": some} if needs else {}
         return
-    for member in range(job.spec["members"]):
+    for member in range(members):
         with ExitStack() as opened:
             yield {
                 need: some if need == "data" else _feature(job, need, member, data, rows, opened)

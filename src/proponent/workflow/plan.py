@@ -198,6 +198,7 @@ class Plan:
             "self_influence": method.self_influence,
             "params": method.config.params,
             "candidates": method.candidates() if tuned else [dict(method.config.params)],
+            "tune_members": (method.config.tune and method.config.tune.members) or method.config.members,
             "family": method.config.family,
         }
         if not method.external:
