@@ -20,6 +20,7 @@ import ctypes
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,7 @@ def dattri(work: Work) -> list[Parameters]:
     from dattri.benchmark.datasets.mnist import mnist_lr, mnist_mlp
 
     # Its network has dropout of 0.1, whose random numbers nothing else could draw: left out on both sides.
-    create = mnist_mlp.create_mlp_model
-    mnist_mlp.create_mlp_model = lambda name: create(name, dropout_rate=0.0)
+    mnist_mlp.create_mlp_model = partial(mnist_mlp.create_mlp_model, dropout_rate=0.0)
     function = {"mlp": mnist_mlp.train_mnist_mlp, "lr": mnist_lr.train_mnist_lr}[work.model]
     data = TensorDataset(work.x, work.y)
     trained = []
