@@ -26,6 +26,12 @@ def test_perfect_badness_finds_all_in_the_first_tenth():
     assert [found[f"mislabel_found_{p}"].value for p in (10, 20, 30)] == [1.0, 1.0, 1.0]
 
 
+def test_a_self_influence_that_is_the_same_for_all_gives_way_to_the_mean_score():
+    scores = np.where(FLIPPED, -1.0, 1.0) * np.ones((3, 1))
+    inputs = MetricInputs(scores, self_influence=np.ones(N), noisy_labels=FLIPPED)
+    assert mislabel.evaluate(inputs, resamples=10)["mislabel_auc"].value == 1.0
+
+
 def test_constant_badness_finds_as_many_as_one_inspects():
     found = evaluate(np.ones(N))
     assert found["mislabel_auc"].value == 0.5

@@ -25,7 +25,7 @@ _AT_A_TIME = 64
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
     """Return ``mislabel_auc`` and ``mislabel_found_10``, ``_20``, ``_30``.
 
-    Badness is the self-influence where the method has one, otherwise minus the mean score over queries: an
+    Badness is the self-influence where the method has one that differs between examples, otherwise minus the mean score over queries: an
     example that lowers most targets. The AUC is that of the ROC curve with flipped labels as positives (ties
     count half); ``mislabel_found_p`` is the share of flipped labels among the p % with the largest badness,
     where a tie across the cut is found in proportion. Intervals are over examples, flipped and clean ones
@@ -66,8 +66,9 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
 
 def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
     check_scores(inputs.scores, len(inputs.scores), n_train)
+    mean_score = -inputs.scores.astype(np.float64).mean(axis=0), "mean score"
     if inputs.self_influence is None:
-        return -inputs.scores.astype(np.float64).mean(axis=0), "mean score"
+        return mean_score
     if inputs.self_influence.shape != (n_train,):
         raise UserError(
             f"self_influence: expected shape (n_train,) = ({n_train},), "
@@ -79,6 +80,8 @@ def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
             f"self_influence: {bad.sum()} of {n_train} values are NaN or infinite, "
             f"the first at example {np.argmax(bad)}"
         )
+    if np.ptp(inputs.self_influence) == 0:  # the cosine of a gradient with itself tells no example from another
+        return mean_score
     return inputs.self_influence.astype(np.float64), "self-influence"
 
 
