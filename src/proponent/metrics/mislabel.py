@@ -25,11 +25,11 @@ _AT_A_TIME = 64
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
     """Return ``mislabel_auc`` and ``mislabel_found_10``, ``_20``, ``_30``.
 
-    Badness is the self-influence where the method has one that differs between examples, otherwise minus the mean score over queries: an
-    example that lowers most targets. The AUC is that of the ROC curve with flipped labels as positives (ties
-    count half); ``mislabel_found_p`` is the share of flipped labels among the p % with the largest badness,
-    where a tie across the cut is found in proportion. Intervals are over examples, flipped and clean ones
-    resampled apart.
+    Badness is the self-influence where the method has one that differs between examples, otherwise minus the
+    mean score over queries: an example that lowers most targets. The AUC is that of the ROC curve with flipped
+    labels as positives (ties count half); ``mislabel_found_p`` is the share of flipped labels among the p %
+    with the largest badness, where a tie across the cut is found in proportion. Intervals are over examples,
+    flipped and clean ones resampled apart.
 
     Args:
         inputs: scores, self-influence if any, and which labels were flipped.
@@ -80,7 +80,9 @@ def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
             f"self_influence: {bad.sum()} of {n_train} values are NaN or infinite, "
             f"the first at example {np.argmax(bad)}"
         )
-    if np.ptp(inputs.self_influence) == 0:  # the cosine of a gradient with itself tells no example from another
+    if (
+        np.ptp(inputs.self_influence) == 0
+    ):  # the cosine of a gradient with itself tells no example from another
         return mean_score
     return inputs.self_influence.astype(np.float64), "self-influence"
 
