@@ -64,6 +64,35 @@ def leaderboard() -> None:
     importlib.import_module("proponent.steps.collect").show(Path.cwd())
 
 
+@cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+def verify(paths: tuple[Path, ...]) -> None:
+    """Check results against their manifests, byte for byte.
+
+    Also whether each was made by the current configuration and source, and everything that it was made from. PATHS are
+    files or folders, all of results/ by default. Exits with 1 unless all is whole.
+    """
+    from proponent.config.benchmark import load_benchmark
+    from proponent.workflow.plan import Plan
+    from proponent.workflow.verify import verify as check_results
+
+    root = Path.cwd()
+    graph = Plan(load_benchmark(root, {})).graph
+    verdict = check_results(root, {path: node.key for path, node in graph.nodes.items()}, paths)
+    for artefact, lines in verdict.faults.items():
+        for line in lines:
+            click.echo(line, err=True)
+        if verdict.tainted[artefact]:
+            click.echo(f"  made from it: {', '.join(verdict.tainted[artefact])}", err=True)
+    for orphan in verdict.orphans:
+        click.echo(f"note: {orphan}: no current configuration makes it", err=True)
+    size = f"{verdict.artefacts} artefacts, {verdict.files} files, {verdict.bytes / 2**20:.0f} MiB"
+    if verdict.faults:
+        click.echo(f"{len(verdict.faults)} of {size} are at fault", err=True)
+        sys.exit(1)
+    click.echo(f"whole: {size}")
+
+
 def main() -> None:
     """Run the command line; a mistake that the user can mend is one line and exit code 1."""
     sys.path.insert(0, str(Path.cwd()))

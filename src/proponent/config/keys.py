@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -30,3 +31,24 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """Return the sha256 of the canonical JSON of ``value``."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def content_key(
+    step: str,
+    spec: Mapping[str, Any],
+    sources: Mapping[str, str],
+    files: Mapping[str, str],
+    versions: Mapping[str, str],
+    input_keys: Iterable[str],
+) -> str:
+    """Return the key of an artefact: of the step that makes it, its configuration, its sources and its inputs' keys."""
+    return digest(
+        {
+            "step": step,
+            "spec": spec,
+            "sources": sources,
+            "files": files,
+            "versions": versions,
+            "inputs": sorted(input_keys),
+        }
+    )

@@ -152,6 +152,7 @@ class Job:
             step=self.step,
             spec=self.spec,
             sources=self.sources,
+            files=self.files,
             versions=self.versions,
             parts=[part for part in parts if part is not first],
             commit=_commit(self.root),
@@ -210,6 +211,9 @@ def adopt(root: Path, artefact: str, key_file: Path) -> None:
         inputs=content["inputs"],
         step=content["step"],
         spec=content["spec"],
+        sources=content["sources"],
+        files=content["files"],
+        versions=content["versions"],
         commit=_commit(root),
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

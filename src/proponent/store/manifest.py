@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ class Manifest:
     spec: dict[str, Any] = field(default_factory=dict)
     """Resolved slice of the configuration."""
     sources: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """Digests of files that were read beside the inputs."""
     versions: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     commit: str | None = None
@@ -45,11 +49,18 @@ class Manifest:
     created_at: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     """What the step has to say: choices by memory budget, tuned hyper-parameters, diverged models…"""
+    seal: str = ""
+    """Digest of all the other fields: a hand edit shows."""
 
     @property
     def bytes(self) -> int:
         """Size of the artefact with all its parts."""
         return self.size + sum(part.size for part in self.parts)
+
+    def expected_seal(self) -> str:
+        """Return the seal that fits the other fields."""
+        content = json.dumps(dataclasses.asdict(dataclasses.replace(self, seal="")), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def manifest_path(artefact: Path) -> Path:
@@ -60,7 +71,6 @@ def manifest_path(artefact: Path) -> Path:
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write the manifest of an artefact and a short one for each of its parts."""
     for part in manifest.parts:
-        path = root / part.path
         record = Manifest(
             part.path,
             manifest.key,
@@ -70,8 +80,13 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
             created_at=manifest.created_at,
         )
         record.details = {"part_of": manifest.artefact}
-        write_json(manifest_path(path), dataclasses.asdict(record))
-    write_json(manifest_path(root / manifest.artefact), dataclasses.asdict(manifest))
+        _write(root, record)
+    _write(root, manifest)
+
+
+def _write(root: Path, manifest: Manifest) -> None:
+    sealed = dataclasses.replace(manifest, seal=manifest.expected_seal())
+    write_json(manifest_path(root / manifest.artefact), dataclasses.asdict(sealed))
 
 
 def read_manifest(artefact: Path) -> Manifest | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from proponent.config.keys import digest, plain
+from proponent.config.keys import content_key, plain
 from proponent.config.source import SourceTree
 from proponent.errors import UserError
 
@@ -97,8 +97,7 @@ class Graph:
         content = plain(dict(spec))
         read = dict(files or {})
         input_keys = {name: self.nodes[name].key for name in upstream}
-        ingredients = {"step": step, "spec": content, "sources": sources, "files": read, "versions": versions}
-        key = digest({**ingredients, "inputs": sorted(input_keys.values())})
+        key = content_key(step, content, sources, read, versions, input_keys.values())
         depth = 1 + max((self.nodes[name].depth for name in upstream), default=0)
         self.nodes[path] = Node(
             path, step, content, tuple(upstream), sources, read, versions, input_keys, key, depth, roots
