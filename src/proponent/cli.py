@@ -93,6 +93,32 @@ def verify(paths: tuple[Path, ...]) -> None:
     click.echo(f"whole: {size}")
 
 
+@cli.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--dry-run", "-n", is_flag=True, help="Only list what would be removed.")
+def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
+    """Remove results that no current configuration makes.
+
+    A method, setting or design that params.yaml no longer names leaves its files behind; this removes them, with their
+    manifests and key files. FOLDERS are below results/, all of it by default. Files that no manifest names stay.
+    """
+    from proponent.config.benchmark import load_benchmark
+    from proponent.workflow.controller import hold_checkout
+    from proponent.workflow.plan import Plan
+    from proponent.workflow.prune import remove, unneeded
+
+    root = Path.cwd()
+    hold_checkout(root)
+    files = unneeded(Plan(load_benchmark(root, {})).graph, folders)
+    for path in files:
+        click.echo(path.relative_to(root))
+    if dry_run:
+        size = sum(path.stat().st_size for path in files)
+        click.echo(f"would remove {len(files)} files, {size / 2**20:.1f} MiB", err=True)
+    else:
+        click.echo(f"removed {len(files)} files, {remove(root, files) / 2**20:.1f} MiB", err=True)
+
+
 def main() -> None:
     """Run the command line; a mistake that the user can mend is one line and exit code 1."""
     sys.path.insert(0, str(Path.cwd()))

@@ -37,7 +37,7 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
         if is_controller:
             for reason in plan.left_out:
                 print(f"left out: {reason}", file=sys.stderr)
-            if _take_lock(root, wait=not is_dry_run):
+            if hold_checkout(root, wait=not is_dry_run):
                 settle(plan.graph)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,11 +54,17 @@ def _equip_jobs(root: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(root / "src"), str(root)])
 
 
-def _take_lock(root: Path, wait: bool) -> bool:
+def hold_checkout(root: Path, wait: bool = True) -> bool:
     """Hold ``results/.running`` while this process lives (the kernel lets go of it even after kill -9).
 
     Who holds it is the only live controller of this checkout, so locks that an earlier Snakemake left behind when it was
     killed are void, and removed.
+
+    Returns:
+        Whether it is held now; False only where another process has it and ``wait`` is False.
+
+    Raises:
+        UserError: another process keeps it.
     """
     path = root / "results" / ".running"
     path.parent.mkdir(exist_ok=True)
@@ -80,7 +86,7 @@ def _take_lock(root: Path, wait: bool) -> bool:
                 ) from None
             time.sleep(0.2)
     handle.truncate(0)
-    handle.write(f"snakemake (process {os.getpid()})")
+    handle.write(f"process {os.getpid()}")
     handle.flush()
     _held.append(handle)
     shutil.rmtree(root / ".snakemake" / "locks", ignore_errors=True)

@@ -1,0 +1,46 @@
+"""`proponent prune`: what no current configuration makes goes, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_nothing_goes_while_everything_is_configured(checkout):
+    before = checkout.bytes_of("**/*")
+    done = checkout.run_step("prune")
+    assert done.returncode == 0, done.stdout
+    assert "removed 0 files" in done.stdout
+    assert checkout.bytes_of("**/*").keys() - {"results/.running"} == before.keys() - {"results/.running"}
+
+
+def test_a_method_that_was_taken_out_leaves_nothing_behind(checkout):
+    (checkout.root / "results/toy/scores/notes.txt").write_text("mine")
+    checkout.edit("params.yaml", "[random, graddot, trak]", "[random, graddot]")
+    left = {path for path in checkout.bytes_of("**/*") if "trak" in path and "benchmarks" not in path}
+
+    listed = checkout.run_step("prune", "--dry-run")
+    assert "results/toy/scores/trak.safetensors" in listed.stdout
+    assert left <= checkout.bytes_of("**/*").keys(), "a dry run removes nothing"
+
+    done = checkout.run_step("prune")
+    assert done.returncode == 0, done.stdout
+    assert not left & checkout.bytes_of("**/*").keys()
+    assert (checkout.root / "results/toy/scores/notes.txt").read_text() == "mine"
+    assert checkout.planned() == {"collect": 1, "figures": 1, "overview": 1}
+
+
+def test_members_of_a_smaller_ensemble_go_when_it_has_been_trained_again(checkout):
+    checkout.edit("configs/settings/toy.yaml", "members: 2", "members: 1")
+    checkout.snakemake()
+    checkout.run_step("prune")
+    assert not (checkout.root / "results/toy/ensemble/member-001").exists()
+    assert checkout.run_step("verify").returncode == 0
+
+
+def test_a_folder_outside_of_results_is_refused_in_one_line(checkout):
+    done = checkout.run_step("prune", "src")
+    assert done.returncode == 1
+    assert "is not below" in done.stdout
+    assert "Traceback" not in done.stdout
