@@ -12,6 +12,8 @@ from typing import Any
 from proponent.errors import UserError
 from proponent.store.files import read_json, sha256, write_json
 
+SUFFIX = ".manifest.json"
+
 
 @dataclass
 class Part:
@@ -65,7 +67,7 @@ class Manifest:
 
 def manifest_path(artefact: Path) -> Path:
     """Return where the manifest of ``artefact`` lies."""
-    return artefact.with_name(f"{artefact.name}.manifest.json")
+    return artefact.with_name(f"{artefact.name}{SUFFIX}")
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:

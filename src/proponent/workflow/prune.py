@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proponent.errors import UserError
-from proponent.store.manifest import manifest_path, read_manifest
+from proponent.store.manifest import SUFFIX, manifest_path, read_manifest
 from proponent.workflow.nodes import Graph, key_path
-
-_SUFFIX = ".manifest.json"
 
 
 def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
@@ -36,8 +34,8 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
         for path in folder.rglob("*.json"):
             if "keys" in path.relative_to(results).parts[:2]:
                 found |= {path} - kept
-            elif path.name.endswith(_SUFFIX):
-                found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(_SUFFIX)), kept)
+            elif path.name.endswith(SUFFIX):
+                found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(SUFFIX)), kept)
     return sorted(path for path in found if path.exists())
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 from proponent.config.keys import content_key
 from proponent.errors import UserError
 from proponent.progress import progress
-from proponent.store.manifest import Manifest, check_bytes, manifest_path, read_manifest
-
-_SUFFIX = ".manifest.json"
+from proponent.store.manifest import SUFFIX, Manifest, check_bytes, manifest_path, read_manifest
 
 
 @dataclass
@@ -65,8 +63,8 @@ def _artefacts(root: Path) -> dict[str, Manifest | None]:
     What some manifest names as its input and is not there at all counts as an artefact without a manifest.
     """
     found: dict[str, Manifest | None] = {}
-    for path in sorted((root / "results").rglob(f"*{_SUFFIX}")):
-        artefact = path.with_name(path.name.removesuffix(_SUFFIX))
+    for path in sorted((root / "results").rglob(f"*{SUFFIX}")):
+        artefact = path.with_name(path.name.removesuffix(SUFFIX))
         try:
             manifest = read_manifest(artefact)
         except UserError:
