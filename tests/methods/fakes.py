@@ -87,6 +87,14 @@ class Path:
         yield from self.values.values()
 
 
+@dataclass(frozen=True, eq=False)
+class Retrainings:
+    """Masks and targets."""
+
+    masks: Tensor
+    targets: Tensor
+
+
 @dataclass(eq=False)
 class World:
     """A model ``forward(theta, x) -> outputs`` of one example, its data, and where training stopped."""
@@ -175,6 +183,17 @@ class World:
         represent = vmap(self.represent, (None, 0))
         return Path({1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))})
 
+    def retrainings(self, count: int = 300, steps: int = 40) -> Retrainings:
+        """Return what gradient descent on random halves, each from another start, does to the queries."""
+        generator = torch.Generator().manual_seed(17)
+        n = len(self.x_train)
+        masks = torch.rand(count, n, generator=generator).argsort(1) < n // 2
+        theta = torch.randn(count, len(self.theta), generator=generator, dtype=torch.float64) / 2
+        slope = vmap(grad(self.objective))
+        for _ in range(steps):
+            theta = theta - self.learning_rate * slope(theta, 2 * masks.double())
+        return Retrainings(masks, vmap(self.targets)(theta))
+
     def needs(self, names: list[str]) -> list[object]:
         """Return what a method asks for by the names of its arguments."""
         made = {
@@ -182,6 +201,7 @@ class World:
             "gradients": self.gradients,
             "network": self.network,
             "representations": self.representations,
+            "retrainings": self.retrainings,
         }
         return [made[name]() for name in names]
 

@@ -9,12 +9,28 @@ import torch
 import yaml
 
 from methods.fakes import World, mlp_world
-from proponent.methods import graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak
+from proponent.methods import (
+    datamodels,
+    datamodels_prior,
+    datamodels_ridge,
+    difference,
+    graddot,
+    if_cg,
+    if_exact,
+    rps,
+    same_label,
+    similarity,
+    tracin,
+    trak,
+)
 from proponent.methods.members import MemberMean
 
 FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak)
+    for module in (
+        *(datamodels, datamodels_prior, datamodels_ridge, difference),
+        *(graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak),
+    )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))
 # noise is of either sign by design

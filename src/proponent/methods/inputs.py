@@ -24,7 +24,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-NEEDS = ("data", "gradients", "outputs", "representations", "network")
+NEEDS = ("data", "gradients", "outputs", "representations", "network", "retrainings")
 
 
 class Data(Protocol):
@@ -34,6 +34,15 @@ class Data(Protocol):
     y_train: Tensor
     x_query: Tensor
     y_query: Tensor
+
+
+class Retrainings(Protocol):
+    """What the queries' targets became in retrainings on subsets, of the ``fit`` design: never those that evaluate."""
+
+    masks: Tensor
+    """(m, n_train) bool, True = kept; subsets of which every seed diverged are left out."""
+    targets: Tensor
+    """(m, n_query), averaged over the seeds that did not diverge."""
 
 
 class GradientBlock(Protocol):
@@ -138,6 +147,43 @@ class Representations(Protocol):
         ...
 
 
+class RotatedGradients(Protocol):
+    """Gradients of n examples in the coordinates of a Kronecker eigenbasis."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def dense(self) -> Tensor:
+        """Return the coordinates, (n, number of coordinates)."""
+        ...
+
+    def inner_dense(self, vectors: Tensor) -> Tensor:
+        """Return the inner products with each row of ``vectors``, (n, k)."""
+        ...
+
+    def squares_inner(self, vectors: Tensor) -> Tensor:
+        """Return ``sum_p c_p^2 v_p`` of the coordinates c for each row v of ``vectors``, (n, k)."""
+        ...
+
+
+class KroneckerBasis(Protocol):
+    """Eigenbasis of the Kronecker-factored Gauss-Newton matrix, block by block (K-FAC, EK-FAC)."""
+
+    eigenvalues: Tensor
+    """(number of coordinates,) exact diagonal of the Gauss-Newton matrix of the mean loss in the basis (EK-FAC)."""
+    factored: Tensor
+    """(number of coordinates,) products of the eigenvalues of the two factors (K-FAC)."""
+    spans: tuple[slice, ...]
+    """Coordinates of each layer."""
+    approximated: tuple[str, ...]
+    """Layers of which one side was too wide to diagonalise and keeps its own axes."""
+
+    def rotate(self, block: GradientBlock) -> RotatedGradients:
+        """Return the gradients of a block (of :class:`Curvature`) in the basis."""
+        ...
+
+
 class Curvature(Protocol):
     """One member at one checkpoint, trained on J = mean loss + weight_decay / 2 ||theta||^2."""
 
@@ -172,9 +218,16 @@ class Curvature(Protocol):
         """Return Hessian @ v for each row v of ``vectors``, (k, n_parameters), over the full training set."""
         ...
 
+    def kronecker(self, samples: int, seed: int) -> KroneckerBasis:
+        """Return the Kronecker eigenbasis; ``samples`` draws of labels an example, 0 for the exact expectation."""
+        ...
+
 
 class Network(Protocol):
     """One member along training, for methods that need curvature."""
+
+    member: int
+    """As in :class:`Gradients`."""
 
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; the most recent one is kept."""

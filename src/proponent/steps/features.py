@@ -1,4 +1,4 @@
-"""From stored features to what a method may be handed (proponent.methods.inputs), one member at a time."""
+"""From stored features and retrainings to what a method may be handed (proponent.methods.inputs), one member at a time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from proponent.features.history import Moments
 from proponent.settings.split import Arrays
 from proponent.steps.inputs import load_model
 from proponent.steps.job import Job
+from proponent.steps.retrainings import read_retrainings
 from proponent.store.files import read_json
 from proponent.store.tensors import load_tensors, open_tensors
 
@@ -32,16 +33,18 @@ def member_inputs(job: Job, data: Arrays, rows: slice, members: int) -> Iterator
         members: how many, at most those that the method uses.
     """
     needs = job.spec["needs"]
-    some = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
-    if set(needs) <= {"data"}:
-        yield {"data": some} if needs else {}
+    shared: dict[str, Any] = {}
+    if "data" in needs:
+        shared["data"] = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
+    if "retrainings" in needs:
+        shared["retrainings"] = read_retrainings(job, "fit", rows)
+    own = [need for need in needs if need not in shared]
+    if not own:
+        yield shared
         return
     for member in range(members):
         with ExitStack() as opened:
-            yield {
-                need: some if need == "data" else _feature(job, need, member, data, rows, opened)
-                for need in needs
-            }
+            yield shared | {need: _feature(job, need, member, data, rows, opened) for need in own}
 
 
 def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened: ExitStack) -> Any:

@@ -19,6 +19,8 @@ FIGURES = ("lds", "frontier", "loss", "proponents")
 """Figures of a setting; see proponent.publish."""
 
 _FEATURES = {"gradients": "gradients", "outputs": "outputs", "representations": "representations"}
+LEARNED_FROM = {"retrainings": "fit"}
+"""The design behind a need. Its retrainings are part of what a method costs; those that evaluate are the benchmark's."""
 _LEADERBOARD = "results/leaderboard.csv"
 _OVERVIEW = "results/figures/overview.svg"
 
@@ -181,6 +183,8 @@ class Plan:
                 inputs += [_features(name, need, shard) for shard in shards]
             if need == "network":
                 inputs += [_ensemble(name, shard) for shard in shards]
+            if need in LEARNED_FROM:
+                inputs.append(_truth(name, LEARNED_FROM[need]))
         tuned = method.config.tune is not None and "subsets" in setting.designs
         if tuned and len(method.candidates()) > 1:
             inputs.append(_truth(name, "subsets"))
@@ -249,13 +253,16 @@ class Plan:
         self.graph.add(_metrics(name, method.name), "evaluate", spec, dict.fromkeys(inputs), modules)
 
     def _shares(self, scores: str, method: Method) -> dict[str, float]:
-        """Return how much of each artefact behind ``scores`` the method pays for: all, or its members' part of a shard."""
+        """Return how much of each artefact behind ``scores`` the method pays for: all, or its members' part of a shard.
+
+        Retrainings that it learned from are charged, those that it was tuned and is evaluated on are not.
+        """
         shares: dict[str, float] = {}
         pending = [scores]
         while pending:
             path = pending.pop()
             node = self.graph.nodes[path]
-            if path in shares or "/ground_truth/" in path:
+            if path in shares or not _is_charged(path, node.spec):
                 continue
             members = node.spec.get("members")
             used = (
@@ -300,7 +307,7 @@ class Plan:
         return need.removeprefix("ground_truth/") in setting.designs
 
     def _uses_models(self, method: Method) -> bool:
-        return any(need != "data" for need in method.needs)
+        return any(need != "data" and need not in LEARNED_FROM for need in method.needs)
 
     def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
         if method.name in setting.left_out:
@@ -310,6 +317,9 @@ class Plan:
             return (
                 f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {has}"
             )
+        for need in method.needs:
+            if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
+                return f"needs {need}, and configs/settings/{name}.yaml has no design '{LEARNED_FROM[need]}'"
         if method.tasks is not None and setting.task not in method.tasks:
             return f"needs the task {' or '.join(method.tasks)}, and configs/settings/{name}.yaml has {setting.task}"
         return None
@@ -317,6 +327,10 @@ class Plan:
 
 def _ranges(total: int, size: int) -> Iterable[range]:
     return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def _is_charged(path: str, spec: dict[str, Any]) -> bool:
+    return "/ground_truth/" not in path or spec["design"]["name"] in LEARNED_FROM.values()
 
 
 def _module(factory: str) -> list[str]:

@@ -1,0 +1,132 @@
+"""Methods that learn from retrainings: exact to definitions over all subsets, closed forms and scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from methods.fakes import Retrainings, mlp_world
+from oracles import games
+from proponent.errors import UserError
+from proponent.methods import datamodels, datamodels_prior, datamodels_ridge, difference, trak
+from proponent.methods.datamodels_ridge import PENALTIES, decompose, left_out_residuals
+
+
+def additive(
+    m: int, n: int, noise: float, n_query: int = 3, n_strong: int | None = None
+) -> tuple[Retrainings, Tensor]:
+    """Return retrainings on random halves whose targets are sums of weights and noise, and the weights."""
+    generator = torch.Generator().manual_seed(m)
+    weights = torch.randn(n_query, n, generator=generator, dtype=torch.float64)
+    weights[:, n_strong or n :] = 0
+    masks = torch.stack([torch.randperm(n, generator=generator) < n // 2 for _ in range(m)])
+    errors = noise * torch.randn(m, n_query, generator=generator, dtype=torch.float64)
+    return Retrainings(masks, 5 + masks.double() @ weights.T + errors), weights
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    return float(np.corrcoef(a.flatten(), b.flatten())[0, 1])
+
+
+def test_differences_over_all_subsets_are_banzhaf_values() -> None:
+    values = np.random.default_rng(0).normal(size=(2**7, 2))
+    everything = Retrainings(torch.from_numpy(games.all_subsets(7)), torch.from_numpy(values))
+    expected = np.stack([games.banzhaf(values[:, q], 7) for q in range(2)])
+    np.testing.assert_allclose(difference.attribute(everything, value="banzhaf"), expected, atol=1e-14)
+
+
+def test_differences_of_means_by_hand() -> None:
+    masks = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0]], dtype=torch.bool)
+    scores = difference.attribute(Retrainings(masks, torch.tensor([[1.0], [3.0], [8.0]])))
+    assert scores.tolist() == [[pytest.approx(2 - 8), pytest.approx(4.5 - 3), 0.0]]
+
+
+def test_banzhaf_values_need_halves() -> None:
+    retrainings, _ = additive(20, 10, 0.1)
+    fewer = Retrainings(retrainings.masks & (torch.arange(10) > 4), retrainings.targets)
+    with pytest.raises(UserError, match=r"fraction to 0\.5, or use empirical-influence"):
+        difference.attribute(fewer, value="banzhaf")
+
+
+@pytest.mark.parametrize("m", [12, 40], ids=["fewer retrainings than examples", "more"])
+@pytest.mark.parametrize("with_prior", [False, True], ids=["ridge", "with a prior"])
+def test_ridge_is_the_closed_form_with_the_penalty_of_least_left_out_error(m: int, with_prior: bool) -> None:
+    retrainings, weights = additive(m, 20, 1.0)
+    masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
+    prior = weights.numpy() ** 3 if with_prior else None
+    x = decompose(retrainings)
+    y = retrainings.targets - retrainings.targets.mean(0)
+    z = None if prior is None else x.masks @ torch.from_numpy(prior.T)
+    found = datamodels_ridge.fit(retrainings, None if prior is None else torch.from_numpy(prior.T), "query")
+    for q in range(3):
+        own = None if prior is None else prior[q]
+        missed = {}
+        for relative in PENALTIES:
+            lam = relative * x.mean_diagonal
+            missed[lam] = games.ridge_left_out(masks, targets[:, q], lam, own)
+            quick = left_out_residuals(x, y, z, lam)[:, q]
+            np.testing.assert_allclose(quick, missed[lam], atol=1e-6 * np.abs(missed[lam]).max())
+        best = min(missed, key=lambda lam: (missed[lam] ** 2).mean())
+        np.testing.assert_allclose(
+            found[:, q], games.ridge(masks, targets[:, q], best, own), rtol=1e-5, atol=1e-8
+        )
+
+
+def test_a_shared_penalty_is_that_of_all_queries() -> None:
+    retrainings, _ = additive(30, 20, 3.0)
+    found = datamodels_ridge.attribute(retrainings, penalty="shared")
+    masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
+    scaled = targets / targets.std(0)
+    lams = [relative * decompose(retrainings).mean_diagonal for relative in PENALTIES]
+    best = min(lams, key=lambda lam: sum((games.ridge_left_out(masks, y, lam) ** 2).mean() for y in scaled.T))
+    np.testing.assert_allclose(found, np.stack([games.ridge(masks, y, best) for y in targets.T]), atol=1e-7)
+
+
+@pytest.mark.parametrize("m", [25, 60], ids=["fewer retrainings than examples", "more"])
+def test_the_lasso_path_is_scikit_learns(m: int) -> None:
+    retrainings, _ = additive(m, 30, 0.5, n_strong=5)
+    x = retrainings.masks.double() - retrainings.masks.double().mean(0)
+    y = retrainings.targets - retrainings.targets.mean(0)
+    largest = (x.T @ y / m).abs().amax(0)
+    shares, compared = torch.tensor([1.0, 0.5, 0.2, 0.05], dtype=torch.float64), []
+
+    def compare(at: int, theta: Tensor) -> None:
+        for q in range(3):
+            expected = games.lasso(x.numpy(), y[:, q].numpy(), float(shares[at] * largest[q]))
+            np.testing.assert_allclose(theta[:, q], expected, atol=2e-6)
+            compared.append((expected != 0).sum())
+
+    datamodels.lasso_path(x, y, shares, 1e-9, compare)
+    assert min(compared) == 0, "the first alpha leaves nothing"
+    assert max(compared) >= 5
+
+
+@pytest.mark.parametrize("penalty", ["query", "shared"])
+def test_few_strong_examples_are_found_by_the_lasso_before_ridge(penalty: str) -> None:
+    retrainings, weights = additive(60, 200, 0.3, n_strong=6)
+    lasso = correlation(datamodels.attribute(retrainings, penalty=penalty), weights)
+    ridge = correlation(datamodels_ridge.attribute(retrainings, penalty=penalty), weights)
+    assert lasso > 0.9 > ridge > 0.3
+
+
+def test_additive_targets_without_noise_are_recovered() -> None:
+    retrainings, weights = additive(100, 20, 0.0)
+    expected = weights - weights.mean(1, keepdim=True)  # subsets of one size do not tell the mean
+    for module in (datamodels, datamodels_ridge):
+        scores = module.attribute(retrainings)
+        assert correlation(scores - scores.mean(1, keepdim=True), expected) > 0.99
+
+
+def test_the_prior_is_believed_without_evidence_and_corrected_by_much() -> None:
+    """Targets that are sums of the TRAK scores leave them as they are; other targets overrule them."""
+    gradients = mlp_world(n=40, steps=40).gradients()
+    kernel, weight = trak.attribute(gradients, damping=3.0)
+    prior = kernel * weight
+    few, _ = additive(10, 40, 0.0, n_query=4)
+    agreeing = Retrainings(few.masks, few.masks.double() @ prior.T)
+    torch.testing.assert_close(datamodels_prior.attribute(gradients, agreeing), prior, rtol=1e-4, atol=1e-6)
+    many, weights = additive(400, 40, 0.1, n_query=4)
+    centred = weights - weights.mean(1, keepdim=True)
+    assert correlation(datamodels_prior.attribute(gradients, many), centred) > 0.99

@@ -1,0 +1,67 @@
+"""Methods that learn from retrainings: their inputs, what they are charged, and where they cannot run."""
+
+from __future__ import annotations
+
+import pytest
+
+from proponent.config.benchmark import load_benchmark
+from proponent.errors import UserError
+from proponent.workflow.plan import Plan
+from workflow.checkout import Checkout, make_checkout
+
+SUBSETS = "results/toy/ground_truth/subsets.safetensors"
+FIT = "results/toy/ground_truth/fit.safetensors"
+
+
+@pytest.fixture
+def laid_out(tmp_path) -> Checkout:
+    """A checkout with a ``fit`` design beside the two that evaluate."""
+    checkout = make_checkout(tmp_path / "checkout")
+    checkout.edit("configs/settings/toy.yaml", "loo: {", "fit: {count: 30, seeds: 1}, loo: {")
+    return checkout
+
+
+def plan(checkout: Checkout, *methods: str) -> Plan:
+    return Plan(load_benchmark(checkout.root, {"methods": list(methods)}))
+
+
+def test_retrainings_come_from_the_fit_design_and_tuning_from_the_other(laid_out) -> None:
+    inputs = plan(laid_out, "datamodels-ridge").inputs("results/toy/scores/datamodels-ridge.safetensors")
+    assert inputs == ["results/toy/data/train.safetensors", FIT, SUBSETS]
+
+
+def test_retrainings_that_were_learned_from_are_charged_and_no_others(laid_out) -> None:
+    made = plan(laid_out, "datamodels-ridge", "datamodels-prior", "trak")
+    shares = {name: made.spec(f"results/toy/metrics/{name}.json")["shares"] for name in made.scores["toy"]}
+    retrained = {FIT: 1.0} | {
+        f"results/toy/ground_truth/shards/fit-{shard:04d}.safetensors": 1.0 for shard in range(2)
+    }
+    assert shares["datamodels-ridge"] == {
+        "results/toy/scores/datamodels-ridge.safetensors": 1.0,
+        "results/toy/data/train.safetensors": 1.0,
+        **retrained,
+    }
+    both = shares["datamodels-prior"]
+    assert both.pop("results/toy/scores/datamodels-prior.safetensors") == 1.0
+    alone = {path: share for path, share in shares["trak"].items() if "/scores/" not in path}
+    assert both == {**alone, **retrained}
+    assert not any("ground_truth" in path for path in alone)
+
+
+def test_a_setting_without_retrainings_to_learn_from_leaves_the_method_out(laid_out) -> None:
+    laid_out.edit("configs/settings/toy.yaml", "fit: {count: 30, seeds: 1}, ", "")
+    reason = "toy/datamodels needs retrainings, and configs/settings/toy.yaml has no design 'fit'"
+    made = plan(laid_out, "random", "datamodels")
+    assert made.left_out == [reason]
+    with pytest.raises(UserError, match=reason):
+        made.inputs("results/toy/scores/datamodels.safetensors")
+
+
+@pytest.mark.slow
+def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
+    names = ["datamodels", "datamodels-ridge", "datamodels-prior", "empirical-influence", "banzhaf"]
+    laid_out.snakemake(
+        "--config", f"methods=[{','.join(names)}]", "metrics=[lds]", "--", "results/leaderboard.csv"
+    )
+    for name in names:
+        assert -1 <= laid_out.metrics(name)["lds"]["value"] <= 1

@@ -1,0 +1,3 @@
+use rule attribute as difference with:
+    wildcard_constraints:
+        method=methods_of("difference"),
