@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.func import grad, hessian, jacrev, vmap
 from torch.nn.functional import cross_entropy
 
+from oracles.kronecker import dense_kronecker
+
 Forward = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -110,6 +112,10 @@ class World:
     weight_decay: float = 0.0
     learning_rate: float = 0.1
     duration: float = 10.0
+    shapes: tuple[tuple[int, int], ...] = ()
+    """(out, in) of the layers, a bias the last column, laid out row-major one after the other."""
+    inputs: Callable[[Tensor, Tensor], tuple[Tensor, ...]] | None = None
+    """Of each layer for one example."""
 
     def at_queries(self, x: Tensor, y: Tensor) -> World:
         """Return the same world asked about other queries."""
@@ -250,6 +256,16 @@ class Curvature:
         root = self.ggn_root().values
         return root.T @ root / self.n_train
 
+    def kronecker(self, samples: int, seed: int) -> Kronecker:
+        """Return the eigenbasis of the Kronecker factors, labels always by their exact expectation."""
+        world = self.world
+        assert world.inputs is not None
+        taken = vmap(world.inputs, (None, 0))(world.theta, world.x_train)
+        basis, factored, eigenvalues = dense_kronecker(
+            self.ggn_root().values, list(taken), list(world.shapes)
+        )
+        return Kronecker(basis, factored, eigenvalues, world.shapes)
+
     def ggn_product(self, vectors: Tensor) -> Tensor:
         """Return products with rows."""
         return vectors @ self.ggn()
@@ -257,6 +273,35 @@ class Curvature:
     def hessian_product(self, vectors: Tensor) -> Tensor:
         """Return products with rows."""
         return vectors @ self.hessian()
+
+
+@dataclass
+class Kronecker:
+    """An eigenbasis (p, p) and the eigenvalues in it."""
+
+    basis: Tensor
+    factored: Tensor
+    eigenvalues: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    approximated: tuple[str, ...] = ()
+
+    @property
+    def spans(self) -> tuple[slice, ...]:
+        """Return where the layers lie."""
+        bounds = [0, *torch.tensor([out * width for out, width in self.shapes]).cumsum(0).tolist()]
+        return tuple(map(slice, bounds, bounds[1:]))
+
+    def rotate(self, block: DenseBlock) -> RotatedBlock:
+        """Return coordinates in the basis."""
+        return RotatedBlock(block.values @ self.basis)
+
+
+class RotatedBlock(DenseBlock):
+    """Coordinates in an eigenbasis."""
+
+    def squares_inner(self, vectors: Tensor) -> Tensor:
+        """Return weighted sums of squares."""
+        return self.values**2 @ vectors.T
 
 
 def random_data(n: int, d: int, n_classes: int | None, seed: int) -> tuple[Tensor, Tensor]:
@@ -280,6 +325,7 @@ def linear_world(
     start = torch.zeros(outputs * d, dtype=torch.float64)
     train, query = random_data(n, d, n_classes, 0), random_data(n_query, d, n_classes, 1)
     world = World(forward, lambda _, x: x, outputs * d, start, *train, *query, weight_decay=weight_decay)
+    world = replace(world, shapes=((outputs, d),), inputs=lambda _, x: (x,))
     return world.at_theta(newton(world.objective, start))
 
 
@@ -301,7 +347,12 @@ def mlp_world(
     generator = torch.Generator().manual_seed(3)
     start = torch.randn(first + n_last, generator=generator, dtype=torch.float64) / 2
     train, query = random_data(n, d, n_classes, 0), random_data(n_query, d, n_classes, 1)
+
+    def inputs(theta: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.cat([taken, taken.new_ones(1)]) for taken in (x, represent(theta, x)))
+
     world = World(forward, represent, n_last, start, *train, *query, weight_decay=0.01)
+    world = replace(world, shapes=((width, d + 1), (outputs, width + 1)), inputs=inputs)
     slope = grad(world.objective)
     for _ in range(steps):
         world.theta = world.theta - world.learning_rate * slope(world.theta)

@@ -14,6 +14,7 @@ from proponent.methods import (
     datamodels_prior,
     datamodels_ridge,
     difference,
+    ekfac,
     graddot,
     if_cg,
     if_exact,
@@ -29,7 +30,7 @@ FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         *(datamodels, datamodels_prior, datamodels_ridge, difference),
-        *(graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak),
+        *(ekfac, graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak),
     )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))

@@ -22,6 +22,7 @@ from torch.func import functional_call, grad, jvp, vjp, vmap
 from proponent.errors import UserError
 from proponent.features.capture import Capture, Cotangents, target_cotangents
 from proponent.features.gradients import FactoredGradients, mirror, parameter_spans
+from proponent.features.kronecker import KroneckerBasis
 from proponent.features.parts import WeightPart, ranges
 from proponent.features.watch import deterministic_eval
 from proponent.settings.tasks import Task
@@ -133,6 +134,45 @@ class Curvature:
             found[rows] = self.hessian_product(units)
         mirror(found)
         return found
+
+    def kronecker(self, samples: int, seed: int) -> KroneckerBasis:
+        """Return the eigenbasis of the Kronecker-factored GGN, with its eigenvalues.
+
+        Args:
+            samples: 0 for the exact expectation over labels, a pass backward for each output; else so many
+                random combinations of them an example, with signs for weights. Their second moments are
+                those of labels drawn from the model, whatever the task.
+            seed: of the signs.
+        """
+        kinds: dict[str, list[str]] = {}
+        for use in self._capture.uses:
+            # of an embedding and of input @ weight the weight's rows belong to the input
+            side = "right" if use.kind in ("linear", "conv") else "left"
+            kinds.setdefault(use.weight, []).append(side)
+        repeats = samples or self.n_outputs
+
+        def chunks() -> Iterator[FactoredGradients]:
+            cotangents = self._sampled_cotangents(samples, seed) if samples else self._root_cotangents
+            step = self._capture.chunk_size(self._x, self._memory_mib, repeats)
+            for rows in ranges(self.n_train, step):
+                yield self._capture.gradients(self._x[rows], self._y[rows], cotangents)[0]
+
+        sides = {name: tuple(found) for name, found in kinds.items()}
+        return KroneckerBasis(chunks, sides, repeats, self.n_train)
+
+    def _sampled_cotangents(self, samples: int, seed: int) -> Cotangents:
+        generator = torch.Generator().manual_seed(seed)
+
+        def cotangents(outputs: Tensor, y: Tensor) -> Tensor:
+            """Combine the rows of each position's root with random signs, (n, samples, *outputs)."""
+            root = self._task.output_hessian_root(outputs, y)
+            root = root.reshape(len(outputs), -1, *root.shape[-2:])
+            signs = torch.randint(0, 2, (len(outputs), samples, *root.shape[1:3]), generator=generator)
+            signs = (2 * signs - 1).to(root)
+            drawn = torch.einsum("nspi,npij->nspj", signs, root) / samples**0.5
+            return drawn.reshape(len(outputs), samples, *outputs.shape[1:])
+
+        return cotangents
 
     def _product(self, vectors: Tensor, product: Callable[..., dict[str, Tensor]]) -> Tensor:
         """Return the mean over examples of a product, in blocks of vectors and of examples."""

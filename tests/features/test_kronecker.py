@@ -1,0 +1,174 @@
+"""Kronecker factors and eigenvalues against hooks, ordinary backward passes and the dense GGN in float64."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from oracles.curvature import dense_ggn
+from oracles.kronecker import layer_factors, layer_sides
+from proponent.features import kronecker
+from proponent.features.curvature import Curvature
+from proponent.settings.tasks import Classification, LanguageModel, Regression
+
+sys.path.insert(0, str(Path(__file__).parent))
+from models import MODELS, build
+
+TASK = Classification()
+
+
+def curvature_of(module, task, x, y):
+    return Curvature(module, task, x, y, x[:2], y[:2], weight_decay=0.1, duration=2.0)
+
+
+def cotangents(module, x, y):
+    return TASK.output_hessian_root(module.eval()(x).detach(), y)
+
+
+def names(basis):
+    return [layer.name for layer in basis.layers]
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "conv2d-same"])
+def test_a_rotation_keeps_inner_products_and_eigenvalues_are_second_moments(name):
+    """For every kind of layer: no coordinate of any gradient is left out, whatever the parameter."""
+    module, x, y = build(name, 6)
+    found = curvature_of(module, TASK, x, y)
+    basis = found.kronecker(0, 0)
+    train, query = basis.rotate(found.train), basis.rotate(found.query)
+    torch.testing.assert_close(train.inner_dense(query.dense()), found.train.inner(found.query))
+    root = basis.rotate(found.ggn_root()).dense()
+    torch.testing.assert_close(basis.eigenvalues, root.square().sum(0) / len(x))
+    assert basis.eigenvalues.sum() == pytest.approx(found.ggn().trace().item())
+    weights = torch.rand(2, len(basis.eigenvalues), dtype=torch.float64)
+    torch.testing.assert_close(train.squares_inner(weights), train.dense().square() @ weights.T)
+
+
+CHECKED = {
+    "mlp": (lambda module: module[1], "1.weight"),
+    "sequence": (lambda module: module.body[0], "body.0.weight"),
+    "conv2d": (lambda module: module[0], "0.weight"),
+    "encoder-layer": (lambda module: module.body.linear1, "body.linear1.weight"),
+    "embedding": (lambda module: module.body, "body.weight"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_factors_are_those_of_hooks(name):
+    module, x, y = build(name, 6)
+    layer, weight = CHECKED[name]
+    basis = curvature_of(module, TASK, x, y).kronecker(0, 0)
+    at = names(basis).index(weight)
+    sides = layer_sides(module, layer(module), x, cotangents(module, x, y))
+    inputs, outputs, block = layer_factors(sides)
+    span = basis.spans[at]
+    order = (inputs, outputs) if name == "embedding" else (outputs, inputs)  # its rows are the tokens
+    for side, factor in zip((basis.left[at], basis.right[at]), order, strict=True):
+        vectors = torch.eye(len(factor), dtype=torch.float64) if side.vectors is None else side.vectors
+        turned = vectors.T @ factor @ vectors
+        torch.testing.assert_close(turned, turned.diagonal().diag(), atol=1e-12, rtol=1e-9)
+        torch.testing.assert_close(vectors.T @ vectors, torch.eye(len(factor), dtype=torch.float64))
+    left, right = (
+        torch.eye(len(side.values), dtype=torch.float64)
+        if side.vectors is None
+        else side.vectors.contiguous()
+        for side in (basis.left[at], basis.right[at])
+    )
+    eigenvectors = torch.kron(left, right)
+    product = torch.kron(*order)
+    torch.testing.assert_close(
+        eigenvectors @ basis.factored[span].diag() @ eigenvectors.T, product, atol=1e-12, rtol=1e-9
+    )
+    if name == "embedding":
+        out, width = len(outputs), len(inputs)
+        block = block.reshape(out, width, out, width).permute(1, 0, 3, 2).reshape(out * width, -1)
+    corrected = (eigenvectors.T @ block @ eigenvectors).diagonal()
+    torch.testing.assert_close(basis.eigenvalues[span], corrected, atol=1e-12, rtol=1e-9)
+    distances = [
+        torch.linalg.norm(block - eigenvectors @ values[span].diag() @ eigenvectors.T)
+        for values in (basis.eigenvalues, basis.factored)
+    ]
+    assert distances[0] <= distances[1], "EK-FAC's is the best diagonal in the basis"
+
+
+def test_a_gaussian_linear_layer_is_exact():
+    torch.manual_seed(0)
+    module = nn.Linear(4, 3).double()
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64)
+    basis = curvature_of(module, Regression(), x, y).kronecker(0, 0)
+    torch.testing.assert_close(basis.eigenvalues, basis.factored)
+    exact = torch.linalg.eigvalsh(dense_ggn(module, Regression().loss, x, y))
+    torch.testing.assert_close(basis.factored.sort().values, exact)
+
+
+def test_projections_inside_attention_are_layers_of_their_own():
+    module, x, y = build("cross-attention", 4)
+    found = names(curvature_of(module, TASK, x, y).kronecker(0, 0))
+    assert {"attention.in_proj_weight[0:4]", "attention.in_proj_weight[4:12]"} <= set(found)
+
+
+def test_norms_are_exact_blocks():
+    module, x, y = build("layer-norm", 6)
+    found = curvature_of(module, TASK, x, y)
+    basis = found.kronecker(0, 0)
+    at = names(basis).index("1.weight")
+    start = sum(p.numel() for n, p in module.named_parameters() if n.startswith("0."))
+    block = found.ggn()[start : start + 4, start : start + 4]
+    torch.testing.assert_close(basis.factored[basis.spans[at]], torch.linalg.eigvalsh(block))
+    torch.testing.assert_close(basis.eigenvalues[basis.spans[at]], basis.factored[basis.spans[at]])
+
+
+@pytest.mark.parametrize("task", ["classification", "language-model"])
+def test_sampled_labels_are_unbiased_and_seeded(task):
+    """A fixed basis is needed to compare draws: here traces of the layers, which do not depend on it."""
+    if task == "classification":
+        task, (module, x, y) = TASK, build("mlp", 8)
+    else:
+        torch.manual_seed(0)
+        task, x = LanguageModel(), torch.randn(6, 3, dtype=torch.float64)
+        module = nn.Sequential(nn.Linear(3, 12), nn.Unflatten(1, (3, 4))).double()
+        y = torch.tensor([[0, 1, 2], [3, -100, 1], [1, 1, -100]] * 2)
+    found = curvature_of(module, task, x, y)
+    exact = found.kronecker(0, 0)
+    draws = torch.stack(
+        [
+            torch.stack([basis.eigenvalues[span].sum() for span in basis.spans])
+            for basis in (found.kronecker(2, seed) for seed in range(60))
+        ]
+    )
+    expected = torch.stack([exact.eigenvalues[span].sum() for span in exact.spans])
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - expected).abs() < 3 * error).all()
+    assert torch.equal(found.kronecker(2, 5).eigenvalues, found.kronecker(2, 5).eigenvalues)
+    assert not torch.equal(found.kronecker(2, 5).eigenvalues, found.kronecker(2, 6).eigenvalues)
+
+
+@pytest.mark.parametrize("name", ["mlp", "embedding", "tied", "conv2d"])
+def test_sides_that_are_too_wide_keep_their_axes_and_are_named(name, monkeypatch):
+    module, x, y = build(name, 6)
+    monkeypatch.setattr(kronecker, "MAX_SIDE", 5)
+    found = curvature_of(module, TASK, x, y)
+    basis = found.kronecker(0, 0)
+    wide = [layer.name for layer in basis.layers if max(layer.rows, layer.columns) > 5]
+    assert list(basis.approximated) == wide != []
+    root = basis.rotate(found.ggn_root()).dense()
+    torch.testing.assert_close(basis.eigenvalues, root.square().sum(0) / len(x))
+    assert basis.eigenvalues.sum() == pytest.approx(found.ggn().trace().item())
+
+
+def test_some_examples_at_a_time_give_the_same(monkeypatch):
+    module, x, y = build("encoder-layer", 9)
+    whole = curvature_of(module, TASK, x, y)
+    expected, rotated = whole.kronecker(0, 0), whole.kronecker(0, 0).rotate(whole.train)
+    inner = rotated.inner_dense(rotated.dense())
+    monkeypatch.setattr("proponent.features.parts.TEMPORARY_MIB", 0)
+    small = Curvature(module, TASK, x, y, x[:2], y[:2], weight_decay=0.1, duration=2.0, memory_mib=0)
+    basis = small.kronecker(0, 0)
+    torch.testing.assert_close(basis.factored, expected.factored)
+    assert basis.eigenvalues.sum() == pytest.approx(expected.eigenvalues.sum().item())
+    rotated = basis.rotate(small.train)
+    torch.testing.assert_close(rotated.inner_dense(rotated.dense()), inner)

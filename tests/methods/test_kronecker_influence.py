@@ -1,0 +1,148 @@
+"""K-FAC, EK-FAC and RelatIF against dense inverses in float64, on dense fakes and on the features engine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from features.models import build
+from methods.fakes import Curvature as Dense
+from methods.fakes import Path, World, linear_world, mlp_world
+from oracles.influence import dense_influence
+from proponent.features.curvature import Curvature
+from proponent.methods import ekfac, if_exact
+from proponent.settings.tasks import Classification
+
+
+def blocks(world: World, eigenvalues: str) -> tuple[Dense, list[slice], Tensor]:
+    """Return the curvature with its blocks put together from basis and eigenvalues."""
+    model = Dense(world)
+    basis = model.kronecker(0, 0)
+    values = basis.eigenvalues if eigenvalues == "corrected" else basis.factored
+    return model, list(basis.spans), basis.basis @ values.diag() @ basis.basis.T
+
+
+@pytest.mark.parametrize("eigenvalues", ["corrected", "product"])
+@pytest.mark.parametrize("damping", [0.1, 1.0, 10.0])
+def test_scores_are_those_of_the_dense_inverse(eigenvalues: str, damping: float) -> None:
+    world = mlp_world()
+    model, _, matrix = blocks(world, eigenvalues)
+    losses = -model.loss_weight[:, None] * model.train.values
+    shift = world.weight_decay + damping / world.duration
+    expected = dense_influence(model.query.values, losses, matrix, shift)
+    found = ekfac.attribute(world.network(), eigenvalues=eigenvalues, damping=damping)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("eigenvalues", ["corrected", "product"])
+def test_a_damping_relative_to_each_layer(eigenvalues: str) -> None:
+    world = mlp_world()
+    model, spans, matrix = blocks(world, eigenvalues)
+    expected = torch.zeros(())
+    for span in spans:
+        block = matrix[span, span]
+        shift = world.weight_decay + 0.1 * block.trace() / len(block)
+        losses = -model.loss_weight[:, None] * model.train.values[:, span]
+        expected = expected + dense_influence(model.query.values[:, span], losses, block, shift.item())
+    found = ekfac.attribute(world.network(), eigenvalues=eigenvalues, damping=0.1, unit="mean")
+    torch.testing.assert_close(found, expected)
+
+
+def test_on_a_gaussian_linear_model_all_are_exact() -> None:
+    world = linear_world(n=20, d=4, n_classes=None)
+    exact = if_exact.attribute(world.network(), damping=0.3)
+    for eigenvalues in ("corrected", "product"):
+        found = ekfac.attribute(world.network(), damping=0.3, eigenvalues=eigenvalues)
+        torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize("relative", ["loss", "parameter"])
+def test_relative_influence_divides_by_what_the_example_does(relative: str) -> None:
+    world = mlp_world()
+    model, _, matrix = blocks(world, "corrected")
+    shift = world.weight_decay + 1 / world.duration
+    inverse = torch.linalg.inv(matrix + shift * torch.eye(len(matrix), dtype=matrix.dtype))
+    losses = -model.loss_weight[:, None] * model.train.values
+    lengths = (
+        ((losses @ inverse) * losses).sum(1).sqrt() if relative == "loss" else (losses @ inverse).norm(dim=1)
+    )
+    found = ekfac.attribute(world.network(), relative=relative)
+    torch.testing.assert_close(found, -model.query.values @ inverse @ losses.T / lengths)
+
+
+@pytest.mark.parametrize("relative", ["none", "loss", "parameter"])
+def test_self_influence_is_the_diagonal_of_the_scores_on_minus_loss(relative: str) -> None:
+    world = mlp_world(n_classes=None)
+    world = world.at_queries(world.x_train, world.y_train)
+    scores = ekfac.attribute(world.network(), relative=relative)
+    torch.testing.assert_close(ekfac.self_influence(world.network(), relative=relative), scores.diagonal())
+    classes = mlp_world()
+    classes = classes.at_queries(classes.x_train, classes.y_train)
+    margins = ekfac.attribute(classes.network(), relative=relative).diagonal()
+    own = ekfac.self_influence(classes.network(), relative=relative)
+    torch.testing.assert_close(own, margins * classes.loss_weight)
+
+
+@pytest.mark.parametrize("name", ["linear", "sequence", "conv2d", "embedding", "attention", "layer-norm"])
+def test_on_the_engine_each_kind_of_layer_is_its_block(name: str) -> None:
+    """With all factors replaced by the exact blocks that they stand for, in coordinates of the engine's basis."""
+    module, x, y = build(name, 12)
+    model = Curvature(module, Classification(), x[:9], y[:9], x[9:], y[9:], weight_decay=0.01, duration=5.0)
+    network = Path({1.0: model})
+    basis = model.kronecker(0, 0)
+    train, query = basis.rotate(model.train).dense(), basis.rotate(model.query).dense()
+    root = basis.rotate(model.ggn_root()).dense()
+    matrix = (root.T @ root / 9).diagonal().diag()
+    expected = dense_influence(query, -model.loss_weight[:, None] * train, matrix, 0.01 + 1 / 5.0)
+    torch.testing.assert_close(ekfac.attribute(network), expected)
+
+
+def test_engine_and_dense_fake_agree_on_a_network() -> None:
+    world = mlp_world(n=20)
+    first, second = nn.Linear(4, 5), nn.Linear(5, 3)
+    module = nn.Sequential(first, nn.Tanh(), second).double()
+    with torch.no_grad():
+        weights = world.theta[:25].reshape(5, 5), world.theta[25:].reshape(3, 6)
+        for layer, weight in zip((first, second), weights, strict=True):
+            layer.weight.copy_(weight[:, :-1])
+            layer.bias.copy_(weight[:, -1])
+    data = (world.x_train, world.y_train, world.x_query, world.y_query)
+    options = {"weight_decay": world.weight_decay, "duration": world.duration}
+    engine = Path({1.0: Curvature(module, Classification(), *data, **options)})
+    for params in ({"eigenvalues": "product"}, {}, {"relative": "loss"}, {"unit": "mean", "damping": 0.1}):
+        expected = ekfac.attribute(world.network(), **params)
+        torch.testing.assert_close(ekfac.attribute(engine, **params), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_many_outputs_are_sampled_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    original = Dense.kronecker
+    monkeypatch.setattr(
+        Dense, "kronecker", lambda self, samples, seed: asked.append(samples) or original(self, samples, seed)
+    )
+    for outputs, labels in ((3, "auto"), (33, "auto"), (33, "exact"), (3, "sampled")):
+        world = mlp_world(n=5, n_classes=outputs, steps=1)
+        ekfac.attribute(world.network(), labels=labels, samples=2)
+    assert asked == [0, 2, 0, 2]
+
+
+def test_what_is_too_wide_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proponent.features.kronecker.MAX_SIDE", 5)
+    module, x, y = build("mlp", 8)
+    model = Curvature(module, Classification(), x, y, x[:2], y[:2], weight_decay=0.0, duration=1.0)
+    with pytest.warns(UserWarning, match=r"a side of 1\.weight, 3\.weight keeps its own axes"):
+        ekfac.attribute(Path({1.0: model}))
+
+
+def test_a_grid_of_dampings_shares_one_basis(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = Dense.kronecker
+    monkeypatch.setattr(
+        Dense, "kronecker", lambda self, samples, seed: made.append(1) or original(self, samples, seed)
+    )
+    network = mlp_world().network()
+    for damping in (0.03, 0.1, 0.3):
+        ekfac.attribute(network, damping=damping, unit="mean")
+        ekfac.attribute(network, damping=damping, eigenvalues="product")
+    assert len(made) == 1

@@ -1,0 +1,3 @@
+use rule attribute as ekfac with:
+    wildcard_constraints:
+        method=methods_of("ekfac"),
