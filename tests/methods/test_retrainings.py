@@ -11,7 +11,7 @@ from methods.fakes import Retrainings, mlp_world
 from oracles import games
 from proponent.errors import UserError
 from proponent.methods import datamodels, datamodels_prior, datamodels_ridge, difference, trak
-from proponent.methods.datamodels_ridge import PENALTIES, decompose, left_out_residuals
+from proponent.methods.datamodels_ridge import PENALTIES
 
 
 def additive(
@@ -50,38 +50,45 @@ def test_banzhaf_values_need_halves() -> None:
         difference.attribute(fewer, value="banzhaf")
 
 
-@pytest.mark.parametrize("m", [12, 40], ids=["fewer retrainings than examples", "more"])
-@pytest.mark.parametrize("with_prior", [False, True], ids=["ridge", "with a prior"])
-def test_ridge_is_the_closed_form_with_the_penalty_of_least_left_out_error(m: int, with_prior: bool) -> None:
+SIZES = pytest.mark.parametrize("m", [12, 40], ids=["fewer retrainings than examples", "more"])
+CHOICES = pytest.mark.parametrize("penalty", ["query", "shared"])
+
+
+def by_definition(
+    masks: np.ndarray, targets: np.ndarray, priors: list, penalty: str, scale: list
+) -> np.ndarray:
+    """Return ridge weights with the penalty of least left-out error, by fitting anew without each row in turn."""
+    fits, errors = [], []
+    for y, prior, width in zip(targets.T, priors, scale, strict=True):
+        x = masks * width
+        spread = ((x - x.mean(0)) ** 2).sum() / len(x)
+        own = None if prior is None else prior / width
+        fits.append([width * games.ridge(x, y, relative * spread, own) for relative in PENALTIES])
+        missed = [games.ridge_left_out(x, y, relative * spread, own) for relative in PENALTIES]
+        errors.append([(rest**2).mean() / y.var() for rest in missed])
+    each = np.argmin(errors, axis=1)
+    best = each if penalty == "query" else np.full(len(each), np.mean(errors, axis=0).argmin())
+    return np.stack([fit[chosen] for fit, chosen in zip(fits, best, strict=True)])
+
+
+@SIZES
+@CHOICES
+def test_ridge_is_the_closed_form_with_the_penalty_of_least_left_out_error(m: int, penalty: str) -> None:
+    retrainings, _ = additive(m, 20, 1.0)
+    masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
+    expected = by_definition(masks, targets, [None] * 3, penalty, [np.ones(20)] * 3)
+    np.testing.assert_allclose(datamodels_ridge.attribute(retrainings, penalty=penalty), expected, atol=1e-7)
+
+
+@SIZES
+@CHOICES
+def test_a_prior_is_the_closed_form_of_scaled_masks_around_it(m: int, penalty: str) -> None:
     retrainings, weights = additive(m, 20, 1.0)
+    prior = weights**3
     masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
-    prior = weights.numpy() ** 3 if with_prior else None
-    x = decompose(retrainings)
-    y = retrainings.targets - retrainings.targets.mean(0)
-    z = None if prior is None else x.masks @ torch.from_numpy(prior.T)
-    found = datamodels_ridge.fit(retrainings, None if prior is None else torch.from_numpy(prior.T), "query")
-    for q in range(3):
-        own = None if prior is None else prior[q]
-        missed = {}
-        for relative in PENALTIES:
-            lam = relative * x.mean_diagonal
-            missed[lam] = games.ridge_left_out(masks, targets[:, q], lam, own)
-            quick = left_out_residuals(x, y, z, lam)[:, q]
-            np.testing.assert_allclose(quick, missed[lam], atol=1e-6 * np.abs(missed[lam]).max())
-        best = min(missed, key=lambda lam: (missed[lam] ** 2).mean())
-        np.testing.assert_allclose(
-            found[:, q], games.ridge(masks, targets[:, q], best, own), rtol=1e-5, atol=1e-8
-        )
-
-
-def test_a_shared_penalty_is_that_of_all_queries() -> None:
-    retrainings, _ = additive(30, 20, 3.0)
-    found = datamodels_ridge.attribute(retrainings, penalty="shared")
-    masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
-    scaled = targets / targets.std(0)
-    lams = [relative * decompose(retrainings).mean_diagonal for relative in PENALTIES]
-    best = min(lams, key=lambda lam: sum((games.ridge_left_out(masks, y, lam) ** 2).mean() for y in scaled.T))
-    np.testing.assert_allclose(found, np.stack([games.ridge(masks, y, best) for y in targets.T]), atol=1e-7)
+    width = (prior.abs() / prior.abs().mean(1, keepdim=True) + 0.05).sqrt().numpy()
+    expected = by_definition(masks, targets, list(prior.numpy()), penalty, list(width))
+    np.testing.assert_allclose(datamodels_prior.fit(retrainings, prior, penalty), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("m", [25, 60], ids=["fewer retrainings than examples", "more"])
