@@ -47,6 +47,17 @@ class DenseBlock:
         """Return the last columns."""
         return DenseBlock(self.values[:, -self.n_last :], self.n_last)
 
+    @property
+    def n_parameters(self) -> int:
+        """Return the number of columns."""
+        return self.values.shape[1]
+
+    def by_layer(self) -> list[DenseBlock]:
+        """Return what comes before the last layer, and the last layer."""
+        split = self.n_parameters - self.n_last
+        parts = (self.values[:, :split], self.values[:, split:])
+        return [DenseBlock(part) for part in parts if part.shape[1]]
+
     def project(self, dim: int, kind: str, seed: int) -> DenseBlock:
         """Return a Gaussian projection, whatever the kind."""
         generator = torch.Generator().manual_seed(seed)
@@ -200,6 +211,21 @@ class World:
             theta = theta - self.learning_rate * slope(theta, 2 * masks.double())
         return Retrainings(masks, vmap(self.targets)(theta))
 
+    def permutations(self, count: int = 60, steps: int = 40) -> Retrainings:
+        """Return what gradient descent on the sixths of random orders does to the queries."""
+        generator = torch.Generator().manual_seed(23)
+        n = len(self.x_train)
+        places = torch.rand(count, n, generator=generator).argsort(1).argsort(1)
+        sizes = torch.arange(1, 7) * n // 6
+        masks = places[:, None] < sizes[:, None]
+        start = torch.randn(count, 1, len(self.theta), generator=generator, dtype=torch.float64) / 2
+        theta = start.expand(-1, 6, -1).flatten(0, 1)
+        weights = (n * masks / sizes[:, None]).double().flatten(0, 1)
+        slope = vmap(grad(self.objective))
+        for _ in range(steps):
+            theta = theta - self.learning_rate * slope(theta, weights)
+        return Retrainings(masks, vmap(self.targets)(theta).unflatten(0, (count, 6)))
+
     def needs(self, names: list[str]) -> list[object]:
         """Return what a method asks for by the names of its arguments."""
         made = {
@@ -208,6 +234,7 @@ class World:
             "network": self.network,
             "representations": self.representations,
             "retrainings": self.retrainings,
+            "permutations": self.permutations,
         }
         return [made[name]() for name in names]
 
@@ -266,13 +293,19 @@ class Curvature:
         )
         return Kronecker(basis, factored, eigenvalues, world.shapes)
 
-    def ggn_product(self, vectors: Tensor) -> Tensor:
+    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
         """Return products with rows."""
-        return vectors @ self.ggn()
+        return vectors @ self._of(examples).ggn()
 
-    def hessian_product(self, vectors: Tensor) -> Tensor:
+    def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
         """Return products with rows."""
-        return vectors @ self.hessian()
+        return vectors @ self._of(examples).hessian()
+
+    def _of(self, examples: Tensor | None) -> Curvature:
+        if examples is None:
+            return self
+        world = self.world
+        return Curvature(replace(world, x_train=world.x_train[examples], y_train=world.y_train[examples]))
 
 
 @dataclass

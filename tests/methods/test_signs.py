@@ -20,6 +20,7 @@ from proponent.methods import (
     if_exact,
     rps,
     same_label,
+    shapley,
     similarity,
     tracin,
     trak,
@@ -30,7 +31,7 @@ FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         *(datamodels, datamodels_prior, datamodels_ridge, difference),
-        *(ekfac, graddot, if_cg, if_exact, rps, same_label, similarity, tracin, trak),
+        *(ekfac, graddot, if_cg, if_exact, rps, same_label, shapley, similarity, tracin, trak),
     )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))

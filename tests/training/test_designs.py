@@ -30,7 +30,7 @@ def test_rounding_errors_do_not_lose_an_example():
     assert masks(design(fraction=0.29), "subsets", 100, 0).sum(1).tolist() == [29] * 6
 
 
-@pytest.mark.parametrize("kind", ["subsets", "subsets_fixed_seed", "fit", "loo"])
+@pytest.mark.parametrize("kind", ["subsets", "subsets_fixed_seed", "fit", "loo", "permutations"])
 def test_a_larger_count_begins_with_the_runs_of_a_smaller_one(kind):
     few = runs(design(kind, count=3), kind, N, 7)
     many = runs(design(kind, count=9), kind, N, 7)
@@ -84,6 +84,22 @@ def test_fixed_seed_subsets_replay_the_members():
         assert run.by_weight
 
 
+def test_permutations_are_nested_prefixes_of_orders():
+    drawn = design("permutations", count=3, seeds=2, fraction=0.25)
+    rows = masks(drawn, "permutations", N, 0).unflatten(0, (3, 4))
+    assert rows.sum(2).tolist() == [[10, 20, 30, 41]] * 3
+    assert (rows[:, :-1] <= rows[:, 1:]).all()
+    assert not torch.equal(rows[0], rows[1])
+
+
+def test_the_prefixes_of_an_order_share_their_seeds():
+    drawn = runs(design("permutations", count=3, seeds=2, fraction=0.25), "permutations", N, 0)
+    seeds = torch.tensor([[run.init_seed, run.order_seed] for run in drawn]).unflatten(0, (3, 4, 2))
+    assert (seeds == seeds[:, :1]).all()
+    assert len(set(seeds[:, 0].flatten().tolist())) == 12
+    assert not any(run.by_weight for run in drawn)
+
+
 def test_another_seed_or_name_draws_other_masks():
     first = masks(design(), "subsets", N, 0)
     assert not torch.equal(first, masks(design(), "subsets", N, 1))
@@ -95,3 +111,7 @@ def test_designs_that_do_not_fit_the_data_are_refused():
         masks(design("loo", count=50), "loo", N, 0)
     with pytest.raises(UserError, match=r"design tiny: fraction 0\.01 of 41 examples keeps 0"):
         masks(design(fraction=0.01), "tiny", N, 0)
+    with pytest.raises(UserError, match="design orders: 50 prefixes of only 41 examples: raise the fraction"):
+        masks(design("permutations", fraction=0.02), "orders", N, 0)
+    with pytest.raises(ValueError, match=r"at most 0\.5, not 0\.7"):
+        design("permutations", fraction=0.7)

@@ -17,7 +17,11 @@ FIT = "results/toy/ground_truth/fit.safetensors"
 def laid_out(tmp_path) -> Checkout:
     """A checkout with a ``fit`` design beside the two that evaluate."""
     checkout = make_checkout(tmp_path / "checkout")
-    checkout.edit("configs/settings/toy.yaml", "loo: {", "fit: {count: 30, seeds: 1}, loo: {")
+    checkout.edit(
+        "configs/settings/toy.yaml",
+        "loo: {",
+        "fit: {count: 30, seeds: 1}, permutations: {count: 10, fraction: 0.25}, loo: {",
+    )
     return checkout
 
 
@@ -57,9 +61,18 @@ def test_a_setting_without_retrainings_to_learn_from_leaves_the_method_out(laid_
         made.inputs("results/toy/scores/datamodels.safetensors")
 
 
+def test_orders_are_cut_into_shards_by_prefix(laid_out) -> None:
+    """Ten orders of four prefixes are forty retrainings, two shards of twenty."""
+    made = plan(laid_out, "data-shapley")
+    truth = "results/toy/ground_truth/permutations.safetensors"
+    assert made.inputs("results/toy/scores/data-shapley.safetensors")[1:] == [truth]
+    assert len(made.inputs(truth)) == 1 + 2
+    assert made.spec("results/toy/metrics/data-shapley.json")["shares"][truth] == 1.0
+
+
 @pytest.mark.slow
 def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
-    names = ["datamodels", "datamodels-ridge", "datamodels-prior", "empirical-influence", "banzhaf"]
+    names = ["datamodels-prior", "data-shapley"]
     laid_out.snakemake(
         "--config", f"methods=[{','.join(names)}]", "metrics=[lds]", "--", "results/leaderboard.csv"
     )

@@ -52,6 +52,7 @@ class DesignKind(Enum):
     subsets_fixed_seed = "subsets_fixed_seed"
     loo = "loo"
     fit = "fit"
+    permutations = "permutations"
 
 
 class Combine(Enum):
@@ -136,12 +137,30 @@ class DesignConfig:
     count: int = 100
     seeds: int = 2
     fraction: float = 0.5
-    """Share of the training set that a subset keeps; the ``loo`` design leaves out one example each instead."""
+    """Share of the training set that a subset keeps. The ``loo`` design leaves out one example each instead; a prefix of
+    the ``permutations`` design is longer by this share than the one before."""
 
     def __post_init__(self) -> None:
         _positive("designs", count=self.count, seeds=self.seeds)
         if not 0 < self.fraction < 1:
             raise ValueError(f"designs: fraction must lie between 0 and 1, not {self.fraction}")
+        if self.kind is DesignKind.permutations and self.fraction > 0.5:
+            raise ValueError(f"designs: fraction of permutations must be at most 0.5, not {self.fraction}")
+
+
+def n_prefixes(design: DesignConfig) -> int:
+    """Return how many prefixes of an order the ``permutations`` design retrains on, the last of which keeps everything."""
+    return round(1 / design.fraction)
+
+
+def n_rows(design: DesignConfig) -> int:
+    """Return the number of masks.
+
+    ``count``; one more for ``loo``, whose first row keeps everything; all prefixes of ``count`` orders for ``permutations``.
+    """
+    if design.kind is DesignKind.permutations:
+        return design.count * n_prefixes(design)
+    return design.count + (design.kind is DesignKind.loo)
 
 
 @dataclass

@@ -19,12 +19,12 @@ and the weight is 1), so that one set of gradients serves every method.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
-NEEDS = ("data", "gradients", "outputs", "representations", "network", "retrainings")
+NEEDS = ("data", "gradients", "outputs", "representations", "network", "retrainings", "permutations")
 
 
 class Data(Protocol):
@@ -45,8 +45,22 @@ class Retrainings(Protocol):
     """(m, n_query), averaged over the seeds that did not diverge."""
 
 
+class Permutations(Protocol):
+    """What the queries' targets became while examples joined in random orders, of the ``permutations`` design."""
+
+    masks: Tensor
+    """(n_orders, n_prefixes, n_train) bool: nested subsets of sizes that all orders share, the last keeping everything."""
+    targets: Tensor
+    """(n_orders, n_prefixes, n_query), averaged over seeds; orders in which a retraining diverged are left out."""
+
+
 class GradientBlock(Protocol):
     """Per-example gradients of n examples, factored, dense or projected: linear algebra that hides which."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of columns."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -69,6 +83,13 @@ class GradientBlock(Protocol):
 
     def last_layer(self) -> GradientBlock:
         """Return the same gradients restricted to the parameters of the last linear layer."""
+        ...
+
+    def by_layer(self) -> Sequence[GradientBlock]:
+        """Return the same gradients, those of each weight (with its bias) or other parameter by themselves.
+
+        A projection mixes the layers, and is one.
+        """
         ...
 
     def project(self, dim: int, kind: str, seed: int) -> GradientBlock:
@@ -210,12 +231,12 @@ class Curvature(Protocol):
         """Return n_train * n_outputs rows B with GGN = B^T B / n_train, as a gradient block."""
         ...
 
-    def ggn_product(self, vectors: Tensor) -> Tensor:
-        """Return GGN @ v for each row v of ``vectors``, (k, n_parameters), over the full training set."""
+    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
+        """Return GGN @ v for each row v of ``vectors``, (k, n_parameters), its mean over all or some examples."""
         ...
 
-    def hessian_product(self, vectors: Tensor) -> Tensor:
-        """Return Hessian @ v for each row v of ``vectors``, (k, n_parameters), over the full training set."""
+    def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
+        """Return Hessian @ v for each row v of ``vectors``, (k, n_parameters), its mean over all or some examples."""
         ...
 
     def kronecker(self, samples: int, seed: int) -> KroneckerBasis:

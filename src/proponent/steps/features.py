@@ -16,7 +16,7 @@ from proponent.features.history import Moments
 from proponent.settings.split import Arrays
 from proponent.steps.inputs import load_model
 from proponent.steps.job import Job
-from proponent.steps.retrainings import read_retrainings
+from proponent.steps.retrainings import read_permutations, read_retrainings
 from proponent.store.files import read_json
 from proponent.store.tensors import load_tensors, open_tensors
 
@@ -38,6 +38,8 @@ def member_inputs(job: Job, data: Arrays, rows: slice, members: int) -> Iterator
         shared["data"] = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
     if "retrainings" in needs:
         shared["retrainings"] = read_retrainings(job, "fit", rows)
+    if "permutations" in needs:
+        shared["permutations"] = read_permutations(job, "permutations", rows)
     own = [need for need in needs if need not in shared]
     if not own:
         yield shared

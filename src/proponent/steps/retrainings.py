@@ -20,6 +20,14 @@ class Retrainings:
     targets: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Permutations:
+    """See :class:`proponent.methods.inputs.Permutations`."""
+
+    masks: Tensor
+    targets: Tensor
+
+
 def read_retrainings(job: Job, design: str, rows: slice) -> Retrainings:
     """Read the retrainings of a design, without those that diverged.
 
@@ -35,3 +43,17 @@ def read_retrainings(job: Job, design: str, rows: slice) -> Retrainings:
     usable = usable_retrainings(stored["targets"][:, :, rows].double().numpy(), design)
     masks = stored["masks"][torch.from_numpy(usable.subsets)]
     return Retrainings(masks, torch.from_numpy(usable.mean).float())
+
+
+def read_permutations(job: Job, design: str, rows: slice) -> Permutations:
+    """Read the retrainings of a design of nested subsets; an order in which one diverged is left out whole.
+
+    Arguments and errors are those of :func:`read_retrainings`.
+    """
+    stored = load_tensors(job.read(job.input(f"/ground_truth/{design}.safetensors")))
+    n_prefixes = int(stored["masks"].all(1).nonzero()[0].item()) + 1
+    targets = stored["targets"][:, :, rows].unflatten(0, (-1, n_prefixes))
+    usable = usable_retrainings(targets.permute(0, 2, 1, 3).flatten(2).double().numpy(), design)
+    kept = torch.from_numpy(usable.subsets)
+    masks = stored["masks"].unflatten(0, (-1, n_prefixes))[kept]
+    return Permutations(masks, torch.from_numpy(usable.mean).float().unflatten(1, (n_prefixes, -1)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proponent.config.schema import DesignConfig, DesignKind
+from proponent.config.schema import DesignConfig, DesignKind, n_prefixes, n_rows
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 
@@ -43,15 +43,12 @@ def member_run(setting_seed: int, member: int) -> Run:
     )
 
 
-def n_rows(design: DesignConfig) -> int:
-    """Return the number of masks: ``count``, and one more for ``loo``, whose first row keeps everything."""
-    return design.count + (design.kind is DesignKind.loo)
-
-
 def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: int) -> Tensor:
     """Return one mask of a design, (n,) bool, True = kept.
 
     ``loo``: row 0 keeps everything and each of the others leaves out another example of one seeded sample.
+    ``permutations``: rows go through the prefixes of one random order, then of the next; the sizes are ``floor(k n /
+    n_prefixes)``, k = 1 ... n_prefixes.
     All other kinds: exactly ``floor(fraction * n)`` examples, drawn uniformly.
 
     Args:
@@ -73,13 +70,21 @@ def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: in
         if row > 0:
             mask[_permutation(n, derive_seed(setting_seed, name, "left-out"))[row - 1]] = False
         return mask
+    mask = torch.zeros(n, dtype=torch.bool)
+    if design.kind is DesignKind.permutations:
+        prefixes = n_prefixes(design)
+        if prefixes > n:
+            raise UserError(f"design {name}: {prefixes} prefixes of only {n} examples: raise the fraction")
+        order, prefix = divmod(row, prefixes)
+        joined = _permutation(n, derive_seed(setting_seed, name, "order", order))
+        mask[joined[: (prefix + 1) * n // prefixes]] = True
+        return mask
     # The tiny excess keeps 0.29 * 100 at 29 in spite of rounding.
     kept = math.floor(design.fraction * n + 1e-9)
     if not 0 < kept < n:
         raise UserError(
             f"design {name}: fraction {design.fraction} of {n} examples keeps {kept}; nothing to compare"
         )
-    mask = torch.zeros(n, dtype=torch.bool)
     mask[_permutation(n, derive_seed(setting_seed, name, "mask", row))[:kept]] = True
     return mask
 
@@ -97,6 +102,8 @@ def run_at(design: DesignConfig, name: str, n: int, setting_seed: int, index: in
     - ``subsets``, ``fit``: drawn anew for every row and repeat. The truth is the expected model.
     - ``subsets_fixed_seed``: repeat r has the initialisation and batches of ensemble member r, and drops by
       weight. The truth is that very member.
+    - ``permutations``: repeat r has the same seeds for all prefixes of an order, so that what a block of
+      examples adds is not hidden by a change of seed.
     - ``loo``: repeat r has the same seeds in every row, row 0 (nothing left out) included, and drops by
       weight. One example matters far less than a seed, which cancels in the paired difference to row 0.
 
@@ -109,7 +116,8 @@ def run_at(design: DesignConfig, name: str, n: int, setting_seed: int, index: in
         member = member_run(setting_seed, repeat)
         return Run(member.init_seed, member.order_seed, mask, by_weight=True)
     paired = design.kind is DesignKind.loo
-    where = (name, "repeat", repeat) if paired else (name, row, repeat)
+    order = row // n_prefixes(design) if design.kind is DesignKind.permutations else row
+    where = (name, "repeat", repeat) if paired else (name, order, repeat)
     return Run(
         init_seed=derive_seed(setting_seed, *where, "init"),
         order_seed=derive_seed(setting_seed, *where, "order"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from proponent.config.benchmark import Benchmark, Method
 from proponent.config.keys import plain
-from proponent.config.schema import DesignConfig, DesignKind, SettingConfig
+from proponent.config.schema import DesignConfig, SettingConfig, n_rows
 from proponent.config.signature import read_signature
 from proponent.config.source import file_digest
 from proponent.errors import UserError
@@ -19,7 +19,7 @@ FIGURES = ("lds", "frontier", "loss", "proponents")
 """Figures of a setting; see proponent.publish."""
 
 _FEATURES = {"gradients": "gradients", "outputs": "outputs", "representations": "representations"}
-LEARNED_FROM = {"retrainings": "fit"}
+LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
 """The design behind a need. Its retrainings are part of what a method costs; those that evaluate are the benchmark's."""
 _LEADERBOARD = "results/leaderboard.csv"
 _OVERVIEW = "results/figures/overview.svg"
@@ -159,7 +159,7 @@ class Plan:
     ) -> None:
         compute = self.benchmark.config.compute
         content = {**plain(config), "name": design}
-        rows = config.count + (config.kind is DesignKind.loo)
+        rows = n_rows(config)
         # A larger count begins with the retrainings of a smaller one, so a shard does not depend on it.
         per_run = {key: value for key, value in content.items() if key != "count"}
         shards = []
