@@ -295,11 +295,19 @@ class Curvature:
 
     def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
         """Return products with rows."""
-        return vectors @ self._of(examples).ggn()
+        return vectors @ self._of(examples)._kept_ggn
 
     def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
         """Return products with rows."""
-        return vectors @ self._of(examples).hessian()
+        return vectors @ self._of(examples)._kept_hessian
+
+    @cached_property
+    def _kept_ggn(self) -> Tensor:
+        return self.ggn()
+
+    @cached_property
+    def _kept_hessian(self) -> Tensor:
+        return self.hessian()
 
     def _of(self, examples: Tensor | None) -> Curvature:
         if examples is None:

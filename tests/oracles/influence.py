@@ -42,3 +42,9 @@ def one_by_one(gradient_of: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor
     theta = theta.clone().requires_grad_(True)
     values = gradient_of(theta)
     return torch.stack([torch.autograd.grad(value, theta, retain_graph=True)[0] for value in values])
+
+
+def mean_of_inverses(loss_gradients: Tensor, shift: float) -> Tensor:
+    """Return (1/n) sum_j (G_j G_j^T + shift I)^-1 by inverting every matrix (DataInf), (d, d)."""
+    identity = shift * torch.eye(loss_gradients.shape[1], dtype=loss_gradients.dtype)
+    return torch.stack([torch.linalg.inv(torch.outer(row, row) + identity) for row in loss_gradients]).mean(0)

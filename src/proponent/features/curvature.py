@@ -96,8 +96,8 @@ class Curvature:
         root, _ = self._capture.all_gradients(self._x, self._y, self._root_cotangents, self._memory_mib)
         return root
 
-    def ggn_product(self, vectors: Tensor) -> Tensor:
-        """Return GGN @ v for each row of ``vectors``, (k, n_parameters)."""
+    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
+        """Return GGN @ v for each row of ``vectors``, (k, n_parameters), its mean over all or some examples."""
 
         def product(tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
             def forward(parameters: dict[str, Tensor]) -> Tensor:
@@ -110,10 +110,10 @@ class Curvature:
             bent = vmap(lambda move: jvp(slope, (outputs,), (move,))[1])(moved)
             return vmap(pull)(bent)[0]
 
-        return self._product(vectors, product)
+        return self._product(vectors, product, examples)
 
-    def hessian_product(self, vectors: Tensor) -> Tensor:
-        """Return Hessian @ v for each row of ``vectors``, (k, n_parameters)."""
+    def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
+        """Return Hessian @ v for each row of ``vectors``, (k, n_parameters), over all or some examples."""
 
         def product(tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
             def loss(parameters: dict[str, Tensor]) -> Tensor:
@@ -122,7 +122,7 @@ class Curvature:
             parameters = self._capture.parameters
             return vmap(lambda tangent: jvp(grad(loss), (parameters,), (tangent,))[1])(tangents)
 
-        return self._product(vectors, product)
+        return self._product(vectors, product, examples)
 
     def hessian(self) -> Tensor:
         """Return the Hessian of the mean loss, (n_parameters, n_parameters): products with unit vectors."""
@@ -174,10 +174,13 @@ class Curvature:
 
         return cotangents
 
-    def _product(self, vectors: Tensor, product: Callable[..., dict[str, Tensor]]) -> Tensor:
+    def _product(
+        self, vectors: Tensor, product: Callable[..., dict[str, Tensor]], chosen: Tensor | None
+    ) -> Tensor:
         """Return the mean over examples of a product, in blocks of vectors and of examples."""
+        x, y = (self._x, self._y) if chosen is None else (self._x[chosen], self._y[chosen])
         pairs = max(1, PRODUCT_MIB * 2**20 // (4 * self._capture.activations * vectors.element_size()))
-        examples = min(self.n_train, PRODUCT_EXAMPLES, pairs)
+        examples = min(len(x), PRODUCT_EXAMPLES, pairs)
         out = torch.zeros_like(vectors)
         where = parameter_spans(self.train.parameters)
         try:
@@ -188,15 +191,15 @@ class Curvature:
                         name: block[:, where[name]].reshape(-1, *shape)
                         for name, shape in self.train.parameters.items()
                     }
-                    for rows in ranges(self.n_train, examples):
-                        for name, part in product(tangents, self._x[rows], self._y[rows]).items():
+                    for rows in ranges(len(x), examples):
+                        for name, part in product(tangents, x[rows], y[rows]).items():
                             out[some, where[name]] += part.reshape(len(block), -1)
         except (RuntimeError, NotImplementedError) as error:
             raise UserError(
                 f"{type(self._module).__name__} has no curvature products, its forward pass cannot be "
                 f"differentiated twice: {str(error).strip().splitlines()[0]}"
             ) from error
-        return out.div_(self.n_train)
+        return out.div_(len(x))
 
     @property
     def _root_cotangents(self) -> Cotangents:

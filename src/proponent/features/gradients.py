@@ -131,6 +131,15 @@ class FactoredGradients:
         parameters = {name: shape for name, shape in self.parameters.items() if name in names}
         return FactoredGradients(parameters, parts, self.last, self.size)
 
+    def by_layer(self) -> list[FactoredGradients]:
+        """Return the gradients of each weight (with its bias) or other parameter by themselves."""
+        found = []
+        for part in self.parts:
+            parameters = {name: self.parameters[name] for name in self.parameters if name in part.names}
+            last = tuple(name for name in self.last if name in parameters)
+            found.append(FactoredGradients(parameters, (part,), last, self.size))
+        return found
+
     def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
         """Return a seeded random projection to ``dim`` dimensions, with the last layer kept exact beside it.
 
@@ -242,6 +251,13 @@ class DenseGradients:
         columns = torch.cat([self.values[:, spans[name]] for name in self.parameters if name in self.last], 1)
         kept = {name: shape for name, shape in self.parameters.items() if name in self.last}
         return DenseGradients(columns, kept, self.last)
+
+    def by_layer(self) -> list[DenseGradients]:
+        """Return the gradients of each parameter by themselves; a projection, which mixes them, is one."""
+        return [
+            DenseGradients(self.values[:, span], {name: self.parameters[name]}, ())
+            for name, span in parameter_spans(self.parameters).items()
+        ]
 
     def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
         """Return a seeded random projection to ``dim`` dimensions; of a projection, a further one."""

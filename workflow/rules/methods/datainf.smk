@@ -1,0 +1,3 @@
+use rule attribute as datainf with:
+    wildcard_constraints:
+        method=methods_of("datainf"),

@@ -1,0 +1,3 @@
+use rule attribute as if_lissa with:
+    wildcard_constraints:
+        method=methods_of("if_lissa"),
