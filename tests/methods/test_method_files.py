@@ -44,6 +44,11 @@ def test_the_function_keeps_to_the_convention(path: Path) -> None:
         kind = str(parameter.annotation).split("[")[0]
         assert kind in {"bool", "int", "float", "str", "Literal", "list"}, parameter
     assert module.__doc__
+    if hasattr(module, "finish"):
+        finish = list(inspect.signature(module.finish).parameters.values())
+        assert finish[0].name == "scores"
+        assert {p.name for p in finish[1:]} <= {"data", "retrainings", "permutations"}
+        assert {p.kind for p in finish} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

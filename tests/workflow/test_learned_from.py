@@ -74,7 +74,11 @@ def test_orders_are_cut_into_shards_by_prefix(laid_out) -> None:
 def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
     names = ["datamodels-prior", "data-shapley"]
     laid_out.snakemake(
-        "--config", f"methods=[{','.join(names)}]", "metrics=[lds]", "--", "results/leaderboard.csv"
+        "--config",
+        f"methods=[{','.join(names)}]",
+        "metrics=[lds]",
+        "--",
+        *(f"results/toy/metrics/{name}.json" for name in names),
     )
     for name in names:
         assert -1 <= laid_out.metrics(name)["lds"]["value"] <= 1

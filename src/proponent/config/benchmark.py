@@ -36,11 +36,18 @@ class Method:
     self_influence: bool
     tasks: tuple[str, ...] | None
     """Tasks that it can run on; None where it can run on all."""
+    finish_needs: tuple[str, ...] = ()
+    """What its function ``finish`` asks for beside the combined scores of the members; empty without one."""
 
     @property
     def external(self) -> bool:
         """Whether a rule of its own makes the scores."""
         return self.config.family == EXTERNAL
+
+    @property
+    def all_needs(self) -> tuple[str, ...]:
+        """What any of its functions asks for."""
+        return tuple(dict.fromkeys((*self.needs, *self.finish_needs)))
 
     def candidates(self) -> list[dict[str, Any]]:
         """Return the hyper-parameters to try: the grid's product up to the budget, or the given parameters alone."""
@@ -172,7 +179,11 @@ class _Reader:
             raise UserError(
                 f"{source}: family: '{module}' must lie in the checkout, where its changes can be seen"
             )
-        for need in signature.positional:
+        finish_needs: tuple[str, ...] = ()
+        if "finish" in signature.functions and function == "attribute":
+            finish = read_signature(self.tree, module, "finish", source)
+            finish_needs = finish.positional[1:] if finish else ()
+        for need in (*signature.positional, *finish_needs):
             if need not in NEEDS:
                 raise UserError(f"{signature.where}: a method cannot need '{need}'{nearest(need, NEEDS)}")
         self._check_params(config, signature, source)
@@ -184,6 +195,7 @@ class _Reader:
             needs=signature.positional,
             self_influence="self_influence" in signature.functions and function == "attribute",
             tasks=signature.constants.get("TASKS"),
+            finish_needs=finish_needs,
         )
 
     def _check_params(self, config: MethodConfig, signature: Signature, source: str) -> None:

@@ -4,8 +4,8 @@ For each query, over retrainings on subsets S_j with targets y_j,
 
     min over b, s, theta   sum_j (y_j - b - 1_{S_j} theta)^2 + lam sum_i (theta_i - s p_i)^2 / v_i,   scores = theta
 
-The penalty draws theta not to zero but to the best multiple of TRAK's scores (Park et al. 2023), which one trained
-model gives; and since the effect of few examples is large, an example may move away from there by as much as it
+The penalty draws theta not to zero but to the best multiple of TRAK's scores (Park et al. 2023), which a few trained
+models give; and since the effect of few examples is large, an example may move away from there by as much as it
 is thought to matter: ``v_i = |p_i| / mean |p| + 0.05``. It is the posterior mean of a Gaussian prior around s p with
 variances v. As lam grows the scores become TRAK's, as it falls those of the retrainings alone, and the
 leave-one-out error over the retrainings decides how much to believe either.
@@ -18,7 +18,7 @@ P = V^-1 - V^-1 z z^T V^-1 / (z^T V^-1 z), generalised least squares gives
 and ``(P y)_j / (P_jj - 1 / (m lam))`` is what is missed at retraining j when it is left out.
 
 Shapes: (n_query, n_train). Cost, beside TRAK's: an eigendecomposition for each query, r m n + r^3, r = min(m, n).
-Needs both the gradients of a member and retrainings, and is charged for both.
+Needs both the gradients of members and retrainings, and is charged for both.
 """
 
 from __future__ import annotations
@@ -38,23 +38,25 @@ _LEAST_VARIANCE = 0.05
 
 def attribute(
     gradients: Gradients,
-    retrainings: Retrainings,
     *,
     damping: float = 3.0,
     checkpoint: float = 0.25,
-    penalty: Literal["query", "shared"] = "shared",
-) -> Tensor:
-    """Return the weights of datamodels around one member's TRAK scores.
+    weighting: Literal["none", "sqrt", "full"] = "sqrt",
+) -> tuple[Tensor, Tensor]:
+    """Return one member's TRAK kernel and weights; arguments are those of :func:`proponent.methods.trak.attribute`."""
+    return trak.attribute(gradients, damping=damping, checkpoint=checkpoint, weighting=weighting)
+
+
+def finish(scores: Tensor, retrainings: Retrainings) -> Tensor:
+    """Return the weights of datamodels around TRAK scores, (n_query, n_train).
+
+    lam is shared by all queries: for each its own, a hundred retrainings choose too badly.
 
     Args:
-        gradients: of one member.
+        scores: TRAK's over all members, p above.
         retrainings: of the ``fit`` design.
-        damping: of TRAK.
-        checkpoint: of TRAK, a fraction of training.
-        penalty: as for ridge datamodels.
     """
-    kernel, weight = trak.attribute(gradients, damping=damping, checkpoint=checkpoint)
-    return fit(retrainings, kernel * weight, penalty)
+    return fit(retrainings, scores, "shared")
 
 
 def fit(retrainings: Retrainings, prior: Tensor, penalty: str) -> Tensor:

@@ -6,8 +6,9 @@ the step calls it once a member. Its keyword-only arguments, annotated and with 
 hyper-parameters. Both are read from the source at parse time, so that no torch is imported to plan a run.
 
 A method that returns a tuple of tensors has each of them averaged over the members *separately*, and their
-product is the score (TRAK). A second function, ``self_influence``, with the same keywords, gives (n_train,)
-where it is defined.
+product is the score (TRAK). A function ``finish(scores, <needs>)`` in its module turns the combined scores
+into the final ones; it may ask for data and retrainings, but for nothing of a member. A function
+``self_influence``, with the same keywords, gives (n_train,) where it is defined.
 
 A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and
 ``0.0625`` is the saved checkpoint nearest (in ratio) to one sixteenth of all steps.

@@ -20,7 +20,7 @@ from proponent.metrics.lds import predict
 from proponent.metrics.ranks import resampled_spearman
 from proponent.progress import progress
 from proponent.settings.split import Arrays
-from proponent.steps.features import member_inputs
+from proponent.steps.features import member_inputs, shared_inputs
 from proponent.steps.inputs import load_data
 from proponent.steps.job import Job
 from proponent.store.tensors import load_tensors
@@ -41,7 +41,7 @@ def run(job: Job) -> None:
         chosen = _tune(job, data, attribute, candidates)
     tuned_at = job.seconds()
 
-    scores = _average(job, data, slice(None), attribute, [chosen], spec["members"])[0]
+    scores = _score(job, data, slice(None), attribute, [chosen], spec["members"])[0]
     expected = (len(data.x_query), len(data.x_train))
     _check(job, scores, expected, "scores")
     tensors = {"scores": scores.float()}
@@ -72,7 +72,7 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     once = np.ones((len(masks), 1))
     ordered = sorted(candidates, key=_without_damping)
     reached: list[dict[str, Any]] = []
-    averages = _average(job, data, rows, attribute, ordered, spec["tune_members"])
+    averages = _score(job, data, rows, attribute, ordered, spec["tune_members"])
     for candidate, scores in zip(ordered, averages, strict=True):
         if not bool(scores.isfinite().all()):
             reached.append({"params": candidate, "lds": None, "why": "scores are not finite"})
@@ -96,6 +96,23 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     }
     job.write_json(f"results/{spec['setting']}/tuning/{spec['method']}.json", record)
     return dict(best["params"])
+
+
+def _score(
+    job: Job,
+    data: Arrays,
+    rows: slice,
+    attribute: Callable[..., Any],
+    candidates: list[Candidate],
+    members: int,
+) -> list[Tensor]:
+    """Return the scores of every candidate: averaged over members, and finished by the method where it wants to."""
+    averages = _average(job, data, rows, attribute, candidates, members)
+    if not job.spec["finish_needs"]:
+        return averages
+    finish = importlib.import_module(job.spec["module"]).finish
+    inputs = shared_inputs(job, job.spec["finish_needs"], data, rows)
+    return [finish(scores, **inputs) for scores in averages]
 
 
 def _average(

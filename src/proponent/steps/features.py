@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,7 @@ def member_inputs(job: Job, data: Arrays, rows: slice, members: int) -> Iterator
         members: how many, at most those that the method uses.
     """
     needs = job.spec["needs"]
-    shared: dict[str, Any] = {}
-    if "data" in needs:
-        shared["data"] = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
-    if "retrainings" in needs:
-        shared["retrainings"] = read_retrainings(job, "fit", rows)
-    if "permutations" in needs:
-        shared["permutations"] = read_permutations(job, "permutations", rows)
+    shared = shared_inputs(job, needs, data, rows)
     own = [need for need in needs if need not in shared]
     if not own:
         yield shared
@@ -47,6 +41,18 @@ def member_inputs(job: Job, data: Arrays, rows: slice, members: int) -> Iterator
     for member in range(members):
         with ExitStack() as opened:
             yield shared | {need: _feature(job, need, member, data, rows, opened) for need in own}
+
+
+def shared_inputs(job: Job, needs: Sequence[str], data: Arrays, rows: slice) -> dict[str, Any]:
+    """Return those of the arguments that are the same for all members: data and retrainings."""
+    shared: dict[str, Any] = {}
+    if "data" in needs:
+        shared["data"] = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
+    if "retrainings" in needs:
+        shared["retrainings"] = read_retrainings(job, "fit", rows)
+    if "permutations" in needs:
+        shared["permutations"] = read_permutations(job, "permutations", rows)
+    return shared
 
 
 def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened: ExitStack) -> Any:

@@ -178,7 +178,7 @@ class Plan:
             else range(0)
         )
         inputs = [_data(name)]
-        for need in method.needs:
+        for need in method.all_needs:
             if need in _FEATURES:
                 inputs += [_features(name, need, shard) for shard in shards]
             if need == "network":
@@ -194,6 +194,7 @@ class Plan:
             "task": setting.task,
             "queries": setting.queries,
             "needs": list(method.needs),
+            "finish_needs": list(method.finish_needs),
             "members": method.config.members,
             "members_per_job": compute.members_per_job,
             "combine": method.config.combine,
@@ -307,7 +308,7 @@ class Plan:
         return need.removeprefix("ground_truth/") in setting.designs
 
     def _uses_models(self, method: Method) -> bool:
-        return any(need != "data" and need not in LEARNED_FROM for need in method.needs)
+        return any(need != "data" and need not in LEARNED_FROM for need in method.all_needs)
 
     def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
         if method.name in setting.left_out:
@@ -317,7 +318,7 @@ class Plan:
             return (
                 f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {has}"
             )
-        for need in method.needs:
+        for need in method.all_needs:
             if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
                 return f"needs {need}, and configs/settings/{name}.yaml has no design '{LEARNED_FROM[need]}'"
         if method.tasks is not None and setting.task not in method.tasks:
