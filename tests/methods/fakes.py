@@ -58,6 +58,19 @@ class DenseBlock:
         parts = (self.values[:, :split], self.values[:, split:])
         return [DenseBlock(part) for part in parts if part.shape[1]]
 
+    def project_sides(self, side: int, kind: str, seed: int, scale: Tensor | None = None) -> list[DenseBlock]:
+        """Return the layers as they are, scaled: as if no side were wider than asked."""
+        scaled = self.values if scale is None else self.values * scale
+        return DenseBlock(scaled, self.n_last).by_layer()
+
+    def mask(self, count: int, seed: int) -> DenseBlock:
+        """Return all coordinates: as if there were no more than asked."""
+        return self
+
+    def mean_squares(self, weights: Tensor) -> Tensor:
+        """Return the mean squared entries."""
+        return ((weights[:, None] * self.values) ** 2).mean(0)
+
     def project(self, dim: int, kind: str, seed: int) -> DenseBlock:
         """Return a Gaussian projection, whatever the kind."""
         generator = torch.Generator().manual_seed(seed)

@@ -20,15 +20,18 @@ from proponent.methods import (
     difference,
     ekfac,
     graddot,
+    grass,
     if_arnoldi,
     if_cg,
     if_exact,
     if_lissa,
+    logra,
     rps,
     same_label,
     shapley,
     similarity,
     tracin,
+    trackstar,
     trak,
 )
 from proponent.methods.members import MemberMean
@@ -37,7 +40,7 @@ FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         *(datamodels, datamodels_prior, datamodels_ridge, difference),
-        *(datainf, ekfac, if_arnoldi, if_lissa),
+        *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
         *(graddot, if_cg, if_exact, rps, same_label, shapley, similarity, tracin, trak),
     )
 }

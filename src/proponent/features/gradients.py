@@ -21,6 +21,7 @@ from proponent.errors import UserError
 from proponent.features.factors import Factor, Term
 from proponent.features.parts import Part, RowsPart, ranges, temporary
 from proponent.features.projection import project_part
+from proponent.features.sides import coordinates, picked, project_sides
 
 Parameters = dict[str, tuple[int, ...]]
 """Shape of every trainable parameter, in the order in which gradients are laid out."""
@@ -107,6 +108,18 @@ class FactoredGradients:
                     out.addmm_(part.elements(name, some.start, some.stop), columns.T)
         return out
 
+    def mean_squares(self, weights: Tensor) -> Tensor:
+        """Return ``(1/n) sum_i weights_i² g_i²``, (n_parameters,)."""
+        out = torch.zeros(self.n_parameters, dtype=self.dtype, device=self.device)
+        spans = parameter_spans(self.parameters)
+        for part in self.parts:
+            for name in part.names:
+                span = spans[name]
+                for some in ranges(span.stop - span.start, temporary(self.dtype) // max(1, self.size)):
+                    squares = part.elements(name, some.start, some.stop).square()
+                    out[span.start + some.start : span.start + some.stop] = weights.square() @ squares
+        return out / self.size
+
     def norms_squared(self) -> Tensor:
         """Return the squared norms, (len(self),)."""
         total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
@@ -139,6 +152,42 @@ class FactoredGradients:
             last = tuple(name for name in self.last if name in parameters)
             found.append(FactoredGradients(parameters, (part,), last, self.size))
         return found
+
+    def project_sides(
+        self, side: int, kind: str, seed: int, scale: Tensor | None = None
+    ) -> list[DenseGradients]:
+        """Return the gradients of each layer, projected from both sides (see :mod:`proponent.features.sides`).
+
+        Args:
+            side: dimensions of each side, at most.
+            kind: ``gaussian`` or ``mask``.
+            seed: blocks projected with the same seed, kind and side can be compared.
+            scale: (n_parameters,) what each entry of a gradient is multiplied with first.
+        """
+        found = []
+        spans = parameter_spans(self.parameters)
+        for part in self.parts:
+            own = None
+            if scale is not None:
+                # the layer's rows side by side, its bias as the last column
+                own = torch.cat([scale[spans[name]].reshape(_rows(part), -1) for name in part.names], 1)
+            values = project_sides(part, side, kind, seed, own)
+            name = f"{part.name}-{kind}-{side}-{seed}"
+            found.append(DenseGradients(values, {name: (values.shape[1],)}, ()))
+        return found
+
+    def mask(self, count: int, seed: int) -> DenseGradients:
+        """Return ``count`` random coordinates, times the root of how many there are for each; all if there are no more."""
+        chosen = coordinates(self.n_parameters, count, seed).to(self.device)
+        spans = parameter_spans(self.parameters)
+        out = torch.zeros(len(self), len(chosen), dtype=self.dtype, device=self.device)
+        for part in self.parts:
+            for name in part.names:
+                inside = (chosen >= spans[name].start) & (chosen < spans[name].stop)
+                total = spans[name].stop - spans[name].start
+                out[:, inside] = picked(part, name, total, chosen[inside] - spans[name].start)
+        out *= math.sqrt(self.n_parameters / len(chosen))
+        return DenseGradients(out, {f"mask-{len(chosen)}-{seed}": (len(chosen),)}, ())
 
     def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
         """Return a seeded random projection to ``dim`` dimensions, with the last layer kept exact beside it.
@@ -235,6 +284,10 @@ class DenseGradients:
         """Return the inner products with each row of ``vectors`` (k, columns), (len(self), k)."""
         return self.values @ vectors.T
 
+    def mean_squares(self, weights: Tensor) -> Tensor:
+        """Return ``(1/n) sum_i weights_i² g_i²``, (columns,)."""
+        return weights.square() @ self.values.square() / len(self)
+
     def norms_squared(self) -> Tensor:
         """Return the squared norms, (len(self),)."""
         return self.values.square().sum(1)
@@ -259,6 +312,25 @@ class DenseGradients:
             for name, span in parameter_spans(self.parameters).items()
         ]
 
+    def project_sides(
+        self, side: int, kind: str, seed: int, scale: Tensor | None = None
+    ) -> list[DenseGradients]:
+        """Refuse: what is written out has no sides.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "these gradients are written out or projected, and have no two sides to project: raise "
+            "compute.memory_mib so that their factors fit, or use a method that needs no sides (trak)"
+        )
+
+    def mask(self, count: int, seed: int) -> DenseGradients:
+        """Return ``count`` random columns, times the root of how many there are for each; all if there are no more."""
+        chosen = coordinates(self.n_parameters, count, seed).to(self.values.device)
+        values = self.values[:, chosen] * math.sqrt(self.n_parameters / len(chosen))
+        return DenseGradients(values, {f"mask-{len(chosen)}-{seed}": (len(chosen),)}, ())
+
     def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
         """Return a seeded random projection to ``dim`` dimensions; of a projection, a further one."""
         out = torch.zeros(len(self), dim, dtype=self.values.dtype, device=self.values.device)
@@ -280,6 +352,10 @@ class DenseGradients:
 
 
 Block = FactoredGradients | DenseGradients
+
+
+def _rows(part: Part) -> int:
+    return 1 if isinstance(part, RowsPart) else part.rows
 
 
 def _space(parameters: Parameters) -> str:

@@ -7,8 +7,10 @@ hyper-parameters. Both are read from the source at parse time, so that no torch 
 
 A method that returns a tuple of tensors has each of them averaged over the members *separately*, and their
 product is the score (TRAK). A function ``finish(scores, <needs>)`` in its module turns the combined scores
-into the final ones; it may ask for data and retrainings, but for nothing of a member. A function
-``self_influence``, with the same keywords, gives (n_train,) where it is defined.
+into the final ones; it may ask for data and retrainings, but for nothing of a member. Where the
+effect of a group is no sum of scores, ``attribute`` returns a dict of tensors, ``scores`` among them, and a
+function ``group_scores(stored, masks)`` (n_subsets, n_query) says from these what groups count for; such a
+method has one member. A function ``self_influence``, with the same keywords, gives (n_train,) where it is defined.
 
 A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and
 ``0.0625`` is the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
@@ -91,6 +93,24 @@ class GradientBlock(Protocol):
 
         A projection mixes the layers, and is one.
         """
+        ...
+
+    def project_sides(
+        self, side: int, kind: str, seed: int, scale: Tensor | None = None
+    ) -> Sequence[GradientBlock]:
+        """Return the gradients of each layer projected from both sides, to at most ``side`` x ``side`` dimensions.
+
+        Kinds: gaussian, mask. ``scale`` (n_parameters,) multiplies the entries first. Only where gradients are
+        factored, as those of a :class:`Network` are.
+        """
+        ...
+
+    def mask(self, count: int, seed: int) -> GradientBlock:
+        """Return ``count`` random coordinates, scaled so that inner products are unbiased."""
+        ...
+
+    def mean_squares(self, weights: Tensor) -> Tensor:
+        """Return the mean over examples of ``(weights_i g_i)^2``, (n_parameters,)."""
         ...
 
     def project(self, dim: int, kind: str, seed: int) -> GradientBlock:

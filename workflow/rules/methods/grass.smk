@@ -1,0 +1,3 @@
+use rule attribute as grass with:
+    wildcard_constraints:
+        method=methods_of("grass"),
