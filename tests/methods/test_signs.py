@@ -13,6 +13,7 @@ from torch import Tensor
 
 from methods.fakes import World, mlp_world
 from proponent.methods import (
+    airrep,
     datainf,
     datamodels,
     datamodels_prior,
@@ -39,7 +40,7 @@ from proponent.methods.members import MemberMean
 FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
-        *(datamodels, datamodels_prior, datamodels_ridge, difference),
+        *(airrep, datamodels, datamodels_prior, datamodels_ridge, difference),
         *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
         *(graddot, if_cg, if_exact, rps, same_label, shapley, similarity, tracin, trak),
     )
@@ -66,8 +67,11 @@ def scores_of(module: ModuleType, world: World, params: dict[str, object]) -> Te
 
     if module is if_lissa:
         params = {**params, "batch": len(world.x_train)}  # batches of this dense world take seconds
+    found = module.attribute(*needs(module.attribute), **params)
+    if isinstance(found, dict):
+        return found["scores"]
     mean = MemberMean()
-    mean.add(module.attribute(*needs(module.attribute), **params))
+    mean.add(found)
     if not hasattr(module, "finish"):
         return mean.scores()
     return module.finish(mean.scores(), *needs(module.finish))

@@ -72,7 +72,7 @@ def test_orders_are_cut_into_shards_by_prefix(laid_out) -> None:
 
 @pytest.mark.slow
 def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
-    names = ["datamodels-prior", "data-shapley"]
+    names = ["datamodels-prior", "data-shapley", "airrep"]
     laid_out.snakemake(
         "--config",
         f"methods=[{','.join(names)}]",
@@ -81,4 +81,12 @@ def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
         *(f"results/toy/metrics/{name}.json" for name in names),
     )
     for name in names:
-        assert -1 <= laid_out.metrics(name)["lds"]["value"] <= 1
+        assert -1 < laid_out.metrics(name)["lds"]["value"] <= 1
+    stored = laid_out.bytes_of("toy/scores/airrep.safetensors")
+    assert all(b'"train"' in content[:2000] and b'"query"' in content[:2000] for content in stored.values())
+
+
+def test_a_method_that_speaks_for_groups_has_one_member(laid_out) -> None:
+    laid_out.edit("configs/methods/airrep.yaml", "family:", "members: 2\nfamily:")
+    with pytest.raises(UserError, match=r"configs/methods/airrep\.yaml: 'members' must be 1"):
+        plan(laid_out, "airrep")

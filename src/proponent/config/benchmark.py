@@ -44,6 +44,9 @@ class Method:
         """Whether a rule of its own makes the scores."""
         return self.config.family == EXTERNAL
 
+    groups: bool = False
+    """Whether it says itself what a group of examples counts for, as that is no sum of their scores."""
+
     @property
     def all_needs(self) -> tuple[str, ...]:
         """What any of its functions asks for."""
@@ -187,6 +190,11 @@ class _Reader:
             if need not in NEEDS:
                 raise UserError(f"{signature.where}: a method cannot need '{need}'{nearest(need, NEEDS)}")
         self._check_params(config, signature, source)
+        groups = "group_scores" in signature.functions and function == "attribute"
+        if groups and config.members > 1:
+            raise UserError(
+                f"{source}: 'members' must be 1: what {module} says of groups has no average over members"
+            )
         return Method(
             name=name,
             config=config,
@@ -196,6 +204,7 @@ class _Reader:
             self_influence="self_influence" in signature.functions and function == "attribute",
             tasks=signature.constants.get("TASKS"),
             finish_needs=finish_needs,
+            groups=groups,
         )
 
     def _check_params(self, config: MethodConfig, signature: Signature, source: str) -> None:

@@ -8,7 +8,7 @@ entry for each metric of the leaderboard.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +39,8 @@ class MetricInputs:
     """(n_query, n_train), positive = the example raises the query's target."""
     self_influence: NDArray[np.floating] | None = None
     """(n_train,), large = suspicious; None where the method has none."""
+    groups: Callable[[NDArray[np.bool_]], Array] | None = None
+    """From masks (m, n_train) to predictions (m, n_query), where a group counts for no sum of scores."""
     ground_truth: Mapping[str, Retrainings] = field(default_factory=dict)
     """By design."""
     noisy_labels: NDArray[np.bool_] | None = None

@@ -25,7 +25,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     For each query this is Spearman's correlation over subsets; the value is its mean over queries. The target
     is averaged over seeds. Ties take mid-ranks; a query whose prediction (or target) is the same for every
     subset counts as 0. The interval is over subsets and queries jointly; it does not cover the seeds of the
-    ensemble that the scores come from.
+    ensemble that the scores come from. Where the method predicts groups itself, its prediction is taken for the sum.
 
     Args:
         inputs: scores, and the ``subsets`` ground truth of the same queries.
@@ -45,7 +45,8 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     n_subsets, n_seeds, n_query = truth.targets.shape
     check_scores(inputs.scores, n_query, truth.masks.shape[1])
     usable = usable_retrainings(truth.targets, "subsets")
-    predicted = predict(inputs.scores, truth.masks[usable.subsets])
+    masks = truth.masks[usable.subsets]
+    predicted = inputs.groups(masks) if inputs.groups else predict(inputs.scores, masks)
     joint = draw(len(usable.subsets), n_query, resamples, seed)
 
     per_query = resampled_spearman(predicted, usable.mean, joint.units)

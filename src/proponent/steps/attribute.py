@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from proponent.config.keys import canonical
@@ -41,10 +42,10 @@ def run(job: Job) -> None:
         chosen = _tune(job, data, attribute, candidates)
     tuned_at = job.seconds()
 
-    scores = _score(job, data, slice(None), attribute, [chosen], spec["members"])[0]
+    tensors = _score(job, data, slice(None), attribute, [chosen], spec["members"])[0]
     expected = (len(data.x_query), len(data.x_train))
-    _check(job, scores, expected, "scores")
-    tensors = {"scores": scores.float()}
+    _check(job, tensors["scores"], expected, "scores")
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     job.details["attribution_seconds"] = round(job.seconds() - tuned_at, 3)
     job.details["tuning_seconds"] = round(tuned_at, 3) if len(candidates) > 1 else 0.0
     if spec["self_influence"]:
@@ -73,11 +74,11 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     ordered = sorted(candidates, key=_without_damping)
     reached: list[dict[str, Any]] = []
     averages = _score(job, data, rows, attribute, ordered, spec["tune_members"])
-    for candidate, scores in zip(ordered, averages, strict=True):
-        if not bool(scores.isfinite().all()):
+    for candidate, tensors in zip(ordered, averages, strict=True):
+        if not bool(tensors["scores"].isfinite().all()):
             reached.append({"params": candidate, "lds": None, "why": "scores are not finite"})
             continue
-        per_query = resampled_spearman(predict(scores.numpy(), masks), usable.mean, once)
+        per_query = resampled_spearman(_predict(job, tensors, masks), usable.mean, once)
         reached.append({"params": candidate, "lds": round(float(per_query.mean()), 6)})
     finite = [entry for entry in reached if entry["lds"] is not None]
     if not finite:
@@ -105,14 +106,31 @@ def _score(
     attribute: Callable[..., Any],
     candidates: list[Candidate],
     members: int,
-) -> list[Tensor]:
-    """Return the scores of every candidate: averaged over members, and finished by the method where it wants to."""
+) -> list[dict[str, Tensor]]:
+    """Return the ``scores`` of every candidate: averaged over members, and finished by the method where it wants to.
+
+    A method that predicts groups itself has one member, and returns more tensors than the scores.
+    """
+    if job.spec["groups"]:
+        return [
+            _call(job, attribute, inputs, candidate)
+            for inputs in member_inputs(job, data, rows, members)
+            for candidate in candidates
+        ]
     averages = _average(job, data, rows, attribute, candidates, members)
     if not job.spec["finish_needs"]:
-        return averages
+        return [{"scores": scores} for scores in averages]
     finish = importlib.import_module(job.spec["module"]).finish
     inputs = shared_inputs(job, job.spec["finish_needs"], data, rows)
-    return [finish(scores, **inputs) for scores in averages]
+    return [{"scores": finish(scores, **inputs)} for scores in averages]
+
+
+def _predict(job: Job, tensors: dict[str, Tensor], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if not job.spec["groups"]:
+        return predict(tensors["scores"].numpy(), masks)
+    group_scores = importlib.import_module(job.spec["module"]).group_scores
+    found: NDArray[np.float64] = group_scores(tensors, torch.from_numpy(masks)).double().numpy()
+    return found
 
 
 def _average(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from proponent.errors import UserError
+from proponent.metrics.estimate import Array
 from proponent.metrics.inputs import MetricInputs, Retrainings, check_scores
 from proponent.steps.job import Job, adopt
 from proponent.store.manifest import read_manifest
@@ -24,11 +28,13 @@ def run(job: Job) -> None:
     tune, test = spec["queries"]["tune"], spec["queries"]["test"]
     with open_tensors(job.read(train)) as (get, _, _):
         n_train = len(get("y"))
-    scores, self_influence = _read_scores(job, scores_path, tune + test, n_train)
+    scores, tensors = _read_scores(job, scores_path, tune + test, n_train)
+    self_influence = tensors.get("self_influence")
     needs = {need for metric in spec["metrics"].values() for need in metric["needs"]}
     inputs = MetricInputs(
         scores=scores[tune : tune + test],
-        self_influence=self_influence,
+        self_influence=None if self_influence is None else self_influence.double().numpy(),
+        groups=_groups(spec["groups"], tensors, slice(tune, tune + test)) if spec["groups"] else None,
         ground_truth={
             need.removeprefix("ground_truth/"): _read_retrainings(job, f"/{need}.safetensors", tune, test)
             for need in sorted(needs)
@@ -56,7 +62,7 @@ def run(job: Job) -> None:
 
 def _read_scores(
     job: Job, path: str, n_query: int, n_train: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+) -> tuple[NDArray[np.float64], dict[str, Tensor]]:
     external = job.spec["external_key_file"]
     location = job.root / path if external else job.read(path)
     tensors = load_tensors(location)
@@ -70,8 +76,17 @@ def _read_scores(
     check_scores(scores, n_query, n_train, path)
     if external:
         adopt(job.root, path, job.root / external)
-    own = tensors.get("self_influence")
-    return scores, None if own is None else own.double().numpy()
+    return scores, tensors
+
+
+def _groups(module: str, tensors: dict[str, Tensor], rows: slice) -> Callable[[NDArray[np.bool_]], Array]:
+    group_scores = importlib.import_module(module).group_scores
+
+    def predicted(masks: NDArray[np.bool_]) -> Array:
+        found: Array = group_scores(tensors, torch.from_numpy(masks))[:, rows].double().numpy()
+        return found
+
+    return predicted
 
 
 def _read_retrainings(job: Job, ending: str, tune: int, test: int) -> Retrainings:

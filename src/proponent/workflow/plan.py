@@ -195,6 +195,7 @@ class Plan:
             "queries": setting.queries,
             "needs": list(method.needs),
             "finish_needs": list(method.finish_needs),
+            "groups": method.groups,
             "members": method.config.members,
             "members_per_job": compute.members_per_job,
             "combine": method.config.combine,
@@ -243,11 +244,14 @@ class Plan:
             inputs += [
                 f"results/{name}/{need}.safetensors" for need in needs if need.startswith("ground_truth/")
             ]
+        if method.groups:
+            modules.append(method.module)
         spec = {
             "setting": name,
             "method": method.name,
             "queries": setting.queries,
             "metrics": asked,
+            "groups": method.module if method.groups else "",
             "external_key_file": key_path(scores) if method.external else "",
             "shares": self._shares(scores, method),
         }

@@ -1,0 +1,3 @@
+use rule attribute as airrep with:
+    wildcard_constraints:
+        method=methods_of("airrep"),
