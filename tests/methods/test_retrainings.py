@@ -98,14 +98,11 @@ def test_the_lasso_path_is_scikit_learns(m: int) -> None:
     y = retrainings.targets - retrainings.targets.mean(0)
     largest = (x.T @ y / m).abs().amax(0)
     shares, compared = torch.tensor([1.0, 0.5, 0.2, 0.05], dtype=torch.float64), []
-
-    def compare(at: int, theta: Tensor) -> None:
+    for share, theta in zip(shares, datamodels.lasso_path(x, y, shares, 1e-9), strict=True):
         for q in range(3):
-            expected = games.lasso(x.numpy(), y[:, q].numpy(), float(shares[at] * largest[q]))
+            expected = games.lasso(x.numpy(), y[:, q].numpy(), float(share * largest[q]))
             np.testing.assert_allclose(theta[:, q], expected, atol=2e-6)
             compared.append((expected != 0).sum())
-
-    datamodels.lasso_path(x, y, shares, 1e-9, compare)
     assert min(compared) == 0, "the first alpha leaves nothing"
     assert max(compared) >= 5
 
@@ -137,3 +134,17 @@ def test_the_prior_is_believed_without_evidence_and_corrected_by_much() -> None:
     many, weights = additive(400, 40, 0.1, n_query=4)
     centred = weights - weights.mean(1, keepdim=True)
     assert correlation(datamodels_prior.finish(prior, many), centred) > 0.99
+
+
+def test_the_path_ends_where_errors_have_been_rising() -> None:
+    """Up to there, errors are those of scikit-learn's fits to the other folds."""
+    retrainings, _ = additive(40, 60, 3.0, n_strong=3)
+    masks, targets = retrainings.masks.double(), retrainings.targets
+    shares = torch.logspace(0, -1.5, 12, dtype=torch.float64)
+    errors = datamodels.left_out_errors(masks, targets, shares, folds=4, tolerance=1e-7, seed=0)
+    reached = int(errors.isfinite().all(1).sum())
+    assert 3 <= reached < 12
+    assert errors[reached:].isinf().all()
+    assert (errors.argmin(0) <= reached - 3).all()
+    once = datamodels.left_out_errors(masks, targets, shares[:1], folds=4, tolerance=1e-7, seed=0)
+    assert (once[0] > targets.var(0) * 39).all(), "the first alpha leaves the mean of the other folds alone"

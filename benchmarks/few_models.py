@@ -1,0 +1,212 @@
+r"""How many models must be trained: TRAK on a few members, against methods that learn from thousands of retrainings.
+
+    R=results/digits-mlp
+    snakemake --configfile benchmarks/few_models.yaml -- $R/ground_truth/{subsets,fit,permutations}.safetensors \
+        $R/features/gradients-00{0,1,2,3,4}.safetensors
+    python benchmarks/few_models.py                     # writes few-models.json, and prints the table
+    python benchmarks/few_models.py --draw docs/images/few-models.svg
+
+Each method is run on the first so many members or retrainings, tuned on the tune queries, and reported on the test
+queries, with the interval of the leaderboard. Beyond 1,000 retrainings an eigendecomposition for each query is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proponent.methods import datamodels, datamodels_prior, datamodels_ridge, difference, shapley, trak
+from proponent.methods.members import MemberMean
+from proponent.methods.solvers import damping_grid
+from proponent.metrics import lds
+from proponent.metrics.inputs import MetricInputs, Retrainings
+from proponent.publish.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    SKY,
+    VERMILION,
+    heading,
+    new_figure,
+    plain,
+    render,
+    styled,
+)
+from proponent.steps.features import member_inputs
+from proponent.steps.inputs import load_data
+from proponent.steps.job import Job, fix_threads
+from proponent.steps.retrainings import Permutations, read_permutations, read_retrainings
+from proponent.steps.retrainings import Retrainings as Learned
+from proponent.store.tensors import load_tensors
+
+SETTING = "digits-mlp"
+RESULT = Path("few-models.json")
+GRID = [
+    {"checkpoint": checkpoint, "weighting": weighting, "damping": damping}
+    for checkpoint in (1.0, 0.25)
+    for weighting in ("none", "sqrt")
+    for damping in (1.0, 3.0, 10.0)
+]
+MEMBERS = (1, 2, 5, 10, 20, 50)
+RETRAININGS = (100, 200, 500, 1000, 2000, 5000)
+PRIOR_RETRAININGS = (100, 200, 500, 1000)
+PRIOR_MEMBERS = (1, 10)
+ORANGE = "#E69F00"
+PENALTIES = ("query", "shared")
+
+
+class World:
+    """The artefacts of one run, and how scores are judged."""
+
+    def __init__(self) -> None:
+        self.job = Job.load(
+            Path(f"results/{SETTING}/keys/scores/datamodels-prior.safetensors.json"), "attribute"
+        )
+        orders = Job.load(Path(f"results/{SETTING}/keys/scores/data-shapley.safetensors.json"), "attribute")
+        self.data = load_data(self.job)
+        self.n_tune = self.job.spec["queries"]["tune"]
+        self.learned = read_retrainings(self.job, "fit", slice(None))
+        self.orders = read_permutations(orders, "permutations", slice(None))
+        self.truth = load_tensors(self.job.read(self.job.input("/ground_truth/subsets.safetensors")))
+
+    def first(self, count: int) -> Learned:
+        """Return the first so many retrainings."""
+        return Learned(self.learned.masks[:count], self.learned.targets[:count])
+
+    def judge(self, scores: Tensor, rows: slice, resamples: int = 1) -> dict[str, float | None]:
+        """Return the LDS of some queries' scores."""
+        truth = Retrainings(self.truth["masks"].numpy(), self.truth["targets"][:, :, rows].double().numpy())
+        inputs = MetricInputs(scores[rows].double().numpy(), ground_truth={"subsets": truth})
+        estimate = lds.evaluate(inputs, resamples=resamples)["lds"]
+        ends = {name: estimate.extras[name] for name in ("ceiling", "ceiling_low", "ceiling_high")}
+        return {"lds": estimate.value, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high, **ends}
+
+    def report(self, name: str, models: int, candidates: list[tuple[str, Tensor]], seconds: float) -> dict:
+        """Return the row of the candidate that is best on the tune queries."""
+        tune, test = slice(0, self.n_tune), slice(self.n_tune, None)
+        reached = [self.judge(scores, tune)["lds"] for _, scores in candidates]
+        chosen, scores = candidates[int(np.argmax(reached))]
+        row = {"method": name, "models": models, **self.judge(scores, test, 1000)}
+        row |= {"chosen": chosen, "seconds": round(seconds, 1)}
+        interval = f"{row['lds']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+        print(f"| {name} | {models} | {interval} | {chosen} | {seconds:.0f} |", flush=True)
+        return row
+
+
+def gradient_rows(world: World) -> Iterator[dict]:
+    """Yield TRAK on the first so many members, and datamodels around it; every candidate from one pass over members."""
+    means = [MemberMean() for _ in GRID]
+    started = time.perf_counter()
+    for member, inputs in enumerate(member_inputs(world.job, world.data, slice(None), max(MEMBERS))):
+        for start in range(0, len(GRID), 3):
+            with damping_grid(3):
+                for mean, params in list(zip(means, GRID, strict=True))[start : start + 3]:
+                    mean.add(trak.attribute(inputs["gradients"], **params))
+        if member + 1 in MEMBERS:
+            scored = [(str(params), mean.scores()) for mean, params in zip(means, GRID, strict=True)]
+            row = world.report("trak", member + 1, scored, time.perf_counter() - started)
+            yield row
+            if member + 1 in PRIOR_MEMBERS:
+                yield from prior_rows(world, member + 1, row["chosen"], dict(scored)[row["chosen"]])
+
+
+def prior_rows(world: World, members: int, chosen: str, prior: Tensor) -> Iterator[dict]:
+    """Yield datamodels around the TRAK scores of some members, whose models are counted too."""
+    for count in PRIOR_RETRAININGS:
+        started = time.perf_counter()
+        scores = datamodels_prior.finish(prior, world.first(count))
+        name = "datamodels-prior" if members == 1 else f"datamodels-prior-{members}"
+        yield world.report(name, count + members, [(chosen, scores)], time.perf_counter() - started)
+
+
+def learned_rows(world: World) -> Iterator[dict]:
+    """Yield what is learned from the first so many retrainings alone."""
+    fits: dict[str, tuple[Callable[..., Tensor], list[dict]]] = {
+        "empirical-influence": (difference.attribute, [{}]),
+        "datamodels-ridge": (datamodels_ridge.attribute, [{"penalty": choice} for choice in PENALTIES]),
+        "datamodels": (datamodels.attribute, [{"penalty": choice} for choice in PENALTIES]),
+    }
+    for count in RETRAININGS:
+        some = world.first(count)
+        for name, (attribute, grid) in fits.items():
+            started = time.perf_counter()
+            scored = [(str(params), attribute(some, **params)) for params in grid]
+            yield world.report(name, count, scored, time.perf_counter() - started)
+        prefixes = world.orders.masks.shape[1]
+        orders = Permutations(
+            world.orders.masks[: count // prefixes], world.orders.targets[: count // prefixes]
+        )
+        started = time.perf_counter()
+        yield world.report(
+            "data-shapley", count, [("", shapley.attribute(orders))], time.perf_counter() - started
+        )
+
+
+@styled
+def draw(rows: list[dict]) -> bytes:
+    """Return the figure."""
+    looks = {
+        "trak": ("TRAK on members", BLUE, "o"),
+        "datamodels-prior": ("datamodels around TRAK of 1 member", VERMILION, "D"),
+        "datamodels-prior-10": ("datamodels around TRAK of 10 members", ORANGE, "d"),
+        "datamodels": ("datamodels, LASSO", GREEN, "s"),
+        "datamodels-ridge": ("datamodels, ridge", SKY, "^"),
+        "empirical-influence": ("empirical influence = Banzhaf", GREY, "v"),
+        "data-shapley": ("data Shapley, blocks of a tenth", GREY, "x"),
+    }
+    figure = new_figure(4.4)
+    heading(
+        figure,
+        "A few models with gradients, or thousands without",
+        f"LDS on {SETTING} against the number of models that were trained; 95 % intervals over subsets and queries.",
+    )
+    axes = figure.add_axes((0.08, 0.12, 0.9, 0.72))
+    for name, (label, colour, marker) in looks.items():
+        mine = [row for row in rows if row["method"] == name]
+        x = [row["models"] for row in mine]
+        y = np.array([row["lds"] for row in mine])
+        low, high = (np.array([row[end] for row in mine]) for end in ("ci_low", "ci_high"))
+        axes.errorbar(
+            x, y, (y - low, high - y), label=label, color=colour, marker=marker, markersize=5, linewidth=1.3
+        )
+    axes.axhline(rows[0]["ceiling"], color=GREY, linewidth=1, linestyle="--")
+    axes.text(1, rows[0]["ceiling"] + 0.01, "ceiling", color=GREY, size=9)
+    axes.set_xscale("log")
+    axes.set_xlabel("models trained")
+    axes.set_ylabel("LDS")
+    axes.set_ylim(0, None)
+    plain(axes)
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 0.02))
+    return render(figure, "svg", "LDS against the number of models trained")
+
+
+def main() -> None:
+    """Run what was asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--draw", type=Path, help="draw few-models.json instead of making it")
+    arguments = parser.parse_args()
+    if arguments.draw:
+        arguments.draw.write_bytes(draw(json.loads(RESULT.read_text())))
+        return
+    fix_threads(1)
+    world = World()
+    print(
+        "| method | models trained | LDS | chosen on the tune queries | s |\n| --- | ---: | ---: | --- | ---: |"
+    )
+    rows = list(gradient_rows(world))
+    rows += learned_rows(world)
+    RESULT.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()
