@@ -29,6 +29,8 @@ from proponent.seeds import derive_seed
 
 _STEPS = 2000
 """Most proximal steps for one alpha."""
+_SWEEP = 20
+"""Steps between two looks at which queries have arrived."""
 _ENOUGH = 0.95
 """Share of queries whose best alpha must be behind before the path ends."""
 
@@ -110,8 +112,9 @@ def lasso_path(x: Tensor, y: Tensor, shares: Tensor, tolerance: float) -> Iterat
     largest = slope_at_zero.abs().amax(0)
     gram = x.T @ x / m if n < m else None
 
-    def slope(theta: Tensor) -> Tensor:
-        return (gram @ theta if gram is not None else x.T @ (x @ theta) / m) - slope_at_zero
+    def slope(theta: Tensor, columns: Tensor) -> Tensor:
+        product = gram @ theta if gram is not None else x.T @ (x @ theta) / m
+        return product - slope_at_zero[:, columns]
 
     step = 1 / torch.linalg.eigvalsh(gram if gram is not None else x @ x.T / m)[-1]
     theta = torch.zeros_like(slope_at_zero)
@@ -121,11 +124,14 @@ def lasso_path(x: Tensor, y: Tensor, shares: Tensor, tolerance: float) -> Iterat
 
 
 def _solve(
-    slope: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor, alpha: Tensor, tolerance: float
+    slope: Callable[[Tensor, Tensor], Tensor], theta: Tensor, step: Tensor, alpha: Tensor, tolerance: float
 ) -> Tensor:
+    """Return the weights at ``alpha`` (n_query,), beginning at ``theta``; ``slope`` is asked for some columns of it."""
+    result = theta.clone()
+    columns = torch.arange(theta.shape[1], device=theta.device)
     ahead, momentum = theta, theta.new_ones(theta.shape[1])
-    for _ in range(_STEPS):
-        moved = ahead - step * slope(ahead)
+    for taken in range(_STEPS):
+        moved = ahead - step * slope(ahead, columns)
         new = moved.sign() * (moved.abs() - step * alpha).clamp_min(0)
         change = new - theta
         uphill = ((ahead - new) * change).sum(0) > 0
@@ -133,6 +139,13 @@ def _solve(
         ahead = new + torch.where(uphill, 0.0, (momentum - 1) / grown) * change
         momentum = torch.where(uphill, 1.0, grown)
         theta = new
-        if bool((change.abs().amax(0) <= tolerance * new.abs().amax(0)).all()):
+        going = change.abs().amax(0) > tolerance * new.abs().amax(0)
+        # queries that have arrived go on for nothing; to leave them out costs a copy
+        if not bool(going.any()) or taken == _STEPS - 1:
             break
-    return theta
+        if taken % _SWEEP == _SWEEP - 1 and not bool(going.all()):
+            result[:, columns[~going]] = theta[:, ~going]
+            columns, theta, ahead = columns[going], theta[:, going], ahead[:, going]
+            momentum, alpha = momentum[going], alpha[going]
+    result[:, columns] = theta
+    return result
