@@ -103,15 +103,17 @@ class World:
 def gradient_rows(world: World) -> Iterator[dict]:
     """Yield TRAK on the first so many members, and datamodels around it; every candidate from one pass over members."""
     means = [MemberMean() for _ in GRID]
-    started = time.perf_counter()
+    seconds = 0.0
     for member, inputs in enumerate(member_inputs(world.job, world.data, slice(None), max(MEMBERS))):
+        started = time.perf_counter()
         for start in range(0, len(GRID), 3):
             with damping_grid(3):
                 for mean, params in list(zip(means, GRID, strict=True))[start : start + 3]:
                     mean.add(trak.attribute(inputs["gradients"], **params))
+        seconds += time.perf_counter() - started
         if member + 1 in MEMBERS:
             scored = [(str(params), mean.scores()) for mean, params in zip(means, GRID, strict=True)]
-            row = world.report("trak", member + 1, scored, time.perf_counter() - started)
+            row = world.report("trak", member + 1, scored, seconds)
             yield row
             if member + 1 in PRIOR_MEMBERS:
                 yield from prior_rows(world, member + 1, row["chosen"], dict(scored)[row["chosen"]])
@@ -179,11 +181,12 @@ def draw(rows: list[dict]) -> bytes:
     axes.axhline(rows[0]["ceiling"], color=GREY, linewidth=1, linestyle="--")
     axes.text(1, rows[0]["ceiling"] + 0.01, "ceiling", color=GREY, size=9)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("models trained")
     axes.set_ylabel("LDS")
     axes.set_ylim(0, None)
     plain(axes)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 0.02))
+    axes.legend(frameon=False, fontsize=8.5, loc="lower left", bbox_to_anchor=(0.02, 0.02))
     return render(figure, "svg", "LDS against the number of models trained")
 
 
