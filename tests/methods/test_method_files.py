@@ -25,6 +25,8 @@ def test_the_names_that_are_promised_are_there() -> None:
         *("random", "same-label", "similarity-cosine", "similarity-dot"),
         *("graddot", "gradcos", "tracin", "tracin-last"),
         *("if-exact", "if-cg", "rps", "trak", "trak-10", "trak-projected"),
+        *("if-lissa", "if-arnoldi", "datainf", "kfac", "ekfac", "relatif", "if-exact-10", "ekfac-10"),
+        *("logra", "grass", "factgrass", "trackstar"),
     }
     assert promised <= {path.stem for path in FILES}
 
