@@ -213,6 +213,11 @@ class World:
         represent = vmap(self.represent, (None, 0))
         return Path({1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))})
 
+    def outputs(self) -> Path:
+        """Return the outputs at the final checkpoint."""
+        forward = vmap(self.forward, (None, 0))
+        return Path({1.0: _Two(forward(self.theta, self.x_train), forward(self.theta, self.x_query))})
+
     def retrainings(self, count: int = 300, steps: int = 40) -> Retrainings:
         """Return what gradient descent on random halves, each from another start, does to the queries."""
         generator = torch.Generator().manual_seed(17)
@@ -246,6 +251,7 @@ class World:
             "gradients": self.gradients,
             "network": self.network,
             "representations": self.representations,
+            "outputs": self.outputs,
             "retrainings": self.retrainings,
             "permutations": self.permutations,
         }

@@ -19,6 +19,7 @@ from proponent.methods import (
     datamodels_prior,
     datamodels_ridge,
     difference,
+    dualda,
     ekfac,
     graddot,
     grass,
@@ -42,7 +43,7 @@ FAMILIES = {
     for module in (
         *(airrep, datamodels, datamodels_prior, datamodels_ridge, difference),
         *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
-        *(graddot, if_cg, if_exact, rps, same_label, shapley, similarity, tracin, trak),
+        *(dualda, graddot, if_cg, if_exact, rps, same_label, shapley, similarity, tracin, trak),
     )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))

@@ -7,9 +7,10 @@ hyper-parameters. Both are read from the source at parse time, so that no torch 
 
 A method that returns a tuple of tensors has each of them averaged over the members *separately*, and their
 product is the score (TRAK). A function ``finish(scores, <needs>)`` in its module turns the combined scores
-into the final ones; it may ask for data and retrainings, but for nothing of a member. Where the
-effect of a group is no sum of scores, ``attribute`` returns a dict of tensors, ``scores`` among them, and a
-function ``group_scores(stored, masks)`` (n_subsets, n_query) says from these what groups count for; such a
+into the final ones; it may ask for data and retrainings, but for nothing of a member. A method that returns
+a mapping stores more than its ``scores``: a tensor of no dimension is a figure for the manifest, averaged over
+the members, and others are kept where there is one member. Where the effect of a group is no sum of scores, a
+function ``group_scores(stored, masks)`` (n_subsets, n_query) says from such a mapping what groups count for; such a
 method has one member. A function ``self_influence``, with the same keywords, gives (n_train,) where it is defined.
 
 A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and

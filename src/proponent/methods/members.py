@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+Result = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
+"""What ``attribute`` may return; a mapping has ``scores`` and whatever else the method has to say."""
 
 
 class MemberMean:
@@ -22,9 +27,13 @@ class MemberMean:
         self.normalised = normalised
         self.count = 0
         self._sums: list[Tensor] = []
+        self._beside: dict[str, Tensor] = {}
 
-    def add(self, result: Tensor | tuple[Tensor, ...]) -> None:
+    def add(self, result: Result) -> None:
         """Add one member's result."""
+        if isinstance(result, Mapping):
+            self._add_beside(result)
+            result = result["scores"]
         factors = list(result) if isinstance(result, tuple) else [result]
         if self.normalised:
             product = _product(factors)
@@ -38,6 +47,20 @@ class MemberMean:
     def scores(self) -> Tensor:
         """Return the combined scores of the members added so far."""
         return _product([total / self.count for total in self._sums])
+
+    def beside(self) -> dict[str, Tensor]:
+        """Return what members said beside the scores: the mean of each figure, and a single member's tensors."""
+        return {
+            name: total / self.count if total.ndim == 0 else total for name, total in self._beside.items()
+        }
+
+    def _add_beside(self, result: Mapping[str, Tensor]) -> None:
+        more = {name: tensor for name, tensor in result.items() if name != "scores"}
+        if self.count == 0:
+            self._beside = more
+            return
+        figures = {name: tensor for name, tensor in more.items() if tensor.ndim == 0}
+        self._beside = {name: self._beside[name] + figure for name, figure in figures.items()}
 
 
 def _product(factors: list[Tensor]) -> Tensor:

@@ -45,12 +45,16 @@ def run(job: Job) -> None:
     tensors = _score(job, data, slice(None), attribute, [chosen], spec["members"])[0]
     expected = (len(data.x_query), len(data.x_train))
     _check(job, tensors["scores"], expected, "scores")
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    figures = {name: round(tensor.item(), 6) for name, tensor in tensors.items() if tensor.ndim == 0}
+    tensors = {name: _stored(tensor) for name, tensor in tensors.items() if tensor.ndim}
+    if figures:
+        job.details["figures"] = figures
     job.details["attribution_seconds"] = round(job.seconds() - tuned_at, 3)
     job.details["tuning_seconds"] = round(tuned_at, 3) if len(candidates) > 1 else 0.0
     if spec["self_influence"]:
         # What explains retrainings best says nothing of which labels are wrong, so the choice is not carried over.
-        own = _average(job, data, slice(None), module.self_influence, [spec["params"]], spec["members"])[0]
+        means = _average(job, data, slice(None), module.self_influence, [spec["params"]], spec["members"])
+        own = means[0].scores()
         _check(job, own, expected[1:], "self_influence")
         tensors["self_influence"] = own.float()
     job.details["hyper_parameters"] = chosen
@@ -109,7 +113,7 @@ def _score(
 ) -> list[dict[str, Tensor]]:
     """Return the ``scores`` of every candidate: averaged over members, and finished by the method where it wants to.
 
-    A method that predicts groups itself has one member, and returns more tensors than the scores.
+    What a method returns beside them is kept: tensors where there is one member, figures (of no dimension) as means.
     """
     if job.spec["groups"]:
         return [
@@ -117,12 +121,12 @@ def _score(
             for inputs in member_inputs(job, data, rows, members)
             for candidate in candidates
         ]
-    averages = _average(job, data, rows, attribute, candidates, members)
+    means = _average(job, data, rows, attribute, candidates, members)
     if not job.spec["finish_needs"]:
-        return [{"scores": scores} for scores in averages]
+        return [{"scores": mean.scores(), **mean.beside()} for mean in means]
     finish = importlib.import_module(job.spec["module"]).finish
     inputs = shared_inputs(job, job.spec["finish_needs"], data, rows)
-    return [{"scores": finish(scores, **inputs)} for scores in averages]
+    return [{"scores": finish(mean.scores(), **inputs), **mean.beside()} for mean in means]
 
 
 def _predict(job: Job, tensors: dict[str, Tensor], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -140,8 +144,8 @@ def _average(
     function: Callable[..., Any],
     candidates: list[Candidate],
     members: int,
-) -> list[Tensor]:
-    """Return the scores of every candidate, averaged over the first ``members`` of the ensemble.
+) -> list[MemberMean]:
+    """Return the scores of every candidate, to be averaged over the first ``members`` of the ensemble.
 
     Members are the outer loop and dampings the inner one, so that features are read once and one decomposition serves a
     whole damping grid.
@@ -156,7 +160,7 @@ def _average(
             with damping_grid(len(group)):
                 for at in group:
                     means[at].add(_call(job, function, inputs, candidates[at]))
-    return [mean.scores() for mean in means]
+    return means
 
 
 def _call(job: Job, function: Callable[..., Any], inputs: dict[str, Any], candidate: Candidate) -> Any:
@@ -164,6 +168,10 @@ def _call(job: Job, function: Callable[..., Any], inputs: dict[str, Any], candid
         return function(**inputs, **candidate)
     except (UserError, ValueError) as error:
         raise UserError(f"configs/methods/{job.spec['method']}.yaml with {candidate}: {error}") from error
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _without_damping(candidate: Candidate) -> str:

@@ -1,0 +1,126 @@
+"""DualDA is the dual of scikit-learn's Crammer-Singer SVM, and its scores add up to the SVM's logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.svm import LinearSVC
+
+from methods.fakes import mlp_world
+from proponent.errors import UserError
+from proponent.methods import dualda
+from proponent.methods.members import MemberMean
+
+
+def blobs(n: int = 80, d: int = 5, n_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    labels = np.arange(n) % n_classes
+    centres = generator.normal(size=(n_classes, d))
+    return centres[labels] + generator.normal(size=(n, d)), labels
+
+
+@pytest.mark.parametrize("bound", [0.003, 0.1, 3.0])
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_the_layer_is_that_of_scikit_learn(bound: float, n_classes: int) -> None:
+    x, y = blobs(n_classes=n_classes)
+    alpha = dualda.fit(x, y, bound, rounds=2000, tolerance=1e-9)
+    theirs = LinearSVC(
+        multi_class="crammer_singer",
+        C=bound,
+        fit_intercept=False,
+        tol=1e-10,
+        max_iter=1_000_000,
+        random_state=0,
+    ).fit(x, y)
+    layer = alpha.T @ x
+    # with two classes scikit-learn keeps the difference of the two rows
+    ours = layer[1:] - layer[:1] if n_classes == 2 else layer
+    np.testing.assert_allclose(ours, theirs.coef_, atol=1e-7)
+    assert np.abs(alpha.sum(1)).max() < 1e-12
+    assert (alpha <= bound * np.eye(n_classes)[y] + 1e-15).all()
+
+
+def test_no_feasible_direction_is_better() -> None:
+    """The dual objective, evaluated by itself, at random feasible points beside the solution."""
+    x, y = blobs(n=12)
+
+    def objective(alpha: np.ndarray) -> float:
+        return 0.5 * ((x.T @ alpha) ** 2).sum() - alpha[np.arange(len(y)), y].sum()
+
+    best = dualda.fit(x, y, 0.5, rounds=2000, tolerance=1e-9)
+    generator = np.random.default_rng(1)
+    for scale in (1e-3, 1e-1, 1):
+        for _ in range(50):
+            moved = best + scale * generator.normal(size=best.shape)
+            feasible = np.stack(
+                [dualda.project(row, label, 0.5) for row, label in zip(moved, y, strict=True)]
+            )
+            assert objective(feasible) >= objective(best) - 1e-9
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[dict[str, torch.Tensor], object]:
+    world = mlp_world(n=60, steps=400, n_query=8)
+    needs = world.needs(["data", "representations", "outputs"])
+    return dualda.attribute(*needs, cost=3.0), world
+
+
+def test_scores_add_up_to_the_logit_of_the_label(found) -> None:
+    tensors, world = found
+    pair = world.representations().at(1.0)
+    train, query = (torch.cat([h, h.new_ones(len(h), 1)], 1) for h in (pair.train, pair.query))
+    layer = train[tensors["support"]].T @ tensors["duals"]
+    logits = query @ layer
+    torch.testing.assert_close(tensors["scores"].sum(1), logits.gather(1, world.y_query[:, None])[:, 0])
+
+
+def test_the_sparse_form_says_all_that_the_scores_say(found) -> None:
+    tensors, world = found
+    support = tensors["support"]
+    assert 0 < len(support) < 60
+    assert tensors["support_fraction"].item() == pytest.approx(len(support) / 60)
+    others = torch.ones(60, dtype=torch.bool)
+    others[support] = False
+    assert not tensors["scores"][:, others].any()
+    pair = world.representations().at(1.0)
+    inner = pair.query @ pair.train[support].T + 1
+    torch.testing.assert_close(tensors["scores"][:, support], tensors["duals"][:, world.y_query].T * inner)
+
+
+def test_the_agreement_is_counted_over_examples_and_queries(found) -> None:
+    tensors, world = found
+    pair = world.representations().at(1.0)
+    own = world.outputs().at(1.0)
+    x = np.vstack([pair.train, pair.query])
+    x = np.hstack([x, np.ones((len(x), 1))])
+    bound = 3.0 / (x[:60] ** 2).sum(1).mean()
+    svm = LinearSVC(multi_class="crammer_singer", C=bound, fit_intercept=False, tol=1e-8, max_iter=100_000)
+    predicted = svm.fit(x[:60], world.y_train.numpy()).predict(x)
+    network = torch.cat([own.train, own.query]).argmax(1).numpy()
+    assert tensors["agreement"].item() == pytest.approx((predicted == network).mean())
+
+
+def test_self_influence_is_at_its_bound_on_the_wrong_side(found) -> None:
+    _, world = found
+    own = dualda.self_influence(*world.needs(["data", "representations", "outputs"]), cost=3.0)
+    pair = world.representations().at(1.0)
+    bound = 3.0 / ((pair.train**2).sum(1) + 1).mean()
+    assert own.min() >= 0
+    assert own.max().item() == pytest.approx(bound.item())
+
+
+def test_too_few_rounds_are_named() -> None:
+    x, y = blobs()
+    with pytest.raises(UserError, match=r"not converged after 1 rounds .* lower 'cost' or raise 'rounds'"):
+        dualda.fit(x, y, 100.0, rounds=1)
+
+
+def test_beside_the_scores_a_mean_keeps_figures_and_a_single_member_keeps_all() -> None:
+    """What several members say of themselves cannot be added up, but their figures can be averaged."""
+    mean = MemberMean()
+    mean.add({"scores": torch.ones(2, 3), "support": torch.arange(2), "agreement": torch.tensor(0.5)})
+    assert set(mean.beside()) == {"support", "agreement"}
+    mean.add({"scores": torch.zeros(2, 3), "support": torch.arange(3), "agreement": torch.tensor(1.0)})
+    assert {name: value.item() for name, value in mean.beside().items()} == {"agreement": 0.75}
+    torch.testing.assert_close(mean.scores(), torch.full((2, 3), 0.5))

@@ -1,0 +1,3 @@
+use rule attribute as dualda with:
+    wildcard_constraints:
+        method=methods_of("dualda"),
