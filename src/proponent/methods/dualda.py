@@ -31,7 +31,7 @@ TASKS = ("classification",)
 
 _TOLERANCE = 1e-4
 """Largest violation of the optimality conditions, in units of the margin, which is 1."""
-_SWEEPS = 20
+_SWEEPS = 5
 """Sweeps over the violating examples before all are looked at again."""
 
 Matrix = NDArray[np.float64]
@@ -171,9 +171,8 @@ def project(point: Matrix, label: int, bound: float) -> Matrix:
     shifts = (np.cumsum(ordered) + bound) / np.arange(1, len(point) + 1)
     free = int(np.count_nonzero(ordered < shifts))
     found: Matrix = np.minimum(point - shifts[free - 1], upper)
-    # rounding would leave support vectors of 1e-17 where nothing should be
-    found[label] = 0.0
-    found[label] = min(-found.sum(), bound)
+    if not (found < 0).any():
+        found[label] = 0.0  # rounding would leave a support vector of 1e-17
     return found
 
 
