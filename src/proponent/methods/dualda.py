@@ -33,6 +33,8 @@ _TOLERANCE = 1e-4
 """Largest violation of the optimality conditions, in units of the margin, which is 1."""
 _SWEEPS = 5
 """Sweeps over the violating examples before all are looked at again."""
+_ROUNDING = 1e-12
+"""Share of C below which an example is no support vector."""
 
 Matrix = NDArray[np.float64]
 
@@ -171,8 +173,8 @@ def project(point: Matrix, label: int, bound: float) -> Matrix:
     shifts = (np.cumsum(ordered) + bound) / np.arange(1, len(point) + 1)
     free = int(np.count_nonzero(ordered < shifts))
     found: Matrix = np.minimum(point - shifts[free - 1], upper)
-    if not (found < 0).any():
-        found[label] = 0.0  # rounding would leave a support vector of 1e-17
+    if found[label] < _ROUNDING * bound:
+        found[:] = 0.0
     return found
 
 
