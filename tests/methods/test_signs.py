@@ -27,6 +27,7 @@ from proponent.methods import (
     if_cg,
     if_exact,
     if_lissa,
+    knn_shapley,
     logra,
     rps,
     same_label,
@@ -43,11 +44,11 @@ FAMILIES = {
     for module in (
         *(airrep, datamodels, datamodels_prior, datamodels_ridge, difference),
         *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
-        *(dualda, graddot, if_cg, if_exact, rps, same_label, shapley, similarity, tracin, trak),
+        *(dualda, graddot, if_cg, if_exact, knn_shapley, rps, same_label, shapley, similarity, tracin, trak),
     )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))
-# noise is of either sign by design
+# noise is of either sign by design; data_oob and lava know no queries (tests/methods/test_valuation.py)
 CONFIGS = {
     path.stem: config for path in FILES if (config := yaml.safe_load(path.read_text()))["family"] in FAMILIES
 }

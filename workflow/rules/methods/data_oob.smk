@@ -1,0 +1,3 @@
+use rule attribute as data_oob with:
+    wildcard_constraints:
+        method=methods_of("data_oob"),

@@ -1,0 +1,3 @@
+use rule attribute as lava with:
+    wildcard_constraints:
+        method=methods_of("lava"),
