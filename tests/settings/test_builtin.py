@@ -71,9 +71,9 @@ def test_there_must_be_another_class_to_flip_to():
         flip_labels(torch.rand(5), 0.5, 0)
 
 
-def test_there_are_four_settings_and_their_noisy_variants():
+def test_there_are_four_settings_with_noisy_variants_and_a_text():
     clean = ["digits-lr", "digits-mlp", "mnist-lr", "mnist-mlp"]
-    assert sorted(SETTINGS) == sorted(clean + [f"{name}-noisy" for name in clean])
+    assert sorted(SETTINGS) == sorted([*clean, *(f"{name}-noisy" for name in clean), "docstrings"])
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -90,7 +90,7 @@ def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(name):
         assert setting.label_noise is not None
 
 
-@pytest.mark.parametrize("name, accuracy", [("digits-lr", 0.95), ("digits-mlp", 0.97)])
+@pytest.mark.parametrize("name, accuracy", [("digits-lr", 0.95), ("digits-mlp", 0.97), ("docstrings", 0.7)])
 def test_the_recipe_learns(name, accuracy):
     setting = read_setting(name)
     task = get_task(setting.task)

@@ -36,6 +36,8 @@ class Method:
     self_influence: bool
     tasks: tuple[str, ...] | None
     """Tasks that it can run on; None where it can run on all."""
+    inputs: str | None = None
+    """Rows of x that it can run on (a name of :class:`~proponent.config.schema.Inputs`); None where on all."""
     finish_needs: tuple[str, ...] = ()
     """What its function ``finish`` asks for beside the combined scores of the members; empty without one."""
 
@@ -203,6 +205,7 @@ class _Reader:
             needs=signature.positional,
             self_influence="self_influence" in signature.functions and function == "attribute",
             tasks=signature.constants.get("TASKS"),
+            inputs=signature.constants.get("INPUTS"),
             finish_needs=finish_needs,
             groups=groups,
         )

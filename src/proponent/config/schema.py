@@ -55,6 +55,14 @@ class DesignKind(Enum):
     permutations = "permutations"
 
 
+class Inputs(Enum):
+    """What a row of x is."""
+
+    numbers = "numbers"
+    tokens = "tokens"
+    """Token numbers (length,), 0 = padding: a text."""
+
+
 class Combine(Enum):
     """How the scores of several members become one."""
 
@@ -193,6 +201,7 @@ class SettingConfig:
     model: FactoryConfig
     recipe: RecipeConfig
     task: str = "classification"
+    inputs: Inputs = Inputs.numbers
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     designs: dict[str, DesignConfig] = field(default_factory=dict)
     queries: QueriesConfig = field(default_factory=QueriesConfig)

@@ -41,6 +41,9 @@ def attribute(
     if kind == "cosine":
         query, train = normalize(query, dim=1), normalize(train, dim=1)
     scores = query @ train.T
-    if labels == "signed":
-        scores = torch.where(data.y_query[:, None] == data.y_train[None, :], scores, -scores)
-    return scores
+    return signed(scores, data) if labels == "signed" else scores
+
+
+def signed(scores: Tensor, data: Data) -> Tensor:
+    """Return similarities (n_query, n_train) negated where the labels differ."""
+    return torch.where(data.y_query[:, None] == data.y_train[None, :], scores, -scores)

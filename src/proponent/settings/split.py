@@ -75,6 +75,23 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
     return Arrays(_floats(x_train), y_train, _floats(x_query), y_query)
 
 
+def check_tokens(arrays: Arrays, name: str) -> None:
+    """Refuse rows that are no texts: token numbers (length,), 0 = padding, at least one other.
+
+    Raises:
+        UserError: numbers that are no token numbers, or a text without a token.
+    """
+    for part, x in (("train", arrays.x_train), ("query", arrays.x_query)):
+        if x.ndim != 2 or x.is_floating_point() or int(x.min()) < 0:
+            raise UserError(
+                f"setting {name}: {part}: 'inputs: tokens' wants token numbers (examples, length) from 0, "
+                f"not {x.dtype} of shape {tuple(x.shape)} from {x.min().item():g}"
+            )
+        empty = (x == 0).all(1).nonzero()
+        if len(empty):
+            raise UserError(f"setting {name}: {part} row {int(empty[0])} is nothing but padding (0); drop it")
+
+
 def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None:
     """Refuse a model whose outputs do not fit the data, before any time is spent on training it.
 

@@ -9,7 +9,7 @@ from proponent.config.schema import FactoryConfig, LabelNoiseConfig, QueriesConf
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_dataset
 from proponent.settings.noise import flip_labels
-from proponent.settings.split import materialise
+from proponent.settings.split import check_tokens, materialise
 from proponent.settings.tasks import get_task
 from proponent.steps.job import Job
 
@@ -25,6 +25,8 @@ def run(job: Job) -> None:
         structured(FactoryConfig, spec["dataset"], source), derive_seed(spec["seed"], "dataset")
     )
     arrays = materialise(split, task, queries, name)
+    if spec.get("inputs") == "tokens":
+        check_tokens(arrays, name)
     folder = PurePosixPath(job.artefact).parent
     y_train = arrays.y_train
     if spec["label_noise"] is not None:

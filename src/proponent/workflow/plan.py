@@ -9,7 +9,7 @@ from typing import Any
 
 from proponent.config.benchmark import Benchmark, Method
 from proponent.config.keys import plain
-from proponent.config.schema import DesignConfig, SettingConfig, n_rows
+from proponent.config.schema import DesignConfig, Inputs, SettingConfig, n_rows
 from proponent.config.signature import read_signature
 from proponent.config.source import file_digest
 from proponent.errors import UserError
@@ -89,13 +89,15 @@ class Plan:
         compute = self.benchmark.config.compute
         engine = {"threads": compute.threads, "device": compute.device}
         task = {"setting": name, "task": setting.task}
-        data_spec = {
+        data_spec: dict[str, Any] = {
             **task,
             "dataset": setting.dataset,
             "label_noise": setting.label_noise,
             "queries": setting.queries,
             "seed": setting.seed,
         }
+        if setting.inputs is not Inputs.numbers:
+            data_spec["inputs"] = setting.inputs
         files = {file: file_digest(self.benchmark.root / file) for file in setting.dataset.files}
         add(
             _data(name),
@@ -325,6 +327,8 @@ class Plan:
         for need in method.all_needs:
             if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
                 return f"needs {need}, and configs/settings/{name}.yaml has no design '{LEARNED_FROM[need]}'"
+        if method.inputs is not None and setting.inputs.value != method.inputs:
+            return f"needs 'inputs: {method.inputs}', and configs/settings/{name}.yaml has {setting.inputs.value}"
         if method.tasks is not None and setting.task not in method.tasks:
             return f"needs the task {' or '.join(method.tasks)}, and configs/settings/{name}.yaml has {setting.task}"
         return None

@@ -1,0 +1,110 @@
+"""A text dataset that every environment has: scipy's docstrings, each to be sorted into its submodule.
+
+They are read from the sources of the installed, locked package (:mod:`ast`, nothing is imported but its version), so
+the same lock gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from proponent.errors import UserError
+from proponent.settings.split import Split
+
+CLASSES = ("interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial", "special", "stats")
+"""Submodules of scipy with fifty docstrings or more."""
+PADDING, UNKNOWN = 0, 1
+_SHORTEST = 15
+
+
+def docstrings(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, seed: int = 0) -> Split:
+    """Return the first ``length`` words of scipy's docstrings as token numbers, (n, length), and their submodules.
+
+    The names of the submodules are left out of the text. 0 is padding and 1 an unknown word; the others are the words
+    of the training part, the most frequent first.
+
+    Args:
+        n_train: number of training examples; the others are queries.
+        length: tokens of an example; shorter texts are padded.
+        vocabulary: number of token numbers.
+        seed: decides the shuffle.
+
+    Raises:
+        UserError: there are not more docstrings than training examples.
+    """
+    import scipy  # its version becomes part of the content key
+
+    root = Path(scipy.__file__).parent
+    found: dict[tuple[str, ...], int] = {}
+    for label, name in enumerate(CLASSES):
+        for text in read_docstrings(root / name):
+            words = tuple(word for word in re.findall(r"[a-z]+", text.lower()) if word not in CLASSES)[
+                :length
+            ]
+            if len(words) >= _SHORTEST:
+                found.setdefault(words, label)
+    if not 0 < n_train < len(found):
+        raise UserError(f"dataset.args.n_train must lie between 1 and {len(found) - 1}, not {n_train}")
+    texts, labels = list(found), np.array(list(found.values()))
+    order = np.random.default_rng(seed).permutation(len(texts))
+    counts = Counter(word for row in order[:n_train] for word in texts[row])
+    # equally frequent words go by the alphabet, not by where they were met
+    known = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary - 2]
+    number = {word: token for token, word in enumerate(known, start=2)}
+    x = np.full((len(texts), length), PADDING)
+    for place, row in enumerate(order):
+        x[place, : len(texts[row])] = [number.get(word, UNKNOWN) for word in texts[row]]
+    y = labels[order]
+    return Split(
+        train=(x[:n_train], y[:n_train]), query=(x[n_train:], y[n_train:]), class_names=list(CLASSES)
+    )
+
+
+def read_docstrings(folder: Path) -> Iterator[str]:
+    """Yield the docstrings of public functions and classes below ``folder``, tests left out, in the order of the files."""
+    for path in sorted(folder.rglob("*.py")):
+        if "tests" in path.relative_to(folder).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                text = ast.get_docstring(node)
+                if text:
+                    yield text
+
+
+class MeanOfTokens(nn.Module):
+    """The mean of the embeddings of an example's tokens, padding left out, through one hidden layer."""
+
+    def __init__(self, vocabulary: int, width: int, hidden: int, n_classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.hidden = nn.Linear(width, hidden)
+        self.output = nn.Linear(hidden, n_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits, (n, n_classes), of token numbers (n, length)."""
+        present = (tokens != PADDING).unsqueeze(-1)
+        mean = (self.embedding(tokens) * present).sum(-2) / present.sum(-2)
+        return self.output(torch.tanh(self.hidden(mean)))
+
+
+def text_classifier(
+    vocabulary: int = 2000, width: int = 32, hidden: int = 32, n_classes: int = 9
+) -> nn.Module:
+    """Return a small text classifier.
+
+    Args:
+        vocabulary: number of token numbers.
+        width: of the embedding.
+        hidden: width of the hidden layer.
+        n_classes: width of the output.
+    """
+    return MeanOfTokens(vocabulary, width, hidden, n_classes)

@@ -1,0 +1,94 @@
+"""The text setting: real docstrings of an installed package, the same tokens whoever reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+import scipy
+import torch
+
+from proponent.errors import UserError
+from proponent.settings.docstrings import CLASSES, UNKNOWN, MeanOfTokens, docstrings, read_docstrings
+from proponent.settings.split import Arrays, check_tokens
+
+
+@pytest.fixture(scope="module")
+def split():
+    return docstrings()
+
+
+def test_a_thousand_texts_of_nine_submodules(split) -> None:
+    (x, y), (x_query, y_query) = split.train, split.query
+    assert x.shape == (1000, 48)
+    assert len(x_query) >= 200
+    assert split.class_names == list(CLASSES)
+    assert torch.from_numpy(y).bincount().min() >= 30
+    assert torch.from_numpy(y_query).bincount(minlength=9).min() >= 20
+    assert x.max() == 1999
+    assert (x == UNKNOWN).mean() < 0.05
+
+
+def test_padding_comes_last_and_every_text_says_something(split) -> None:
+    x = torch.from_numpy(split.train[0])
+    present = x != 0
+    assert (present.int().diff(dim=1) <= 0).all()
+    assert present.sum(1).min() >= 15
+
+
+def test_another_process_reads_the_same_bytes(split) -> None:
+    """Neither hash seeds nor the order in which a file system lists its files matter."""
+    program = (
+        "import hashlib; from proponent.settings.docstrings import docstrings; s = docstrings();"
+        "print(hashlib.sha256(b''.join(a.tobytes() for p in (s.train, s.query) for a in p)).hexdigest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ours = hashlib.sha256(b"".join(a.tobytes() for part in (split.train, split.query) for a in part))
+    assert done.stdout.strip() == ours.hexdigest()
+
+
+def test_docstrings_are_those_that_the_interpreter_sees(tmp_path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text('def shown():\n    """Left out."""\n')
+    (tmp_path / "a.py").write_text(
+        'class Shown:\n    """A class."""\n    def method(self):\n        """A method."""\n'
+        'def _hidden():\n    """No."""\ndef bare(): pass\n'
+    )
+    assert list(read_docstrings(tmp_path)) == ["A class.", "A method."]
+    assert scipy.linalg.solve.__doc__.split()[0] == "Solve"
+
+
+def test_more_training_examples_than_there_are_are_refused() -> None:
+    with pytest.raises(UserError, match="n_train must lie between 1 and"):
+        docstrings(n_train=100_000)
+
+
+def test_the_model_does_not_see_padding() -> None:
+    torch.manual_seed(0)
+    model = MeanOfTokens(20, 4, 5, 3)
+    short, padded = torch.tensor([[3, 7]]), torch.tensor([[3, 7, 0, 0]])
+    torch.testing.assert_close(model(short), model(padded))
+    assert (model(short) != model(torch.tensor([[3, 7, 1]]))).any()
+
+
+@pytest.mark.parametrize(
+    "x, said",
+    [
+        (torch.rand(3, 4), "wants token numbers .* not torch.float32"),
+        (torch.tensor([[1, -1]]), "from -1"),
+        (torch.ones(2, 3, 4, dtype=torch.long), "of shape"),
+        (torch.tensor([[1, 2], [0, 0]]), "row 1 is nothing but padding"),
+    ],
+)
+def test_rows_that_are_no_texts_are_refused(x, said) -> None:
+    fine = torch.tensor([[1, 2]])
+    with pytest.raises(UserError, match=f"setting mine: query.* {said}|setting mine: query.*{said}"):
+        check_tokens(Arrays(fine, fine, x, x), "mine")
