@@ -22,6 +22,8 @@ def example(name, scale=1.0):
         return normal(6, 4), torch.randint(4, (6,), generator=generator)
     if name == "regression":
         return normal(6, 3), normal(6, 3)
+    if name == "contrastive":
+        return normal(6, 2, 4), torch.zeros(6, 2, dtype=torch.int64)
     y = torch.randint(4, (6, 5), generator=generator)
     y[:, 0] = IGNORED
     y[1, 3:] = IGNORED
@@ -65,7 +67,10 @@ def test_the_margin_is_the_log_odds_of_the_label():
     torch.testing.assert_close(task.loss_weight(outputs, y), 1 - p)
 
 
-@pytest.mark.parametrize("name", TASKS)
+SEVERAL = ("masked-language-model", "seq2seq", "contrastive")
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in SEVERAL])
 @pytest.mark.parametrize("scale", [1.0, 12.0])
 def test_the_gradient_of_the_loss_is_minus_the_weight_times_that_of_the_target(name, scale):
     task = get_task(name)
@@ -75,6 +80,51 @@ def test_the_gradient_of_the_loss_is_minus_the_weight_times_that_of_the_target(n
     (of_target,) = torch.autograd.grad(task.target(outputs, y).sum(), outputs)
     weight = task.loss_weight(outputs, y).detach().reshape(-1, *[1] * (outputs.ndim - 1))
     torch.testing.assert_close(of_loss, -weight * of_target, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_the_mean_margin_by_its_definition_and_by_autograd(name):
+    """Of a position alone the identity above is exact; of several, the loss sums it up position by position."""
+    task = get_task(name)
+    outputs, y = example(name)
+    outputs.requires_grad_()
+    p = outputs.softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+    counted = y != IGNORED
+    number = counted.sum(1)
+    margins = torch.log(p / (1 - p))
+    torch.testing.assert_close(task.target(outputs, y), (margins * counted).sum(1) / number)
+    torch.testing.assert_close(task.loss_weight(outputs, y), ((1 - p) * counted).sum(1) / number)
+    torch.testing.assert_close(task.loss(outputs, y), get_task("language-model").loss(outputs, y))
+
+    (of_loss,) = torch.autograd.grad(task.loss(outputs, y).sum(), outputs)
+    (of_target,) = torch.autograd.grad(task.target(outputs, y).sum(), outputs)
+    torch.testing.assert_close(of_loss, -(1 - p).detach()[..., None] * of_target)
+    assert not of_target[~counted].any()
+
+    alone = torch.where(torch.arange(y.shape[1]) == 1, y, IGNORED)
+    (of_loss,) = torch.autograd.grad(task.loss(outputs, alone).sum(), outputs)
+    (of_target,) = torch.autograd.grad(task.target(outputs, alone).sum(), outputs)
+    weight = task.loss_weight(outputs, alone).detach()[:, None, None]
+    torch.testing.assert_close(of_loss, -weight * of_target)
+
+
+def test_the_contrastive_target_is_that_of_clip():
+    """Half of TRAK's -logsumexp_j <I, T_j - T> - logsumexp_j <T, I_j - I>, over the others."""
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(2, 6, 5, 4, generator=generator, dtype=torch.float64)
+    similarities = torch.stack(
+        [torch.einsum("nd,njd->nj", images[:, 0], texts), torch.einsum("nd,njd->nj", texts[:, 0], images)], 1
+    )
+    y = torch.zeros(6, 2, dtype=torch.int64)
+    task = get_task("contrastive")
+    expected = torch.zeros(6, dtype=torch.float64)
+    for ours, theirs in ((images, texts), (texts, images)):
+        differences = theirs[:, 1:] - theirs[:, :1]
+        expected -= torch.einsum("nd,njd->nj", ours[:, 0], differences).exp().sum(1).log()
+    torch.testing.assert_close(task.target(similarities, y), expected / 2)
+    p = similarities.softmax(-1)[:, :, 0]
+    torch.testing.assert_close(task.loss_weight(similarities, y), 1 - p.mean(1))
+    task.check_outputs(similarities, y, "setting mine: train")
 
 
 def test_certain_predictions_keep_their_precision():
@@ -95,9 +145,11 @@ def test_output_hessians_and_their_roots(name):
         return task.loss(row[None], label[None])[0]
 
     exact = vmap(hessian(loss))(outputs, y)
-    if name == "language-model":
+    if exact.ndim == 5:
         blocks = exact.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
-        off = exact.permute(0, 1, 3, 2, 4) * (1 - torch.eye(5, dtype=torch.float64)[:, :, None, None])
+        off = exact.permute(0, 1, 3, 2, 4) * (
+            1 - torch.eye(y.shape[1], dtype=torch.float64)[:, :, None, None]
+        )
         assert not off.any()
         exact = blocks
     actual, root = task.output_hessian(outputs, y), task.output_hessian_root(outputs, y)

@@ -1,6 +1,7 @@
 """Tasks: the loss that a model is trained with and the target f that is attributed.
 
-Everywhere, the gradient of an example's loss is ``-loss_weight * gradient of its target``. All functions take
+The gradient of an example's loss is ``-loss_weight * gradient of its target``: exactly, but for the tasks of
+:class:`TokenMargins` where an example has several positions that are not predicted alike. All functions take
 a batch of outputs and only use differentiable torch operations, so that ``torch.func`` can transform them.
 """
 
@@ -15,7 +16,14 @@ from torch import Tensor
 from proponent.config.load import nearest
 from proponent.errors import UserError
 
-TASKS = ("classification", "regression", "language-model")
+TASKS = (
+    "classification",
+    "regression",
+    "language-model",
+    "masked-language-model",
+    "seq2seq",
+    "contrastive",
+)
 
 IGNORED = -100
 """Label of a position that a language model is not trained on (padding, a prompt)."""
@@ -69,9 +77,7 @@ class Classification:
 
     def target(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the label's logit minus the logsumexp of the others (TRAK, Park et al. 2023, sec. 3.3)."""
-        label = y.unsqueeze(-1)
-        others = outputs.scatter(-1, label, -torch.inf)
-        return outputs.gather(-1, label).squeeze(-1) - others.logsumexp(-1)
+        return _margin(outputs, y)
 
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return 1 - p of the label without cancellation: the loss is softplus(-f), its slope sigmoid(-f)."""
@@ -213,16 +219,50 @@ class LanguageModel:
         return counts / counts.sum(-1, keepdim=True)
 
 
+class TokenMargins(LanguageModel):
+    """The loss of a language model; f is the mean margin of its predictions (TRAK, Park et al. 2023, sec. 3.3 and 5).
+
+    Each position that counts is a classification of its own, and f averages ``log(p / (1 - p))`` over them where
+    :class:`LanguageModel` averages ``log p``: the masked tokens of a masked language model, or those of the answer of a
+    sequence-to-sequence model (``x`` then holds question and answer so far). Of a contrastive model like CLIP an example has
+    two positions, image to texts and text to images: outputs (n, 2, 1 + K) are the similarities, times the inverse
+    temperature, of a pair with its own partner and with K others that ``x`` brings along, and ``y`` (n, 2) says
+    which column is the partner.
+
+    The loss weight is 1 less the mean of p, as in TRAK. Where positions are predicted with different certainty, minus
+    the gradient of the loss is ``mean((1 - p_t) grad f_t)``, and ``loss_weight * grad f`` only nearly that: choose
+    ``language-model`` where a method should have it exactly.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def target(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the mean over the positions that count of log(p / (1 - p))."""
+        return (_margin(outputs, y.clamp(min=0)) * self._share(y, outputs)).sum(-1)
+
+    def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the mean of 1 - p, each without cancellation."""
+        return (torch.sigmoid(-_margin(outputs, y.clamp(min=0))) * self._share(y, outputs)).sum(-1)
+
+
 def get_task(name: str) -> Task:
     """Return the task of that name.
 
     Raises:
         UserError: there is none; the nearest name is suggested.
     """
-    tasks: dict[str, Task] = {task.name: task for task in (Classification(), Regression(), LanguageModel())}
-    if name not in tasks:
+    if name not in TASKS:
         raise UserError(f"unknown task '{name}'{nearest(name, TASKS)}")
-    return tasks[name]
+    plain: dict[str, Task] = {task.name: task for task in (Classification(), Regression(), LanguageModel())}
+    return plain[name] if name in plain else TokenMargins(name)
+
+
+def _margin(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the label's logit minus the logsumexp of the others along the last axis."""
+    label = y.unsqueeze(-1)
+    others = outputs.scatter(-1, label, -torch.inf)
+    return outputs.gather(-1, label).squeeze(-1) - others.logsumexp(-1)
 
 
 def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
