@@ -46,6 +46,10 @@ class Method:
         """Whether a rule of its own makes the scores."""
         return self.config.family == EXTERNAL
 
+    checkpoints: int = 0
+    """How many checkpoints a setting must save along training, beside the final model."""
+    labels: tuple[str, ...] = ()
+    """Values of the hyper-parameter ``labels`` that ask whether labels are equal: for classification alone."""
     groups: bool = False
     """Whether it says itself what a group of examples counts for, as that is no sum of their scores."""
 
@@ -54,11 +58,13 @@ class Method:
         """What any of its functions asks for."""
         return tuple(dict.fromkeys((*self.needs, *self.finish_needs)))
 
-    def candidates(self) -> list[dict[str, Any]]:
-        """Return the hyper-parameters to try: the grid's product up to the budget, or the given parameters alone."""
+    def candidates(self, task: str = "classification") -> list[dict[str, Any]]:
+        """Return the hyper-parameters to try on a task: the grid's product up to the budget, or the given ones alone."""
         if self.config.tune is None:
             return [dict(self.config.params)]
-        grid = self.config.tune.grid
+        grid = dict(self.config.tune.grid)
+        if task != "classification" and "labels" in grid:
+            grid["labels"] = [value for value in grid["labels"] if value not in self.labels] or grid["labels"]
         product = itertools.islice(itertools.product(*grid.values()), self.config.tune.budget)
         return [{**self.config.params, **dict(zip(grid, values, strict=True))} for values in product]
 
@@ -192,10 +198,11 @@ class _Reader:
             if need not in NEEDS:
                 raise UserError(f"{signature.where}: a method cannot need '{need}'{nearest(need, NEEDS)}")
         self._check_params(config, signature, source)
+        self._check_checkpoints(config, signature, source)
         groups = "group_scores" in signature.functions and function == "attribute"
-        if groups and config.members > 1:
+        if groups and (config.members > 1 or config.checkpoints):
             raise UserError(
-                f"{source}: 'members' must be 1: what {module} says of groups has no average over members"
+                f"{source}: 'members' must be 1, and 'checkpoints' empty: what {module} says of groups has no average"
             )
         return Method(
             name=name,
@@ -206,6 +213,8 @@ class _Reader:
             self_influence="self_influence" in signature.functions and function == "attribute",
             tasks=signature.constants.get("TASKS"),
             inputs=signature.constants.get("INPUTS"),
+            checkpoints=1 if config.checkpoints else signature.constants.get("CHECKPOINTS", 0),
+            labels=signature.constants.get("LABELS_OF_CLASSES", ()),
             finish_needs=finish_needs,
             groups=groups,
         )
@@ -216,6 +225,16 @@ class _Reader:
         for parameter, values in (config.tune.grid if config.tune else {}).items():
             for value in values:
                 keywords.check_arguments({parameter: value}, source, "tune.grid.")
+
+    def _check_checkpoints(self, config: MethodConfig, signature: Signature, source: str) -> None:
+        if not config.checkpoints:
+            return
+        if "checkpoint" not in signature.keywords:
+            raise UserError(
+                f"{source}: 'checkpoints' needs a method with a hyper-parameter 'checkpoint', and {signature.where} has none"
+            )
+        if "checkpoint" in config.params or (config.tune and "checkpoint" in config.tune.grid):
+            raise UserError(f"{source}: give 'checkpoints' or the hyper-parameter 'checkpoint', not both")
 
     def _external(self, name: str, config: MethodConfig, source: str) -> Method:
         if config.tune is not None:

@@ -236,6 +236,8 @@ class MethodConfig:
     params: dict[str, Any] = field(default_factory=dict)
     members: int = 1
     combine: Combine = Combine.mean
+    checkpoints: list[float] = field(default_factory=list)
+    """Checkpoints whose scores are averaged as those of members are; empty: the one that is a hyper-parameter."""
     tune: TuneConfig | None = None
     needs: list[str] = field(default_factory=list)
     """Only for a rule that runs a command of its own: which artefacts it reads."""
@@ -245,6 +247,8 @@ class MethodConfig:
 
     def __post_init__(self) -> None:
         _positive("method", members=self.members)
+        if not all(0 < checkpoint <= 1 for checkpoint in self.checkpoints):
+            raise ValueError(f"method: checkpoints must be in (0, 1], not {self.checkpoints}")
         if self.tune is not None and (self.tune.members or 0) > self.members:
             raise ValueError(f"tune: members is {self.tune.members}, and the method has {self.members}")
 

@@ -18,6 +18,8 @@ from torch.nn.functional import normalize
 
 from proponent.methods.inputs import Data, Representations
 
+LABELS_OF_CLASSES = ("signed",)
+
 
 def attribute(
     data: Data,

@@ -20,6 +20,7 @@ from proponent.methods.inputs import Data
 from proponent.methods.similarity import signed
 
 INPUTS = "tokens"
+LABELS_OF_CLASSES = ("signed",)
 
 
 def attribute(

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from proponent.methods.inputs import GradientPair, Gradients
 
+CHECKPOINTS = 1
+
 
 def attribute(
     gradients: Gradients, *, layers: Literal["all", "last"] = "all", steps: Literal["path", "rate"] = "path"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -147,19 +147,22 @@ def _average(
 ) -> list[MemberMean]:
     """Return the scores of every candidate, to be averaged over the first ``members`` of the ensemble.
 
+    Each of the ``checkpoints`` that a method's configuration lists counts as a member of its own.
+
     Members are the outer loop and dampings the inner one, so that features are read once and one decomposition serves a
     whole damping grid.
     """
     means = [MemberMean(normalised=job.spec["combine"] == "normalised") for _ in candidates]
     groups = [
         list(group)
-        for _, group in groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))
+        for _, group in itertools.groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))
     ]
+    along = [{"checkpoint": checkpoint} for checkpoint in job.spec.get("checkpoints", ())] or [{}]
     for inputs in progress(member_inputs(job, data, rows, members), "attributing, by member", members):
-        for group in groups:
+        for group, at_checkpoint in itertools.product(groups, along):
             with damping_grid(len(group)):
                 for at in group:
-                    means[at].add(_call(job, function, inputs, candidates[at]))
+                    means[at].add(_call(job, function, inputs, {**candidates[at], **at_checkpoint}))
     return means
 
 

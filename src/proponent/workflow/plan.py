@@ -73,9 +73,7 @@ class Plan:
     def _node(self, path: str) -> Any:
         if path not in self.graph.nodes:
             reasons = [
-                reason
-                for reason in self.left_out
-                if path.endswith(f"/scores/{reason.split(' ')[0].partition('/')[2]}.safetensors")
+                reason for reason in self.left_out if path == _scores(*reason.split(" ")[0].split("/", 1))
             ]
             raise UserError(
                 f"{path}: " + (reasons[0] if reasons else "no configured setting, design or method makes it")
@@ -188,7 +186,8 @@ class Plan:
             if need in LEARNED_FROM:
                 inputs.append(_truth(name, LEARNED_FROM[need]))
         tuned = method.config.tune is not None and "subsets" in setting.designs
-        if tuned and len(method.candidates()) > 1:
+        candidates = method.candidates(setting.task) if tuned else [dict(method.config.params)]
+        if len(candidates) > 1:
             inputs.append(_truth(name, "subsets"))
         spec = {
             "setting": name,
@@ -205,10 +204,12 @@ class Plan:
             "function": method.function,
             "self_influence": method.self_influence,
             "params": method.config.params,
-            "candidates": method.candidates() if tuned else [dict(method.config.params)],
+            "candidates": candidates,
             "tune_members": (method.config.tune and method.config.tune.members) or method.config.members,
             "family": method.config.family,
         }
+        if method.config.checkpoints:
+            spec["checkpoints"] = method.config.checkpoints
         if not method.external:
             spec |= {"threads": compute.threads, "device": compute.device, "memory_mib": compute.memory_mib}
             modules = [method.module]
@@ -327,6 +328,10 @@ class Plan:
         for need in method.all_needs:
             if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
                 return f"needs {need}, and configs/settings/{name}.yaml has no design '{LEARNED_FROM[need]}'"
+        if setting.ensemble.checkpoints < method.checkpoints:
+            return f"needs checkpoints along training, and configs/settings/{name}.yaml saves none"
+        if setting.task != "classification" and method.config.params.get("labels") in method.labels:
+            return f"needs the task classification for its labels, and configs/settings/{name}.yaml has {setting.task}"
         if method.inputs is not None and setting.inputs.value != method.inputs:
             return f"needs 'inputs: {method.inputs}', and configs/settings/{name}.yaml has {setting.inputs.value}"
         if method.tasks is not None and setting.task not in method.tasks:
