@@ -1,0 +1,153 @@
+"""What holds for all methods, by table: averages over members and checkpoints, and no silent zero on any kind of setting."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from methods.fakes import Path, World, linear_world, mlp_world
+from methods.test_signs import CONFIGS, FAMILIES, positional
+from proponent.methods.solvers import damping_grid
+from proponent.steps import attribute as step
+
+PER_MEMBER = ("gradients", "network", "representations", "outputs")
+
+
+@pytest.fixture(scope="module")
+def worlds() -> list[World]:
+    """Three members: the same data, other places."""
+    first = mlp_world(n=30, steps=40, n_query=3)
+    generator = torch.Generator().manual_seed(5)
+    moves = [0.2 * torch.randn(len(first.theta), generator=generator, dtype=torch.float64) for _ in range(2)]
+    return [first, *(first.at_theta(first.theta + move) for move in moves)]
+
+
+def needs_of(module, world: World) -> dict[str, object]:
+    names = positional(module.attribute)
+    return dict(zip(names, world.needs(list(names)), strict=True))
+
+
+def configured(name: str) -> tuple[object, dict[str, object]]:
+    module = FAMILIES[CONFIGS[name]["family"]]
+    params = dict(CONFIGS[name].get("params", {}))
+    if "projection_dim" in params:
+        params["projection_dim"] = 30
+    return module, params
+
+
+def average(
+    module, params: dict, members: list[dict], checkpoints: tuple = (), combine: str = "mean"
+) -> Tensor:
+    """Return what the attribution step makes of members, `members` and `checkpoints` being configuration."""
+    job = SimpleNamespace(spec={"combine": combine, "checkpoints": checkpoints, "method": "mine"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "member_inputs", lambda *_: iter(members))
+        return step._average(job, None, slice(None), module.attribute, [params], len(members))[0].scores()
+
+
+def single(module, params: dict, inputs: dict) -> tuple[Tensor, ...]:
+    """Return the factors that a method itself gives for one member."""
+    found = module.attribute(**inputs, **params)
+    if isinstance(found, dict):
+        return (found["scores"],)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def by_hand(found: list[tuple[Tensor, ...]]) -> Tensor:
+    """Return the product of the factors' means."""
+    result = torch.ones(())
+    for factors in zip(*found, strict=True):
+        result = result * torch.stack(factors).mean(0)
+    return result
+
+
+AVERAGED = [
+    name
+    for name, config in CONFIGS.items()
+    if set(positional(FAMILIES[config["family"]].attribute)) & set(PER_MEMBER)
+    and not hasattr(FAMILIES[config["family"]], "group_scores")
+    and config["family"] != "if_lissa"  # seconds on this dense world; it averages by the same lines
+]
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_members_are_averaged_factor_by_factor(name: str, worlds: list[World]) -> None:
+    module, params = configured(name)
+    members = [needs_of(module, world) for world in worlds]
+    combined = average(module, params, members)
+    expected = by_hand([single(module, params, inputs) for inputs in members])
+    torch.testing.assert_close(combined, expected, rtol=1e-6, atol=1e-9)
+    assert combined.std() > 0
+    assert (combined != average(module, params, members[:1])).any(), "the other members count"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in AVERAGED
+        if "checkpoint" in inspect.signature(FAMILIES[CONFIGS[n]["family"]].attribute).parameters
+    ],
+)
+def test_checkpoints_are_averaged_like_members(name: str, worlds: list[World]) -> None:
+    module, params = configured(name)
+    params.pop("checkpoint", None)
+    own = [needs_of(module, world) for world in worlds]
+    inputs = dict(own[0])
+    for need in PER_MEMBER:
+        if need in inputs:
+            inputs[need] = Path({at: own[k][need].at(1.0) for k, at in enumerate((0.25, 0.5, 1.0))})
+    combined = average(module, params, [inputs], (0.25, 1.0))
+    expected = by_hand([single(module, {**params, "checkpoint": at}, inputs) for at in (0.25, 1.0)])
+    torch.testing.assert_close(combined, expected, rtol=1e-6, atol=1e-9)
+    assert (combined != average(module, params, [inputs])).any(), "the early checkpoint counts"
+
+
+def test_one_decomposition_serves_a_damping_grid_at_each_checkpoint(worlds: list[World]) -> None:
+    """Candidates that differ in damping alone are asked in a row, at one checkpoint after the other."""
+    module, _ = configured("trak")
+    pairs = {at: world.pair() for at, world in zip((0.5, 1.0), worlds, strict=False)}
+    asked = []
+
+    def watched(gradients: object, *, damping: float, checkpoint: float) -> tuple[Tensor, Tensor]:
+        asked.append((checkpoint, damping))
+        return module.attribute(gradients, damping=damping, checkpoint=checkpoint)
+
+    job = SimpleNamespace(spec={"combine": "mean", "checkpoints": (0.5, 1.0), "method": "mine"})
+    candidates = [{"damping": damping} for damping in (1.0, 3.0)]
+    with pytest.MonkeyPatch.context() as patch, damping_grid(2):
+        patch.setattr(step, "member_inputs", lambda *_: iter([{"gradients": Path(pairs)}]))
+        step._average(job, None, slice(None), watched, candidates, 1)
+    assert asked == [(0.5, 1.0), (0.5, 3.0), (1.0, 1.0), (1.0, 3.0)]
+
+
+WORLDS = {
+    "logistic regression": lambda: linear_world(30, 4, 3, n_query=3),
+    "linear regression": lambda: linear_world(30, 4, None, n_query=3),
+    "network, classification": lambda: mlp_world(n=30, steps=40, n_query=3),
+    "network, regression": lambda: mlp_world(n=30, steps=40, n_classes=None, n_query=3),
+}
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def kind(request: pytest.FixtureRequest) -> World:
+    return WORLDS[request.param]()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in CONFIGS if name not in ("if-lissa", "beta-shapley", "airrep")]
+)
+def test_a_method_runs_on_a_task_or_says_that_it_does_not(name: str, kind: World) -> None:
+    """Whatever is not refused by its TASKS gives finite scores that tell examples apart: never a silent zero."""
+    module, params = configured(name)
+    task = "classification" if kind.classification else "regression"
+    if task not in getattr(module, "TASKS", (task,)):
+        pytest.skip("refused when the DAG is built: tests/workflow/test_what_can_run.py")
+    found = by_hand([single(module, params, needs_of(module, kind))])
+    assert found.shape == (3, 30)
+    assert found.isfinite().all()
+    assert (found.std(1) > 0).all()
