@@ -12,6 +12,7 @@ Hessian.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,10 +21,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from proponent.errors import UserError
+from proponent.features import variants
 from proponent.features.capture import Capture, Cotangents, target_cotangents
 from proponent.features.gradients import FactoredGradients, mirror, parameter_spans
 from proponent.features.kronecker import KroneckerBasis
 from proponent.features.parts import WeightPart, ranges
+from proponent.features.variants import VariantPair
 from proponent.features.watch import deterministic_eval
 from proponent.settings.tasks import Task
 
@@ -64,6 +67,8 @@ class Curvature:
         self.weight_decay = weight_decay
         self.duration = duration
         self._module, self._task, self._x, self._y = module, task, x, y
+        self._query_data = (x_query, y_query)
+        self._variants: dict[tuple[object, ...], VariantPair] = {}
         self._memory_mib = memory_mib
         self._capture = Capture(module, x[:1])
         cotangents = target_cotangents(task)
@@ -73,6 +78,34 @@ class Curvature:
         self.n_train = len(x)
         self.n_parameters = self.train.n_parameters
         self.n_outputs = outputs[0].numel()
+
+    def dropped(self, drop: float, seed: int) -> VariantPair:
+        """Return the gradients of the network without a share ``drop`` of its hidden units; see :mod:`.variants`."""
+        return self._variant(
+            ("dropped", drop, seed), lambda module: variants.dropped(module, self._x[:1], drop, seed)
+        )
+
+    def adapted(self, rank: int, epochs: int, learning_rate: float, seed: int) -> VariantPair:
+        """Return the gradients by adapters of low rank, trained for ``epochs``; see :mod:`.variants`."""
+        return self._variant(
+            ("adapted", rank, epochs, learning_rate, seed),
+            lambda module: variants.adapted(
+                *(module, self._task, self._x, self._y),
+                rank=rank,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                seed=seed,
+            ),
+        )
+
+    def _variant(self, key: tuple[object, ...], make: Callable[[nn.Module], nn.Module]) -> VariantPair:
+        """Return the gradients of a variant of the network at this checkpoint; they are kept."""
+        if key not in self._variants:
+            module = copy.deepcopy(self._module)
+            module.load_state_dict(self._capture.parameters, strict=False)
+            data = ((self._x, self._y), self._query_data)
+            self._variants[key] = variants.gradients_of(make(module), self._task, *data, self._memory_mib)
+        return self._variants[key]
 
     def ggn(self) -> Tensor:
         """Return the GGN of the mean loss, (n_parameters, n_parameters).

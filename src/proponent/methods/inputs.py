@@ -123,6 +123,29 @@ class GradientBlock(Protocol):
         ...
 
 
+class TargetPair(Protocol):
+    """Gradients of the target for the training examples and the queries, of one network as it is."""
+
+    @property
+    def train(self) -> GradientBlock:
+        """Of the training examples."""
+        ...
+
+    @property
+    def query(self) -> GradientBlock:
+        """Of the queries."""
+        ...
+
+    @property
+    def loss_weight(self) -> Tensor:
+        """Return (n_train,) in [0, 1]: 1 - p for classification, 1 otherwise."""
+        ...
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the training gradients, (n_train, n_train)."""
+        ...
+
+
 class GradientPair(Protocol):
     """Gradients of the target at one checkpoint for the training examples and the queries."""
 
@@ -259,6 +282,14 @@ class Curvature(Protocol):
 
     def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
         """Return Hessian @ v for each row v of ``vectors``, (k, n_parameters), its mean over all or some examples."""
+        ...
+
+    def dropped(self, drop: float, seed: int) -> TargetPair:
+        """Return the gradients of the network without a share ``drop`` of its hidden units, the same for all examples."""
+        ...
+
+    def adapted(self, rank: int, epochs: int, learning_rate: float, seed: int) -> TargetPair:
+        """Return the gradients by low-rank adapters of the linear layers alone, which are trained for ``epochs``."""
         ...
 
     def kronecker(self, samples: int, seed: int) -> KroneckerBasis:

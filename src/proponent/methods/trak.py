@@ -29,7 +29,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from proponent.methods.inputs import GradientBlock, GradientPair, Gradients
+from proponent.methods.inputs import GradientBlock, Gradients, TargetPair
 from proponent.methods.solvers import DampedSolver, keep
 from proponent.seeds import derive_seed
 
@@ -62,7 +62,7 @@ def attribute(
         UserError: the damping is too small for the kernel to be inverted.
     """
     pair = gradients.at(checkpoint)
-    kernel = _kernel(pair, gradients.member, weighting, projection_dim, projection, seed)
+    kernel = kernel_of(pair, gradients.member, weighting, projection_dim, projection, seed)
     return kernel.cross(damping), pair.loss_weight
 
 
@@ -84,7 +84,7 @@ def self_influence(
     separately.
     """
     pair = gradients.at(checkpoint)
-    kernel = _kernel(pair, gradients.member, weighting, projection_dim, projection, seed)
+    kernel = kernel_of(pair, gradients.member, weighting, projection_dim, projection, seed)
     return kernel.diagonal(damping), pair.loss_weight, pair.loss_weight
 
 
@@ -132,9 +132,10 @@ class _ProjectedSpace:
         return damping * self.solver.matrix.trace().item() / len(self.train)
 
 
-def _kernel(
-    pair: GradientPair, member: int, weighting: str, dim: int, projection: str, seed: int
+def kernel_of(
+    pair: TargetPair, member: int, weighting: str, dim: int, projection: str, seed: int
 ) -> _ExampleSpace | _ProjectedSpace:
+    """Return the kernel of one network, which answers for any damping; arguments as in :func:`attribute`."""
     stream = derive_seed(seed, "trak", member)
 
     def make() -> _ExampleSpace | _ProjectedSpace:
@@ -155,7 +156,7 @@ def _kernel(
     return keep(pair, (weighting, dim, projection, stream), make)
 
 
-def _row_weights(pair: GradientPair, weighting: str) -> Tensor:
+def _row_weights(pair: TargetPair, weighting: str) -> Tensor:
     wrong = pair.loss_weight
     if weighting == "none":
         return wrong.new_ones(len(wrong))

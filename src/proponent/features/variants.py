@@ -1,0 +1,169 @@
+"""Cheap variants of one trained network, in place of independently trained ones (Deng et al. 2024, arXiv 2405.17293).
+
+*Dropped*: hidden units are dropped by one mask, the same for all examples. *Adapted*: low-rank adapters of the linear
+layers (Hu et al. 2021, "LoRA") are trained for a little longer, and are the parameters of the variant.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from proponent.errors import UserError
+from proponent.features.capture import Capture, target_cotangents
+from proponent.features.gradients import FactoredGradients
+from proponent.features.watch import deterministic_eval
+from proponent.settings.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class VariantPair:
+    """Gradients of the target by a variant's parameters; see :class:`proponent.methods.inputs.TargetPair`."""
+
+    train: FactoredGradients
+    query: FactoredGradients
+    loss_weight: Tensor
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the training gradients, computed anew each time."""
+        return self.train.inner(self.train)
+
+
+def gradients_of(
+    variant: nn.Module,
+    task: Task,
+    train: tuple[Tensor, Tensor],
+    query: tuple[Tensor, Tensor],
+    memory_mib: int,
+) -> VariantPair:
+    """Return the gradients of a variant for training examples and queries, each a pair (x, y)."""
+    capture = Capture(variant, train[0][:1])
+    cotangents = target_cotangents(task)
+    block, outputs = capture.all_gradients(*train, cotangents, memory_mib)
+    asked, _ = capture.all_gradients(*query, cotangents, memory_mib)
+    return VariantPair(block, asked, task.loss_weight(outputs, train[1]))
+
+
+def dropped(module: nn.Module, x: Tensor, drop: float, seed: int) -> nn.Module:
+    """Return a copy of ``module`` without some of its hidden units, the others scaled up by 1 / (1 - drop).
+
+    Units are dropped where the module has ``nn.Dropout``, or else at the inputs of its ``nn.Linear`` layers but for the
+    data itself.
+
+    Args:
+        module: in any mode; it is run as it predicts.
+        x: (1, ...) one input.
+        drop: share of the units, in [0, 1).
+        seed: of the mask.
+
+    Raises:
+        UserError: there is nothing to drop.
+    """
+    variant = copy.deepcopy(module)
+    places: list[nn.Module] = [part for part in variant.modules() if isinstance(part, nn.Dropout)]
+    places = places or [part for part in variant.modules() if isinstance(part, nn.Linear)]
+    widths: dict[nn.Module, tuple[int, torch.dtype]] = {}
+
+    def note(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].data_ptr() != x.data_ptr():
+            widths[part] = (inputs[0].shape[-1], inputs[0].dtype)
+
+    watching = [part.register_forward_pre_hook(note) for part in places]
+    with deterministic_eval(variant), torch.no_grad():
+        variant(x)
+    for hook in watching:
+        hook.remove()
+    if not widths:
+        raise UserError(
+            f"{type(module).__name__} has no hidden layer (nn.Dropout, or nn.Linear after the first) to drop units of; "
+            "average over members instead"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    for part in places:
+        if part in widths:
+            width, dtype = widths[part]
+            kept = torch.rand(width, generator=generator) >= drop
+            part.register_forward_pre_hook(_multiply(kept.to(x.device, dtype) / (1 - drop)))
+    return variant
+
+
+def _multiply(mask: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    return lambda _, inputs: (inputs[0] * mask, *inputs[1:])
+
+
+class Adapted(nn.Module):
+    """A frozen linear layer plus ``up(down(x))`` of low rank, zero at first."""
+
+    def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        like = linear.weight
+        self.linear = linear.requires_grad_(False)
+        self.down = nn.Linear(linear.in_features, rank, bias=False).to(like)
+        self.up = nn.Linear(rank, linear.out_features, bias=False).to(like)
+        start = torch.randn(self.down.weight.shape, generator=generator) / linear.in_features**0.5
+        with torch.no_grad():
+            self.down.weight.copy_(start)
+            self.up.weight.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of both."""
+        result: Tensor = self.linear(x) + self.up(self.down(x))
+        return result
+
+
+def adapted(
+    module: nn.Module,
+    task: Task,
+    x: Tensor,
+    y: Tensor,
+    *,
+    rank: int,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    batch_size: int = 64,
+) -> nn.Module:
+    """Return a copy of ``module`` whose parameters are adapters of its linear layers, trained on (x, y) by Adam.
+
+    Args:
+        module: at a checkpoint; everything of it is frozen.
+        task: gives the loss.
+        x: (n, ...) training inputs.
+        y: (n, ...) their labels.
+        rank: of an adapter.
+        epochs: over the training examples.
+        learning_rate: of Adam.
+        seed: of the adapters' initialisation and of the order of the examples.
+        batch_size: of a step.
+
+    Raises:
+        UserError: there is no ``nn.Linear`` to adapt.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    variant = copy.deepcopy(module).requires_grad_(False)
+    if isinstance(variant, nn.Linear):
+        variant = nn.Sequential(variant)
+    linear = [
+        (parent, name, child)
+        for parent in list(variant.modules())
+        for name, child in parent.named_children()
+        if type(child) is nn.Linear and not isinstance(parent, nn.MultiheadAttention)
+    ]
+    if not linear:
+        raise UserError(
+            f"{type(module).__name__} has no nn.Linear layer to adapt; average over members instead"
+        )
+    for parent, name, child in linear:
+        setattr(parent, name, Adapted(child, rank, generator))
+    optimizer = torch.optim.Adam([p for p in variant.parameters() if p.requires_grad], lr=learning_rate)
+    with deterministic_eval(variant), torch.enable_grad():
+        for _ in range(epochs):
+            for batch in torch.randperm(len(x), generator=generator).split(batch_size):
+                optimizer.zero_grad()
+                task.loss(variant(x[batch]), y[batch]).mean().backward()
+                optimizer.step()
+    return variant

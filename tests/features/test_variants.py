@@ -1,0 +1,175 @@
+"""Cheap variants of a network: hidden units dropped, or low-rank adapters, against plain autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from features.models import build
+from methods.fakes import Path
+from proponent.errors import UserError
+from proponent.features.capture import target_gradients
+from proponent.features.curvature import Curvature
+from proponent.features.history import GradientPair
+from proponent.features.variants import Adapted, adapted, dropped
+from proponent.methods import trak, trak_variants
+from proponent.settings.tasks import Classification
+
+N_TRAIN, N_QUERY = 12, 3
+TASK = Classification()
+
+
+def mlp(dropout: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    middle = [nn.Tanh(), nn.Dropout(0.5)] if dropout else [nn.Tanh()]
+    return nn.Sequential(nn.Linear(4, 7), *middle, nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    n = N_TRAIN + N_QUERY
+    return torch.randn(n, 4, generator=generator, dtype=torch.float64), torch.arange(n) % 3
+
+
+def curvature(module: nn.Module, x: Tensor, y: Tensor) -> Curvature:
+    split = (x[:N_TRAIN], y[:N_TRAIN], x[N_TRAIN:], y[N_TRAIN:])
+    return Curvature(module, TASK, *split, weight_decay=0.0, duration=1.0)
+
+
+def by_autograd(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Return the gradients of the target by the trainable parameters, one example at a time."""
+    rows = []
+    leaves = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for row in range(len(x)):
+        value = TASK.target(module.eval()(x[row : row + 1]), y[row : row + 1])[0]
+        rows.append(torch.cat([found.flatten() for found in torch.autograd.grad(value, leaves)]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_dropped_network_is_the_one_whose_weights_miss_columns(dropout: bool, data) -> None:
+    """Linear layers take the masked units, so their outputs are those of weights with scaled columns."""
+    module = mlp(dropout)
+    thin = dropped(module, data[0][:1], 0.5, seed=3).eval()
+    outputs = thin(data[0])
+    generator = torch.Generator().manual_seed(3)
+    first = (torch.rand(7, generator=generator) >= 0.5).double() * 2
+    second = torch.ones(6, dtype=torch.float64)
+    if not dropout:  # without nn.Dropout every hidden layer is thinned
+        second = (torch.rand(6, generator=generator) >= 0.5).double() * 2
+    linear = [part for part in module if isinstance(part, nn.Linear)]
+    hidden = torch.tanh(linear[0](data[0])) * first
+    expected = linear[2](torch.tanh(linear[1](hidden)) * second)
+    torch.testing.assert_close(outputs, expected)
+    assert 0 < (first == 0).sum() < 7
+    torch.testing.assert_close(
+        module.eval()(data[0]), mlp(dropout).eval()(data[0])
+    )  # the original is untouched
+
+
+@pytest.mark.parametrize("make", ["dropped", "adapted"])
+def test_gradients_of_a_variant_are_those_of_autograd(make: str, data) -> None:
+    module, (x, y) = mlp(), data
+    network = curvature(module, x, y)
+    if make == "dropped":
+        pair, variant = network.dropped(0.4, 5), dropped(module, x[:1], 0.4, 5)
+    else:
+        options = {"rank": 2, "epochs": 3, "learning_rate": 0.01, "seed": 5}
+        pair = network.adapted(*options.values())
+        variant = adapted(module, TASK, x[:N_TRAIN], y[:N_TRAIN], **options)
+    expected = by_autograd(variant, x, y)
+    torch.testing.assert_close(pair.gram(), expected[:N_TRAIN] @ expected[:N_TRAIN].T)
+    torch.testing.assert_close(pair.query.inner(pair.train), expected[N_TRAIN:] @ expected[:N_TRAIN].T)
+    torch.testing.assert_close(pair.loss_weight, TASK.loss_weight(variant(x[:N_TRAIN]), y[:N_TRAIN]).detach())
+
+
+def test_adapters_begin_at_the_network_and_lower_the_loss(data) -> None:
+    module, (x, y) = mlp(), data
+
+    def variant(epochs: int) -> nn.Module:
+        return adapted(module, TASK, x, y, rank=2, epochs=epochs, learning_rate=0.01, seed=0).eval()
+
+    start, later = variant(0), variant(30)
+    torch.testing.assert_close(start(x), module.eval()(x))
+    assert TASK.loss(later(x), y).mean() < TASK.loss(start(x), y).mean()
+    trainable = [name for name, parameter in later.named_parameters() if parameter.requires_grad]
+    assert len(trainable) == 6
+    assert all("down" in name or "up" in name for name in trainable)
+    torch.testing.assert_close(later(x), variant(30)(x), rtol=0, atol=0)
+
+
+def test_at_first_adapters_see_the_gradients_by_the_weights_through_down(data) -> None:
+    """With up = 0 the derivative by up is that by the weight times down^T, and that by down vanishes."""
+    module, (x, y) = mlp(), data
+    variant = adapted(module, TASK, x, y, rank=2, epochs=0, learning_rate=0.01, seed=0)
+    weights = [part.weight for part in module if isinstance(part, nn.Linear)]
+    target = TASK.target(module(x[:1]), y[:1])[0]
+    by_weight = torch.autograd.grad(target, weights)
+    adapters = [part for part in variant.modules() if isinstance(part, Adapted)]
+    found = torch.autograd.grad(
+        TASK.target(variant(x[:1]), y[:1])[0], [p for a in adapters for p in (a.down.weight, a.up.weight)]
+    )
+    for adapter, gradient, down, up in zip(adapters, by_weight, found[::2], found[1::2], strict=True):
+        torch.testing.assert_close(up, gradient @ adapter.down.weight.T)
+        assert not down.any()
+
+
+@pytest.mark.parametrize("layer", ["mlp", "conv2d", "embedding", "attention", "encoder-layer"])
+def test_variants_of_other_layers_can_be_captured(layer: str) -> None:
+    module, x, y = build(layer, N_TRAIN + N_QUERY)
+    network = curvature(module, x, y)
+    pairs = [network.adapted(2, 1, 0.01, 0)]
+    if layer in ("mlp", "encoder-layer", "attention", "embedding"):
+        pairs.append(network.dropped(0.3, 1))
+    for pair in pairs:
+        assert pair.gram().isfinite().all()
+        assert pair.train.norms_squared().min() > 0
+
+
+def test_a_linear_model_has_nothing_to_drop_and_a_bare_layer_is_adapted(data) -> None:
+    x, y = data
+    bare = nn.Linear(4, 3).double()
+    with pytest.raises(UserError, match=r"Linear has no hidden layer .* to drop units of"):
+        dropped(bare, x[:1], 0.1, 0)
+    assert curvature(bare, x, y).adapted(2, 1, 0.01, 0).train.n_parameters == 2 * (4 + 3)
+    with pytest.raises(UserError, match=r"no nn.Linear layer to adapt"):
+        adapted(nn.Conv1d(1, 3, 1), TASK, x, y, rank=2, epochs=1, learning_rate=0.1, seed=0)
+
+
+def test_one_variant_that_drops_nothing_is_trak_itself(data) -> None:
+    module, (x, y) = mlp(), data
+    network = curvature(module, x, y)
+    pair = GradientPair(
+        *(
+            target_gradients(module, TASK, x[rows], y[rows], 100)[0]
+            for rows in (slice(N_TRAIN), slice(N_TRAIN, None))
+        ),
+        network.loss_weight,
+        0.1,
+        1.0,
+    )
+    found = trak_variants.attribute(Path({1.0: network}), variants=1, drop=0.0, damping=0.5)
+    for ours, theirs in zip(found, trak.attribute(Path({1.0: pair}), damping=0.5), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "lora"])
+def test_variants_are_averaged_factor_by_factor_and_differ(kind: str, data) -> None:
+    network = Path({1.0: curvature(mlp(), *data)})
+    singles = [trak_variants.attribute(network, kind=kind, variants=count, drop=0.4) for count in (1, 2, 3)]
+    one, two, three = (torch.cat([kernel.flatten(), weights]) for kernel, weights in singles)
+    assert (2 * two - one != one).any()
+    again = trak_variants.attribute(Path({1.0: curvature(mlp(), *data)}), kind=kind, variants=3, drop=0.4)
+    torch.testing.assert_close(three, torch.cat([again[0].flatten(), again[1]]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "lora"])
+def test_a_copy_of_the_query_is_a_proponent(kind: str, data) -> None:
+    x, y = data
+    module = mlp()
+    network = Curvature(module, TASK, x, y, x[:5].clone(), y[:5].clone(), weight_decay=0.0, duration=1.0)
+    kernel, weights = trak_variants.attribute(Path({1.0: network}), kind=kind, damping=0.5)
+    copies = (kernel * weights)[torch.arange(5), torch.arange(5)]
+    assert (copies > 0).all()
