@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # More flags for snakemake or pytest: make benchmark ARGS='--cores 4', make test ARGS='-k lds'
 ARGS ?=
+PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev benchmark report test test-fast lint format clean
+.PHONY: help env env-dev benchmark report ui test test-fast lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,9 @@ benchmark: env  ## install, run the default benchmark (params.yaml) and print th
 
 report: env  ## write report.html: the figures and tables, and where each comes from
 	@$(BIN)/snakemake --report report.html $(ARGS)
+
+ui: env  ## compare runs in MLflow's UI, after snakemake publish: http://127.0.0.1:5000 (PORT=5001 for another)
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port $(PORT)
 
 test: env-dev  ## install, run every test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -20,6 +20,7 @@ include: "workflow/rules/featurize.smk"
 include: "workflow/rules/attribute.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/collect.smk"
+include: "workflow/rules/publish.smk"
 
 
 for family in METHOD_RULES:

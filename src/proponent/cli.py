@@ -65,6 +65,17 @@ def leaderboard() -> None:
 
 
 @cli.command()
+@click.argument("metrics", nargs=-1, required=True)
+def publish(metrics: tuple[str, ...]) -> None:
+    """Make MLflow show METRICS (results/SETTING/metrics/METHOD.json), a run each, and no other method of their settings.
+
+    The database is mlflow.db in the checkout, or what MLFLOW_TRACKING_URI names.
+    """
+    done = importlib.import_module("proponent.steps.publish").run(Path.cwd(), metrics)
+    click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
+
+
+@cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 def verify(paths: tuple[Path, ...]) -> None:
     """Check results against their manifests, byte for byte.

@@ -114,11 +114,14 @@ def test_every_make_target_that_is_named_exists():
         assert named <= targets, page
 
 
-def test_the_table_of_methods_lists_those_of_the_default_run():
-    listed = re.findall(
-        r"^\| `([\w-]+)` \| ", README.partition("## The methods")[2].partition("\n## ")[0], re.MULTILINE
+def test_the_table_of_methods_lists_all_and_those_of_the_default_run_in_bold():
+    cells = re.findall(
+        r"^\| ([`*][^|]+) \| ", README.partition("## The methods")[2].partition("\n## ")[0], re.MULTILINE
     )
-    assert listed == yaml.safe_load((REPOSITORY / "params.yaml").read_text())["methods"]
+    names = re.findall(r"`([\w-]+)`", " ".join(cells))
+    assert sorted(names) == sorted(path.stem for path in (REPOSITORY / "configs/methods").glob("*.yaml"))
+    default = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["methods"]
+    assert sorted(re.findall(r"\*\*`([\w-]+)`\*\*", " ".join(cells))) == sorted(default)
 
 
 def test_the_folders_in_the_table_exist():

@@ -37,9 +37,9 @@ def train_alone(
     model = build(run.init_seed)
     model.train()
     optimizer = _optimizer(recipe, model)
-    weights = (
-        run.mask.to(x.dtype) if run.by_weight and run.mask is not None else torch.ones(len(x), dtype=x.dtype)
-    )
+    dtype = next(model.parameters()).dtype
+    by_weight = run.by_weight and run.mask is not None
+    weights = run.mask.to(dtype) if by_weight else torch.ones(len(x), dtype=dtype)
     n_drawn = len(x) if run.mask is None or run.by_weight else int(run.mask.sum())
     generator = dropout_generator(run)
     rates = learning_rates(recipe, n_drawn)

@@ -17,7 +17,16 @@ from proponent.errors import UserError
 EXTERNAL = "external"
 """Family of a method that is made by a rule of its own, in any language."""
 
-NEEDS = ("data", "gradients", "outputs", "representations", "network", "retrainings", "permutations")
+NEEDS = (
+    "data",
+    "gradients",
+    "outputs",
+    "representations",
+    "network",
+    "replay",
+    "retrainings",
+    "permutations",
+)
 """What a method may ask for (see proponent.methods.inputs)."""
 
 _KINDS = ("settings", "methods", "designs", "metrics")

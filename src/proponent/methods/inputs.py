@@ -28,7 +28,16 @@ from typing import Protocol
 
 from torch import Tensor
 
-NEEDS = ("data", "gradients", "outputs", "representations", "network", "retrainings", "permutations")
+NEEDS = (
+    "data",
+    "gradients",
+    "outputs",
+    "representations",
+    "network",
+    "replay",
+    "retrainings",
+    "permutations",
+)
 
 
 class Data(Protocol):
@@ -305,4 +314,70 @@ class Network(Protocol):
 
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; the most recent one is kept."""
+        ...
+
+
+class Moment(Protocol):
+    """A member's training after some number of steps."""
+
+    steps: int
+    slots: Tensor
+    """(n_slots, p): the parameters, then the optimiser's moments (SGD's velocity; Adam's two)."""
+
+    def query_gradients(self) -> Tensor:
+        """Return the gradients of the queries' targets, (n_query, p)."""
+        ...
+
+    def loss_gradients(self, examples: Tensor) -> Tensor:
+        """Return the gradients of the *losses* of training examples without dropout, (len(examples), p)."""
+        ...
+
+
+class ReplayStep(Moment, Protocol):
+    """One step of training, and its state before. Weight decay is part of the optimiser's update."""
+
+    examples: Tensor
+    """(b,) indices of the batch's examples."""
+
+    @property
+    def transition(self) -> Tensor:
+        """Derivatives of each slot after by each slot before at a fixed gradient, (n_slots, n_slots, p or 1)."""
+        ...
+
+    @property
+    def gain(self) -> Tensor:
+        """Derivatives of each slot after by the gradient of the batch's mean loss, (n_slots, p or 1)."""
+        ...
+
+    def gradients(self) -> Tensor:
+        """Return the gradients of the losses of the batch's examples, dropout and all, (b, p)."""
+        ...
+
+    def bend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inner products with those gradients, (k, b), and with the batch's Hessian, (k, p)."""
+        ...
+
+
+class Replay(Protocol):
+    """One member's training, that can be walked through again from its end."""
+
+    member: int
+    n_train: int
+    n_slots: int
+    n_steps: int
+    rates: Sequence[float]
+    """Learning rate of every step."""
+    queries_at_a_time: int
+    """How many vectors of n_slots x p fit, to be carried back together."""
+
+    def end(self) -> Moment:
+        """Return the end of training."""
+        ...
+
+    def at(self, fraction: float) -> Moment:
+        """Return training after a fraction of its steps."""
+        ...
+
+    def backward(self) -> Iterator[ReplayStep]:
+        """Yield all steps, the last first."""
         ...

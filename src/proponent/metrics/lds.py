@@ -20,7 +20,12 @@ MIN_CEILING = 0.3
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return ``lds``: how well the summed scores of the kept examples rank the target over subsets.
+    """Return ``lds``: :func:`score` on the ``subsets`` design."""
+    return {"lds": score(inputs, "subsets", resamples, seed)}
+
+
+def score(inputs: MetricInputs, design: str, resamples: int, seed: int) -> Estimate:
+    """Return how well the summed scores of the kept examples rank the target over subsets.
 
     For each query this is Spearman's correlation over subsets; the value is its mean over queries. The target
     is averaged over seeds. Ties take mid-ranks; a query whose prediction (or target) is the same for every
@@ -28,12 +33,13 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     ensemble that the scores come from. Where the method predicts groups itself, its prediction is taken for the sum.
 
     Args:
-        inputs: scores, and the ``subsets`` ground truth of the same queries.
+        inputs: scores, and the ground truth of ``design`` for the same queries.
+        design: whose retrainings are predicted.
         resamples: number of bootstrap resamples.
         seed: of the resamples; equal seeds pair the methods of a setting.
 
     Returns:
-        One estimate. Its extras: ``ceiling`` and ``lds_over_ceiling``, each with ``_low`` and ``_high`` (None
+        The estimate. Its extras: ``ceiling`` and ``lds_over_ceiling``, each with ``_low`` and ``_high`` (None
         with one seed); ``n_constant`` and ``n_constant_targets`` queries counted as 0; ``n_diverged``
         retrainings left out and which (``diverged``: [subset, seed]); ``n_subsets``, ``n_seeds``,
         ``n_queries``; ``per_query`` values.
@@ -41,10 +47,10 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     Raises:
         UserError: scores of the wrong shape or not finite; too few usable retrainings.
     """
-    truth = inputs.ground_truth["subsets"]
+    truth = inputs.ground_truth[design]
     n_subsets, n_seeds, n_query = truth.targets.shape
     check_scores(inputs.scores, n_query, truth.masks.shape[1])
-    usable = usable_retrainings(truth.targets, "subsets")
+    usable = usable_retrainings(truth.targets, design)
     masks = truth.masks[usable.subsets]
     predicted = inputs.groups(masks) if inputs.groups else predict(inputs.scores, masks)
     joint = draw(len(usable.subsets), n_query, resamples, seed)
@@ -63,7 +69,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
         "n_queries": n_query,
         "per_query": per_query[0].tolist(),
     }
-    return {"lds": Estimate.from_replicates(means[0], means[1:], bounds=(-1.0, 1.0), extras=extras)}
+    return Estimate.from_replicates(means[0], means[1:], bounds=(-1.0, 1.0), extras=extras)
 
 
 def predict(scores: NDArray[np.floating], masks: NDArray[np.bool_]) -> Array:

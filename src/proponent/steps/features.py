@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -57,8 +58,11 @@ def shared_inputs(job: Job, needs: Sequence[str], data: Arrays, rows: slice) -> 
 
 def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened: ExitStack) -> Any:
     shard = member // job.spec["members_per_job"]
-    if need == "network":
-        return _network(job, member, shard, data, rows)
+    if need in ("network", "replay"):
+        folder = job.read(job.input(f"/ensemble/shard-{shard:03d}.json")).parent / f"member-{member:03d}"
+        if need == "network":
+            return _network(job, member, folder, data, rows)
+        return importlib.import_module("proponent.steps.replay").replay_of(job, folder, member, data, rows)
     path = job.read(job.input(f"/features/{need}-{shard:03d}.safetensors"))
     get, _, metadata = opened.enter_context(open_tensors(path))
     name = f"member-{member:03d}"
@@ -74,8 +78,7 @@ def _feature(job: Job, need: str, member: int, data: Arrays, rows: slice, opened
     return read(described["features"], own, data, member, moments, rows)
 
 
-def _network(job: Job, member: int, shard: int, data: Arrays, rows: slice) -> Any:
-    folder = job.read(job.input(f"/ensemble/shard-{shard:03d}.json")).parent / f"member-{member:03d}"
+def _network(job: Job, member: int, folder: Path, data: Arrays, rows: slice) -> Any:
     training = read_json(folder / "training.json")
     module, task = load_model(job)
     device = torch.device(job.spec["device"])

@@ -21,6 +21,8 @@ FIGURES = ("lds", "frontier", "loss", "proponents")
 _FEATURES = {"gradients": "gradients", "outputs": "outputs", "representations": "representations"}
 LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
 """The design behind a need. Its retrainings are part of what a method costs; those that evaluate are the benchmark's."""
+_REPLAY = "proponent.steps.replay"
+"""Imported only for methods that need it, so that a change of the trainer's code reaches no others by that way."""
 _LEADERBOARD = "results/leaderboard.csv"
 _OVERVIEW = "results/figures/overview.svg"
 
@@ -181,7 +183,7 @@ class Plan:
         for need in method.all_needs:
             if need in _FEATURES:
                 inputs += [_features(name, need, shard) for shard in shards]
-            if need == "network":
+            if need in ("network", "replay"):
                 inputs += [_ensemble(name, shard) for shard in shards]
             if need in LEARNED_FROM:
                 inputs.append(_truth(name, LEARNED_FROM[need]))
@@ -220,6 +222,9 @@ class Plan:
                     "momentum": setting.recipe.momentum,
                 }
                 modules += _module(setting.model.factory)
+            if "replay" in method.needs:
+                spec |= {"model": setting.model, "recipe": setting.recipe, "seed": setting.seed}
+                modules += [_REPLAY, *_module(setting.model.factory)]
             path = self.graph.add(
                 _scores(name, method.name), "attribute", spec, dict.fromkeys(inputs), modules
             )

@@ -1,0 +1,76 @@
+"""An optimiser's update as a pure function of its state, and its derivatives.
+
+The state of an optimiser is a stack of vectors of one length: the parameters first, then the moments that it
+keeps. Every update of :class:`proponent.training.recipe.StackedOptimizer` works element by element, so that
+its derivative is one small matrix for each parameter.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proponent.config.schema import Optimizer, RecipeConfig
+
+
+def n_slots(recipe: RecipeConfig) -> int:
+    """Return the number of vectors that the optimiser's state has: parameters, and one for each moment."""
+    return 3 if recipe.optimizer is not Optimizer.sgd else 1 + (recipe.momentum > 0)
+
+
+def update(recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, step: int) -> Tensor:
+    """Return the state after one step, as torch.optim's SGD, Adam or AdamW make it.
+
+    Args:
+        recipe: optimiser and its constants.
+        slots: (n_slots, p), the state before.
+        gradient: (p,) of the batch's loss.
+        lr: learning rate.
+        step: number of steps that were made before.
+    """
+    parameters, *moments = slots
+    decay = recipe.weight_decay
+    if recipe.optimizer is Optimizer.adamw:
+        parameters = parameters * (1 - lr * decay)
+    elif decay:
+        gradient = gradient + decay * parameters
+    if recipe.optimizer is Optimizer.sgd:
+        if not moments:
+            return (parameters - lr * gradient)[None]
+        velocity = recipe.momentum * moments[0] + gradient
+        direction = gradient + recipe.momentum * velocity if recipe.nesterov else velocity
+        return torch.stack([parameters - lr * direction, velocity])
+    first, second = recipe.betas
+    mean = first * moments[0] + (1 - first) * gradient
+    square = second * moments[1] + (1 - second) * gradient**2
+    root = _root(square) / (1 - second ** (step + 1)) ** 0.5
+    return torch.stack(
+        [parameters - lr / (1 - first ** (step + 1)) * mean / (root + recipe.eps), mean, square]
+    )
+
+
+def derivatives(
+    recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, step: int
+) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of :func:`update`, element by element; arguments as there.
+
+    Returns:
+        (n_slots, n_slots, p): of a slot after the step (first axis) by a slot before it (second), and
+        (n_slots, p): of a slot after the step by the gradient. SGD treats all parameters alike, and p is 1.
+    """
+    if recipe.optimizer is Optimizer.sgd:
+        slots, gradient = slots.new_zeros(len(slots), 1), gradient.new_zeros(1)
+    with torch.enable_grad():
+        before, slope = slots.detach().requires_grad_(), gradient.detach().requires_grad_()
+        after = update(recipe, before, slope, lr, step)
+        found = [
+            torch.autograd.grad(slot.sum(), (before, slope), retain_graph=True, materialize_grads=True)
+            for slot in after
+        ]
+    return torch.stack([pair[0] for pair in found]), torch.stack([pair[1] for pair in found])
+
+
+def _root(square: Tensor) -> Tensor:
+    """Return the square root, with derivative 0 at 0: of a parameter that no example has moved yet."""
+    moved = square > 0
+    return torch.where(moved, torch.where(moved, square, 1.0).sqrt(), 0.0)

@@ -1,0 +1,12 @@
+# Runs in MLflow from the metrics files. No output: whoever asks for it wants the database to show what is here now.
+rule publish:
+    input:
+        metrics=PLAN.metrics_files(),
+        targets=PLAN.targets(),
+    log:
+        "logs/publish.log",
+    conda:
+        ENVIRONMENT
+    localrule: True
+    shell:
+        "proponent publish {input.metrics:q} > {log:q} 2>&1"
