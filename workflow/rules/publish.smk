@@ -5,8 +5,8 @@ rule publish:
         targets=PLAN.targets(),
     log:
         "logs/publish.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
     shell:
         "proponent publish {input.metrics:q} > {log:q} 2>&1"
