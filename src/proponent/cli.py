@@ -21,6 +21,7 @@ STEPS = {
     "attribute": "Tune and run one attribution method.",
     "evaluate": "Evaluate one method's scores against the ground truth.",
     "collect": "Make the leaderboard.",
+    "summary": "Sum up a setting for DVC: metrics by method.",
     "figures": "Draw a setting's figures.",
     "overview": "Draw the figure of all settings.",
 }

@@ -29,6 +29,27 @@ rule collect:
         "proponent collect {input.key:q} > {log:q} 2>&1"
 
 
+# A setting's metrics by method: what DVC shows and compares between revisions.
+rule summary:
+    input:
+        key=key_of("results/summaries/{setting}.json"),
+        upstream=inputs_of("results/summaries/{setting}.json"),
+    output:
+        "results/summaries/{setting}.json",
+        "results/summaries/{setting}.csv",
+    log:
+        "logs/{setting}/summary.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: COMPUTE.threads
+    resources:
+        mem_mb=memory,
+        runtime=minutes(10),
+    shell:
+        "proponent summary {input.key:q} > {log:q} 2>&1"
+
+
 rule figures:
     input:
         key=key_of("results/figures/lds-{setting}.svg"),

@@ -72,6 +72,15 @@ def leaderboard(documents: Documents) -> pd.DataFrame:
     return table.sort_values(["setting", "method", "metric"], ignore_index=True)
 
 
+def by_method(documents: Documents) -> pd.DataFrame:
+    """Return the values of one setting: a row per method, the first metric's best first, and a column per metric."""
+    table = leaderboard(documents).pivot(index="method", columns="metric", values="value")
+    shown = [metric for metric in METRICS if metric in table]
+    others = [metric for metric in table if metric not in METRICS]
+    table = table[[*shown, *others]]
+    return table.sort_values(list(table.columns[:1]), ascending=False, kind="stable")
+
+
 def comparisons(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the table of paired differences: value of a minus b, interval, Holm's p, tied or not."""
     return pd.DataFrame(list(rows), columns=list(COMPARISON_COLUMNS))

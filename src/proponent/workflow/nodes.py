@@ -50,7 +50,7 @@ class Node:
 def key_path(artefact: str) -> str:
     """Return where the key file of an artefact lies: ``results/S/scores/M…`` → ``results/S/keys/scores/M….json``."""
     parts = PurePosixPath(artefact).parts
-    if len(parts) < 3 or parts[1] == "figures":
+    if len(parts) < 3 or parts[1] in ("figures", "summaries"):
         return str(PurePosixPath(parts[0], "keys", *parts[1:])) + ".json"
     return str(PurePosixPath(parts[0], parts[1], "keys", *parts[2:])) + ".json"
 

@@ -70,7 +70,7 @@ class Plan:
     def targets(self) -> list[str]:
         """Return what rule ``all`` makes."""
         figures = [f"results/figures/{figure}-{setting}.svg" for setting in self.scores for figure in FIGURES]
-        return [_LEADERBOARD, _OVERVIEW, *figures]
+        return [_LEADERBOARD, _OVERVIEW, *map(_summary, self.scores), *figures]
 
     def _node(self, path: str) -> Any:
         if path not in self.graph.nodes:
@@ -292,6 +292,8 @@ class Plan:
                 raise UserError(
                     f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}"
                 )
+            spec: dict[str, Any] = {"setting": name, "methods": self.scores[name]}
+            self.graph.add(_summary(name), "summary", spec, metrics)
             shards = [
                 _ensemble(name, shard)
                 for shard, _ in enumerate(
@@ -299,7 +301,7 @@ class Plan:
                 )
             ]
             scores = [_scores(name, method) for method in self.scores[name]]
-            spec = {"setting": name, "methods": self.scores[name], "figures": list(FIGURES)}
+            spec |= {"figures": list(FIGURES)}
             self.graph.add(
                 f"results/figures/{FIGURES[0]}-{name}.svg",
                 "figures",
@@ -374,6 +376,10 @@ def _truth(setting: str, design: str) -> str:
 
 def _scores(setting: str, method: str) -> str:
     return f"results/{setting}/scores/{method}.safetensors"
+
+
+def _summary(setting: str) -> str:
+    return f"results/summaries/{setting}.json"
 
 
 def _metrics(setting: str, method: str) -> str:
