@@ -28,7 +28,7 @@ def test_a_method_that_was_taken_out_leaves_nothing_behind(checkout):
     assert done.returncode == 0, done.stdout
     assert not left & checkout.bytes_of("**/*").keys()
     assert (checkout.root / "results/toy/scores/notes.txt").read_text() == "mine"
-    assert checkout.planned() == {"collect": 1, "figures": 1, "overview": 1}
+    assert checkout.planned() == {"collect": 1, "summary": 1, "figures": 1, "overview": 1}
 
 
 def test_members_of_a_smaller_ensemble_go_when_it_has_been_trained_again(checkout):

@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-COLLECTION = {"collect": 1, "figures": 1, "overview": 1}
+COLLECTION = {"collect": 1, "summary": 1, "figures": 1, "overview": 1}
 
 
 def test_nothing_to_do_after_a_run(checkout):

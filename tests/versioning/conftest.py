@@ -1,0 +1,88 @@
+"""The tiny setting under git and DVC, run, recorded and pushed once; tests work on clones of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from workflow.checkout import REPOSITORY, Checkout, make_checkout
+
+VERSIONED = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+
+
+@dataclass
+class Versioned(Checkout):
+    """A git repository with DVC, in which `snakemake` runs as it does for a user."""
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command and return what it printed (stderr included)."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}\n{done.stdout}")
+        return done
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments).stdout
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout
+
+    def commit(self, message: str) -> str:
+        """Commit everything and return the commit."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+        return self.git("rev-parse", "HEAD").strip()
+
+    def environment(self) -> dict[str, str]:
+        who = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        return {**super().environment(), **who, "DVC_NO_ANALYTICS": "1", "MPLBACKEND": "agg"}
+
+
+def versioned(root: Path) -> Versioned:
+    """Lay out the checkout as a git repository; nothing is run."""
+    make_checkout(root)
+    (root / ".dvc").mkdir()
+    for name in VERSIONED:
+        shutil.copy(REPOSITORY / name, root / name)
+    repository = Versioned(root)
+    repository.git("init", "-q", "-b", "main")
+    repository.commit("Nothing run yet")
+    return repository
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Versioned:
+    """Run by `dvc repro`, committed, and pushed to a remote that is a directory."""
+    folder = tmp_path_factory.mktemp("versioned")
+    repository = versioned(folder / "origin")
+    repository.dvc("remote", "add", "--default", "storage", str(folder / "storage"))
+    repository.dvc("repro")
+    repository.commit("Run")
+    repository.dvc("push")
+    return repository
+
+
+@pytest.fixture
+def clone(origin: Versioned, tmp_path: Path) -> Versioned:
+    """A fresh clone; nothing is pulled yet."""
+    origin.git("clone", "-q", str(origin.root), str(tmp_path / "clone"))
+    return Versioned(tmp_path / "clone")
+
+
+@pytest.fixture
+def pulled(clone: Versioned) -> Versioned:
+    """A fresh clone after `dvc pull`."""
+    clone.dvc("pull")
+    return clone
