@@ -68,7 +68,8 @@ def test_3_a_changed_recipe_trainer_or_dataset_runs_what_is_downstream(pulled):
 def test_4_formatting_comments_docstrings_and_touching_run_nothing(pulled):
     setting = pulled.root / "configs/settings/toy.yaml"
     setting.write_text("# Another order and layout.\n" + yaml.safe_dump(yaml.safe_load(setting.read_text())))
-    pulled.edit("src/proponent/methods/trak.py", '"""', '"""Said otherwise. ')
+    module = pulled.root / "src/proponent/methods/trak.py"
+    module.write_text(module.read_text().replace('"""', '"""Said otherwise. ', 1))
     for path in (pulled.root / "results").rglob("*.safetensors"):
         path.touch()
     assert pulled.planned() == {}
@@ -87,7 +88,9 @@ def test_5_a_killed_repro_goes_on_where_it_was(clone, origin):
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    assert "train" not in clone.planned()
+    planned = clone.planned()
+    assert "data" not in planned
+    assert planned.get("retrain", 0) < 3
     clone.dvc("repro")
     assert clone.tensors() == origin.tensors()
     clone.run("proponent", "verify")
@@ -103,7 +106,7 @@ def test_7_a_removed_method_leaves_nothing_behind(pulled):
     pulled.edit("params.yaml", "graddot, trak", "graddot")
     pulled.dvc("repro")
     assert "trak" not in (pulled.root / "results/leaderboard.csv").read_text()
-    left = [path for path in pulled.root.glob("results/toy/*/trak*")]
+    left = list(pulled.root.glob("results/toy/*/trak*"))
     assert [path for path in left if path.parent.name != "benchmarks"] == []
     assert not [name for name in versioned_files(pulled) if "trak" in name]
 
