@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles.statistics import World, spearman
-from proponent.metrics.ceiling import ceiling, spearman_brown, splits
+from oracles.statistics import World, all_halves, best_sum, spearman
+from proponent.metrics.ceiling import additive_ceiling, ceiling, spearman_brown, splits
 from proponent.metrics.statistics import draw
 
 
@@ -44,3 +44,74 @@ def test_splits_use_every_seed_equally_often_and_none_twice_in_one():
 
 def test_spearman_brown_by_hand():
     assert spearman_brown(np.array([0.5, -0.2]), 2.0).tolist() == pytest.approx([2 / 3, 0.0])
+
+
+def of_all_halves(values: np.ndarray) -> float:
+    """The additive ceiling where every half and every pair of halves is seen, without noise: (n_halves,) in."""
+    targets = np.stack([values, values], axis=1)[:, :, None]
+    pairs = np.stack([values, values[::-1]], axis=1)[: len(values) // 2, :, None, None]
+    joint = draw(len(values), 1, resamples=1, seed=0)
+    return additive_ceiling(targets, joint.units, pairs, joint, seed=0).value
+
+
+def test_a_monotone_function_of_a_sum_can_be_reached_by_a_sum():
+    masks = all_halves(10)
+    total = masks @ np.random.default_rng(0).standard_normal(10)
+    assert of_all_halves(total) == pytest.approx(1.0)
+    assert of_all_halves(np.exp(2 * total)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.7, 1.5])
+def test_no_sum_beats_the_additive_ceiling_and_the_best_comes_near(strength):
+    """Pairs of examples interact: the ranks of the target have an even part, which no sum can follow."""
+    rng = np.random.default_rng(1)
+    masks = all_halves(12)
+    signs = masks - 0.5
+    interactions = rng.standard_normal((12, 12)) / 3
+    target = signs @ rng.standard_normal(12) + strength * np.einsum("mi,ij,mj->m", signs, interactions, signs)
+    bound = of_all_halves(target)
+    reached = best_sum(masks, target, rng, tries=300)
+    assert bound - 0.1 < reached < bound < 0.995
+
+
+def test_what_is_the_same_for_a_half_and_its_complement_is_no_sum():
+    masks = all_halves(10)
+    value = np.random.default_rng(0).standard_normal(len(masks))
+    assert of_all_halves(value + value[::-1]) == pytest.approx(0.0)
+
+
+def test_with_noise_it_is_what_the_additive_part_itself_reaches():
+    """Each query's target is a sum, pairs of examples that interact, and the noise of one seed."""
+    rng = np.random.default_rng(2)
+    n, n_query, noise = 200, 20, 0.6
+    weights = rng.standard_normal((n, n_query)) / np.sqrt(n / 4)
+    interactions = np.stack([rng.standard_normal((n, n)) / n * 2.2 for _ in range(n_query)])
+
+    def expected(masks: np.ndarray) -> np.ndarray:
+        signs = masks - 0.5
+        return signs @ weights + np.stack([((signs @ a) * signs).sum(1) for a in interactions], axis=1)
+
+    def halves(count: int) -> np.ndarray:
+        return np.argsort(rng.random((count, n)), axis=1) < n // 2
+
+    def noisy(values: np.ndarray) -> np.ndarray:
+        return values + noise * rng.standard_normal(values.shape)
+
+    masks, first = halves(1500), halves(600)
+    targets = noisy(np.repeat(expected(masks)[:, None], 2, axis=1))
+    pairs = noisy(np.stack([expected(first), expected(~first)], axis=1))[:, :, None]
+    joint = draw(len(masks), n_query, resamples=2, seed=0)
+    found = additive_ceiling(targets, joint.units, pairs, joint, seed=0)
+    sums, measured = masks @ weights, targets.mean(axis=1)
+    reached = np.mean([spearman(sums[:, q], measured[:, q]) for q in range(n_query)])
+    everything = ceiling(targets, joint.units, joint).value
+    assert found.value == pytest.approx(reached, abs=0.02)
+    assert found.value < everything - 0.05
+
+
+def test_there_is_no_additive_ceiling_where_nothing_can_be_halved():
+    joint = draw(50, 4, resamples=5, seed=0)
+    some = np.random.default_rng(0).standard_normal((50, 2, 1, 4))
+    assert additive_ceiling(np.zeros((50, 1, 4)), joint.units, some, joint, seed=0) is None
+    assert additive_ceiling(some[:, :, 0], joint.units, some[:2], joint, seed=0) is None
+    assert additive_ceiling(np.zeros((50, 2, 4)), joint.units, some, joint, seed=0) is None

@@ -109,6 +109,42 @@ def test_a_ceiling_that_is_only_noise_divides_nothing():
     assert extras["lds_over_ceiling"] is None
 
 
+def with_pairs(truth: Retrainings, pairs: Retrainings) -> dict:
+    inputs = MetricInputs(additive_world()[0], ground_truth={"subsets": truth, "complements": pairs})
+    return lds.evaluate(inputs, resamples=100)["lds"].extras
+
+
+def pairs_of(weights: np.ndarray, noise: float = 0.0, count: int = 40) -> Retrainings:
+    first = half_masks(np.random.default_rng(3), count)
+    masks = np.stack([first, ~first], axis=1).reshape(-1, N_TRAIN)
+    sums = masks.astype(float) @ weights.T
+    return Retrainings(masks, (sums + noise * np.random.default_rng(4).standard_normal(sums.shape))[:, None])
+
+
+def test_an_additive_world_has_an_additive_ceiling_as_high_as_the_other():
+    weights, truth = additive_world(noise=2.0)
+    extras = with_pairs(truth, pairs_of(weights, noise=2.0))
+    assert extras["ceiling_additive"] == pytest.approx(extras["ceiling"], abs=0.01)
+    assert extras["ceiling_additive_low"] <= extras["ceiling_additive"] <= extras["ceiling_additive_high"]
+    assert extras["additive_share"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_pair_that_diverged_is_left_out():
+    weights, truth = additive_world(noise=2.0)
+    pairs = pairs_of(weights, noise=2.0)
+    pairs.targets[9] = np.nan
+    rest = np.delete(np.arange(80), [8, 9])
+    clean = Retrainings(pairs.masks[rest], pairs.targets[rest])
+    assert with_pairs(truth, pairs) == with_pairs(truth, clean)
+
+
+def test_the_additive_ceiling_is_of_halves_alone():
+    weights, truth = additive_world(noise=2.0)
+    smaller = Retrainings(truth.masks & (np.arange(N_TRAIN) < 30), truth.targets)
+    assert "ceiling_additive" not in with_pairs(smaller, pairs_of(weights))
+    assert "ceiling_additive" not in evaluate(weights, truth).extras
+
+
 def test_diverged_retrainings_are_left_out_whole_and_counted():
     weights, truth = additive_world()
     truth.targets[3, 1, 5] = np.nan  # one query of one seed of subset 3: seed 0 still counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import pearsonr, rankdata
@@ -44,6 +45,24 @@ def auc(badness: np.ndarray, flipped: np.ndarray) -> float:
     """Probability that a flipped example looks worse than a clean one, ties half: every pair compared."""
     bad, good = badness[flipped][:, None], badness[~flipped][None, :]
     return float(((bad > good) + 0.5 * (bad == good)).mean())
+
+
+def all_halves(n: int) -> np.ndarray:
+    """Every half of n things, (C(n, n / 2), n) bool; row -1 - i is the complement of row i."""
+    return np.array([[i in half for i in range(n)] for half in combinations(range(n), n // 2)])
+
+
+def best_sum(masks: np.ndarray, target: np.ndarray, rng: np.random.Generator, tries: int) -> float:
+    """The best rank correlation of a sum over a mask's things with the target that a search by hill climbing finds."""
+    ranks = rankdata(target)
+    weights = np.linalg.lstsq(masks - 0.5, ranks - ranks.mean(), rcond=None)[0]
+    best = spearman(masks @ weights, target)
+    for _ in range(tries):
+        moved = weights + rng.standard_normal(len(weights)) * rng.choice([0.03, 0.1, 0.3]) * weights.std()
+        found = spearman(masks @ moved, target)
+        if found > best:
+            best, weights = found, moved
+    return best
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,37 @@ def test_the_ceiling_is_drawn_and_named(figures):
     assert "ceiling 0.905" in texts(figures["frontier"]())
 
 
+def test_the_ceiling_of_sums_is_a_line_of_its_own(documents, figures):
+    own = [d for d in documents if d["setting"] == SETTING]
+    _, ranks = compare_all(own)
+    lines = {name: len(figures[name]().axes[0].lines) for name in ("lds", "frontier")}
+    for document in own:
+        document["metrics"]["lds"]["ceiling_additive"] = 0.871
+    for name, figure in (
+        ("lds", lds.draw(SETTING, own, ranks[SETTING]["lds"])),
+        ("frontier", frontier.draw(SETTING, own)),
+    ):
+        assert "ceiling 0.905, of sums 0.871" in texts(figure)
+        assert len(figure.axes[0].lines) == lines[name] + 1
+
+
+def test_undominated_methods_are_filled_joined_and_bold(figures, documents):
+    figure = figures["frontier"]()
+    points = {
+        d["method"]: (d["cost"]["total_seconds"], d["metrics"]["lds"]["value"])
+        for d in documents
+        if d["setting"] == SETTING
+    }
+    best = frontier.undominated(points)
+    assert 1 < len(best) < len(points)
+    assert filled(figure) == len(best)
+    bold = {text.get_text() for text in figure.axes[0].texts if text.get_weight() == "bold"}
+    assert bold == best
+    steps = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 * len(best) + 1]
+    assert len(steps) == 1
+    assert {points[method] for method in best} <= set(zip(*steps[0].get_data(), strict=True))
+
+
 def test_figures_do_without_a_ceiling(documents):
     own = [d for d in documents if d["setting"] == SETTING]
     for document in own:

@@ -105,6 +105,18 @@ def test_diverged_retrainings_and_the_ceiling_are_said_above_the_table(documents
     assert "3 diverged retrainings left out" in text
 
 
+def test_the_ceiling_of_a_sum_is_said_where_there_is_one(documents):
+    _, ranks = compare_all(documents)
+    assert "; of a sum" not in markdown(documents, ranks)
+    for document in documents:
+        document["metrics"]["lds"] |= {
+            "ceiling_additive": 0.87,
+            "ceiling_additive_low": 0.85,
+            "ceiling_additive_high": 0.89,
+        }
+    assert "; of a sum of scores 0.870 [0.850, 0.890]; 100 subsets" in markdown(documents, ranks)
+
+
 def test_a_setting_without_retrainings_is_ranked_by_what_it_has():
     rng = np.random.default_rng(0)
     documents = [

@@ -30,7 +30,9 @@ def test_rounding_errors_do_not_lose_an_example():
     assert masks(design(fraction=0.29), "subsets", 100, 0).sum(1).tolist() == [29] * 6
 
 
-@pytest.mark.parametrize("kind", ["subsets", "subsets_fixed_seed", "fit", "loo", "permutations"])
+@pytest.mark.parametrize(
+    "kind", ["subsets", "subsets_fixed_seed", "fit", "loo", "permutations", "complements"]
+)
 def test_a_larger_count_begins_with_the_runs_of_a_smaller_one(kind):
     few = runs(design(kind, count=3), kind, N, 7)
     many = runs(design(kind, count=9), kind, N, 7)
@@ -100,6 +102,19 @@ def test_the_prefixes_of_an_order_share_their_seeds():
     assert not any(run.by_weight for run in drawn)
 
 
+@pytest.mark.parametrize("n", [40, 41])
+def test_complements_are_pairs_of_disjoint_halves_with_seeds_of_their_own(n):
+    drawn = design("complements", count=3, seeds=2)
+    pairs = masks(drawn, "complements", n, 0).unflatten(0, (3, 2))
+    assert pairs.sum(2).tolist() == [[20, 20]] * 3
+    assert not (pairs[:, 0] & pairs[:, 1]).any()
+    assert len({tuple(half.tolist()) for half in pairs.flatten(0, 1)}) == 6
+    assert (
+        len({seed for run in runs(drawn, "complements", n, 0) for seed in (run.init_seed, run.order_seed)})
+        == 24
+    )
+
+
 def test_another_seed_or_name_draws_other_masks():
     first = masks(design(), "subsets", N, 0)
     assert not torch.equal(first, masks(design(), "subsets", N, 1))
@@ -115,3 +130,5 @@ def test_designs_that_do_not_fit_the_data_are_refused():
         masks(design("permutations", fraction=0.02), "orders", N, 0)
     with pytest.raises(ValueError, match=r"at most 0\.5, not 0\.7"):
         design("permutations", fraction=0.7)
+    with pytest.raises(ValueError, match=r"fraction of complements must be 0\.5, not 0\.4"):
+        design("complements", fraction=0.4)

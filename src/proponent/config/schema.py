@@ -53,6 +53,7 @@ class DesignKind(Enum):
     loo = "loo"
     fit = "fit"
     permutations = "permutations"
+    complements = "complements"
 
 
 class Inputs(Enum):
@@ -146,7 +147,7 @@ class DesignConfig:
     seeds: int = 2
     fraction: float = 0.5
     """Share of the training set that a subset keeps. The ``loo`` design leaves out one example each instead; a prefix of
-    the ``permutations`` design is longer by this share than the one before."""
+    the ``permutations`` design is longer by this share than the one before. Complements are halves."""
 
     def __post_init__(self) -> None:
         _positive("designs", count=self.count, seeds=self.seeds)
@@ -154,6 +155,8 @@ class DesignConfig:
             raise ValueError(f"designs: fraction must lie between 0 and 1, not {self.fraction}")
         if self.kind is DesignKind.permutations and self.fraction > 0.5:
             raise ValueError(f"designs: fraction of permutations must be at most 0.5, not {self.fraction}")
+        if self.kind is DesignKind.complements and self.fraction != 0.5:
+            raise ValueError(f"designs: fraction of complements must be 0.5, not {self.fraction}")
 
 
 def n_prefixes(design: DesignConfig) -> int:
@@ -164,10 +167,13 @@ def n_prefixes(design: DesignConfig) -> int:
 def n_rows(design: DesignConfig) -> int:
     """Return the number of masks.
 
-    ``count``; one more for ``loo``, whose first row keeps everything; all prefixes of ``count`` orders for ``permutations``.
+    ``count``; one more for ``loo``, whose first row keeps everything; all prefixes of ``count`` orders for ``permutations``;
+    both halves of ``count`` pairs for ``complements``.
     """
     if design.kind is DesignKind.permutations:
         return design.count * n_prefixes(design)
+    if design.kind is DesignKind.complements:
+        return design.count * 2
     return design.count + (design.kind is DesignKind.loo)
 
 

@@ -1,4 +1,4 @@
-"""The correlation that a noise-free predictor could reach, given the seed noise of the ground truth."""
+"""The correlation that a noise-free predictor, or the best sum of scores, could reach on a noisy ground truth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.inputs import MIN_UNITS
 from proponent.metrics.ranks import resampled_spearman
-from proponent.metrics.statistics import Resamples
+from proponent.metrics.statistics import Resamples, draw
+from proponent.seeds import derive_seed
 
 
 def ceiling(targets: Array, units: Array, resamples: Resamples) -> Estimate | None:
@@ -29,14 +30,9 @@ def ceiling(targets: Array, units: Array, resamples: Resamples) -> Estimate | No
         The estimate, with ``per_query`` and ``reliability`` in its extras; None with fewer than two seeds or
         three subsets.
     """
-    m, n_seeds, _ = targets.shape
-    if n_seeds < 2 or m < MIN_UNITS:
+    if not _can_be_halved(targets):
         return None
-    halves = [
-        resampled_spearman(targets[:, list(a)].mean(axis=1), targets[:, list(b)].mean(axis=1), units)
-        for a, b in splits(n_seeds)
-    ]
-    reliability = spearman_brown(np.mean(halves, axis=0), n_seeds / (n_seeds // 2))
+    reliability = _reliability(targets, units)
     attainable = np.sqrt(reliability)
     means = resamples.mean(attainable)
     return Estimate.from_replicates(
@@ -45,6 +41,71 @@ def ceiling(targets: Array, units: Array, resamples: Resamples) -> Estimate | No
         bounds=(0.0, 1.0),
         extras={"per_query": attainable[0].tolist(), "reliability": float(reliability[0].mean())},
     )
+
+
+def additive_ceiling(
+    targets: Array, units: Array, pairs: Array, resamples: Resamples, seed: int
+) -> Estimate | None:
+    """Return a bound on the correlation that a sum of scores can reach, from retrainings on complementary halves.
+
+    Let u(S) be the rank of the expected target after training on half S, centred. It is the sum of an odd part,
+    (u(S) - u(S^c)) / 2, and an even one. What a half's scores sum to is a constant minus what the other half's do,
+    so the ranks of any sum of scores are odd: they correlate with u by at most the root of the odd part's share of
+    its variance, which is ``(1 - Cov(u(S), u(S^c)) / Var u) / 2``. A target that is a monotone function of a sum
+    has share 1. The odd part also holds interactions of three, five, ... examples, so the best sum may stay below.
+
+    Both correlations are those of models of one seed: of S with S^c over the pairs, and of S with itself over seeds
+    (Spearman and Brown's formula, from the reliability). Their ratio is taken after averaging over queries.
+
+    Args:
+        targets: (m, n_seeds, n_query) as for :func:`ceiling`, of halves.
+        units: (m, 1 + B) as for :func:`ceiling`.
+        pairs: (n_pairs, 2, n_seeds', n_query) targets of both halves of each pair.
+        resamples: the joint resamples; their query weights are used. Pairs are drawn anew, independently.
+        seed: of these draws.
+
+    Returns:
+        The estimate, with ``share`` in its extras; None with fewer than two seeds or three subsets or pairs, or
+        where subsets do not tell one model from another (single-seed correlation of 0).
+    """
+    if not _can_be_halved(targets) or len(pairs) < MIN_UNITS:
+        return None
+    drawn = draw(len(pairs), pairs.shape[-1], units.shape[1] - 1, derive_seed(seed, "complements")).units
+    twice = np.concatenate([drawn, drawn])
+    # Which half comes first means nothing, so both are ranked as one sample.
+    across = np.mean(
+        [
+            resampled_spearman(
+                np.concatenate([pairs[:, 0, repeat], pairs[:, 1, repeat]]),
+                np.concatenate([pairs[:, 1, repeat], pairs[:, 0, repeat]]),
+                twice,
+            )
+            for repeat in range(pairs.shape[2])
+        ],
+        axis=0,
+    )
+    reliability = _reliability(targets, units)
+    one_seed = resamples.mean(spearman_brown(reliability, 1 / targets.shape[1]))
+    if one_seed[0] <= 0:
+        return None
+    ratio = resamples.mean(across) / np.maximum(one_seed, one_seed[0] / 3)
+    share = np.clip((1 - ratio) / 2, 0.0, 1.0)
+    means = resamples.mean(np.sqrt(reliability * share[:, None]))
+    return Estimate.from_replicates(means[0], means[1:], bounds=(0.0, 1.0), extras={"share": float(share[0])})
+
+
+def _can_be_halved(targets: Array) -> bool:
+    return targets.shape[1] >= 2 and len(targets) >= MIN_UNITS
+
+
+def _reliability(targets: Array, units: Array) -> Array:
+    """Return the reliability of the mean over seeds, (1 + B, n_query)."""
+    n_seeds = targets.shape[1]
+    halves = [
+        resampled_spearman(targets[:, list(a)].mean(axis=1), targets[:, list(b)].mean(axis=1), units)
+        for a, b in splits(n_seeds)
+    ]
+    return spearman_brown(np.mean(halves, axis=0), n_seeds / (n_seeds // 2))
 
 
 def splits(n_seeds: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -3,7 +3,7 @@
 A metric is a module with two names: ``NEEDS``, a tuple of text literals read from the source at parse time (a
 design as ``"ground_truth/<design>"``, or ``"noisy_labels"``), and ``evaluate(inputs, *, <parameters>) ->
 dict[str, Estimate]``, whose parameters come from ``configs/metrics/<name>.yaml`` and whose result has one
-entry for each metric of the leaderboard.
+entry for each metric of the leaderboard. ``MAY_USE``, likewise, names what it is handed where the setting has it.
 """
 
 from __future__ import annotations

@@ -7,24 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proponent.metrics.ceiling import ceiling
+from proponent.metrics.ceiling import additive_ceiling, ceiling
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.inputs import MetricInputs, check_scores, usable_retrainings
+from proponent.metrics.inputs import MetricInputs, Retrainings, Usable, check_scores, usable_retrainings
 from proponent.metrics.ranks import resampled_spearman
-from proponent.metrics.statistics import draw
+from proponent.metrics.statistics import Resamples, draw
 
 NEEDS = ("ground_truth/subsets",)
+MAY_USE = ("ground_truth/complements",)
 
 MIN_CEILING = 0.3
 """Below it ``lds_over_ceiling`` is None: a ratio to a ceiling that may be noise tells nothing."""
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return ``lds``: :func:`score` on the ``subsets`` design."""
-    return {"lds": score(inputs, "subsets", resamples, seed)}
+    """Return ``lds``: :func:`score` on the ``subsets`` design, and its additive ceiling by the ``complements`` one."""
+    return {"lds": score(inputs, "subsets", resamples, seed, complements="complements")}
 
 
-def score(inputs: MetricInputs, design: str, resamples: int, seed: int) -> Estimate:
+def score(
+    inputs: MetricInputs, design: str, resamples: int, seed: int, complements: str | None = None
+) -> Estimate:
     """Return how well the summed scores of the kept examples rank the target over subsets.
 
     For each query this is Spearman's correlation over subsets; the value is its mean over queries. The target
@@ -37,10 +40,12 @@ def score(inputs: MetricInputs, design: str, resamples: int, seed: int) -> Estim
         design: whose retrainings are predicted.
         resamples: number of bootstrap resamples.
         seed: of the resamples; equal seeds pair the methods of a setting.
+        complements: the design for the additive ceiling, where the inputs have it and ``design`` keeps halves.
 
     Returns:
         The estimate. Its extras: ``ceiling`` and ``lds_over_ceiling``, each with ``_low`` and ``_high`` (None
-        with one seed); ``n_constant`` and ``n_constant_targets`` queries counted as 0; ``n_diverged``
+        with one seed); ``ceiling_additive`` with ``_low`` and ``_high``, and ``additive_share``, where they can be
+        had; ``n_constant`` and ``n_constant_targets`` queries counted as 0; ``n_diverged``
         retrainings left out and which (``diverged``: [subset, seed]); ``n_subsets``, ``n_seeds``,
         ``n_queries``; ``per_query`` values.
 
@@ -58,8 +63,14 @@ def score(inputs: MetricInputs, design: str, resamples: int, seed: int) -> Estim
     per_query = resampled_spearman(predicted, usable.mean, joint.units)
     means = joint.mean(per_query)
     limit = ceiling(usable.complete, joint.units[usable.complete_rows], joint)
+    pairs = inputs.ground_truth.get(complements) if complements else None
     extras: dict[str, Any] = {
         **_ceiling_extras(means, limit),
+        **(
+            _additive_extras(truth, usable, pairs, joint, seed)
+            if pairs and limit and limit.value >= MIN_CEILING
+            else {}
+        ),
         "n_constant": int((np.ptp(predicted, axis=0) == 0).sum()),
         "n_constant_targets": int((np.ptp(usable.mean, axis=0) == 0).sum()),
         "n_diverged": len(usable.diverged),
@@ -101,3 +112,22 @@ def _ceiling_extras(lds: Array, limit: Estimate | None) -> dict[str, float | Non
     extras["lds_over_ceiling_low"] = ratio.ci_low if ratio else None
     extras["lds_over_ceiling_high"] = ratio.ci_high if ratio else None
     return extras
+
+
+def _additive_extras(
+    truth: Retrainings, usable: Usable, complements: Retrainings, joint: Resamples, seed: int
+) -> dict[str, float]:
+    n_train = truth.masks.shape[1]
+    if (truth.masks.sum(axis=1) != n_train // 2).any():
+        return {}
+    pairs = complements.targets.reshape(-1, 2, *complements.targets.shape[1:]).astype(np.float64)
+    pairs = pairs[np.isfinite(pairs).all(axis=(1, 2, 3))]
+    limit = additive_ceiling(usable.complete, joint.units[usable.complete_rows], pairs, joint, seed)
+    if limit is None:
+        return {}
+    return {
+        "ceiling_additive": limit.value,
+        "ceiling_additive_low": limit.ci_low,
+        "ceiling_additive_high": limit.ci_high,
+        "additive_share": limit.extras["share"],
+    }

@@ -109,7 +109,8 @@ def markdown(documents: Documents, ranks: Ranks) -> str:
         "# Leaderboard",
         "Brackets hold 95 % intervals (bootstrap over subsets and queries, the same for all methods). "
         "A rank with `=` is shared: the data cannot tell the method from the first of that rank. "
-        "The ceiling is what a noise-free predictor would reach, given the seed noise of the retrainings. "
+        "The ceiling is what a noise-free predictor would reach, given the seed noise of the retrainings, "
+        "and that of a sum of scores a bound on what additive scores can. "
         "Total time counts everything that a method needs, from raw data on.",
     ]
     for table in _tables(documents, ranks):
@@ -186,6 +187,9 @@ def _notes(documents: Documents) -> str:
     if lds.get("ceiling") is not None:
         interval = f"[{_number(lds['ceiling_low'])}, {_number(lds['ceiling_high'])}]"
         notes.append(f"ceiling {_number(lds['ceiling'])} {interval}")
+    if "ceiling_additive" in lds:
+        interval = f"[{_number(lds['ceiling_additive_low'])}, {_number(lds['ceiling_additive_high'])}]"
+        notes.append(f"of a sum of scores {_number(lds['ceiling_additive'])} {interval}")
     if "n_subsets" in lds:
         notes.append(f"{lds['n_subsets']} subsets × {lds['n_seeds']} seeds, {lds['n_queries']} test queries")
     if lds.get("n_diverged"):

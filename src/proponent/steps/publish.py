@@ -28,7 +28,7 @@ def _record(root: Path, path: str) -> Record:
     figures: dict[str, float] = {}
     for name, entry in document["metrics"].items():
         figures[name] = entry["value"]
-        for part in ("ci_low", "ci_high", "ceiling"):
+        for part in ("ci_low", "ci_high", "ceiling", "ceiling_additive"):
             if entry.get(part) is not None:
                 figures[f"{name}_{part}"] = entry[part]
     figures |= {name: value for name, value in document["cost"].items() if isinstance(value, int | float)}

@@ -49,6 +49,7 @@ def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: in
     ``loo``: row 0 keeps everything and each of the others leaves out another example of one seeded sample.
     ``permutations``: rows go through the prefixes of one random order, then of the next; the sizes are ``floor(k n /
     n_prefixes)``, k = 1 ... n_prefixes.
+    ``complements``: rows 2k and 2k + 1 are two disjoint halves of ``floor(n / 2)``; of an odd n, one example is in neither.
     All other kinds: exactly ``floor(fraction * n)`` examples, drawn uniformly.
 
     Args:
@@ -71,6 +72,11 @@ def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: in
             mask[_permutation(n, derive_seed(setting_seed, name, "left-out"))[row - 1]] = False
         return mask
     mask = torch.zeros(n, dtype=torch.bool)
+    if design.kind is DesignKind.complements:
+        pair, side = divmod(row, 2)
+        halves = _permutation(n, derive_seed(setting_seed, name, "order", pair))
+        mask[halves[side * (n // 2) : (side + 1) * (n // 2)]] = True
+        return mask
     if design.kind is DesignKind.permutations:
         prefixes = n_prefixes(design)
         if prefixes > n:
@@ -99,7 +105,7 @@ def run_at(design: DesignConfig, name: str, n: int, setting_seed: int, index: in
 
     Seeds by kind:
 
-    - ``subsets``, ``fit``: drawn anew for every row and repeat. The truth is the expected model.
+    - ``subsets``, ``fit``, ``complements``: drawn anew for every row and repeat. The truth is the expected model.
     - ``subsets_fixed_seed``: repeat r has the initialisation and batches of ensemble member r, and drops by
       weight. The truth is that very member.
     - ``permutations``: repeat r has the same seeds for all prefixes of an order, so that what a block of

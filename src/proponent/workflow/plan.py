@@ -244,9 +244,11 @@ class Plan:
                 "evaluate",
                 f"configs/metrics/{metric}.yaml",
             )
-            needs = signature.constants.get("NEEDS", ()) if signature else ()
+            constants = signature.constants if signature else {}
+            needs = constants.get("NEEDS", ())
             if not all(self._has(setting, need) for need in needs):
                 continue
+            needs += tuple(need for need in constants.get("MAY_USE", ()) if self._has(setting, need))
             asked[metric] = {"metric": config.metric, "params": config.params, "needs": list(needs)}
             modules.append(f"proponent.metrics.{config.metric}")
             inputs += [

@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox
 
 from proponent.publish.figures.labels import Label, place
+from proponent.publish.figures.lds import ADDITIVE_DASHES
 from proponent.publish.figures.style import BLUE, GREY, INK, VERMILION, heading, new_figure, plain, styled
 
 _SHORTEST = 0.01
@@ -76,10 +77,14 @@ def draw(setting: str, documents: Sequence[Mapping[str, Any]]) -> Figure:
         axes.plot(*zip(*corners, strict=True), color=BLUE, lw=1.1, alpha=0.55, zorder=1)
         obstacles += [_span(axes, start, end) for start, end in pairwise(corners)]
     ceiling = next((entry.get("ceiling") for _, entry in points.values()), None)
+    additive = next((entry.get("ceiling_additive") for _, entry in points.values()), None)
+    if additive is not None:
+        axes.axhline(additive, color=VERMILION, lw=1.1, ls=ADDITIVE_DASHES, zorder=1)
     if ceiling is not None:
         axes.axhline(ceiling, color=VERMILION, lw=1.3, ls=(0, (4, 2)), zorder=1)
+        sums = "" if additive is None else f", of sums {additive:.3f}"
         text = axes.annotate(
-            f"ceiling {ceiling:.3f}", (0.004, ceiling), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            f"ceiling {ceiling:.3f}{sums}", (0.004, ceiling), xycoords=("axes fraction", "data"), xytext=(0, 3),
             textcoords="offset points", size=9, color=VERMILION,
         )  # fmt: skip
         obstacles.append(Bbox(text.get_window_extent().get_points()))

@@ -21,6 +21,8 @@ from proponent.publish.figures.style import (
     text_width,
 )
 
+ADDITIVE_DASHES = (0, (1, 2))
+"""Of the line at the ceiling of a sum of scores."""
 _ROW = 0.27
 _TOP, _BOTTOM = 0.98, 0.62
 
@@ -70,7 +72,7 @@ def dot(axes: Axes, row: int, entry: Mapping[str, Any], first: bool, size: float
 
 
 def ceiling(axes: Axes, entry: Mapping[str, Any], labelled: bool) -> None:
-    """Draw the ceiling that all methods of the setting share, with its interval where it has one."""
+    """Draw the ceilings that all methods of the setting share: of any prediction, with its interval, and of a sum."""
     value = entry.get("ceiling")
     if value is None or value != value:
         return
@@ -78,14 +80,17 @@ def ceiling(axes: Axes, entry: Mapping[str, Any], labelled: bool) -> None:
     low, high = entry.get("ceiling_low"), entry.get("ceiling_high")
     if low is not None and high is not None:
         axes.axvspan(low, high, color=VERMILION, alpha=0.13, lw=0, zorder=0)
+    additive = entry.get("ceiling_additive")
+    if additive is not None:
+        axes.axvline(additive, color=VERMILION, lw=1.1, ls=ADDITIVE_DASHES, zorder=1)
     if labelled:
         axes.annotate(
-            f"ceiling {value:.3f}",
+            f"ceiling {value:.3f}" if additive is None else f"ceiling {value:.3f}, of sums {additive:.3f}",
             (value, 1),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),
             textcoords="offset points",
-            ha="center",
+            ha="center" if additive is None else "right",
             va="bottom",
             size=9,
             color=VERMILION,
