@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs.guides import blocks_of
 from workflow.checkout import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,13 @@ def sftp_port(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         yield int(server.stdout.readline())
         server.terminate()
+
+
+def server_of_the_guide(port: int, key: Path) -> list[str]:
+    """Return the commands of docs/versioning.md for a server, with this one in the place of the guide's."""
+    (block,) = (block for block in blocks_of(REPOSITORY / "docs/versioning.md") if block.language == "sh")
+    text = block.text.replace("lab.example.org/data/proponent", f"127.0.0.1:{port}/proponent")
+    return text.replace("~/.ssh/id_ed25519", str(key)).splitlines()
 
 
 def test_every_setting_of_params_yaml_is_a_stage(origin):
@@ -50,9 +59,8 @@ def test_an_ssh_server_as_remote(origin, tmp_path, sftp_port):
     origin.git("clone", "-q", str(origin.root), str(tmp_path / "first"))
     first = type(origin)(tmp_path / "first")
     first.dvc("pull")
-    first.dvc("remote", "add", "--default", "lab", f"ssh://127.0.0.1:{sftp_port}/proponent")
-    first.dvc("remote", "modify", "--local", "lab", "keyfile", str(tmp_path / "client"))
-    first.dvc("push")
+    for line in server_of_the_guide(sftp_port, tmp_path / "client"):
+        first.run(*shlex.split(line))
     first.commit("Our server")
 
     first.git("clone", "-q", str(first.root), str(tmp_path / "second"))
@@ -77,7 +85,8 @@ def test_metrics_parameters_and_plots_are_compared_by_method(pulled):
     )
     pulled.dvc("repro")
     changed = json.loads(pulled.dvc("metrics", "diff", "--json"))["results/summaries/toy.json"]
-    assert set(changed) == {"graddot.lds", "graddot.loo"}
+    assert "graddot.lds" in changed
+    assert set(changed) <= {"graddot.lds", "graddot.loo"}
     parameters = json.loads(pulled.dvc("params", "diff", "--json"))["params.yaml"]
     assert parameters["overrides.methods.graddot.params.normalise"]["new"] is True
     pulled.dvc("plots", "diff", "-o", "plots")

@@ -1,0 +1,40 @@
+"""docs/versioning.md, followed from its first line to its last, on the tiny setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from docs.guides import Block, Reader, check_printed
+from versioning.conftest import Versioned
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class RenamingReader(Reader):
+    """A reader who has the tiny setting where the guide has `digits-lr`, and a home of their own."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def shell(self, commands, where, variables=None):
+        return (
+            super().shell(commands.replace("digits-lr", "toy"), where, variables).replace("toy", "digits-lr")
+        )
+
+    def environment(self):
+        return {**super().environment(), **self.variables}
+
+
+def test_every_command_of_the_guide(clone: Versioned, tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    reader = RenamingReader(clone.root, {**clone.environment(), "HOME": str(home)})
+    done = reader.follow("docs/versioning.md")
+    assert len(done) == 4
+    assert any((home / "proponent-storage").rglob("*"))
+    listed = done[1].printed
+    check_printed(listed, Block("table", "text", None, "…slower…\n"))
+    clone.run("proponent", "verify")
