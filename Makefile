@@ -23,7 +23,7 @@ report: env  ## write report.html: the figures and tables, and where each comes 
 	@$(BIN)/snakemake --report report.html $(ARGS)
 
 ui: env  ## compare runs in MLflow's UI, after snakemake publish: http://127.0.0.1:5000 (PORT=5001 for another)
-	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/proponent ui --port $(PORT)
 
 test: env-dev  ## install, run every test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -66,14 +66,40 @@ def leaderboard() -> None:
 
 
 @cli.command()
-@click.argument("metrics", nargs=-1, required=True)
+@click.argument("metrics", nargs=-1)
 def publish(metrics: tuple[str, ...]) -> None:
-    """Make MLflow show METRICS (results/SETTING/metrics/METHOD.json), a run each, and no other method of their settings.
+    """Make MLflow show what params.yaml names, and nothing else.
 
-    The database is mlflow.db in the checkout, or what MLFLOW_TRACKING_URI names.
+    With METRICS (results/SETTING/metrics/METHOD.json), only these runs are written or replaced. The database is mlflow.db in
+    the checkout, or what MLFLOW_TRACKING_URI names.
     """
-    done = importlib.import_module("proponent.steps.publish").run(Path.cwd(), metrics)
+    root = Path.cwd()
+    done = importlib.import_module("proponent.steps.publish").run(
+        root, metrics or _current_metrics(root), complete=not metrics
+    )
     click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
+
+
+def _current_metrics(root: Path) -> list[str]:
+    from proponent.config.benchmark import load_benchmark
+    from proponent.store.manifest import is_whole
+    from proponent.workflow.plan import Plan
+
+    plan = Plan(load_benchmark(root, {}))
+    for path in plan.metrics_files():
+        if not is_whole(root, path, plan.graph.nodes[path].key):
+            raise UserError(f"{path}: not there, or not what params.yaml now asks for; run snakemake publish")
+    return plan.metrics_files()
+
+
+@cli.command()
+@click.option("--port", default=5000, show_default=True, help="Of 127.0.0.1.")
+def ui(port: int) -> None:
+    """Serve MLflow's UI for this machine alone, over the database that publish writes."""
+    from proponent.publish.ui import serve
+    from proponent.steps.publish import tracking_uri
+
+    serve(tracking_uri(Path.cwd()), port)
 
 
 @cli.command()
@@ -103,6 +129,62 @@ def verify(paths: tuple[Path, ...]) -> None:
         click.echo(f"{len(verdict.faults)} of {size} are at fault", err=True)
         sys.exit(1)
     click.echo(f"whole: {size}")
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def explain(path: Path) -> None:
+    """Say where a result comes from, and why snakemake would make it again, if it would.
+
+    PATH is any file of results/, also one that is not made yet: by what it was made, when, on what, at what cost, from
+    which inputs and configuration, with which seeds and versions.
+    """
+    from proponent.config.benchmark import load_benchmark
+    from proponent.workflow.explain import artefact_of
+    from proponent.workflow.explain import explain as lines_about
+    from proponent.workflow.plan import Plan
+
+    graph = Plan(load_benchmark(Path.cwd(), {})).graph
+    click.echo("\n".join(lines_about(graph, artefact_of(graph, path))))
+
+
+@cli.command()
+@click.argument("setting")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write; SETTING.tar by default."
+)
+def pack(setting: str, output: Path | None) -> None:
+    """Write all results of SETTING to one archive, after verifying them.
+
+    For people without your DVC remote: `proponent unpack` gives them data, models, features, ground truth, scores and
+    metrics, so that a new method is evaluated without training anything.
+    """
+    from proponent.config.benchmark import load_benchmark
+    from proponent.workflow.pack import pack as write_archive
+    from proponent.workflow.plan import Plan
+
+    archive = output or Path(f"{setting}.tar")
+    graph = Plan(load_benchmark(Path.cwd(), {"settings": [setting]})).graph
+    packed = write_archive(graph, setting, archive)
+    click.echo(f"{archive}: {packed.files} files, {packed.bytes / 2**20:.1f} MiB")
+
+
+@cli.command()
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Replace results that are there already and differ.")
+def unpack(archive: Path, replace: bool) -> None:
+    """Put the results in ARCHIVE, which `proponent pack` wrote, in place.
+
+    Every file is compared with the archive's index before the first is put in place.
+    """
+    from proponent.workflow.controller import hold_checkout
+    from proponent.workflow.pack import unpack as put_in_place
+
+    root = Path.cwd()
+    hold_checkout(root)
+    done = put_in_place(root, archive, replace)
+    size = f"{done.files} files, {done.bytes / 2**20:.1f} MiB, {done.new} of them new"
+    click.echo(f"results/{done.setting}: {size}; `proponent verify results/{done.setting}` checks the chain")
 
 
 @cli.command()

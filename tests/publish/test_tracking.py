@@ -1,79 +1,286 @@
-"""MLflow shows what there is: published again, changed, removed, deleted, by many at once."""
+"""MLflow shows what there is: published again, changed, removed, deleted, cut short, by many at once, on any database."""
 
 from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from proponent.errors import UserError
+from proponent.publish import tracking
 from proponent.publish.tracking import Record, publish
 
 
-def record(method: str, key: str) -> Record:
-    return Record(
-        "toy", method, key, {"damping": "0.1"}, {"lds": 0.5, "lds_ci_low": 0.4}, {"method": method, "state": "current"},
-        "ab" * 32, "{}", {"family": method},
-    )  # fmt: skip
+def record(method: str, key: str, setting: str = "toy", **changes) -> Record:
+    made = Record(
+        setting=setting,
+        method=method,
+        key=key,
+        params={"damping": "0.1"},
+        metrics={"lds": 0.5, "lds_ci_low": 0.4, "total_seconds": 3.0},
+        tags={"commit": "c0ffee"},
+        data_digest="ab" * 32,
+        data_source='{"uri": "results/toy/data/train.safetensors"}',
+        configuration={"scores": {"family": method}},
+        begun=1_700_000_000_000,
+        ended=1_700_000_003_000,
+    )
+    return dataclasses.replace(made, **changes)
 
 
 RECORDS = [record("trak", "k1"), record("random", "k2")]
 
 
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory) -> Path:
+    """A database with MLflow's tables and nothing in them, which take seconds to make."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    publish([], f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def uri(tmp_path, monkeypatch):
+def uri(initialised, tmp_path, monkeypatch) -> str:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(initialised, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
-def table(uri: str, view: int = ViewType.ACTIVE_ONLY) -> list[tuple[str, str, str]]:
+def runs(uri: str, view: int = ViewType.ACTIVE_ONLY, setting: str = "toy") -> list:
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("toy").experiment_id
-    runs = client.search_runs([experiment], run_view_type=view)
-    return sorted((run.info.run_name, run.data.tags["key"], run.data.tags["state"]) for run in runs)
+    return client.search_runs([client.get_experiment_by_name(setting).experiment_id], run_view_type=view)
+
+
+def table(uri: str, view: int = ViewType.ACTIVE_ONLY) -> list[tuple[str, str, str]]:
+    """Method, key and state of the runs; those of the default view, unless said otherwise."""
+    return sorted(
+        (run.info.run_name, run.data.tags.get("key"), run.data.tags["state"]) for run in runs(uri, view)
+    )
+
+
+CURRENT = [("random", "k2", "current"), ("trak", "k1", "current")]
+
+
+def everything_shown(uri: str) -> list:
+    """What the default view shows, whatever MLflow numbers it by."""
+    return sorted(
+        (run.info.run_name, run.info.start_time, run.info.end_time, run.data.params, run.data.metrics,
+         {name: value for name, value in run.data.tags.items() if name != "since"})
+        for run in runs(uri)
+    )  # fmt: skip
 
 
 def test_a_run_a_method_and_publishing_twice_adds_none(uri):
-    assert publish(RECORDS, uri) == {"written": 2, "restored": 0, "kept": 0, "deleted": 0}
-    assert publish(RECORDS, uri) == {"written": 0, "restored": 0, "kept": 2, "deleted": 0}
-    assert table(uri, ViewType.ALL) == [("random", "k2", "current"), ("trak", "k1", "current")]
+    assert publish(RECORDS, uri) == {"written": 2}
+    assert publish(RECORDS, uri) == {"kept": 2}
+    assert table(uri, ViewType.ALL) == CURRENT
 
 
-def test_a_run_holds_parameters_intervals_dataset_and_configuration(uri):
-    publish(RECORDS[:1], uri)
+def test_a_run_holds_parameters_intervals_tags_dataset_figures_and_configuration(uri, tmp_path):
+    figure = tmp_path / "lds-toy.svg"
+    figure.write_text("<svg/>")
+    publish([record("trak", "k1", figures=(figure,))], uri)
     client = MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("toy").experiment_id])
+    (run,) = runs(uri)
     assert run.data.params == {"damping": "0.1"}
-    assert run.data.metrics == {"lds": 0.5, "lds_ci_low": 0.4}
-    assert run.inputs.dataset_inputs[0].dataset.name == "toy"
-    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["configuration.json"]
+    assert run.data.metrics == {"lds": 0.5, "lds_ci_low": 0.4, "total_seconds": 3.0}
+    assert (
+        run.data.tags.items()
+        >= {"commit": "c0ffee", "key": "k1", "data": "ab" * 32, "method": "trak"}.items()
+    )
+    assert (run.info.status, run.info.start_time, run.info.end_time) == (
+        "FINISHED", 1_700_000_000_000, 1_700_000_003_000,
+    )  # fmt: skip
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("toy", ("ab" * 32)[:36])
+    local = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    assert (local / "figures/lds-toy.svg").read_text() == "<svg/>"
+    assert client.list_artifacts(run.info.run_id)[0].path == "configuration.json"
+
+
+def test_a_deleted_database_is_written_again_and_shows_the_same(uri, tmp_path):
+    publish([record("trak", "old"), RECORDS[1]], uri)
+    publish(RECORDS, uri)
+    before = everything_shown(uri)
+    fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
+    publish(RECORDS, fresh)
+    assert everything_shown(fresh) == before
 
 
 def test_a_changed_method_replaces_its_run_and_the_old_one_is_found_and_comes_back(uri):
     publish(RECORDS, uri)
-    publish([dataclasses.replace(RECORDS[0], key="k3"), RECORDS[1]], uri)
+    changed = [record("trak", "k3", params={"damping": "0.3"}), RECORDS[1]]
+    assert publish(changed, uri) == {"written": 1, "kept": 1, "superseded": 1}
     assert table(uri) == [("random", "k2", "current"), ("trak", "k3", "current")]
     assert table(uri, ViewType.DELETED_ONLY) == [("trak", "k1", "superseded")]
-    assert publish(RECORDS, uri)["restored"] == 1
-    assert table(uri) == [("random", "k2", "current"), ("trak", "k1", "current")]
+    assert publish(RECORDS, uri) == {"restored": 1, "kept": 1, "superseded": 1}
+    assert table(uri) == CURRENT
+    assert table(uri, ViewType.DELETED_ONLY) == [("trak", "k3", "superseded")]
 
 
-def test_a_removed_method_leaves_the_view(uri):
+def test_a_removed_method_leaves_the_view_and_comes_back(uri):
     publish(RECORDS, uri)
-    publish(RECORDS[:1], uri)
-    assert table(uri) == [("trak", "k1", "current")]
+    assert publish(RECORDS[:1], uri) == {"kept": 1, "removed": 1}
+    assert table(uri) == CURRENT[1:]
     assert table(uri, ViewType.DELETED_ONLY) == [("random", "k2", "removed")]
+    assert publish(RECORDS, uri) == {"kept": 1, "restored": 1}
+    assert table(uri) == CURRENT
 
 
-def test_sixteen_at_once_on_no_database_lose_nothing(uri):
-    processes = [
-        multiprocessing.get_context("fork").Process(target=publish, args=(RECORDS, uri)) for _ in range(16)
-    ]
+def test_a_narrowed_run_says_nothing_of_other_methods_and_settings(uri):
+    publish([*RECORDS, record("trak", "k9", "other")], uri)
+    assert publish([record("trak", "k3")], uri, complete=False) == {"written": 1, "superseded": 1}
+    assert table(uri) == [("random", "k2", "current"), ("trak", "k3", "current")]
+    assert len(runs(uri, setting="other")) == 1
+
+
+def test_a_setting_that_is_configured_no_longer_leaves_with_its_runs_and_comes_back(uri):
+    both = [*RECORDS, record("trak", "k9", "other")]
+    publish(both, uri)
+    client = MlflowClient(uri)
+    client.create_experiment("somebody else's")
+    publish(RECORDS, uri)
+    shown = {experiment.name for experiment in client.search_experiments()}
+    assert shown == {"toy", "somebody else's", "Default"}
+    publish(both, uri)
+    assert {experiment.name for experiment in client.search_experiments()} == shown | {"other"}
+    assert [run.data.tags["state"] for run in runs(uri, setting="other")] == ["current"]
+    assert table(uri) == CURRENT
+
+
+def test_results_made_again_under_the_same_key_update_their_run(uri):
+    """Another duration was measured, or another method was added to the setting's figures."""
+    publish(RECORDS, uri)
+    again = [record("trak", "k1", metrics={"lds": 0.5, "lds_ci_low": 0.4, "total_seconds": 1.0}), RECORDS[1]]
+    assert publish(again, uri) == {"updated": 1, "kept": 1}
+    assert table(uri, ViewType.ALL) == CURRENT
+    assert {run.info.run_name: run.data.metrics["total_seconds"] for run in runs(uri)} == {
+        "trak": 1.0,
+        "random": 3.0,
+    }
+    assert publish(again, uri) == {"kept": 2}
+
+
+def test_runs_of_somebody_else_in_the_same_experiment_stay(uri):
+    publish(RECORDS, uri)
+    client = MlflowClient(uri)
+    theirs = client.create_run(
+        client.get_experiment_by_name("toy").experiment_id, tags={"key": "k1"}
+    ).info.run_id
+    publish(RECORDS[1:], uri)
+    assert client.get_run(theirs).info.lifecycle_stage == "active"
+
+
+def test_what_was_cut_short_never_counts_as_whole_and_is_removed(uri, monkeypatch):
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_dict", dies)
+        with pytest.raises(KeyboardInterrupt):
+            publish(RECORDS, uri)
+    assert table(uri) == [("trak", None, "incomplete")]
+    assert runs(uri)[0].info.status == "RUNNING"
+    assert publish(RECORDS, uri) == {"written": 2, "incomplete": 1}
+    assert table(uri) == CURRENT
+
+
+def test_an_update_that_was_cut_short_is_finished(uri, monkeypatch):
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    publish(RECORDS, uri)
+    again = [record("trak", "k1", metrics={"lds": 0.5, "lds_ci_low": 0.4, "total_seconds": 1.0}), RECORDS[1]]
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "set_terminated", dies)
+        with pytest.raises(KeyboardInterrupt):
+            publish(again, uri)
+    assert table(uri)[1] == ("trak", "k1", "incomplete")
+    assert publish(again, uri) == {"updated": 1, "kept": 1}
+    assert table(uri, ViewType.ALL) == CURRENT
+
+
+def publish_in_many(count: int, uri: str) -> None:
+    """Publish from so many processes at once; all must succeed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlflow", "mlflow.store.tracking.sqlalchemy_store", tracking.__name__])
+    processes = [context.Process(target=publish, args=(RECORDS, uri)) for _ in range(count)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [0] * 16
-    assert table(uri, ViewType.ALL) == [("random", "k2", "current"), ("trak", "k1", "current")]
+    assert [process.exitcode for process in processes] == [0] * count
+
+
+def test_forty_at_once_on_no_database_lose_nothing(uri, tmp_path):
+    (tmp_path / "mlflow.db").unlink()
+    publish_in_many(40, uri)
+    assert table(uri, ViewType.ALL) == CURRENT
+
+
+def test_a_locked_database_is_one_line(uri, tmp_path):
+    publish(RECORDS[:1], uri)
+    other = sqlite3.connect(tmp_path / "mlflow.db")
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(UserError, match=r"^MLflow at sqlite:.*: .*database is locked$"):
+            publish(RECORDS, uri)
+    finally:
+        other.close()
+    assert table(uri) == CURRENT[1:]
+
+
+def test_what_is_no_database_is_one_line(uri, tmp_path):
+    (tmp_path / "mlflow.db").write_text("hello")
+    with pytest.raises(UserError, match=r"^MLflow at sqlite:.*: .*file is not a database$"):
+        publish(RECORDS, uri)
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_without_the_password():
+    with pytest.raises(
+        UserError, match=r"^MLflow at postgresql://me:…@127\.0\.0\.1:9/x: .*Connection refused$"
+    ):
+        publish(RECORDS, "postgresql://me:secret@127.0.0.1:9/x")
+
+
+def test_a_missing_driver_is_named():
+    with pytest.raises(UserError, match="needs the package 'pymysql'"):
+        publish(RECORDS, "mysql+pymysql://127.0.0.1:9/x")
+
+
+@pytest.fixture
+def failing_server() -> Iterator[str]:
+    """Something on a port that fails at everything."""
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_error(501)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_server_that_fails_is_one_line(failing_server):
+    with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:\d+: .*501.*") as error:
+        publish(RECORDS, failing_server)
+    assert "\n" not in str(error.value)
+
+
+def test_a_server_that_is_not_there_is_one_line(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9: .*Connection refused"):
+        publish(RECORDS, "http://127.0.0.1:9")

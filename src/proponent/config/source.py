@@ -25,6 +25,7 @@ PLUMBING = (
     "proponent.steps.job",
     "proponent.steps.publish",
     "proponent.publish.tracking",
+    "proponent.publish.ui",
 )
 """Modules (and everything below the packages among them) that move bytes and words but decide no number: a change in them
 re-runs nothing. What :mod:`proponent.config` decides is in the resolved configuration, which is part of every key."""

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
+import logging
 import os
+import re
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from proponent.errors import UserError
+
+_OURS = {"proponent": "setting"}
+"""Tag of the experiments made here; others are never deleted."""
+_ABANDONED_AFTER_SECONDS = 600
+"""How long a run on a server may stay incomplete before it counts as left behind by a publisher that died."""
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # Of MLflow's own seven attempts the last comes after four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 
 
 @dataclass(frozen=True)
@@ -24,127 +44,248 @@ class Record:
     data_digest: str
     data_source: str
     configuration: dict[str, Any]
+    begun: int = 0
+    """When the scores were begun to be computed, and when they were there, in ms since 1970."""
+    ended: int = 0
     figures: tuple[Path, ...] = ()
 
+    def content(self) -> str:
+        """Return a digest of everything that the run shows: results of one key may differ in the seconds measured."""
+        shown = [
+            vars(replace(self, figures=())),
+            [hashlib.sha256(f.read_bytes()).hexdigest() for f in self.figures],
+        ]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
-def publish(records: Sequence[Record], uri: str) -> dict[str, int]:
-    """Make the tracking server show ``records``, and no other run in the experiments of their settings.
 
-    A key that is there is left alone, one that was deleted is restored. A run whose key or method is no longer among
-    the records is tagged ``superseded`` or ``removed`` and deleted, after its successor is complete.
+def publish(records: Sequence[Record], uri: str, complete: bool = True) -> Counter[str]:
+    """Make a tracking server or database show ``records``.
+
+    A run that shows a record already is left alone, a deleted one is restored. What another run of the same method
+    showed before is tagged ``state = superseded`` and deleted, once its successor is complete.
 
     Args:
-        records: of all methods of each setting that appears.
+        records: at most one per setting and method.
         uri: MLflow tracking URI; a local sqlite database is locked meanwhile, others are not.
+        complete: whether these are all records: other methods' runs on these settings are then deleted as ``removed``,
+            and so are the experiments of other settings.
 
     Returns:
-        How many runs were ``written``, ``restored``, ``kept`` and ``deleted``.
-    """
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    with _locked(uri):
-        from mlflow import MlflowClient
+        How many runs were ``written``, ``updated``, ``restored``, ``kept``, and set aside as ``superseded``, ``removed``,
+        ``duplicate`` (another publisher was faster) or ``incomplete`` (another publisher died).
 
-        client = MlflowClient(uri)
-        done = {"written": 0, "restored": 0, "kept": 0, "deleted": 0}
+    Raises:
+        UserError: the server or database cannot be reached or does not accept the records. What was being written then
+            is an incomplete run, which the next call removes.
+    """
+    with connected(uri) as client:
+        view = _View(client, 0 if _database_file(uri) else _ABANDONED_AFTER_SECONDS)
         for setting in dict.fromkeys(record.setting for record in records):
-            _publish_setting(client, setting, [r for r in records if r.setting == setting], done)
-    return done
+            view.show(setting, [r for r in records if r.setting == setting], complete)
+        if complete:
+            view.forget_settings_but({record.setting for record in records})
+        return view.done
 
 
 @contextmanager
-def _locked(uri: str) -> Iterator[None]:
-    """Keep other publishers out of a local sqlite database, which breaks for good when several initialise it at once."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    with Path(uri.removeprefix("sqlite:///") + ".lock").open("w") as handle:
+def connected(uri: str) -> Iterator[Any]:
+    """Return a client of the tracking server or database at ``uri``, which is initialised.
+
+    Other publishers are kept out of a local sqlite database: it breaks for good when several initialise it at once.
+
+    Raises:
+        UserError: anything that MLflow or the database finds wrong, in one line.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what is wrong is said once, below
+    file = _database_file(uri)
+    try:
+        with exclusive(file.with_name(f"{file.name}.lock")) if file else _nothing():
+            if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+                engine = create_engine(uri)
+                inspect(engine).get_table_names()  # MLflow would try for two minutes to reach a database
+                engine.dispose()
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+            yield client
+    except (MlflowException, SQLAlchemyError) as error:
+        raise UserError(f"MLflow at {_without_password(uri)}: {_first_line(error)}") from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"MLflow at {_without_password(uri)}: needs the package '{error.name}'; install it"
+        ) from error
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file; the kernel lets go of it when the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def _publish_setting(client: Any, setting: str, records: list[Record], done: dict[str, int]) -> None:
-    from mlflow.entities import ViewType
-
-    experiment = _experiment(client, setting)
-    wanted = {record.key: record for record in records}
-    for record in records:
-        found = _runs(client, experiment, ViewType.ALL, f"tags.key = '{record.key}'")
-        active = [run for run in found if run.info.lifecycle_stage == "active"]
-        if active:
-            done["kept"] += 1
-        elif found:
-            client.restore_run(found[0].info.run_id)
-            client.set_tag(found[0].info.run_id, "state", "current")
-            done["restored"] += 1
-        else:
-            _write(client, experiment, record)
-            done["written"] += 1
-    methods = {record.method for record in records}
-    seen: set[str] = set()
-    for run in _runs(client, experiment, ViewType.ACTIVE_ONLY, "tags.key != ''"):
-        key = run.data.tags["key"]
-        if key in wanted and key not in seen:
-            seen.add(key)
-            continue
-        state = "superseded" if run.data.tags.get("method") in methods else "removed"
-        _delete(client, run.info.run_id, "duplicate" if key in wanted else state)
-        done["deleted"] += 1
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
 
 
-def _delete(client: Any, run_id: str, state: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.set_tag(run_id, "state", state)
-        client.delete_run(run_id)
-    except MlflowException:
-        if client.get_run(run_id).info.lifecycle_stage == "active":
-            raise  # otherwise another publisher has just deleted it
+def _database_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
-def _experiment(client: Any, setting: str) -> str:
-    from mlflow.exceptions import MlflowException
+def _without_password(uri: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:…@", uri)
 
-    found = client.get_experiment_by_name(setting)
-    if found is None:
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@dataclass
+class _View:
+    client: Any
+    abandoned_after: float
+    """Seconds."""
+
+    def __post_init__(self) -> None:
+        self.done: Counter[str] = Counter()
+
+    def show(self, setting: str, records: list[Record], complete: bool) -> None:
+        """Make the experiment of ``setting`` show ``records``."""
+        from mlflow.entities import ViewType
+
+        experiment = self._experiment(setting)
+        known = self._runs(experiment, setting, ViewType.ALL)
+        for record in records:
+            self.done[self._show(experiment, record, known)] += 1
+        keys = {record.method: record.key for record in records}
+        shown: set[str] = set()
+        for run in self._runs(experiment, setting, ViewType.ACTIVE_ONLY):
+            tags = run.data.tags
+            method, state = tags["method"], tags["state"]
+            if state == "incomplete":
+                if time.time() - float(tags["since"]) >= self.abandoned_after:
+                    self._set_aside(run.info.run_id, "incomplete")
+            elif method not in keys:
+                if complete:
+                    self._set_aside(run.info.run_id, "removed")
+            elif tags["key"] != keys[method]:
+                self._set_aside(run.info.run_id, "superseded")
+            elif method in shown:
+                self._set_aside(run.info.run_id, "duplicate")
+            else:
+                shown.add(method)
+
+    def forget_settings_but(self, settings: set[str]) -> None:
+        """Delete the experiments, made here, of settings that are configured no longer."""
+        ((name, value),) = _OURS.items()
+        for experiment in self.client.search_experiments(filter_string=f"tags.{name} = '{value}'"):
+            if experiment.name not in settings:
+                self.client.delete_experiment(experiment.experiment_id)
+
+    def _show(self, experiment: str, record: Record, known: list[Any]) -> str:
+        """Make one run show ``record``, and return what had to be done."""
+        content = record.content()
+        same = [
+            run
+            for run in known
+            if run.data.tags.get("key") == record.key
+            and run.data.tags.get("data") == record.data_digest
+            and run.data.params == record.params  # which MLflow never changes
+        ]
+        if not same:
+            begun = {"setting": record.setting, "method": record.method, **_incomplete()}
+            run = self.client.create_run(experiment, record.begun, begun, record.method)
+            self._fill(run.info.run_id, record, content)
+            return "written"
+        run = next((run for run in same if run.info.lifecycle_stage == "active"), same[0])
+        run_id, deleted = run.info.run_id, run.info.lifecycle_stage != "active"
+        if deleted:
+            self._restore(run_id)
+        if run.data.tags.get("content") != content:
+            for name, value in _incomplete().items():
+                self.client.set_tag(run_id, name, value)
+            self._fill(run_id, record, content)
+            return "restored" if deleted else "updated"
+        if run.data.tags["state"] != "current":
+            self.client.set_tag(run_id, "state", "current")
+        return "restored" if deleted else "kept"
+
+    def _fill(self, run_id: str, record: Record, content: str) -> None:
+        """Write everything; what makes a run count as whole comes last."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+        now = int(1000 * time.time())
+        metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
+        params = [Param(name, value) for name, value in record.params.items()]
+        tags = [RunTag(name, value) for name, value in record.tags.items()]
+        self.client.log_batch(run_id, metrics, params, tags)
+        data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_dict(run_id, record.configuration, "configuration.json")
+        for figure in record.figures:
+            self.client.log_artifact(run_id, str(figure), "figures")
+        self.client.set_terminated(run_id, end_time=record.ended)
+        whole = {"key": record.key, "data": record.data_digest, "content": content, "state": "current"}
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in whole.items()])
+
+    def _set_aside(self, run_id: str, state: str) -> None:
+        from mlflow.exceptions import MlflowException
+
         try:
-            return str(client.create_experiment(setting))
-        except MlflowException:  # another publisher was faster, or the server says why not at the next line
-            found = client.get_experiment_by_name(setting)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+            self.client.set_tag(run_id, "state", state)
+            self.client.delete_run(run_id)
+        except MlflowException:
+            if self.client.get_run(run_id).info.lifecycle_stage == "active":
+                raise  # otherwise another publisher has just deleted it
+        self.done[state] += 1
+
+    def _restore(self, run_id: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.restore_run(run_id)
+        except MlflowException:
+            if self.client.get_run(run_id).info.lifecycle_stage != "active":
+                raise  # otherwise another publisher has just restored it
+
+    def _experiment(self, setting: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(setting)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(setting, tags=_OURS))
+            except MlflowException:
+                found = self.client.get_experiment_by_name(setting)
+                if found is None:
+                    raise  # otherwise another publisher was faster
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _runs(self, experiment: str, setting: str, view: int) -> list[Any]:
+        """Return the runs made here, in an order that every publisher agrees on."""
+        runs: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [experiment], f"tags.setting = '{setting}'", view, page_token=token
+            )
+            runs += [run for run in page if "method" in run.data.tags and "state" in run.data.tags]
+            token = page.token
+            if not token:
+                return sorted(runs, key=lambda run: run.info.run_id)
 
 
-def _runs(client: Any, experiment: str, view: int, query: str) -> list[Any]:
-    """Return runs in an order that every publisher agrees on."""
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment], query, view, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
-
-
-def _write(client: Any, experiment: str, record: Record) -> None:
-    """Write a run; the tag ``key`` comes last, so one that was cut short is never taken for whole."""
-    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
-
-    run = client.create_run(experiment, run_name=record.method).info
-    client.log_batch(
-        run.run_id,
-        metrics=[Metric(name, value, run.start_time, 0) for name, value in record.metrics.items()],
-        params=[Param(name, value) for name, value in record.params.items()],
-        tags=[RunTag(name, value) for name, value in record.tags.items()],
-    )
-    data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
-    client.log_inputs(run.run_id, [DatasetInput(data, [])])
-    client.log_dict(run.run_id, record.configuration, "configuration.json")
-    for figure in record.figures:
-        client.log_artifact(run.run_id, str(figure), "figures")
-    client.set_terminated(run.run_id)
-    client.set_tag(run.run_id, "key", record.key)
+def _incomplete() -> dict[str, str]:
+    return {"state": "incomplete", "since": f"{time.time():.0f}", "content": ""}

@@ -2,54 +2,106 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from proponent.publish.tracking import Record, publish
+from proponent.publish.tracking import Record, exclusive, publish
 from proponent.store.files import read_json
-from proponent.store.manifest import check_bytes
+from proponent.store.manifest import Manifest, check_bytes, read_manifest
 
 
-def run(root: Path, paths: Sequence[str]) -> dict[str, int]:
-    """Publish the metrics files at ``paths`` to ``MLFLOW_TRACKING_URI``, ``mlflow.db`` in the checkout by default."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
-    return publish([_record(root, path) for path in paths], uri)
+def tracking_uri(root: Path) -> str:
+    """Return ``MLFLOW_TRACKING_URI``, or the URI of ``mlflow.db`` in the checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
-def _record(root: Path, path: str) -> Record:
-    manifest = check_bytes(root, path)
+def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:
+    """Publish the metrics files at ``paths``, which are ``complete`` where nothing else is configured.
+
+    Returns:
+        How many runs were written, kept…; see :func:`proponent.publish.tracking.publish`.
+
+    Raises:
+        UserError: a file is not what its manifest says, or MLflow cannot be reached.
+    """
+    checked = functools.cache(functools.partial(check_bytes, root))
+    with exclusive(root / "results/.publishing"):
+        records = [_record(root, path, checked) for path in paths]
+        return publish(records, tracking_uri(root), complete)
+
+
+def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record:
+    metrics = checked(path)
     document = read_json(root / path)
     setting, method = document["setting"], document["method"]
-    scores = check_bytes(root, f"results/{setting}/scores/{method}.safetensors")
-    data = check_bytes(root, f"results/{setting}/data/train.safetensors")
-    figures: dict[str, float] = {}
-    for name, entry in document["metrics"].items():
-        figures[name] = entry["value"]
-        for part in ("ci_low", "ci_high", "ceiling", "ceiling_additive"):
-            if entry.get(part) is not None:
-                figures[f"{name}_{part}"] = entry[part]
-    figures |= {name: value for name, value in document["cost"].items() if isinstance(value, int | float)}
-    params = scores.details.get("hyper_parameters", scores.spec.get("params", {}))
-    tags = {
-        "method": method,
-        "setting": setting,
-        "state": "current",
-        "commit": manifest.commit or "unknown",
-        "data": data.sha256,
-        "versions": json.dumps(scores.versions | manifest.versions, sort_keys=True),
-    }
+    scores = checked(f"results/{setting}/scores/{method}.safetensors")
+    data = checked(f"results/{setting}/data/train.safetensors")
+    ended = datetime.datetime.fromisoformat(scores.created_at).timestamp()
     return Record(
-        setting,
-        method,
-        manifest.key,
-        {name: str(value) for name, value in params.items()},
-        {name: float(value) for name, value in figures.items() if value is not None and math.isfinite(value)},
-        tags,
-        data.sha256,
-        json.dumps({"uri": f"results/{setting}/data/train.safetensors"}),
-        {"scores": scores.spec, "metrics": manifest.spec, "data": data.spec},
-        tuple(sorted((root / "results/figures").glob(f"*-{setting}.svg"))),
+        setting=setting,
+        method=method,
+        key=metrics.key,
+        params=_params(scores),
+        metrics=_figures(document),
+        tags=_tags(scores, metrics),
+        data_digest=data.sha256,
+        data_source=json.dumps({"uri": data.artefact, "factory": data.spec["dataset"]["factory"]}),
+        configuration={"data": data.spec, "scores": scores.spec, "metrics": metrics.spec},
+        begun=round(1000 * (ended - scores.seconds)),
+        ended=round(1000 * ended),
+        figures=_drawn(root, setting, checked),
+    )
+
+
+def _params(scores: Manifest) -> dict[str, str]:
+    """Return the hyper-parameters that the scores were computed with: tuned ones as chosen."""
+    spec = scores.spec
+    ensemble = {"family": spec["family"], "members": spec["members"], "combine": spec["combine"]}
+    if "checkpoints" in spec:
+        ensemble["checkpoints"] = spec["checkpoints"]
+    params = ensemble | scores.details.get("hyper_parameters", spec["params"])
+    return {name: str(value) for name, value in params.items()}
+
+
+def _figures(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return what can be compared: ``lds``, ``lds_ci_low``, ``lds_ceiling``… and the cost."""
+    figures = {
+        metric if part == "value" else f"{metric}_{part}": entry.get(part)
+        for metric, entry in document["metrics"].items()
+        for part in ("value", "ci_low", "ci_high", "ceiling", "ceiling_low", "ceiling_high")
+    }
+    figures["lds_over_ceiling"] = document["metrics"].get("lds", {}).get("lds_over_ceiling")
+    figures |= {name: value for name, value in document["cost"].items() if name != "ledger"}
+    return {
+        name: float(value) for name, value in figures.items() if value is not None and math.isfinite(value)
+    }
+
+
+def _tags(scores: Manifest, metrics: Manifest) -> dict[str, str]:
+    commit = {"commit": metrics.commit, "mlflow.source.git.commit": metrics.commit} if metrics.commit else {}
+    return commit | {
+        "scores": scores.sha256,
+        "device": scores.device or "unknown",
+        "versions": json.dumps(scores.versions | metrics.versions, sort_keys=True),
+        "mlflow.source.name": "proponent publish",
+    }
+
+
+def _drawn(root: Path, setting: str, checked: Callable[[str], Manifest]) -> tuple[Path, ...]:
+    """Return the figures of a setting; there are none before a whole run."""
+    first = f"results/figures/lds-{setting}.svg"
+    if read_manifest(root / first) is None:
+        return ()
+    manifest = checked(first)
+    return tuple(
+        root / path
+        for path in sorted([first, *(part.path for part in manifest.parts)])
+        if path.endswith(".svg")
     )
