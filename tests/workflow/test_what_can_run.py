@@ -47,6 +47,7 @@ REFUSED = {
     },
     "one-member": {
         "needs 10 ensemble members, and .* has 1": {"trak-10", "if-exact-10"},
+        "needs 20 ensemble members, and .* has 1": {"trak-20"},
         "needs 50 ensemble members, and .* has 1": {"trak-50"},
     },
     "no-retrainings": {
