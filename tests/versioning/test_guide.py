@@ -1,4 +1,4 @@
-"""docs/versioning.md, followed from its first line to its last, on the tiny setting."""
+"""docs/versioning.md and docs/reproducing.md, followed from the first line to the last, on the tiny setting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RenamingReader(Reader):
         return {**super().environment(), **self.variables}
 
 
-def test_every_command_of_the_guide(clone: Versioned, tmp_path: Path):
+def test_every_command_about_versions(clone: Versioned, tmp_path: Path):
     home = tmp_path / "home"
     home.mkdir()
     reader = RenamingReader(clone.root, {**clone.environment(), "HOME": str(home)})
@@ -37,4 +37,11 @@ def test_every_command_of_the_guide(clone: Versioned, tmp_path: Path):
     assert any((home / "proponent-storage").rglob("*"))
     listed = done[1].printed
     check_printed(listed, Block("table", "text", None, "…slower…\n"))
+    clone.run("proponent", "verify")
+
+
+def test_every_command_of_the_reviewers_path(origin: Versioned, clone: Versioned):
+    origin.run("proponent", "pack", "toy", "--output", str(clone.root / "toy.tar"))
+    RenamingReader(clone.root, clone.environment()).follow("docs/reproducing.md")
+    assert clone.tensors() == origin.tensors()
     clone.run("proponent", "verify")

@@ -1,0 +1,70 @@
+"""`proponent explain`: where a result comes from, and why it would be made again."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCORES = "results/toy/scores/trak.safetensors"
+
+
+def said(checkout, path: str) -> str:
+    done = checkout.run_step("explain", path)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_current_result_is_described_and_left_as_it_is(checkout):
+    text = said(checkout, SCORES)
+    assert "made by   `proponent attribute`" in text
+    assert "0 (train)" in text, "seeds of everything upstream"
+    assert "torch 2." in text
+    for part in ("  results/toy/features/gradients-000.safetensors", "  members: 1", "  setting: toy"):
+        assert part in text
+    assert text.rstrip().endswith("current: snakemake would leave it as it is")
+
+
+@pytest.mark.parametrize(
+    ("path", "artefact"),
+    [
+        ("results/toy/ensemble/member-001/final.safetensors", "results/toy/ensemble/shard-000.json"),
+        (f"{SCORES}.manifest.json", SCORES),
+        ("results/toy/keys/scores/trak.safetensors.json", SCORES),
+    ],
+)
+def test_parts_manifests_and_key_files_lead_to_their_artefact(checkout, path, artefact):
+    assert said(checkout, path).splitlines()[0] == artefact
+
+
+def test_causes_are_named_where_they_arise_with_old_and_new_values(checkout):
+    checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
+    with (checkout.root / "src/proponent/methods/trak.py").open("a") as source:
+        source.write("\nNEW_CONSTANT = 3\n")
+    text = said(checkout, SCORES)
+    assert "results/toy/ensemble/shard-000.json: recipe.lr was 0.2, is 0.1" in text
+    assert f"{SCORES}: code proponent.methods.trak changed" in text
+    assert text.count("recipe.lr was") == 3, (
+        "of the members and of the two shards of subsets, not of what follows"
+    )
+    data = said(checkout, "results/toy/data/train.safetensors")
+    assert "current" in data.splitlines()[-1]
+
+
+def test_damage_absence_and_what_nothing_makes(checkout):
+    path = checkout.root / SCORES
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert f"{SCORES}: corrupt" in said(checkout, "results/toy/metrics/trak.json")
+    path.with_name(path.name + ".manifest.json").unlink()
+    assert "not made yet; `proponent attribute` makes it" in said(checkout, SCORES)
+    checkout.edit("params.yaml", "[random, graddot, trak]", "[random, graddot]")
+    assert "no current configuration makes it" in said(checkout, "results/toy/metrics/trak.json")
+
+
+def test_an_unknown_path_is_one_line_with_the_nearest_name(checkout):
+    done = checkout.run_step("explain", "results/toy/scores/trakk.safetensors")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 1
+    assert SCORES in done.stdout
