@@ -112,6 +112,23 @@ class Path:
         """Yield all values in order."""
         yield from self.values.values()
 
+    @property
+    def durations(self) -> list[float]:
+        """Return how far training had gone at each checkpoint."""
+        return [value.duration for value in self.values.values()]
+
+    def checkpoint(self, index: int) -> object:
+        """Return the value at a checkpoint by its index."""
+        return list(self.values.values())[index]
+
+    def blend(self, weights: list[float]) -> object:
+        """Return the value at the one checkpoint that counts."""
+        return self.checkpoint(weights.index(1.0))
+
+    def kronecker(self, weights: list[float], samples: int, seed: int) -> Kronecker:
+        """Return the basis at the one checkpoint that counts."""
+        return self.blend(weights).kronecker(samples, seed)
+
 
 @dataclass(frozen=True, eq=False)
 class Retrainings:
@@ -350,6 +367,14 @@ class Kronecker:
         """Return where the layers lie."""
         bounds = [0, *torch.tensor([out * width for out, width in self.shapes]).cumsum(0).tolist()]
         return tuple(map(slice, bounds, bounds[1:]))
+
+    def turn(self, vectors: Tensor) -> Tensor:
+        """Return coordinates of rows."""
+        return vectors @ self.basis
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """Return rows with these coordinates."""
+        return coordinates @ self.basis.T
 
     def rotate(self, block: DenseBlock) -> RotatedBlock:
         """Return coordinates in the basis."""

@@ -33,6 +33,7 @@ from proponent.methods import (
     same_label,
     shapley,
     similarity,
+    source,
     tracin,
     trackstar,
     trak,
@@ -45,6 +46,7 @@ FAMILIES = {
         *(airrep, datamodels, datamodels_prior, datamodels_ridge, difference),
         *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
         *(dualda, graddot, if_cg, if_exact, knn_shapley, rps, same_label, shapley, similarity, tracin, trak),
+        source,
     )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))

@@ -47,6 +47,8 @@ class Method:
     """Tasks that it can run on; None where it can run on all."""
     inputs: str | None = None
     """Rows of x that it can run on (a name of :class:`~proponent.config.schema.Inputs`); None where on all."""
+    optimizers: tuple[str, ...] | None = None
+    """Optimisers that it was derived for; None where any will do."""
     finish_needs: tuple[str, ...] = ()
     """What its function ``finish`` asks for beside the combined scores of the members; empty without one."""
 
@@ -222,6 +224,7 @@ class _Reader:
             self_influence="self_influence" in signature.functions and function == "attribute",
             tasks=signature.constants.get("TASKS"),
             inputs=signature.constants.get("INPUTS"),
+            optimizers=signature.constants.get("OPTIMIZERS"),
             checkpoints=1 if config.checkpoints else signature.constants.get("CHECKPOINTS", 0),
             labels=signature.constants.get("LABELS_OF_CLASSES", ()),
             finish_needs=finish_needs,

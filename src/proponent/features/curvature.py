@@ -177,21 +177,23 @@ class Curvature:
                 those of labels drawn from the model, whatever the task.
             seed: of the signs.
         """
+        return kronecker_of(lambda: iter([(self, 1.0)]), samples, seed)
+
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        """Return for each weight, in the order of its uses, which side of its outer products is the input."""
         kinds: dict[str, list[str]] = {}
         for use in self._capture.uses:
             # of an embedding and of input @ weight the weight's rows belong to the input
             side = "right" if use.kind in ("linear", "conv") else "left"
             kinds.setdefault(use.weight, []).append(side)
-        repeats = samples or self.n_outputs
+        return {name: tuple(found) for name, found in kinds.items()}
 
-        def chunks() -> Iterator[FactoredGradients]:
-            cotangents = self._sampled_cotangents(samples, seed) if samples else self._root_cotangents
-            step = self._capture.chunk_size(self._x, self._memory_mib, repeats)
-            for rows in ranges(self.n_train, step):
-                yield self._capture.gradients(self._x[rows], self._y[rows], cotangents)[0]
-
-        sides = {name: tuple(found) for name, found in kinds.items()}
-        return KroneckerBasis(chunks, sides, repeats, self.n_train)
+    def roots(self, samples: int, seed: int) -> Iterator[FactoredGradients]:
+        """Yield the rows of a root of the GGN, as many examples at a time as fit; arguments as of :meth:`kronecker`."""
+        cotangents = self._sampled_cotangents(samples, seed) if samples else self._root_cotangents
+        step = self._capture.chunk_size(self._x, self._memory_mib, samples or self.n_outputs)
+        for rows in ranges(self.n_train, step):
+            yield self._capture.gradients(self._x[rows], self._y[rows], cotangents)[0]
 
     def _sampled_cotangents(self, samples: int, seed: int) -> Cotangents:
         generator = torch.Generator().manual_seed(seed)
@@ -297,6 +299,27 @@ class Curvature:
         total = torch.zeros(self.n_parameters, self.n_parameters, dtype=packed.dtype, device=packed.device)
         total[order[:, None], order] = packed.div_(self.n_train)
         return total
+
+
+def kronecker_of(
+    networks: Callable[[], Iterator[tuple[Curvature, float]]], samples: int, seed: int
+) -> KroneckerBasis:
+    """Return the eigenbasis of the weighted mean of several networks' Kronecker factors, with the eigenvalues' mean.
+
+    Args:
+        networks: yields them with their weights, which add up to 1; asked three times.
+        samples: as of :meth:`Curvature.kronecker`.
+        seed: of the signs.
+    """
+    first, _ = next(networks())
+    repeats = samples or first.n_outputs
+
+    def chunks() -> Iterator[tuple[FactoredGradients, float]]:
+        for network, weight in networks():
+            for root in network.roots(samples, seed):
+                yield root, weight
+
+    return KroneckerBasis(chunks, first.sides(), repeats, first.n_train)
 
 
 def _pair(found: Any) -> tuple[Tensor, Callable[..., Any]]:

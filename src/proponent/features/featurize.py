@@ -10,7 +10,7 @@ a quarter of it, and ``PASS_MIB``), and what is not in the budget: the data, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -222,8 +222,21 @@ def network(
         query_rows: the queries that are wanted.
     """
 
+    def blend(weights: Sequence[float]) -> Curvature:
+        """Return the curvature at the mean of the checkpoints; what is no number (a step count) is the last one's."""
+        total: dict[str, Tensor] = {}
+        for index, weight in enumerate(weights):
+            if weight:
+                for name, value in load_state(index).items():
+                    counts = value.is_floating_point() and name in total
+                    total[name] = total[name] + weight * value if counts else _weighted(value, weight)
+        return curvature(total, moments.durations[-1])
+
     def load(index: int) -> Curvature:
-        module.load_state_dict(load_state(index))
+        return curvature(load_state(index), moments.durations[index])
+
+    def curvature(state: Mapping[str, Tensor], duration: float) -> Curvature:
+        module.load_state_dict(state)
         return Curvature(
             module,
             task,
@@ -232,8 +245,12 @@ def network(
             data.x_query[query_rows],
             data.y_query[query_rows],
             weight_decay=weight_decay,
-            duration=moments.durations[index],
+            duration=duration,
             memory_mib=max(1, min(PASS_MIB, memory_mib)),
         )
 
-    return History(member, moments, load)
+    return Network(member, moments, load, blend)
+
+
+def _weighted(value: Tensor, weight: float) -> Tensor:
+    return weight * value if value.is_floating_point() else value

@@ -144,6 +144,23 @@ class FactoredGradients:
         parameters = {name: shape for name, shape in self.parameters.items() if name in names}
         return FactoredGradients(parameters, parts, self.last, self.size)
 
+    def embeddings(self) -> FactoredGradients:
+        """Return the same gradients restricted to the tables of token embeddings.
+
+        Raises:
+            UserError: there is none.
+        """
+        parts = tuple(
+            part
+            for part in self.parts
+            if not isinstance(part, RowsPart) and any(term.left.tokens for term in part.terms)
+        )
+        if not parts:
+            raise UserError("the model embeds no tokens: it has no word embeddings to look at")
+        names = {name for part in parts for name in part.names}
+        parameters = {name: shape for name, shape in self.parameters.items() if name in names}
+        return FactoredGradients(parameters, parts, (), self.size)
+
     def by_layer(self) -> list[FactoredGradients]:
         """Return the gradients of each weight (with its bias) or other parameter by themselves."""
         found = []

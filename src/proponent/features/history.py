@@ -14,8 +14,9 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from proponent.features.curvature import Curvature
+from proponent.features.curvature import Curvature, kronecker_of
 from proponent.features.gradients import Block
+from proponent.features.kronecker import KroneckerBasis
 
 T = TypeVar("T")
 
@@ -119,4 +120,43 @@ class RepresentationPair:
 Gradients = History[GradientPair]
 Outputs = History[OutputPair]
 Representations = History[RepresentationPair]
-Network = History[Curvature]
+
+
+class Network(History[Curvature]):
+    """Curvature at the checkpoints of one member; see :class:`proponent.methods.inputs.Network`.
+
+    Args:
+        member: index of the member in the ensemble.
+        moments: when the checkpoints were saved.
+        load: from the index of a checkpoint to the curvature there.
+        blend: from a weight for each checkpoint to the curvature at the mean of their parameters.
+    """
+
+    def __init__(
+        self,
+        member: int,
+        moments: Moments,
+        load: Callable[[int], Curvature],
+        blend: Callable[[Sequence[float]], Curvature],
+    ) -> None:
+        super().__init__(member, moments, load)
+        self.blend = blend
+
+    @property
+    def durations(self) -> list[float]:
+        """Length of training up to each checkpoint."""
+        return list(self.moments.durations)
+
+    def checkpoint(self, index: int) -> Curvature:
+        """Return the curvature at a saved checkpoint."""
+        return self._get(index)
+
+    def kronecker(self, weights: Sequence[float], samples: int, seed: int) -> KroneckerBasis:
+        """Return the Kronecker eigenbasis of the weighted mean over checkpoints, one weight each."""
+
+        def networks() -> Iterator[tuple[Curvature, float]]:
+            for index, weight in enumerate(weights):
+                if weight:
+                    yield self._get(index), weight
+
+        return kronecker_of(networks, samples, seed)

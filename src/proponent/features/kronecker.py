@@ -30,13 +30,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from proponent.features.factors import Factor, Term
-from proponent.features.gradients import FactoredGradients
+from proponent.features.gradients import FactoredGradients, parameter_spans
 from proponent.features.parts import RowsPart, ranges, temporary
 
 MAX_SIDE = 4096
 """Largest factor that is diagonalised; more units keep their own axes (their factor taken as diagonal)."""
-Chunks = Callable[[], Iterable[FactoredGradients]]
-"""Brings the rows of a root of the GGN, some examples at a time, those of one example side by side."""
+Chunks = Callable[[], Iterable[tuple[FactoredGradients, float]]]
+"""Brings the rows of a root of the GGN, some examples at a time, those of one example side by side, and how much they
+count: the weights of several networks add up to 1."""
 
 
 @dataclass(frozen=True)
@@ -115,20 +116,65 @@ class KroneckerBasis:
         """Return gradients of the same parameters in the eigenbasis."""
         return RotatedGradients(self, block)
 
+    def turn(self, vectors: Tensor) -> Tensor:
+        """Return the coordinates of vectors laid out as gradients are, (k, n_parameters) -> (k, coordinates)."""
+        out = vectors.new_empty(len(vectors), len(self.eigenvalues))
+        for index, span in enumerate(self.spans):
+            out[:, span] = self._both_sides(self._matrix(vectors, index), index, inverse=False).flatten(1)
+        return out
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """Return the vectors with these coordinates, (k, coordinates) -> (k, n_parameters)."""
+        size = max(span.stop for span in self._where.values())
+        out = coordinates.new_zeros(len(coordinates), size)
+        for index, (layer, span) in enumerate(zip(self.layers, self.spans, strict=True)):
+            values = coordinates[:, span].reshape(-1, layer.rows, layer.columns)
+            values = self._both_sides(values, index, inverse=True)
+            for place, columns in self._places(index):
+                out[:, place] = values[..., columns].flatten(1)
+        return out
+
+    def _matrix(self, vectors: Tensor, index: int) -> Tensor:
+        """Return one layer's part of vectors, (k, rows, columns), its bias the last column."""
+        layer = self.layers[index]
+        parts = [vectors[:, place].reshape(len(vectors), layer.rows, -1) for place, _ in self._places(index)]
+        return torch.cat(parts, 2)
+
+    def _places(self, index: int) -> list[tuple[slice, slice]]:
+        """Return where a layer's weight, and its bias, lie in a flattened gradient, and their columns."""
+        layer = self.layers[index]
+        width = layer.columns - layer.bias
+        found = []
+        for name, columns in zip(self._names[index], (slice(0, width), slice(width, None)), strict=False):
+            each = 1 if columns.start else width
+            first = self._where[name].start + layer.start * each
+            found.append((slice(first, first + layer.rows * each), columns))
+        return found
+
+    def _both_sides(self, values: Tensor, index: int, inverse: bool) -> Tensor:
+        left, right = self.left[index].vectors, self.right[index].vectors
+        if left is not None:
+            values = (left if inverse else left.T) @ values
+        if right is not None:
+            values = values @ (right.T if inverse else right)
+        return values
+
     def _factors(self, chunks: Chunks) -> tuple[tuple[Layer, ...], list[_Side], list[_Side]]:
         layers: tuple[Layer, ...] = ()
         moments: list[tuple[_Moment, _Moment]] = []
-        for root in chunks():
+        for root, weight in chunks():
             if not layers:
                 layers = layers_of(root)
+                self._where = parameter_spans(root.parameters)
+                self._names = [root.parts[layer.part].names for layer in layers]
                 like = {"dtype": root.dtype, "device": root.device}
                 moments = [(_Moment(layer.rows, like), _Moment(layer.columns, like)) for layer in layers]
             for layer, (left, right) in zip(layers, moments, strict=True):
                 uses = list(self._uses(root, layer))
                 positions = sum(term.positions for term, _, _ in uses)
                 for term, left_step, right_step in uses:
-                    left.add(term.left[::left_step], 1 / positions, term.start - layer.start, False)
-                    right.add(term.right[::right_step], 1.0, 0, layer.bias)
+                    left.add(term.left[::left_step], weight / positions, term.start - layer.start, False)
+                    right.add(term.right[::right_step], weight, 0, layer.bias)
         sides = [[moment.diagonalise() for moment in pair] for pair in moments]
         return layers, [pair[0] for pair in sides], [pair[1] for pair in sides]
 
@@ -146,9 +192,14 @@ class KroneckerBasis:
     def _second_moments(self, chunks: Chunks) -> Tensor:
         """Return the sums over the root's rows of the squared rotated gradients, of all layers."""
         totals = [self.factored.new_zeros(layer.rows, layer.columns) for layer in self.layers]
-        for root in chunks():
+        for root, weight in chunks():
             for index, layer in enumerate(self.layers):
-                self._add_squares(root, index, layer, totals[index])
+                if weight == 1:
+                    self._add_squares(root, index, layer, totals[index])
+                    continue
+                squares = torch.zeros_like(totals[index])
+                self._add_squares(root, index, layer, squares)
+                totals[index].add_(squares, alpha=weight)
         return torch.cat([total.flatten() for total in totals])
 
     def _add_squares(self, root: FactoredGradients, index: int, layer: Layer, total: Tensor) -> None:

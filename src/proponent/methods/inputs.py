@@ -115,6 +115,10 @@ class GradientBlock(Protocol):
         """
         ...
 
+    def embeddings(self) -> GradientBlock:
+        """Return the same gradients restricted to the tables of token embeddings."""
+        ...
+
     def mask(self, count: int, seed: int) -> GradientBlock:
         """Return ``count`` random coordinates, scaled so that inner products are unbiased."""
         ...
@@ -258,6 +262,14 @@ class KroneckerBasis(Protocol):
         """Return the gradients of a block (of :class:`Curvature`) in the basis."""
         ...
 
+    def turn(self, vectors: Tensor) -> Tensor:
+        """Return the coordinates (k, n) of vectors (k, n_parameters) laid out as those of :meth:`GradientBlock.dense`."""
+        ...
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """Return the vectors with these coordinates: the inverse of :meth:`turn`."""
+        ...
+
 
 class Curvature(Protocol):
     """One member at one checkpoint, trained on J = mean loss + weight_decay / 2 ||theta||^2."""
@@ -311,9 +323,27 @@ class Network(Protocol):
 
     member: int
     """As in :class:`Gradients`."""
+    durations: list[float]
+    """Of all saved checkpoints, the final one last; as in :class:`GradientPair`."""
 
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; the most recent one is kept."""
+        ...
+
+    def checkpoint(self, index: int) -> Curvature:
+        """Return the curvature at a saved checkpoint, by its index among the durations."""
+        ...
+
+    def along(self) -> Iterator[Curvature]:
+        """Yield the curvature at all checkpoints, the final one last."""
+        ...
+
+    def kronecker(self, weights: list[float], samples: int, seed: int) -> KroneckerBasis:
+        """Return the basis of factors and eigenvalues averaged over the checkpoints with these weights, one each."""
+        ...
+
+    def blend(self, weights: list[float]) -> Curvature:
+        """Return the curvature at the weighted mean of the checkpoints' parameters, one weight each."""
         ...
 
 
@@ -330,6 +360,13 @@ class Moment(Protocol):
 
     def loss_gradients(self, examples: Tensor) -> Tensor:
         """Return the gradients of the *losses* of training examples without dropout, (len(examples), p)."""
+        ...
+
+    def directions(self, examples: Tensor) -> Tensor:
+        """Return the steps against which each of the examples alone would move the parameters next, (len(examples), p).
+
+        For SGD they are the gradients of the losses, for Adam with its moments; weight decay is left out.
+        """
         ...
 
 

@@ -23,11 +23,10 @@ learning rates help.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from proponent.errors import UserError
 from proponent.methods.inputs import Replay
+from proponent.methods.unrolling import walk_back
 
 
 def attribute(replay: Replay) -> Tensor:
@@ -39,19 +38,4 @@ def attribute(replay: Replay) -> Tensor:
     Raises:
         UserError: the derivatives overflow.
     """
-    gradients = replay.end().query_gradients()
-    scores = gradients.new_zeros(len(gradients), replay.n_train)
-    for queries in torch.arange(len(gradients)).split(replay.queries_at_a_time):
-        adjoint = gradients.new_zeros(len(queries), replay.n_slots, gradients.shape[1])
-        adjoint[:, 0] = gradients[queries]
-        found = gradients.new_zeros(len(queries), replay.n_train)
-        for step in replay.backward():
-            push = torch.einsum("qsp,sp->qp", adjoint, step.gain.expand(-1, adjoint.shape[2]))
-            along, bent = step.bend(push)
-            found[:, step.examples] += along / len(step.examples)
-            adjoint = torch.einsum("qsp,srp->qrp", adjoint, step.transition.expand(-1, -1, adjoint.shape[2]))
-            adjoint[:, 0] += bent
-        scores[queries] = found
-    if not bool(scores.isfinite().all()):
-        raise UserError("training is chaotic: its derivatives overflow; lower recipe.lr or smooth the model")
-    return scores
+    return walk_back(replay, lambda step, vectors: step.bend(vectors))

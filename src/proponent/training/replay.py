@@ -27,7 +27,7 @@ from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_d
 from proponent.training.group import dropout_generator, epoch_order
 from proponent.training.recipe import learning_rates, steps_per_epoch
 from proponent.training.stack import call, refuse_batch_statistics, stackable
-from proponent.training.update import derivatives, n_slots, update
+from proponent.training.update import derivatives, directions, n_slots, update
 
 PASS_MIB = 64
 """Activations of the vectors that are worked on at a time; more is no faster."""
@@ -61,6 +61,10 @@ class Moment:
         replay = self.replay
         x, y = replay.data.x_train[examples], replay.data.y_train[examples]
         return replay.rows(self.slots[0], x, y, replay.task.loss)
+
+    def directions(self, examples: Tensor) -> Tensor:
+        """Return the steps against which each example alone would move the parameters next, (len(examples), p)."""
+        return directions(self.replay.recipe, self.slots, self.loss_gradients(examples), self.steps)
 
 
 @dataclass(frozen=True, eq=False)

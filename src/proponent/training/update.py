@@ -49,6 +49,20 @@ def update(recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, ste
     )
 
 
+def directions(recipe: RecipeConfig, slots: Tensor, gradients: Tensor, step: int) -> Tensor:
+    """Return the directions, (n, p), against which a next step by each of ``gradients`` (n, p) alone would go.
+
+    For SGD they are the gradients; Adam's come from its moments with the gradient added. Weight decay, which moves
+    all alike, is left out.
+    """
+    if recipe.optimizer is Optimizer.sgd:
+        return gradients
+    first, second = recipe.betas
+    mean = (first * slots[1] + (1 - first) * gradients) / (1 - first ** (step + 1))
+    square = (second * slots[2] + (1 - second) * gradients**2) / (1 - second ** (step + 1))
+    return mean / (square.sqrt() + recipe.eps)
+
+
 def derivatives(
     recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, step: int
 ) -> tuple[Tensor, Tensor]:

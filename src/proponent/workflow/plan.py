@@ -343,6 +343,9 @@ class Plan:
             return f"needs the task classification for its labels, and configs/settings/{name}.yaml has {setting.task}"
         if method.inputs is not None and setting.inputs.value != method.inputs:
             return f"needs 'inputs: {method.inputs}', and configs/settings/{name}.yaml has {setting.inputs.value}"
+        if method.optimizers is not None and setting.recipe.optimizer.value not in method.optimizers:
+            wanted, found = " or ".join(method.optimizers), setting.recipe.optimizer.value
+            return f"needs the optimizer {wanted}, and configs/settings/{name}.yaml has {found}"
         if method.tasks is not None and setting.task not in method.tasks:
             return f"needs the task {' or '.join(method.tasks)}, and configs/settings/{name}.yaml has {setting.task}"
         return None

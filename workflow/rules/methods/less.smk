@@ -1,0 +1,3 @@
+use rule attribute as less with:
+    wildcard_constraints:
+        method=methods_of("less"),
