@@ -132,6 +132,23 @@ def verify(paths: tuple[Path, ...]) -> None:
 
 
 @cli.command()
+@click.argument("config", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--profile", help="A folder of profiles/: also say where jobs go, and in how many submissions.")
+def plan(config: tuple[str, ...], profile: str | None) -> None:
+    """Say what snakemake would start, and what it will cost, before it does.
+
+    Jobs, CPU and GPU time, bytes on disk and memory by rule, from the measured costs of earlier jobs where there are any.
+    NAME=VALUE narrows the run as after `snakemake --config`.
+    """
+    from rich.console import Console
+
+    from proponent.workflow.planning import show_plan
+
+    width = None if sys.stdout.isatty() else 120
+    show_plan(Path.cwd(), config, profile, Console(highlight=False, width=width))
+
+
+@cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def explain(path: Path) -> None:
     """Say where a result comes from, and why snakemake would make it again, if it would.

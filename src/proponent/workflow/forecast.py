@@ -1,0 +1,251 @@
+"""What a run will cost, before any of it is submitted: jobs, hours, bytes and memory, rule by rule.
+
+Pure: from the graph, which of its artefacts are current, and what earlier jobs cost, to tables. A job's cost comes from
+the nearest of: an earlier run of the same job (under any key); earlier jobs of the same kind on the same setting; such
+jobs on other settings; a stated estimate. What is counted in models (retrainings, members) is scaled by their number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from proponent.workflow.nodes import Graph, Node
+
+BASES = ("same job", "same setting", "other settings", "estimate")
+"""Where a cost comes from, the best first."""
+
+
+class Task(Protocol):
+    """A job, planned (a node) or done long ago (of a manifest)."""
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def step(self) -> str: ...  # noqa: D102
+    @property
+    def spec(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+class Cost(NamedTuple):
+    """Of one job."""
+
+    seconds: float
+    memory_mib: float
+    bytes: float
+    """Left on disk."""
+    basis: str = "estimate"
+    """One of :data:`BASES`."""
+
+
+ESTIMATES: dict[str, Cost] = {
+    "data": Cost(10, 500, 50e6),
+    "train": Cost(10, 800, 5e6),
+    "retrain": Cost(2, 800, 20e3),
+    "ground_truth": Cost(3, 300, 1e6),
+    "featurize": Cost(5, 1500, 50e6),
+    "attribute": Cost(60, 2000, 5e6),
+    "external": Cost(60, 2000, 5e6),
+    "evaluate": Cost(5, 500, 200e3),
+    "collect": Cost(10, 500, 100e3),
+    "summary": Cost(3, 300, 10e3),
+    "figures": Cost(20, 800, 500e3),
+    "overview": Cost(10, 500, 100e3),
+}
+"""Where nothing was measured: seconds and bytes of a unit (see :func:`units`) and the memory of a job, for a setting as
+small as the default ones."""
+
+
+def units(node: Task) -> int:
+    """Return how many models a job trains or looks at: retrainings, or members; 1 for others."""
+    if node.step == "retrain":
+        first, stop = node.spec["runs"]
+        return int(stop) - int(first)
+    members = node.spec.get("members")
+    if node.step == "attribute" and isinstance(members, int):
+        return members
+    return len(members) if isinstance(members, list) else 1
+
+
+def kind_of(step: str, spec: Mapping[str, object]) -> tuple[str, str]:
+    """Return what jobs must have in common to be of one kind: the step, and the method or kind of features."""
+    own = {"attribute": "method", "external": "method", "featurize": "kind"}.get(step)
+    return (step, str(spec[own]) if own else "")
+
+
+@dataclass
+class History:
+    """What earlier jobs cost."""
+
+    by_job: dict[str, Cost] = field(default_factory=dict)
+    """By the path of the artefact."""
+    by_kind: dict[tuple[str, str], dict[str, list[Cost]]] = field(default_factory=dict)
+    """A unit of work each, by kind and setting."""
+
+    def add(self, node: Task, cost: Cost) -> None:
+        """Remember what a job cost."""
+        self.by_job[node.path] = cost._replace(basis=BASES[0])
+        n = units(node)
+        unit = cost._replace(seconds=cost.seconds / n, bytes=cost.bytes / n)
+        kind = kind_of(node.step, node.spec)
+        self.by_kind.setdefault(kind, {}).setdefault(str(node.spec.get("setting", "")), []).append(unit)
+
+    def cost(self, node: Task) -> Cost:
+        """Return what a job is expected to cost, and on what basis."""
+        if node.path in self.by_job:
+            return self.by_job[node.path]
+        n = units(node)
+        settings = self.by_kind.get(kind_of(node.step, node.spec), {})
+        setting = str(node.spec.get("setting", ""))
+        if setting in settings:
+            return _scaled(_mean(settings[setting]), n, BASES[1])
+        if settings:
+            return _scaled(_mean([cost for costs in settings.values() for cost in costs]), n, BASES[2])
+        return _scaled(ESTIMATES[node.step], n, BASES[3])
+
+
+def _mean(costs: list[Cost]) -> Cost:
+    """Return the mean seconds and bytes, and the largest memory."""
+    count = len(costs)
+    return Cost(
+        sum(cost.seconds for cost in costs) / count,
+        max(cost.memory_mib for cost in costs),
+        sum(cost.bytes for cost in costs) / count,
+    )
+
+
+def _scaled(unit: Cost, n: int, basis: str) -> Cost:
+    return Cost(unit.seconds * n, unit.memory_mib, unit.bytes * n, basis)
+
+
+def to_run(graph: Graph, targets: Iterable[str], current: Collection[str]) -> list[Node]:
+    """Return the jobs that a run starts, inputs first.
+
+    As Snakemake decides: what is stale or missing and is needed, and whatever is made from something that runs.
+
+    Args:
+        graph: of the current configuration.
+        targets: paths, of which those that are no artefacts of their own are passed over.
+        current: paths of the artefacts that are as the configuration asks.
+    """
+    asked = [path for path in targets if path in graph.nodes]
+    wanted = set(asked)
+    pending = list(asked)
+    while pending:
+        for name in graph.nodes[pending.pop()].inputs:
+            if name not in wanted:
+                wanted.add(name)
+                pending.append(name)
+    order = [path for path in graph.nodes if path in wanted]
+    runs = {path for path in asked if path not in current}
+    while True:
+        before = len(runs)
+        for path in reversed(order):
+            if path in runs:
+                runs.update(name for name in graph.nodes[path].inputs if name not in current)
+        for path in order:
+            if any(name in runs for name in graph.nodes[path].inputs):
+                runs.add(path)
+        if len(runs) == before:
+            return [graph.nodes[path] for path in order if path in runs]
+
+
+class Resources(NamedTuple):
+    """What a rule declares for its first attempt."""
+
+    threads: int = 1
+    mem_mb: int = 0
+    runtime: int = 0
+    """Minutes."""
+    gpu: int = 0
+    local: bool = False
+    """Runs beside the controller, whatever the profile."""
+    group: str | None = None
+
+
+@dataclass
+class RuleForecast:
+    """The jobs of one rule together."""
+
+    rule: str
+    resources: Resources
+    jobs: int = 0
+    seconds: float = 0.0
+    """Wall-clock, one after the other."""
+    bytes: float = 0.0
+    memory_mib: float = 0.0
+    """Of the largest job."""
+    bases: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def cpu_hours(self) -> float:
+        """Core hours."""
+        return self.seconds * self.resources.threads / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        """Device hours."""
+        return self.seconds * self.resources.gpu / 3600
+
+
+@dataclass
+class Forecast:
+    """A whole run."""
+
+    rules: list[RuleForecast]
+    current: int
+    """Artefacts that are there already."""
+    longest: float
+    """Seconds of the longest chain of jobs that wait for one another: no number of machines is faster."""
+
+    @property
+    def jobs(self) -> int:
+        """Of all rules."""
+        return sum(rule.jobs for rule in self.rules)
+
+    @property
+    def seconds(self) -> float:
+        """Of all jobs, one after the other."""
+        return sum(rule.seconds for rule in self.rules)
+
+    def wall_seconds(self, at_a_time: int) -> float:
+        """Return the least time that so many jobs at a time take: all work shared out, or the longest chain."""
+        return max(self.seconds / max(1, at_a_time), self.longest)
+
+
+def forecast(
+    jobs: list[Node],
+    current: int,
+    cost: Callable[[Node], Cost],
+    rule_of: Callable[[Node], str],
+    resources: Mapping[str, Resources],
+) -> Forecast:
+    """Add up what jobs cost.
+
+    Args:
+        jobs: inputs first.
+        current: how many artefacts are there already.
+        cost: of one.
+        rule_of: name of a job's rule.
+        resources: that rules declare, by name.
+    """
+    rules: dict[str, RuleForecast] = {}
+    ends: dict[str, float] = defaultdict(float)
+    for node in jobs:
+        name, own = rule_of(node), cost(node)
+        entry = rules.setdefault(name, RuleForecast(name, resources.get(name, Resources())))
+        entry.jobs += 1
+        entry.seconds += own.seconds
+        entry.bytes += own.bytes
+        entry.memory_mib = max(entry.memory_mib, own.memory_mib)
+        entry.bases[own.basis] += 1
+        ends[node.path] = own.seconds + max((ends[name] for name in node.inputs if name in ends), default=0.0)
+    return Forecast(list(rules.values()), current, max(ends.values(), default=0.0))
+
+
+def submissions(jobs: int, together: int) -> int:
+    """Return how many jobs the scheduler sees where so many of a group share one."""
+    return math.ceil(jobs / max(1, together))

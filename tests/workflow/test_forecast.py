@@ -1,0 +1,114 @@
+"""What a run will cost: which jobs, on what basis, and how long the longest chain is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from proponent.workflow.forecast import ESTIMATES, Cost, History, Resources, forecast, submissions, to_run
+
+
+@dataclass
+class Job:
+    """As much of a node as a forecast looks at."""
+
+    path: str
+    inputs: tuple[str, ...] = ()
+    step: str = "data"
+    spec: dict[str, Any] = field(default_factory=lambda: {"setting": "s"})
+
+
+@dataclass
+class Chain:
+    """As much of a graph."""
+
+    nodes: dict[str, Job]
+
+
+def chain(*jobs: Job) -> Chain:
+    return Chain({job.path: job for job in jobs})
+
+
+#    data -> model -> scores -> table;  data -> truth -> table;  model -> unasked
+GRAPH = chain(
+    Job("data"),
+    Job("model", ("data",)),
+    Job("truth", ("data",)),
+    Job("scores", ("model",)),
+    Job("unasked", ("model",)),
+    Job("table", ("scores", "truth")),
+)
+ALL = {"data", "model", "truth", "scores", "unasked", "table"}
+
+
+@pytest.mark.parametrize(
+    ("current", "expected"),
+    [
+        (ALL, []),
+        (set(), ["data", "model", "truth", "scores", "table"]),
+        (ALL - {"unasked"}, []),
+        (ALL - {"table"}, ["table"]),
+        # what is missing is made only where something that runs is made from it
+        (ALL - {"model"}, []),
+        (ALL - {"model", "scores", "table"}, ["model", "scores", "table"]),
+        # and then everything that is made from it runs again
+        (ALL - {"data", "truth", "table"}, ["data", "model", "truth", "scores", "table"]),
+    ],
+)
+def test_jobs_are_those_that_snakemake_starts(current, expected):
+    assert [job.path for job in to_run(GRAPH, ["table"], current)] == expected
+
+
+def retrain(path: str, setting: str, first: int, stop: int) -> Job:
+    return Job(path, (), "retrain", {"setting": setting, "runs": [first, stop]})
+
+
+def test_a_cost_comes_from_the_nearest_job_that_was_measured():
+    history = History()
+    shard = retrain("b", "mine", 10, 25)
+    assert history.cost(shard) == ESTIMATES["retrain"]._replace(
+        seconds=ESTIMATES["retrain"].seconds * 15, bytes=ESTIMATES["retrain"].bytes * 15, basis="estimate"
+    )
+    history.add(retrain("x", "other", 0, 10), Cost(100, 300, 1000))
+    assert history.cost(shard) == Cost(150, 300, 1500, "other settings")
+    history.add(retrain("a", "mine", 0, 10), Cost(20, 200, 500))
+    history.add(retrain("c", "mine", 25, 35), Cost(40, 250, 500))
+    assert history.cost(shard) == Cost(45, 250, 750, "same setting")
+    history.add(shard, Cost(31, 220, 760))
+    assert history.cost(shard) == Cost(31, 220, 760, "same job")
+
+
+def test_methods_and_kinds_of_features_are_not_mixed():
+    history = History()
+    history.add(Job("a", (), "attribute", {"setting": "s", "method": "trak", "members": 1}), Cost(9, 9, 9))
+    job = Job("b", (), "attribute", {"setting": "s", "method": "ekfac", "members": 1})
+    assert history.cost(job).basis == "estimate"
+
+
+def test_hours_add_up_and_nothing_is_faster_than_the_longest_chain():
+    seconds = {"data": 1.0, "model": 10.0, "truth": 3600.0, "scores": 2.0, "table": 1.0}
+    jobs = to_run(GRAPH, ["table"], set())
+    total = forecast(
+        jobs,
+        0,
+        lambda job: Cost(seconds[job.path], 100 * seconds[job.path], 7, "same job"),
+        lambda job: "gpu" if job.path in ("model", "truth") else "cpu",
+        {"gpu": Resources(threads=2, gpu=1), "cpu": Resources()},
+    )
+    rules = {rule.rule: rule for rule in total.rules}
+    assert total.jobs == 5
+    assert rules["gpu"].gpu_hours == pytest.approx(3610 / 3600)
+    assert rules["gpu"].cpu_hours == pytest.approx(2 * 3610 / 3600)
+    assert rules["cpu"].gpu_hours == 0
+    assert rules["gpu"].memory_mib == 360_000
+    assert rules["cpu"].bytes == 21
+    assert total.longest == 3602
+    assert total.wall_seconds(1) == 3614
+    assert total.wall_seconds(1000) == 3602
+
+
+@pytest.mark.parametrize(("jobs", "together", "expected"), [(0, 4, 0), (8, 4, 2), (9, 4, 3), (9, 1, 9)])
+def test_tasks_share_submissions(jobs, together, expected):
+    assert submissions(jobs, together) == expected
