@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -12,17 +14,18 @@ from torch.nn.functional import cosine_similarity
 from features.models import build
 from methods.test_magic import RECIPES, RUN, TASK, arrays, network
 from oracles.unrolling import embeddings
-from proponent.config.schema import RecipeConfig
+from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature import Curvature
 from proponent.features.featurize import network as features_network
 from proponent.features.history import Moments
 from proponent.features.history import Network as History
-from proponent.methods import dvemb, ekfac, less, magic, source, tracin_we
+from proponent.methods import dvemb, ekfac, less, magic, segments, source, source_adam, tracin_we
 from proponent.methods.inputs import Network
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.training.replay import Replay
+from proponent.training.update import preconditioner
 
 KINDS = ["linear", "sequence", "conv2d", "embedding", "attention", "layer-norm", "tied"]
 
@@ -75,17 +78,17 @@ def test_the_eigenvalues_of_several_checkpoints_are_the_mean_curvature_in_their_
     )
 
 
-@pytest.mark.parametrize("segments", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("average", ["gradients", "parameters"])
-def test_source_is_the_walk_by_dense_matrix_exponentials(segments: int, average: str) -> None:
+def test_source_is_the_walk_by_dense_matrix_exponentials(count: int, average: str) -> None:
     """On a layer with squared errors EK-FAC is the Gauss-Newton matrix itself, so that the oracle needs no basis."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(14, 4, generator=generator, dtype=torch.float64)
     y = torch.randn(14, 2, generator=generator, dtype=torch.float64)
     path = along_training(nn.Linear(4, 2).double(), x, y, 3)
-    length = path.durations[-1] / segments
+    length = path.durations[-1] / count
     carried, expected = path.at(1.0).query.dense(), torch.zeros(3, 11, dtype=torch.float64)
-    for weights in reversed(source.shares(path.durations, segments, 6)):
+    for weights in reversed(segments.shares(path.durations, count, 6)):
         models = [(path.blend(weights), 1.0)]
         if average == "gradients":
             models = [(path.checkpoint(index), weight) for index, weight in enumerate(weights)]
@@ -94,7 +97,7 @@ def test_source_is_the_walk_by_dense_matrix_exponentials(segments: int, average:
         reached = carried @ (torch.eye(10).double() - decay) @ torch.linalg.inv(matrix)
         expected -= reached @ sum(weight * loss_gradients(model) for model, weight in models).T / 11
         carried = carried @ decay
-    found = source.attribute(path, segments=segments, average=average)
+    found = source.attribute(path, segments=count, average=average)
     torch.testing.assert_close(found, expected)
 
 
@@ -160,7 +163,7 @@ def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("segments", "checkpoints", "expected"),
+    ("count", "checkpoints", "expected"),
     [
         (1, 9, [[0.125, 0.125, 0.25, 0.5]]),
         (1, 2, [[0.0, 0.0, 0.5, 0.5]]),
@@ -168,14 +171,132 @@ def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
         (4, 3, [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]),
     ],
 )
-def test_a_checkpoint_counts_by_the_training_that_it_stands_for(segments, checkpoints, expected) -> None:
-    found = source.shares([0.5, 1.0, 2.0, 4.0], segments, checkpoints)
+def test_a_checkpoint_counts_by_the_training_that_it_stands_for(count, checkpoints, expected) -> None:
+    found = segments.shares([0.5, 1.0, 2.0, 4.0], count, checkpoints)
     np.testing.assert_allclose(found, expected)
 
 
 def test_segments_and_checkpoints_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        source.shares([1.0], 0, 3)
+        segments.shares([1.0], 0, 3)
+
+
+# SOURCE for Adam
+
+
+def scaled_like(factors: Tensor, decoupled: bool) -> Replay:
+    """Stand in for a replay whose optimiser multiplies gradients with the same factors all along."""
+    moment = SimpleNamespace(preconditioner=lambda: factors)
+    return SimpleNamespace(at=lambda _: moment, decay_is_decoupled=decoupled)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_source_adam_is_the_walk_by_dense_matrix_exponentials_of_the_preconditioned_curvature(
+    count: int, decoupled: bool
+) -> None:
+    """Where the factors are themselves a Kronecker product, EK-FAC of the scaled problem is exact on a linear layer."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(14, 4, generator=generator, dtype=torch.float64)
+    y = torch.randn(14, 2, generator=generator, dtype=torch.float64)
+    path = along_training(nn.Linear(4, 2, bias=False).double(), x, y, 3, decay=0.2)
+    rows, columns = torch.tensor([0.5, 2.0]).double(), torch.tensor([1.0, 3.0, 0.2, 0.7]).double()
+    factors = torch.outer(rows, columns).flatten() if decoupled else torch.full((8,), 0.7).double()
+    length = path.durations[-1] / count
+    carried, expected = path.at(1.0).query.dense(), torch.zeros(3, 11, dtype=torch.float64)
+    decay = 0.2 * (torch.eye(8).double() if decoupled else factors.diag())
+    for weights in reversed(segments.shares(path.durations, count, 6)):
+        models = [(path.checkpoint(index), weight) for index, weight in enumerate(weights)]
+        flow = factors[:, None] * sum(weight * model.ggn() for model, weight in models) + decay
+        step = torch.from_numpy(scipy.linalg.expm(-length * flow.numpy()))
+        summed = torch.linalg.solve(flow, torch.eye(8).double() - step) * factors
+        expected -= carried @ summed @ sum(weight * loss_gradients(model) for model, weight in models).T / 11
+        carried = carried @ step
+    found = source_adam.attribute(path, scaled_like(factors, decoupled), segments=count)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_eigenvalues_of_scaled_gradients_are_exact_in_their_basis(name: str) -> None:
+    module, x, y = build(name, 9)
+    path, weights = along_training(module, x, y, 3), [0.0, 0.3, 0.7, 0.0]
+    scale = torch.rand(path.at(1.0).n_parameters, generator=torch.Generator().manual_seed(3)).double() + 0.1
+    basis = path.kronecker(weights, 0, 0, scale)
+    mean = sum(weight * path.checkpoint(index).ggn() for index, weight in enumerate(weights))
+    scaled = scale[:, None] * mean * scale
+    torch.testing.assert_close(basis.eigenvalues, basis.turn(basis.turn(scaled).T).diagonal())
+    vectors = path.at(1.0).query.dense()
+    torch.testing.assert_close(basis.back(basis.turn(vectors)), vectors)
+
+
+def test_without_scaling_it_is_source() -> None:
+    module, x, y = build("mlp", 12)
+    path = along_training(module, x, y, 3)
+    ones = torch.ones(path.at(1.0).n_parameters).double()
+    for decoupled in (True, False):
+        found = source_adam.attribute(path, scaled_like(ones, decoupled))
+        torch.testing.assert_close(found, source.attribute(path))
+
+
+def test_the_preconditioner_is_what_torchs_adam_multiplies_with() -> None:
+    recipe = RECIPES["adam"]
+    parameter = nn.Parameter(torch.randn(6, generator=torch.Generator().manual_seed(0)).double())
+    adam = torch.optim.Adam([parameter], lr=1.0, betas=tuple(recipe.betas), eps=recipe.eps)
+    for step in range(1, 4):
+        before = parameter.detach().clone()
+        parameter.grad = torch.randn(6, generator=torch.Generator().manual_seed(step)).double()
+        adam.step()
+        state = adam.state[parameter]
+        slots = torch.stack([parameter.detach(), state["exp_avg"], state["exp_avg_sq"]])
+        mean = state["exp_avg"] / (1 - recipe.betas[0] ** step)
+        torch.testing.assert_close(before - parameter.detach(), mean * preconditioner(recipe, slots, step))
+
+
+def test_on_a_training_with_adam_it_is_nearer_to_the_exact_unrolling() -> None:
+    torch.manual_seed(1)
+    x = torch.randn(22, 4).double() * torch.tensor([5.0, 1.0, 0.2, 0.05]).double()
+    data = Arrays(x[4:], torch.randn(18, 1).double(), x[:4], torch.randn(4, 1).double())
+    recipe = RecipeConfig(optimizer=Optimizer.adam, lr=0.002, betas=[0.9, 0.99], batch_size=18, steps=300)
+
+    def make(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Linear(4, 1).double()
+
+    task = get_task("regression")
+    replay = Replay(make, task, recipe, RUN, data)
+    saved = [replay.at(part / 10) for part in range(1, 11)]
+    states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
+    steps = [moment.steps for moment in saved]
+    moments = Moments(steps, [recipe.lr] * 10, [recipe.lr * step for step in steps])
+    path = features_network(
+        make(0), states.__getitem__, task, data, 0, moments, weight_decay=0.0, memory_mib=50
+    )
+    exact = magic.attribute(replay).flatten()
+
+    def agreement(scores: Tensor) -> float:
+        return float(torch.corrcoef(torch.stack([scores.flatten(), exact]))[0, 1])
+
+    adapted = agreement(source_adam.attribute(path, replay, checkpoints=10))
+    plain = agreement(source.attribute(path, checkpoints=10))
+    assert adapted > 0.8
+    assert adapted > plain
+
+
+def test_a_copy_of_the_query_is_a_proponent_for_adam() -> None:
+    given = arrays()
+    asked = Arrays(given.x_train, given.y_train, given.x_train[:4], given.y_train[:4])
+    replay = Replay(network, TASK, RECIPES["adamw"], RUN, asked)
+    saved = [replay.at(part) for part in (0.3, 0.6, 1.0)]
+    states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
+    steps = [moment.steps for moment in saved]
+    moments = Moments(steps, [0.05] * 3, [0.05 * step for step in steps])
+    path = features_network(
+        network(0), states.__getitem__, TASK, asked, 0, moments, weight_decay=0.1, memory_mib=50
+    )
+    scores = source_adam.attribute(path, replay)
+    copies = scores[torch.arange(4), torch.arange(4)]
+    assert (copies > 0).all()
+    assert (copies > scores.mean(1)).all()
 
 
 # DVEmb

@@ -302,7 +302,10 @@ class Curvature:
 
 
 def kronecker_of(
-    networks: Callable[[], Iterator[tuple[Curvature, float]]], samples: int, seed: int
+    networks: Callable[[], Iterator[tuple[Curvature, float]]],
+    samples: int,
+    seed: int,
+    scale: Tensor | None = None,
 ) -> KroneckerBasis:
     """Return the eigenbasis of the weighted mean of several networks' Kronecker factors, with the eigenvalues' mean.
 
@@ -310,6 +313,7 @@ def kronecker_of(
         networks: yields them with their weights, which add up to 1; asked three times.
         samples: as of :meth:`Curvature.kronecker`.
         seed: of the signs.
+        scale: (n_parameters,) with which gradients are multiplied first; None for as they are.
     """
     first, _ = next(networks())
     repeats = samples or first.n_outputs
@@ -319,7 +323,7 @@ def kronecker_of(
             for root in network.roots(samples, seed):
                 yield root, weight
 
-    return KroneckerBasis(chunks, first.sides(), repeats, first.n_train)
+    return KroneckerBasis(chunks, first.sides(), repeats, first.n_train, scale)
 
 
 def _pair(found: Any) -> tuple[Tensor, Callable[..., Any]]:

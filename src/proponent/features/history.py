@@ -147,11 +147,18 @@ class Network(History[Curvature]):
         """Length of training up to each checkpoint."""
         return list(self.moments.durations)
 
+    @property
+    def fractions(self) -> list[float]:
+        """Share of all steps up to each checkpoint."""
+        return [steps / self.moments.steps[-1] for steps in self.moments.steps]
+
     def checkpoint(self, index: int) -> Curvature:
         """Return the curvature at a saved checkpoint."""
         return self._get(index)
 
-    def kronecker(self, weights: Sequence[float], samples: int, seed: int) -> KroneckerBasis:
+    def kronecker(
+        self, weights: Sequence[float], samples: int, seed: int, scale: Tensor | None = None
+    ) -> KroneckerBasis:
         """Return the Kronecker eigenbasis of the weighted mean over checkpoints, one weight each."""
 
         def networks() -> Iterator[tuple[Curvature, float]]:
@@ -159,4 +166,4 @@ class Network(History[Curvature]):
                 if weight:
                     yield self._get(index), weight
 
-        return kronecker_of(networks, samples, seed)
+        return kronecker_of(networks, samples, seed, scale)

@@ -98,11 +98,20 @@ class KroneckerBasis:
         sides: for each weight, in the order of its uses, which side of its outer products is the input.
         repeats: rows of the root of one example.
         n_train: number of examples.
+        scale: (n_parameters,) with which gradients are multiplied first. The basis follows the Kronecker product nearest
+            to it, the eigenvalues are exact.
     """
 
-    def __init__(self, chunks: Chunks, sides: dict[str, tuple[str, ...]], repeats: int, n_train: int) -> None:
-        self._sides, self._repeats = sides, repeats
-        self.layers, self.left, self.right = self._factors(chunks)
+    def __init__(
+        self,
+        chunks: Chunks,
+        sides: dict[str, tuple[str, ...]],
+        repeats: int,
+        n_train: int,
+        scale: Tensor | None = None,
+    ) -> None:
+        self._sides, self._repeats, self._scale = sides, repeats, scale
+        self.left, self.right = self._factors(chunks)
         self.spans = _spans(self.layers)
         self.approximated = tuple(
             layer.name for layer in self.layers if max(layer.rows, layer.columns) > MAX_SIDE
@@ -118,7 +127,10 @@ class KroneckerBasis:
 
     def turn(self, vectors: Tensor) -> Tensor:
         """Return the coordinates of vectors laid out as gradients are, (k, n_parameters) -> (k, coordinates)."""
-        out = vectors.new_empty(len(vectors), len(self.eigenvalues))
+        return self._turn(vectors, self.eigenvalues)
+
+    def _turn(self, vectors: Tensor, like: Tensor) -> Tensor:
+        out = vectors.new_empty(len(vectors), len(like))
         for index, span in enumerate(self.spans):
             out[:, span] = self._both_sides(self._matrix(vectors, index), index, inverse=False).flatten(1)
         return out
@@ -159,24 +171,34 @@ class KroneckerBasis:
             values = values @ (right.T if inverse else right)
         return values
 
-    def _factors(self, chunks: Chunks) -> tuple[tuple[Layer, ...], list[_Side], list[_Side]]:
-        layers: tuple[Layer, ...] = ()
+    def layer_means(self, vector: Tensor) -> Tensor:
+        """Return for every coordinate the mean of ``vector`` (n_parameters,) over its layer."""
+        means = [self._matrix(vector[None], index).mean() for index in range(len(self.layers))]
+        return torch.cat([mean.expand(layer.size) for mean, layer in zip(means, self.layers, strict=True)])
+
+    def _factors(self, chunks: Chunks) -> tuple[list[_Side], list[_Side]]:
+        self.layers: tuple[Layer, ...] = ()
         moments: list[tuple[_Moment, _Moment]] = []
         for root, weight in chunks():
-            if not layers:
-                layers = layers_of(root)
+            if not self.layers:
+                self.layers = layers_of(root)
                 self._where = parameter_spans(root.parameters)
-                self._names = [root.parts[layer.part].names for layer in layers]
+                self._names = [root.parts[layer.part].names for layer in self.layers]
                 like = {"dtype": root.dtype, "device": root.device}
-                moments = [(_Moment(layer.rows, like), _Moment(layer.columns, like)) for layer in layers]
-            for layer, (left, right) in zip(layers, moments, strict=True):
+                moments = [(_Moment(layer.rows, like), _Moment(layer.columns, like)) for layer in self.layers]
+            for layer, (left, right) in zip(self.layers, moments, strict=True):
                 uses = list(self._uses(root, layer))
                 positions = sum(term.positions for term, _, _ in uses)
                 for term, left_step, right_step in uses:
                     left.add(term.left[::left_step], weight / positions, term.start - layer.start, False)
                     right.add(term.right[::right_step], weight, 0, layer.bias)
+        if self._scale is not None:
+            for index, (left, right) in enumerate(moments):
+                wanted = self._matrix(self._scale[None], index)[0]
+                left.scale(wanted.mean(1) / wanted.mean().sqrt())
+                right.scale(wanted.mean(0) / wanted.mean().sqrt())
         sides = [[moment.diagonalise() for moment in pair] for pair in moments]
-        return layers, [pair[0] for pair in sides], [pair[1] for pair in sides]
+        return [pair[0] for pair in sides], [pair[1] for pair in sides]
 
     def _uses(self, block: FactoredGradients, layer: Layer) -> Iterator[tuple[Term, int, int]]:
         """Yield the uses of a layer, and for each side how many rows of the root share its values."""
@@ -191,6 +213,8 @@ class KroneckerBasis:
 
     def _second_moments(self, chunks: Chunks) -> Tensor:
         """Return the sums over the root's rows of the squared rotated gradients, of all layers."""
+        if self._scale is not None:
+            return self._scaled_second_moments(chunks, self._scale)
         totals = [self.factored.new_zeros(layer.rows, layer.columns) for layer in self.layers]
         for root, weight in chunks():
             for index, layer in enumerate(self.layers):
@@ -201,6 +225,14 @@ class KroneckerBasis:
                 self._add_squares(root, index, layer, squares)
                 totals[index].add_(squares, alpha=weight)
         return torch.cat([total.flatten() for total in totals])
+
+    def _scaled_second_moments(self, chunks: Chunks, scale: Tensor) -> Tensor:
+        total = torch.zeros_like(self.factored)
+        for root, weight in chunks():
+            for rows in ranges(len(root), temporary(root.dtype) // (3 * len(scale))):
+                turned = self._turn(root.slice(rows).dense().mul_(scale), total)
+                total.add_(turned.square_().sum(0), alpha=weight)
+        return total
 
     def _add_squares(self, root: FactoredGradients, index: int, layer: Layer, total: Tensor) -> None:
         uses = list(self._uses(root, layer))
@@ -327,6 +359,10 @@ class _Moment:
                 self.total[across, across].addmm_(values.T, values, alpha=weight)
             else:
                 self.total[across] += weight * values.square().sum(0)
+
+    def scale(self, by: Tensor) -> None:
+        """Make it the sum of outer products of what was added times ``by`` (width,)."""
+        self.total *= torch.outer(by, by) if self.square else by.square()
 
     def diagonalise(self) -> _Side:
         """Return eigenvectors, found in double precision, and eigenvalues; one-hot rows are orthogonal as they are."""

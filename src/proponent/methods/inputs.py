@@ -270,6 +270,10 @@ class KroneckerBasis(Protocol):
         """Return the vectors with these coordinates: the inverse of :meth:`turn`."""
         ...
 
+    def layer_means(self, vector: Tensor) -> Tensor:
+        """Return for every coordinate the mean of ``vector`` (n_parameters,) over its layer."""
+        ...
+
 
 class Curvature(Protocol):
     """One member at one checkpoint, trained on J = mean loss + weight_decay / 2 ||theta||^2."""
@@ -325,6 +329,8 @@ class Network(Protocol):
     """As in :class:`Gradients`."""
     durations: list[float]
     """Of all saved checkpoints, the final one last; as in :class:`GradientPair`."""
+    fractions: list[float]
+    """Of all steps, at these checkpoints."""
 
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; the most recent one is kept."""
@@ -338,8 +344,13 @@ class Network(Protocol):
         """Yield the curvature at all checkpoints, the final one last."""
         ...
 
-    def kronecker(self, weights: list[float], samples: int, seed: int) -> KroneckerBasis:
-        """Return the basis of factors and eigenvalues averaged over the checkpoints with these weights, one each."""
+    def kronecker(
+        self, weights: list[float], samples: int, seed: int, scale: Tensor | None = None
+    ) -> KroneckerBasis:
+        """Return the basis of factors and eigenvalues averaged over the checkpoints with these weights, one each.
+
+        With ``scale`` (n_parameters,) they are those of the gradients times it.
+        """
         ...
 
     def blend(self, weights: list[float]) -> Curvature:
@@ -360,6 +371,10 @@ class Moment(Protocol):
 
     def loss_gradients(self, examples: Tensor) -> Tensor:
         """Return the gradients of the *losses* of training examples without dropout, (len(examples), p)."""
+        ...
+
+    def preconditioner(self) -> Tensor:
+        """Return the factors (p,) beside the learning rate with which the optimiser multiplies gradients now."""
         ...
 
     def directions(self, examples: Tensor) -> Tensor:
@@ -404,6 +419,8 @@ class Replay(Protocol):
     n_steps: int
     rates: Sequence[float]
     """Learning rate of every step."""
+    decay_is_decoupled: bool
+    """Whether weight decay acts on the parameters themselves (AdamW), not through the gradient."""
     queries_at_a_time: int
     """How many vectors of n_slots x p fit, to be carried back together."""
 

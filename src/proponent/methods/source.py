@@ -19,18 +19,17 @@ instead, and takes gradients and curvature once, there.
 
 Shapes: (n_query, n_train). Cost: for each segment an EK-FAC basis, from two passes over its checkpoints, and their
 gradients; the queries' gradients are written out, (n_query, n_parameters). Fails where gradients turn fast within a
-segment; derived for SGD with momentum, and refused for other optimisers.
+segment; for SGD with or without momentum; :mod:`proponent.methods.source_adam` is for Adam.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from proponent.methods.inputs import Curvature, Network
+from proponent.methods.inputs import Network
+from proponent.methods.segments import Segment, at_checkpoints, walk
 from proponent.seeds import derive_seed
 
 CHECKPOINTS = 1
@@ -62,63 +61,14 @@ def attribute(
         ValueError: fewer than one segment or checkpoint.
     """
     final = network.at(1.0)
-    carried, n_train, decay = final.query.dense(), final.n_train, final.weight_decay
-    draws = samples if final.n_outputs > _EXACT_OUTPUTS else 0
-    del final
-    scores = carried.new_zeros(len(carried), n_train)
-    length = network.durations[-1] / segments
-    for weights in reversed(shares(network.durations, segments, checkpoints)):
-        if average == "parameters":
-            mean = network.blend(weights)
-            basis = mean.kronecker(draws, derive_seed(seed, "source", network.member))
-            models = iter([(mean, 1.0)])
-        else:
-            basis = network.kronecker(weights, draws, derive_seed(seed, "source", network.member))
-            models = _checkpoints(network, weights)
-        decayed = (basis.eigenvalues + decay).mul_(length)
-        coordinates = basis.turn(carried)
-        reached = basis.back(coordinates * (length * _mean_decay(decayed)))
-        for model, weight in models:
-            scores += model.train.inner_dense(reached).T * (model.loss_weight * (weight / n_train))
-        carried = basis.back(coordinates.mul_(torch.exp(-decayed)))
-    return scores
+    decay, draws = final.weight_decay, samples if final.n_outputs > _EXACT_OUTPUTS else 0
+    drawn = derive_seed(seed, "source", network.member)
 
+    def describe(weights: list[float]) -> Segment:
+        if average == "gradients":
+            basis = network.kronecker(weights, draws, drawn)
+            return Segment(basis, decay, at_checkpoints(network, weights))
+        mean = network.blend(weights)
+        return Segment(mean.kronecker(draws, drawn), decay, [(mean, 1.0)])
 
-def shares(durations: list[float], segments: int, checkpoints: int) -> list[list[float]]:
-    """Return, for each segment, how much each saved checkpoint counts in it; the shares of a segment add up to 1.
-
-    Args:
-        durations: length of training up to each checkpoint, rising.
-        segments: equally long.
-        checkpoints: how many of the last ones count.
-
-    Raises:
-        ValueError: fewer than one segment or checkpoint.
-    """
-    if segments < 1 or checkpoints < 1:
-        raise ValueError(f"segments and checkpoints must be at least 1, not {segments} and {checkpoints}")
-    first = max(0, len(durations) - checkpoints)
-    starts = [0.0, *durations[first:-1]]
-    length = durations[-1] / segments
-    found = []
-    for segment in range(segments):
-        low, high = segment * length, (segment + 1) * length
-        overlaps = [
-            max(0.0, min(stop, high) - max(start, low))
-            for start, stop in zip(starts, durations[first:], strict=True)
-        ]
-        total = sum(overlaps)
-        found.append([0.0] * first + [overlap / total for overlap in overlaps])
-    return found
-
-
-def _checkpoints(network: Network, weights: list[float]) -> Iterator[tuple[Curvature, float]]:
-    for index, weight in enumerate(weights):
-        if weight:
-            yield network.checkpoint(index), weight
-
-
-def _mean_decay(x: Tensor) -> Tensor:
-    """Return (1 - exp(-x)) / x, and 1 at 0."""
-    tiny = torch.finfo(x.dtype).eps
-    return torch.where(x > tiny, -torch.expm1(-x) / x.clamp_min(tiny), 1.0)
+    return walk(network, segments, checkpoints, describe)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
-from proponent.config.schema import RecipeConfig
+from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
@@ -27,7 +27,7 @@ from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_d
 from proponent.training.group import dropout_generator, epoch_order
 from proponent.training.recipe import learning_rates, steps_per_epoch
 from proponent.training.stack import call, refuse_batch_statistics, stackable
-from proponent.training.update import derivatives, directions, n_slots, update
+from proponent.training.update import derivatives, directions, n_slots, preconditioner, update
 
 PASS_MIB = 64
 """Activations of the vectors that are worked on at a time; more is no faster."""
@@ -61,6 +61,10 @@ class Moment:
         replay = self.replay
         x, y = replay.data.x_train[examples], replay.data.y_train[examples]
         return replay.rows(self.slots[0], x, y, replay.task.loss)
+
+    def preconditioner(self) -> Tensor:
+        """Return the factors (p,) with which the optimiser multiplies gradients at this moment."""
+        return preconditioner(self.replay.recipe, self.slots, self.steps)
 
     def directions(self, examples: Tensor) -> Tensor:
         """Return the steps against which each example alone would move the parameters next, (len(examples), p)."""
@@ -148,6 +152,7 @@ class Replay:
         self.rates: list[float] = learning_rates(recipe, self.n_train).tolist()
         self.n_steps = len(self.rates)
         self.n_slots = n_slots(recipe)
+        self.decay_is_decoupled = recipe.optimizer is Optimizer.adamw
         self._module = build(run.init_seed).to(data.x_train.device)
         refuse_batch_statistics(self._module)
         self._per_epoch = steps_per_epoch(recipe, self.n_train)

@@ -49,6 +49,14 @@ def update(recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, ste
     )
 
 
+def preconditioner(recipe: RecipeConfig, slots: Tensor, steps: int) -> Tensor:
+    """Return the factors (p,) with which the optimiser multiplies gradients after ``steps`` steps: ones for SGD."""
+    if recipe.optimizer is Optimizer.sgd:
+        return torch.ones_like(slots[0])
+    square = slots[2] / (1 - recipe.betas[1] ** max(1, steps))
+    return 1 / (square.sqrt() + recipe.eps)
+
+
 def directions(recipe: RecipeConfig, slots: Tensor, gradients: Tensor, step: int) -> Tensor:
     """Return the directions, (n, p), against which a next step by each of ``gradients`` (n, p) alone would go.
 
