@@ -29,21 +29,29 @@ KINDS = {
     "final-only": {"ensemble": {"members": 50, "checkpoints": 0}},
     "one-member": {"ensemble": {"members": 1, "checkpoints": 3}},
     "no-retrainings": {"designs": {"subsets": {}}},
+    "adam": {"recipe": {"optimizer": "adam", "lr": 0.01, "epochs": 2}},
 }
 LEARN = {"datamodels", "datamodels-ridge", "empirical-influence", "banzhaf", "airrep", "datamodels-prior"}
 CLASSES = {"same-label", "rps", "dualda", "knn-shapley", "data-oob", "lava", "airrep"}
-WORDS = {"bm25", "tfidf"}
+WORDS = {"bm25", "tfidf", "tracin-we"}
+ADAM = {"needs the optimizer adam or adamw, and .* has sgd": {"source-adam"}}
 REFUSED = {
-    "everything": {"needs 'inputs: tokens', and .* has numbers": WORDS},
-    "text": {},
+    "everything": {"needs 'inputs: tokens', and .* has numbers": WORDS, **ADAM},
+    "text": ADAM,
+    "adam": {"needs the optimizer sgd, and .* has adam": {"source", "source-fast"}},
     "regression": {
         "needs the task classification, and .* has regression": CLASSES,
         "needs 'inputs: tokens', and .* has numbers": WORDS,
     },
     "language": {"needs the task classification, and .* has language-model": CLASSES},
     "final-only": {
-        "needs checkpoints along training, and .* saves none": {"tracin", "tracin-last"},
-        "needs 'inputs: tokens', and .* has numbers": WORDS,
+        "needs checkpoints along training, and .* saves none": {
+            "tracin",
+            "tracin-last",
+            "tracin-we",
+            "source",
+        },
+        "needs 'inputs: tokens', and .* has numbers": WORDS - {"tracin-we"},
     },
     "one-member": {
         "needs 10 ensemble members, and .* has 1": {"trak-10", "if-exact-10"},
