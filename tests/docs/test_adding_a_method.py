@@ -101,5 +101,5 @@ def test_a_change_of_the_command_runs_it_again(followed, reader):
     finally:
         script.write_text(before)
     rows = [line.split() for line in planned.splitlines()]
-    for job in (["votes", "1"], ["evaluate", "1"], ["collect", "1"], ["total", "6"]):
+    for job in (["votes", "1"], ["evaluate", "1"], ["collect", "1"], ["summary", "1"], ["total", "7"]):
         assert job in rows

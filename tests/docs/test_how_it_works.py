@@ -38,7 +38,7 @@ def test_every_kind_of_file_that_is_listed_is_there_with_its_manifest(followed, 
         if name.startswith("S/data/noisy_labels"):
             continue  # digits-lr has clean labels
         pattern = re.sub(r"^S/", "digits-lr/", name).replace("…", "*").replace("000123", "*")
-        pattern = pattern.replace("M.", "graddot.").replace("/D", "/subsets")
+        pattern = pattern.replace("/S.", "/digits-lr.").replace("M.", "graddot.").replace("/D", "/subsets")
         found = [path for path in results.glob(f"**/{pattern}") if not path.name.endswith(".manifest.json")]
         if name.endswith("-…"):
             continue  # no method of this run needs them

@@ -10,7 +10,7 @@ from torch import nn
 
 from proponent.features.capture import target_gradients
 from proponent.features.curvature import Curvature
-from proponent.features.history import GradientPair, History, Moments, OutputPair, RepresentationPair
+from proponent.features.history import GradientPair, History, Moments, Network, OutputPair, RepresentationPair
 from proponent.methods import inputs
 from proponent.settings.tasks import Classification
 
@@ -23,6 +23,7 @@ def made():
     weight = task.loss_weight(outputs, y)
     pair = GradientPair(block, block, weight, 0.1, 1.0)
     history = History(0, Moments([1], [0.1], [1.0]), lambda index: pair)
+    curvature = Curvature(module, task, x, y, x, y, weight_decay=0.0, duration=1.0)
     return {
         "GradientBlock": block,
         "GradientPair": pair,
@@ -31,8 +32,9 @@ def made():
         "Outputs": history,
         "RepresentationPair": RepresentationPair(x, x),
         "Representations": history,
-        "Curvature": Curvature(module, task, x, y, x, y, weight_decay=0.0, duration=1.0),
-        "Network": history,
+        "Curvature": curvature,
+        "Network": Network(0, history.moments, lambda index: curvature, lambda weights: curvature),
+        "KroneckerBasis": curvature.kronecker(0, 0),
     }
 
 

@@ -71,9 +71,10 @@ def test_there_must_be_another_class_to_flip_to():
         flip_labels(torch.rand(5), 0.5, 0)
 
 
-def test_there_are_four_settings_with_noisy_variants_and_a_text():
+def test_there_are_four_settings_with_noisy_variants_a_smooth_one_and_a_text():
     clean = ["digits-lr", "digits-mlp", "mnist-lr", "mnist-mlp"]
-    assert sorted(SETTINGS) == sorted([*clean, *(f"{name}-noisy" for name in clean), "docstrings"])
+    noisy = [f"{name}-noisy" for name in clean]
+    assert sorted(SETTINGS) == sorted([*clean, *noisy, "digits-mlp-smooth", "docstrings"])
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -84,8 +85,10 @@ def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(name):
     check_model(build_model(setting.model, 0), arrays, task, name)
     if name.endswith("-noisy"):
         clean = read_setting(name.removesuffix("-noisy"))
-        for part in ("dataset", "model", "recipe", "ensemble", "queries"):
+        for part in ("dataset", "model", "recipe", "queries"):
             assert getattr(setting, part) == getattr(clean, part)
+        assert setting.ensemble.checkpoints == clean.ensemble.checkpoints
+        assert setting.ensemble.members <= clean.ensemble.members
         assert clean.label_noise is None
         assert setting.label_noise is not None
 

@@ -342,6 +342,16 @@ class DenseGradients:
             "compute.memory_mib so that their factors fit, or use a method that needs no sides (trak)"
         )
 
+    def embeddings(self) -> DenseGradients:
+        """Refuse: what is written out does not say which columns are of word embeddings.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "these gradients are written out or projected, and do not say which are of word embeddings: use all layers"
+        )
+
     def mask(self, count: int, seed: int) -> DenseGradients:
         """Return ``count`` random columns, times the root of how many there are for each; all if there are no more."""
         chosen = coordinates(self.n_parameters, count, seed).to(self.values.device)
