@@ -288,4 +288,4 @@ class _View:
 
 
 def _incomplete() -> dict[str, str]:
-    return {"state": "incomplete", "since": f"{time.time():.0f}", "content": ""}
+    return {"state": "incomplete", "since": f"{time.time():.6f}", "content": ""}

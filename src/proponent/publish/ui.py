@@ -30,7 +30,11 @@ def serve(uri: str, port: int) -> None:
             ) from error
     with connected(uri):
         pass  # initialised, while no publisher does the same
-    print(f"MLflow on http://{HOST}:{port}, Ctrl-C ends it", file=sys.stderr, flush=True)
+    print(
+        f"open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends the server)",
+        file=sys.stderr,
+        flush=True,
+    )
     options = {"--backend-store-uri": uri, "--host": HOST, "--port": str(port), "--workers": "1"}
     command = [sys.executable, "-m", "mlflow", "server", *(part for pair in options.items() for part in pair)]
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

@@ -1,0 +1,94 @@
+"""MLflow's UI, used as a person does: in a browser, by what is written on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from publish.services import program
+
+_PATIENCE_SECONDS = 60
+_ONLY_THIS_MACHINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
+@contextmanager
+def chromium(width: int = 1280, height: int = 1560) -> Iterator[webdriver.Chrome]:
+    """Yield a headless Chromium that reaches nothing but this machine."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium", "chromium chromium-driver fonts-liberation")
+    driver = program("chromedriver", "chromium chromium-driver fonts-liberation")
+    flags = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", _ONLY_THIS_MACHINE)
+    for flag in (*flags, f"--window-size={width},{height}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def compare(browser: webdriver.Chrome, url: str, setting: str, methods: Sequence[str], picture: Path) -> None:
+    """Open the runs of ``setting``, tick ``methods``, press Compare, and take a picture when the figures are there."""
+    browser.get(f"{url}/health")
+    # The chat of MLflow's assistant opens by itself on the first visit and covers a third of the window.
+    browser.execute_script(
+        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
+        "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
+        "localStorage.setItem('mlflow.workflowType_v1', '\"machine_learning\"');"
+    )
+    browser.get(f"{url}/#/experiments?workflowType=machine_learning")
+    _click(browser, f"//a[.='{setting}']")
+    for method in methods:
+        # The box itself is transparent, over a picture of one.
+        row = f"//div[@role='row'][.//a[.='{method}']]"
+        _click(browser, f"{row}//div[contains(@class, 'ag-selection-checkbox')]")
+    _click(browser, "//button[normalize-space(.)='Compare']")
+    _click(
+        browser, "//*[@role='button' or self::button][normalize-space(.)='Parameters']"
+    )  # fold: the plot has them
+    _click(browser, "//label[normalize-space(.)='Show diff only'] | //*[@role='switch']")
+    _wait(browser, lambda: beside(browser, "lds"))
+    _wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".parcoords"))
+    browser.execute_script("document.querySelectorAll('*').forEach(element => { element.scrollTop = 0; })")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(picture))
+
+
+def beside(browser: webdriver.Chrome, name: str) -> list[str]:
+    """Return what stands to the right of ``name`` in a table, a text a run. Its columns are drawn one by one."""
+    script = """
+        const leaves = [...document.querySelectorAll('main *, #root *')].filter(
+            e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim()) && e.closest('svg') === null);
+        const box = e => e.getBoundingClientRect(), middle = e => box(e).top + box(e).height / 2;
+        const after = head => leaves.filter(
+            e => Math.abs(middle(e) - middle(head)) < 4 && box(e).left > box(head).right);
+        const rows = leaves.filter(e => e.textContent.trim() === arguments[0]).map(after).filter(row => row.length);
+        return (rows[0] || []).sort((a, b) => box(a).left - box(b).left).map(e => e.textContent.trim());
+    """
+    return browser.execute_script(script, name)
+
+
+def hosts(browser: webdriver.Chrome) -> set[str]:
+    """Return the hosts from which the page asked for something."""
+    script = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).hostname)"
+    return {host for host in browser.execute_script(script) if host}
+
+
+def _click(browser: webdriver.Chrome, path: str) -> None:
+    def found() -> WebElement | None:
+        shown = [element for element in browser.find_elements(By.XPATH, path) if element.is_displayed()]
+        return shown[0] if shown else None
+
+    element = _wait(browser, found)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+
+
+def _wait(browser: webdriver.Chrome, condition):
+    return WebDriverWait(browser, _PATIENCE_SECONDS).until(lambda _: condition())

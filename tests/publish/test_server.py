@@ -1,0 +1,90 @@
+"""A real MLflow server over a real PostgreSQL: the same view, the same laws, and sixteen publishers at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from proponent.publish.tracking import Record, publish
+from publish.services import free_port, postgresql, serving
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgresql() as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def server(database, tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
+    with serving(command, port, folder) as url:
+        yield url
+
+
+def record(setting: str, method: str, key: str) -> Record:
+    metrics = {"lds": 0.5, "lds_ci_low": 0.4, "lds_ci_high": 0.6}
+    configuration = {"scores": {"family": method}}
+    return Record(
+        setting, method, key, {"damping": "0.1"}, metrics, {}, "ab" * 32, "{}", configuration, 1000, 2000
+    )
+
+
+def table(uri: str, setting: str, view: int = ViewType.ACTIVE_ONLY) -> list[tuple[str, str, str]]:
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name(setting).experiment_id], run_view_type=view)
+    return sorted((run.info.run_name, run.data.tags["key"], run.data.tags["state"]) for run in runs)
+
+
+def test_the_view_follows_changes_removals_and_returns(server):
+    first = [record("laws", "trak", "k1"), record("laws", "random", "k2")]
+    assert publish(first, server) == {"written": 2}
+    assert publish(first, server) == {"kept": 2}
+    assert publish([record("laws", "trak", "k3")], server) == {"written": 1, "superseded": 1, "removed": 1}
+    assert table(server, "laws") == [("trak", "k3", "current")]
+    assert table(server, "laws", ViewType.DELETED_ONLY) == [
+        ("random", "k2", "removed"),
+        ("trak", "k1", "superseded"),
+    ]
+    assert publish(first, server) == {"restored": 2, "superseded": 1}
+    assert table(server, "laws") == [("random", "k2", "current"), ("trak", "k1", "current")]
+
+
+def test_runs_written_through_the_server_are_in_the_database(server, database, tmp_path):
+    publish([record("whole", "trak", "k1")], server, complete=False)
+    (run,) = MlflowClient(database).search_runs(
+        [MlflowClient(database).get_experiment_by_name("whole").experiment_id]
+    )
+    assert run.data.metrics == {"lds": 0.5, "lds_ci_low": 0.4, "lds_ci_high": 0.6}
+    assert run.data.params == {"damping": "0.1"}
+    assert run.inputs.dataset_inputs[0].dataset.name == "whole"
+    (artifact,) = MlflowClient(server).list_artifacts(run.info.run_id)
+    assert artifact.path == "configuration.json"
+
+
+def test_sixteen_at_once_from_as_many_checkouts_lose_nothing_and_leave_one_run_a_method(server):
+    """Here nothing locks: who was slower sets its own run aside."""
+    records = [record("many", method, f"k-{method}") for method in ("trak", "random")]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["mlflow", "mlflow.store.tracking.rest_store", "proponent.publish.tracking"]
+    )
+    processes = [context.Process(target=publish, args=(records, server, False)) for _ in range(16)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0] * 16
+    publish(records, server, complete=False)
+    assert table(server, "many") == sorted((r.method, r.key, "current") for r in records)
+    assert {state for _, _, state in table(server, "many", ViewType.DELETED_ONLY)} <= {"duplicate"}
