@@ -6,7 +6,7 @@ ARGS ?=
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev benchmark report ui test test-fast lint format clean
+.PHONY: help env env-dev benchmark report ui test test-fast test-slurm lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: env-dev  ## install, run every test
 
 test-fast: env-dev  ## the tests that take two minutes together
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slurm: env-dev  ## the tests on a real Slurm; as root: installs Debian's packages
+	@tests/slurm/cluster install
+	@$(BIN)/python -m pytest tests/slurm -m slurm -rs $(ARGS)
 
 lint: env-dev  ## ruff, types, formatting of the rules, snakemake's own lint
 	@$(BIN)/ruff check .

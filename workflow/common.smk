@@ -5,6 +5,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
 
+from proponent.config.schema import n_rows
 from proponent.workflow import start
 
 PLAN = start(
@@ -12,6 +13,7 @@ PLAN = start(
     overrides=config,
     is_controller=workflow.is_main_process,
     is_dry_run=workflow.output_settings.dryrun,
+    submits=workflow.non_local_exec,
 )
 COMPUTE = PLAN.benchmark.config.compute
 ENVIRONMENT = str(ROOT / "workflow/envs/proponent.yaml")
@@ -54,3 +56,11 @@ def memory(wildcards, attempt):
 
 
 GPU = int(COMPUTE.device != "cpu")
+
+# Metrics of few predictions (queries times masks) take seconds: not worth a job of their own on a cluster.
+EVALUATES_HERE = all(
+    (setting.queries.tune + setting.queries.test)
+    * sum(n_rows(design) for design in setting.designs.values())
+    <= 100_000
+    for setting in PLAN.benchmark.settings.values()
+)

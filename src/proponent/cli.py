@@ -11,6 +11,7 @@ import click
 from proponent import __version__
 from proponent.errors import UserError
 from proponent.steps.job import Job, announce, fix_threads
+from proponent.store.lease import leased
 
 STEPS = {
     "data": "Load a setting's dataset, corrupt labels where asked, and store what is left of it.",
@@ -46,10 +47,15 @@ def _add_step(name: str, summary: str) -> None:
         if job.is_done():
             click.echo(f"{job.artefact} is up to date", err=True)
             return
-        fix_threads(job.threads)
-        job.check()
-        importlib.import_module(f"proponent.steps.{name}").run(job)
-        manifest = job.finish()
+        with leased(job.root / job.artefact, job.is_done) as lease:
+            if lease is None:
+                click.echo(f"{job.artefact} is up to date", err=True)
+                return
+            fix_threads(job.threads)
+            job.check()
+            job.settle_device()
+            importlib.import_module(f"proponent.steps.{name}").run(job)
+            manifest = job.finish(lease)
         click.echo(
             f"{job.artefact} made in {manifest.seconds:.1f} s, {manifest.peak_memory_mib:.0f} MiB", err=True
         )
@@ -146,6 +152,26 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
 
     width = None if sys.stdout.isatty() else 120
     show_plan(Path.cwd(), config, profile, Console(highlight=False, width=width))
+
+
+@cli.command()
+@click.argument("config", nargs=-1, metavar="[NAME=VALUE]...")
+def status(config: tuple[str, ...]) -> None:
+    """Say what is done, what is running, what failed and why, and when the rest will be done.
+
+    From manifests, the log of the last snakemake here, and Slurm's queue where there is one. Nothing is touched, so it may
+    look on while a run goes on. NAME=VALUE narrows it as after `snakemake --config`.
+    """
+    from rich.console import Console
+
+    from proponent.config.benchmark import load_benchmark
+    from proponent.workflow.declared import parse_overrides
+    from proponent.workflow.plan import Plan
+    from proponent.workflow.status import show_status
+
+    width = None if sys.stdout.isatty() else 120
+    found = Plan(load_benchmark(Path.cwd(), parse_overrides(config)))
+    show_status(found, Console(highlight=False, width=width))
 
 
 @cli.command()

@@ -11,6 +11,9 @@ rule attribute:
         "results/{setting}/benchmarks/attribute-{method}.tsv"
     wildcard_constraints:
         method="(?!)",
+    # On a cluster, so many of them share a job as the profile's group-components says.
+    group:
+        "methods"
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads

@@ -19,6 +19,7 @@ rule collect:
         "logs/collect.log",
     benchmark:
         "results/benchmarks/collect.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
@@ -79,6 +80,7 @@ rule figures:
         "logs/{setting}/figures.log",
     benchmark:
         "results/{setting}/benchmarks/figures.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
@@ -103,6 +105,7 @@ rule overview:
         "logs/overview.log",
     benchmark:
         "results/benchmarks/overview.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads

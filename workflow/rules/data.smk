@@ -16,6 +16,5 @@ rule data:
     resources:
         mem_mb=memory,
         runtime=minutes(10),
-        gpu=0,
     shell:
         "proponent data {input.key:q} > {log:q} 2>&1"

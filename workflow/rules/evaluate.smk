@@ -9,12 +9,12 @@ rule evaluate:
         "logs/{setting}/evaluate-{method}.log",
     benchmark:
         "results/{setting}/benchmarks/evaluate-{method}.tsv"
+    localrule: EVALUATES_HERE
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
         runtime=minutes(30),
-        gpu=0,
     shell:
         "proponent evaluate {input.key:q} > {log:q} 2>&1"

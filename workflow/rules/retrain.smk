@@ -32,12 +32,12 @@ rule ground_truth:
         "logs/{setting}/ground_truth-{design}.log",
     benchmark:
         "results/{setting}/benchmarks/ground_truth-{design}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
     resources:
         mem_mb=memory,
         runtime=minutes(10),
-        gpu=0,
     shell:
         "proponent ground-truth {input.key:q} > {log:q} 2>&1"

@@ -272,6 +272,7 @@ class ComputeConfig:
     """How the work is cut and run; what may change a byte (threads, lockstep size, device) is part of the keys."""
 
     device: str = "cpu"
+    """``cpu``; ``cuda``: a job without a GPU fails; ``auto``: a GPU where the job has one, else the CPU."""
     threads: int = 1
     models_per_job: int = 50
     """Retrainings in one shard."""
@@ -288,6 +289,8 @@ class ComputeConfig:
             "members_per_job": self.members_per_job,
         }
         _positive("compute", **sizes, lockstep=self.lockstep, memory_mib=self.memory_mib)
+        if self.device not in ("cpu", "cuda", "auto"):
+            raise ValueError(f"compute: device must be cpu, cuda or auto, not {self.device}")
 
 
 @dataclass

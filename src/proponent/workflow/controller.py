@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from proponent.config.benchmark import load_benchmark
 from proponent.errors import UserError
+from proponent.workflow.orphans import forget_interruptions, take_in
 from proponent.workflow.plan import Plan
 from proponent.workflow.settle import settle
 
@@ -20,7 +21,9 @@ _PATIENCE_SECONDS = 10
 _held: list[IO[str]] = []
 
 
-def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_run: bool) -> Plan:
+def start(
+    root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_run: bool, submits: bool = False
+) -> Plan:
     """Return the plan for this checkout; the controller also settles it.
 
     Args:
@@ -28,6 +31,7 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
         overrides: what ``--config`` gave.
         is_controller: False inside a job, which must not touch anything but its own artefact.
         is_dry_run: a dry run beside a live run looks on without settling.
+        submits: whether jobs go to a cluster.
 
     Exits with 1 and one line on stderr where the user has to mend something.
     """
@@ -38,7 +42,9 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
             for reason in plan.left_out:
                 print(f"left out: {reason}", file=sys.stderr)
             if hold_checkout(root, wait=not is_dry_run):
-                settle(plan.graph)
+                if not is_dry_run:
+                    take_in(root, submits)
+                forget_interruptions(root, settle(plan.graph))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

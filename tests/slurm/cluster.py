@@ -1,0 +1,204 @@
+"""The test's Slurm (`tests/slurm/cluster`) and a checkout whose shards can be held up, from Python."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow.checkout import Checkout, make_checkout
+
+SCRIPT = Path(__file__).with_name("cluster")
+PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sbatch")
+
+FACTORIES = '''"""Blobs and a network whose construction goes wrong as fates.json asks, by the name of the shard."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from proponent.settings import Split
+
+
+def blobs(n: int = 60) -> Split:
+    """Three Gaussian blobs in the plane."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(n + 9) % 3
+    x = torch.randn(n + 9, 2, generator=generator) + 2 * torch.stack([y == 1, y == 2], dim=1).float()
+    return Split(train=(x[:n], y[:n]), query=(x[n:], y[n:]))
+
+
+def meet_fate() -> None:
+    """Say that the shard began, then wait or take memory."""
+    shard = Path(sys.argv[-1]).name.split(".")[0]
+    job = os.environ.get("SLURM_JOB_ID", "none")
+    Path("began").mkdir(exist_ok=True)
+    Path("began", f"{shard} {job} {os.getpid()}").touch()
+    fates = json.loads(Path("fates.json").read_text()) if Path("fates.json").exists() else {}
+    if fates.get(shard) == "hold":
+        while Path("hold").exists():
+            time.sleep(0.1)
+    if fates.get(shard) == "memory":
+        block = bytearray(2_200_000_000)
+        block[::4096] = bytes(len(block[::4096]))
+        time.sleep(5)
+
+
+_met: list[bool] = []
+
+
+def net(width: int = 5) -> torch.nn.Module:
+    """A small network."""
+    if not _met:
+        _met.append(True)
+        meet_fate()
+    return torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.Tanh(), torch.nn.Linear(width, 3))
+'''
+
+SETTING = """\
+dataset: {factory: "toy.factories:blobs", args: {n: 60}}
+model: {factory: "toy.factories:net", args: {width: 5}}
+task: classification
+recipe: {optimizer: sgd, lr: 0.2, momentum: 0.0, weight_decay: 0.001, epochs: 10, batch_size: 20}
+ensemble: {members: 2, checkpoints: 3}
+designs: {subsets: {count: 10, seeds: 2, fraction: 0.5}, loo: {count: 4, seeds: 2}}
+queries: {tune: 4, test: 5}
+"""
+
+PARAMS = """\
+settings: [toy]
+methods: [random, graddot, trak]
+metrics: [lds, loo]
+compute: {device: auto, models_per_job: 10, lockstep: 10, memory_mib: 500}
+"""
+
+TRUTHS = ("results/toy/ground_truth/loo.safetensors", "results/toy/ground_truth/subsets.safetensors")
+SHARDS = ("loo-0000", "subsets-0000", "subsets-0001")
+
+
+@dataclass
+class Cluster:
+    """A running Slurm below one folder."""
+
+    folder: Path
+
+    def control(self, command: str, *arguments: str) -> None:
+        """Run `tests/slurm/cluster`."""
+        subprocess.run([SCRIPT, command, self.folder, *arguments], check=True, timeout=180)
+
+    def ask(self, *command: str) -> str:
+        """Run one of Slurm's own commands and return what it printed."""
+        return subprocess.run(
+            command, env=self.environment(), check=True, stdout=subprocess.PIPE, text=True, timeout=60
+        ).stdout
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+
+    def jobs(self, checkout: Checkout, *fields: str) -> list[list[str]]:
+        """Return fields of all jobs that a checkout has had, as the accounting knows them."""
+        asked = ["sacct", "-X", "-n", "-P", "-D", f"--format=WorkDir,{','.join(fields)}"]
+        rows = [line.split("|") for line in self.ask(*asked).splitlines()]
+        return [row[1:] for row in rows if row[0] == str(checkout.root)]
+
+    def kill_node(self, node: str) -> None:
+        """Kill a node's daemon and all that runs on it, as if it lost its power."""
+        self.control("kill", f"slurmd-{node}")
+        numbers = self.ask("squeue", "-h", "-w", node, "-o", "%i").split()
+        for supervisors in (True, False):
+            for entry in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    titled = (entry / "cmdline").read_bytes().startswith(b"slurmstepd: [")
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                    mine = any(f"SLURM_JOB_ID={number}".encode() in environment for number in numbers)
+                    mine |= titled and any(f"[{number}." in command for number in numbers)
+                    if mine and titled == supervisors:
+                        os.kill(int(entry.name), signal.SIGKILL)
+
+
+@dataclass
+class SlurmCheckout(Checkout):
+    """A checkout whose runs go to the cluster."""
+
+    cluster: Cluster
+
+    def command(self, *arguments: str) -> list[str]:
+        # The profile as it is, asking Slurm more often than is polite on a machine with other users.
+        pace = ["--slurm-init-seconds-before-status-checks", "4", "--max-status-checks-per-second", "2"]
+        return [sys.executable, "-m", "snakemake", *arguments, "--profile", "slurm", *pace]
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), **{"SLURM_CONF": str(self.cluster.folder / "slurm.conf")}}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a run and return at once; what it prints goes to `printed.txt`."""
+        with (self.root / "printed.txt").open("a") as printed:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.root,
+                env=self.environment(),
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+    def printed(self) -> str:
+        return (self.root / "printed.txt").read_text()
+
+    def fates(self, **fates: str) -> None:
+        """Say what happens to shards; those that are held wait for :meth:`release`."""
+        named = {name.replace("_", "-"): fate for name, fate in fates.items()}
+        (self.root / "fates.json").write_text(json.dumps(named))
+        (self.root / "hold").touch()
+
+    def release(self) -> None:
+        (self.root / "hold").unlink()
+
+    def began(self, shard: str) -> list[str]:
+        """Return the numbers of the jobs in which a shard's work began, one for every time."""
+        folder = self.root / "began"
+        found = sorted(folder.glob(f"{shard} *"), key=lambda path: path.stat().st_mtime_ns)
+        return [path.name.split()[1] for path in found]
+
+    def finish(self, process: subprocess.Popen[str]) -> None:
+        """Wait for a run and see that it went well."""
+        assert process.wait(timeout=240) == 0, self.printed()
+
+    def without_truth(self) -> None:
+        """Remove all ground truth, and what an earlier run noted."""
+        for path in (self.root / "results/toy/ground_truth").rglob("*"):
+            if path.is_file():
+                path.unlink()
+
+    def on_cluster(self) -> dict[str, bytes]:
+        return self.bytes_of("toy/ground_truth/**/*.safetensors")
+
+
+def make_toy(root: Path) -> Checkout:
+    """Lay out a checkout with the setting above; nothing is run."""
+    checkout = make_checkout(root)
+    (root / "toy/factories.py").write_text(FACTORIES)
+    (root / "configs/settings/toy.yaml").write_text(SETTING)
+    (root / "params.yaml").write_text(PARAMS)
+    (root / "slurm").symlink_to("profiles/slurm")
+    return checkout
+
+
+def until(happened: Callable[[], object], what: str, seconds: float = 120) -> None:
+    """Wait until something happens."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.3)

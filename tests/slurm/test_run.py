@@ -1,0 +1,44 @@
+"""`snakemake --profile slurm` on a real Slurm: the whole chain, and what a job with a GPU sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurm.cluster import TRUTHS
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+
+GPU_RULES = {"train", "retrain", "featurize", "methods"}
+
+
+def rule_of(log: str) -> str:
+    return log.split("rule_")[-1].split("group_")[-1].split("/")[0].split("_")[0]
+
+
+def test_the_whole_chain_ends_with_the_bytes_of_a_local_run(cluster, finished_here, fresh):
+    fresh.snakemake()
+    assert fresh.tensors() == finished_here.tensors()
+    for method in ("random", "graddot", "trak"):
+        assert fresh.metrics(method) == finished_here.metrics(method)
+    assert fresh.planned() == {}
+
+    rows = cluster.jobs(fresh, "SubmitLine", "Partition", "State", "ReqTRES")
+    partitions = {rule_of(line.split("--output ")[1].split()[0]): where for line, where, _, _ in rows}
+    assert partitions == {"data": "cpu", **dict.fromkeys(GPU_RULES, "gpu")}, "the rest runs here"
+    for _, where, state, asked in rows:
+        assert state == "COMPLETED"
+        assert ("gres/gpu=1" in asked) == (where == "gpu")
+    assert sum("/group_methods" in line for line, *_ in rows) == 1, "three methods share a job"
+    for log in (fresh.root / "logs/toy").glob("retrain-*.log"):
+        assert "no GPU was found; CUDA_VISIBLE_DEVICES is " in log.read_text()
+        assert log.read_text().split("CUDA_VISIBLE_DEVICES is ")[1][0] in "0123", "one device, the job's own"
+        assert "," not in log.read_text().split("CUDA_VISIBLE_DEVICES is ")[1].splitlines()[0]
+
+
+def test_a_job_that_was_promised_a_gpu_and_has_none_fails_and_says_so(untruthful):
+    untruthful.edit("params.yaml", "device: auto", "device: cuda")
+    shard = TRUTHS[0].replace("truth/loo", "truth/shards/loo-0000")
+    done = untruthful.snakemake(shard, "--retries", "0", check=False)
+    assert done.returncode != 0
+    assert f"{shard}: was promised a GPU and has none (CUDA_VISIBLE_DEVICES is " in done.stdout
+    assert not (untruthful.root / shard).exists()
