@@ -1,0 +1,114 @@
+"""docs/tracking.md, done as it says, in a checkout whose params.yaml names one setting and four methods; and its picture.
+
+The picture is taken anew with ``PICTURE=docs/images/mlflow-compare.png`` in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from docs.guides import REPOSITORY, Done, Reader, blocks_of
+from publish.browser import beside, chromium, compare, hosts
+from publish.services import free_port, listening, postgresql, serving
+
+pytestmark = pytest.mark.slow
+
+GUIDE = "docs/tracking.md"
+METHODS = ["random", "same-label", "graddot", "trak"]
+
+
+@pytest.fixture(scope="module")
+def own(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """A copy of the other guides' checkout, with what they have made, as this guide changes what is configured."""
+    root = shutil.copytree(reader.root, tmp_path_factory.mktemp("tracking") / "proponent", symlinks=True)
+    params = root / "params.yaml"
+    content = params.read_text()
+    content = re.sub(r"^settings: .*$", "settings: [digits-lr]", content, flags=re.MULTILINE)
+    listed = "methods:\n" + "".join(f"  - {method}\n" for method in METHODS)
+    content, replaced = re.subn(r"^methods:\n(?:  - .*\n)+", listed, content, flags=re.MULTILINE)
+    assert replaced
+    params.write_text(content)
+    return Reader(root)
+
+
+@pytest.fixture(scope="module")
+def followed(own: Reader) -> list[Done]:
+    return own.follow(GUIDE)
+
+
+def servers() -> list[str]:
+    """The guide's commands that serve until they are ended."""
+    return [block.text.strip() for block in blocks_of(REPOSITORY / GUIDE) if block.language == "sh"]
+
+
+@pytest.fixture(scope="module")
+def ui(followed: list[Done], own: Reader) -> Iterator[str]:
+    """The address of `make ui`."""
+    port = free_port()
+    with serving(f"{servers()[0]} PORT={port}", port, own.root, own.environment()) as url:
+        yield url
+
+
+def test_the_view_holds_a_run_a_method_with_what_results_say(followed, own):
+    client = MlflowClient(f"sqlite:///{own.root / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("digits-lr").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == sorted(METHODS)
+    table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'").set_index("method")
+    for run in runs:
+        row = table.loc[run.info.run_name]
+        for column, metric in (("value", "lds"), ("ci_low", "lds_ci_low"), ("ceiling", "lds_ceiling")):
+            assert run.data.metrics[metric] == pytest.approx(row[column], rel=1e-5)
+        assert run.data.metrics["total_seconds"] == pytest.approx(row["total_seconds"], rel=1e-5)
+        figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+        assert figures == {
+            f"figures/{name}-digits-lr.svg" for name in ("lds", "frontier", "loss", "proponents")
+        }
+
+
+def test_the_ui_listens_on_this_machine_alone(ui):
+    assert listening(int(ui.rpartition(":")[2])) == {"0100007F"}  # 127.0.0.1
+
+
+def test_three_methods_are_compared_in_a_browser(ui, own, tmp_path):
+    picture = Path(os.environ.get("PICTURE", tmp_path / "compare.png"))
+    methods = ["trak", "graddot", "same-label"]
+    with chromium() as browser:
+        compare(browser, ui, "digits-lr", methods, picture)
+        shown = dict(zip(beside(browser, "Run Name:"), beside(browser, "lds"), strict=True))
+        asked = hosts(browser)
+    table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'").set_index("method")
+    assert {name: float(value) for name, value in shown.items()} == pytest.approx(
+        {name: table.loc[name, "value"] for name in methods}, abs=5e-4
+    )
+    assert picture.stat().st_size > 10_000
+    assert asked == {"127.0.0.1"}
+
+
+def test_what_the_ui_is_told_of_telemetry(ui):
+    import requests
+
+    told = requests.get(f"{ui}/ajax-api/3.0/mlflow/ui-telemetry", timeout=30).json()
+    assert told["disable_ui_telemetry"]
+
+
+def test_the_server_of_the_guide_over_postgresql(followed, own, tmp_path):
+    port = free_port()
+    with postgresql() as database:
+        command = (
+            servers()[1]
+            .replace("postgresql://user@host/database", f"'{database}'")
+            .replace("5001", str(port))
+        )
+        assert database in command
+        with serving(command, port, tmp_path, own.environment()) as url:
+            publish = f"MLFLOW_TRACKING_URI={url} proponent publish"
+            assert own.shell(publish, "this test").strip() == "4 written"
+            assert own.shell(publish, "this test").strip() == "4 kept"
