@@ -61,6 +61,20 @@ class Workflow:
         return Wildcards(fromdict=self._rules[self.rule_of(node)].get_wildcards(node.path))
 
 
+def parse_overrides(config: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` as Snakemake does after ``--config``.
+
+    Raises:
+        UserError: one of them is not of that form.
+    """
+    from snakemake.cli import parse_config
+
+    try:
+        return dict(parse_config(list(config)))
+    except ValueError as error:
+        raise UserError(f"{error} For example: 'settings=[digits-lr]'") from None
+
+
 def read_workflow(root: Path, config: Sequence[str] = ()) -> Workflow:
     """Read the Snakefile as ``snakemake -n --config …`` does; no job is started.
 
@@ -74,15 +88,11 @@ def read_workflow(root: Path, config: Sequence[str] = ()) -> Workflow:
     if not (root / "Snakefile").exists():
         raise UserError("no Snakefile here: go to the checkout")
     from snakemake.api import SnakemakeApi
-    from snakemake.cli import parse_config
     from snakemake.exceptions import WorkflowError
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
-    try:
-        overrides = parse_config(list(config))
-    except ValueError as error:
-        raise UserError(f"{error} For example: 'settings=[digits-lr]'") from None
+    overrides = parse_overrides(config)
     output = OutputSettings(dryrun=True, quiet={Quietness.ALL}, enable_file_logging=False)
     with SnakemakeApi(output) as api:
         parsed = api.workflow(

@@ -124,33 +124,25 @@ def _scaled(unit: Cost, n: int, basis: str) -> Cost:
 def to_run(graph: Graph, targets: Iterable[str], current: Collection[str]) -> list[Node]:
     """Return the jobs that a run starts, inputs first.
 
-    As Snakemake decides: what is stale or missing and is needed, and whatever is made from something that runs.
+    What is stale or missing is made again, since settling gives it a new key file, and so is whatever is made from it.
 
     Args:
         graph: of the current configuration.
         targets: paths, of which those that are no artefacts of their own are passed over.
         current: paths of the artefacts that are as the configuration asks.
     """
-    asked = [path for path in targets if path in graph.nodes]
-    wanted = set(asked)
-    pending = list(asked)
+    wanted = {path for path in targets if path in graph.nodes}
+    pending = list(wanted)
     while pending:
         for name in graph.nodes[pending.pop()].inputs:
             if name not in wanted:
                 wanted.add(name)
                 pending.append(name)
-    order = [path for path in graph.nodes if path in wanted]
-    runs = {path for path in asked if path not in current}
-    while True:
-        before = len(runs)
-        for path in reversed(order):
-            if path in runs:
-                runs.update(name for name in graph.nodes[path].inputs if name not in current)
-        for path in order:
-            if any(name in runs for name in graph.nodes[path].inputs):
-                runs.add(path)
-        if len(runs) == before:
-            return [graph.nodes[path] for path in order if path in runs]
+    runs: dict[str, Node] = {}
+    for path, node in graph.nodes.items():
+        if path in wanted and (path not in current or any(name in runs for name in node.inputs)):
+            runs[path] = node
+    return list(runs.values())
 
 
 class Resources(NamedTuple):

@@ -54,7 +54,7 @@ def show_plan(root: Path, config: Sequence[str], profile: str | None, console: C
         console.print(f"nothing to do: {total.current} artefacts are current")
         return
     _print_rules(total, console)
-    already = f"; {total.current} artefacts are current and stay" if total.current else ""
+    already = f"; {total.current} artefacts are current" if total.current else ""
     console.print(f"{total.jobs} jobs{already}")
     if chosen is None or chosen.executor == "local":
         cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
