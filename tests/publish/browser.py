@@ -7,13 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from publish.services import program
 
 _PATIENCE_SECONDS = 60
+_NOT_YET = (ElementClickInterceptedException, ElementNotInteractableException, StaleElementReferenceException)
 _ONLY_THIS_MACHINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
@@ -81,14 +86,18 @@ def hosts(browser: webdriver.Chrome) -> set[str]:
 
 
 def _click(browser: webdriver.Chrome, path: str) -> None:
-    def found() -> WebElement | None:
-        shown = [element for element in browser.find_elements(By.XPATH, path) if element.is_displayed()]
-        return shown[0] if shown else None
+    """Click on what is shown at ``path``, as soon as nothing moves or lies over it."""
 
-    element = _wait(browser, found)
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    element.click()
+    def clicked() -> bool:
+        shown = [element for element in browser.find_elements(By.XPATH, path) if element.is_displayed()]
+        if shown:
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", shown[0])
+            shown[0].click()
+        return bool(shown)
+
+    _wait(browser, clicked)
 
 
 def _wait(browser: webdriver.Chrome, condition):
-    return WebDriverWait(browser, _PATIENCE_SECONDS).until(lambda _: condition())
+    waiting = WebDriverWait(browser, _PATIENCE_SECONDS, ignored_exceptions=_NOT_YET)
+    return waiting.until(lambda _: condition())
