@@ -114,3 +114,13 @@ def test_a_grid_gives_the_same_scores_as_single_dampings() -> None:
         grid = [trak.attribute(gradients, damping=damping)[0] for damping in (0.1, 1.0, 10.0)]
     for damping, kernel in zip((0.1, 1.0, 10.0), grid, strict=True):
         torch.testing.assert_close(kernel, trak.attribute(gradients, damping=damping)[0])
+
+
+def test_a_growing_damping_is_smaller_at_an_early_checkpoint() -> None:
+    pair = mlp_world(n=25).pair()
+    path = Path({0.25: pair, 1.0: pair})
+    early = trak.attribute(path, damping=2.0, growing=True, checkpoint=0.25)[0]
+    torch.testing.assert_close(early, trak.attribute(path, damping=0.5)[0])
+    torch.testing.assert_close(
+        trak.attribute(path, damping=2.0, growing=True)[0], trak.attribute(path, damping=2.0)[0]
+    )

@@ -40,11 +40,14 @@ def attribute(
     gradients: Gradients,
     *,
     damping: float = 3.0,
+    growing: bool = False,
     checkpoint: float = 0.25,
     weighting: Literal["none", "sqrt", "full"] = "sqrt",
 ) -> tuple[Tensor, Tensor]:
     """Return one member's TRAK kernel and weights; arguments are those of :func:`proponent.methods.trak.attribute`."""
-    return trak.attribute(gradients, damping=damping, checkpoint=checkpoint, weighting=weighting)
+    return trak.attribute(
+        gradients, damping=damping, growing=growing, checkpoint=checkpoint, weighting=weighting
+    )
 
 
 def finish(scores: Tensor, retrainings: Retrainings) -> Tensor:

@@ -41,6 +41,7 @@ def attribute(
     gradients: Gradients,
     *,
     damping: float = 1.0,
+    growing: bool = False,
     checkpoint: float = 1.0,
     weighting: Literal["none", "sqrt", "full"] = "none",
     projection_dim: int = 0,
@@ -52,6 +53,7 @@ def attribute(
     Args:
         gradients: of one member.
         damping: lambda over the mean diagonal of the Gram matrix.
+        growing: multiply it by the fraction of training at the checkpoint: of several, the early ones want less.
         checkpoint: fraction of training.
         weighting: R above.
         projection_dim: dimensions of the random projection; 0 is exact.
@@ -63,13 +65,14 @@ def attribute(
     """
     pair = gradients.at(checkpoint)
     kernel = kernel_of(pair, gradients.member, weighting, projection_dim, projection, seed)
-    return kernel.cross(damping), pair.loss_weight
+    return kernel.cross(damping * checkpoint if growing else damping), pair.loss_weight
 
 
 def self_influence(
     gradients: Gradients,
     *,
     damping: float = 0.01,
+    growing: bool = False,
     checkpoint: float = 1.0,
     weighting: Literal["none", "sqrt", "full"] = "none",
     projection_dim: int = 0,
@@ -85,7 +88,8 @@ def self_influence(
     """
     pair = gradients.at(checkpoint)
     kernel = kernel_of(pair, gradients.member, weighting, projection_dim, projection, seed)
-    return kernel.diagonal(damping), pair.loss_weight, pair.loss_weight
+    own = kernel.diagonal(damping * checkpoint if growing else damping)
+    return own, pair.loss_weight, pair.loss_weight
 
 
 @dataclass
