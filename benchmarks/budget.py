@@ -20,15 +20,19 @@ from proponent.store.files import read_json
 CORES = 2
 APART = {"retrainings", "permutations", "replay"}
 """Needs of the methods that are not counted."""
-NOT_HERE = {"bm25", "tfidf", "trak-50"}
-"""Methods that cannot run on images, or on so few members."""
+NOT_HERE = {"trak-50", "tracin-we"}
+"""Methods that cannot run on so few members, or on a model without word embeddings."""
 
 
 def additive(root: Path) -> list[str]:
     """Return the names of the additive methods that need no retraining and can run on these settings."""
     names = [path.stem for path in sorted((root / "configs/methods").glob("*.yaml"))]
     methods = load_benchmark(root, {"methods": names}).methods.values()
-    return [m.name for m in methods if not APART & set(m.all_needs) and m.name not in NOT_HERE]
+    return [
+        m.name
+        for m in methods
+        if not APART & set(m.all_needs) and m.inputs is None and m.name not in NOT_HERE
+    ]
 
 
 def spent(
