@@ -13,7 +13,6 @@ PLAN = start(
     overrides=config,
     is_controller=workflow.is_main_process,
     is_dry_run=workflow.output_settings.dryrun,
-    submits=workflow.non_local_exec,
 )
 COMPUTE = PLAN.benchmark.config.compute
 ENVIRONMENT = str(ROOT / "workflow/envs/proponent.yaml")

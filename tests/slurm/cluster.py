@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow.checkout import Checkout, make_checkout
@@ -103,6 +103,26 @@ class Cluster:
             command, env=self.environment(), check=True, stdout=subprocess.PIPE, text=True, timeout=60
         ).stdout
 
+    def state(self, job: str) -> str:
+        """Return what the controller, not the accounting, says of a job."""
+        return self.ask("scontrol", "show", "job", job).split("JobState=")[1].split()[0]
+
+    def hurry(self) -> None:
+        """Let requeued jobs begin now; Slurm makes them wait for two minutes."""
+        for number in self.ask("squeue", "-h", "-t", "PENDING", "-o", "%i").split():
+            self.ask("scontrol", "update", f"jobid={number}", "starttime=now")
+
+    def clear(self) -> None:
+        """Remove what a test left: its jobs and its dead daemons."""
+        self.ask("scancel", "--user=root")
+        for name in ("slurmdbd", "slurmd-g1", "slurmd-g2"):
+            if not (self.folder / f"pid/{name}.started").exists():
+                self.control("start", name)
+        until(lambda: not self.ask("squeue", "-h"), "no jobs are left")
+        until(
+            lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split().count("idle") >= 6, "all nodes are idle"
+        )
+
     def environment(self) -> dict[str, str]:
         return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
 
@@ -133,6 +153,7 @@ class SlurmCheckout(Checkout):
     """A checkout whose runs go to the cluster."""
 
     cluster: Cluster
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def command(self, *arguments: str) -> list[str]:
         # The profile as it is, asking Slurm more often than is polite on a machine with other users.
@@ -145,7 +166,7 @@ class SlurmCheckout(Checkout):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a run and return at once; what it prints goes to `printed.txt`."""
         with (self.root / "printed.txt").open("a") as printed:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(*arguments),
                 cwd=self.root,
                 env=self.environment(),
@@ -153,6 +174,8 @@ class SlurmCheckout(Checkout):
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+        self.started.append(process)
+        return process
 
     def printed(self) -> str:
         return (self.root / "printed.txt").read_text()
@@ -175,6 +198,14 @@ class SlurmCheckout(Checkout):
     def finish(self, process: subprocess.Popen[str]) -> None:
         """Wait for a run and see that it went well."""
         assert process.wait(timeout=240) == 0, self.printed()
+
+    def stop(self) -> None:
+        """Stop runs that a failed test left, and their jobs."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self.cluster.clear()
 
     def without_truth(self) -> None:
         """Remove all ground truth, and what an earlier run noted."""

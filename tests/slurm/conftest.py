@@ -46,9 +46,10 @@ def fresh(tmp_path: Path, cluster: Cluster) -> SlurmCheckout:
 
 
 @pytest.fixture
-def untruthful(finished_here: Checkout, tmp_path: Path, cluster: Cluster) -> SlurmCheckout:
+def untruthful(finished_here: Checkout, tmp_path: Path, cluster: Cluster) -> Iterator[SlurmCheckout]:
     """The finished run without its ground truth: three shards are to be retrained and merged."""
     checkout = SlurmCheckout(finished_here.copy(tmp_path / "checkout").root, cluster)
     checkout.without_truth()
     shutil.rmtree(checkout.root / "began")
-    return checkout
+    yield checkout
+    checkout.stop()

@@ -21,9 +21,7 @@ _PATIENCE_SECONDS = 10
 _held: list[IO[str]] = []
 
 
-def start(
-    root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_run: bool, submits: bool = False
-) -> Plan:
+def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_run: bool) -> Plan:
     """Return the plan for this checkout; the controller also settles it.
 
     Args:
@@ -31,7 +29,6 @@ def start(
         overrides: what ``--config`` gave.
         is_controller: False inside a job, which must not touch anything but its own artefact.
         is_dry_run: a dry run beside a live run looks on without settling.
-        submits: whether jobs go to a cluster.
 
     Exits with 1 and one line on stderr where the user has to mend something.
     """
@@ -43,7 +40,7 @@ def start(
                 print(f"left out: {reason}", file=sys.stderr)
             if hold_checkout(root, wait=not is_dry_run):
                 if not is_dry_run:
-                    take_in(root, submits)
+                    take_in(root)
                 forget_interruptions(root, settle(plan.graph))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

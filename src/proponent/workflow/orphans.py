@@ -7,6 +7,7 @@ nothing is planned before they are gone; what they finish counts as made.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import time
 from base64 import urlsafe_b64encode
@@ -17,23 +18,19 @@ from proponent.store.slurm import SlurmJob, SlurmUnknownError, cancel, live_jobs
 
 _RUN_NAME = re.compile(r"(.+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What Snakemake's executor calls all jobs of a run: a prefix (slurm-jobname-prefix) and a random number."""
-_MARK = "results/.submitted"
 _ASKED_EVERY = 5.0
 
 
-def take_in(root: Path, submits: bool) -> None:
+def take_in(root: Path) -> None:
     """Wait until no job of an earlier run of this checkout is left; cancel those that have not begun.
 
-    Slurm is asked only where this run submits to it or one before did, which leaves a mark.
+    Asked wherever there is a Slurm, whatever this run's executor is: a local run must not be a second writer either.
 
     Args:
         root: the checkout.
-        submits: whether this run's jobs go to a cluster.
     """
-    mark = root / _MARK
-    if not submits and not mark.exists():
+    if shutil.which("squeue") is None:
         return
-    mark.touch()
     told: set[str] = set()
     try:
         while jobs := _of_checkout(live_jobs(), root):
@@ -45,13 +42,14 @@ def take_in(root: Path, submits: bool) -> None:
             if new:
                 told |= {job.number for job in new}
                 names = ", ".join(f"{job.number} ({job.comment or 'running'})" for job in new)
-                _say(f"waiting for jobs of an earlier run that still run: {names}; scancel them to redo them now")
+                _say(
+                    f"waiting for jobs of an earlier run that still run: {names}; scancel them to redo them now"
+                )
             time.sleep(_ASKED_EVERY if not waiting else 1.0)
     except SlurmUnknownError as error:
-        _say(f"cannot ask Slurm whether an earlier run left jobs ({error}); leases keep two from making the same")
-        return
-    if not submits:
-        mark.unlink()
+        _say(
+            f"cannot ask Slurm whether an earlier run left jobs ({error}); leases keep two from making the same"
+        )
 
 
 def forget_interruptions(root: Path, current: Iterable[str]) -> None:
