@@ -6,7 +6,7 @@ ARGS ?=
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev benchmark report ui test test-fast test-slurm lint format clean
+.PHONY: help env env-dev benchmark report ui test test-fast test-gpu test-slurm lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-fast: env-dev  ## the tests that take two minutes together
 test-slurm: env-dev  ## the tests on a real Slurm; as root: installs Debian's packages
 	@tests/slurm/cluster install
 	@$(BIN)/python -m pytest tests/slurm -m slurm -rs $(ARGS)
+
+test-gpu: env-dev  ## every engine and kind of method on the GPU against the CPU (skipped by name without one)
+	@$(BIN)/python -m pytest -rs tests/gpu $(ARGS)
 
 lint: env-dev  ## ruff, types, formatting of the rules, snakemake's own lint
 	@$(BIN)/ruff check .
