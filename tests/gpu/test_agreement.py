@@ -1,8 +1,8 @@
 """Every engine and kind of method on a device, against the same in double precision on the CPU.
 
 On a machine without a GPU the CPU's own single precision is what is compared, so that the tests themselves are known to run;
-the GPU's are skipped there by name. ``make test-gpu`` runs them. Tolerances are relative: the norm of the difference over that of the
-reference. They are looser where rounding grows: along training, and in solves of ill-conditioned systems.
+the GPU's are skipped there by name. ``make test-gpu`` runs them. Tolerances are relative: the norm of the difference over
+that of the reference. They are looser where rounding grows: along training, and in solves of ill-conditioned systems.
 """
 
 from __future__ import annotations
