@@ -10,6 +10,7 @@ import click
 
 from proponent import __version__
 from proponent.errors import UserError
+from proponent.steps.device import settle_device
 from proponent.steps.job import Job, announce, fix_threads
 from proponent.store.lease import leased
 
@@ -53,7 +54,7 @@ def _add_step(name: str, summary: str) -> None:
                 return
             fix_threads(job.threads)
             job.check()
-            job.settle_device()
+            settle_device(job)
             importlib.import_module(f"proponent.steps.{name}").run(job)
             manifest = job.finish(lease)
         click.echo(

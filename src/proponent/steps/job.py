@@ -40,7 +40,7 @@ class Job:
     details: dict[str, Any] = field(default_factory=dict)
     """What the step wants to be remembered; goes into the manifest."""
     asked_device: str = ""
-    """What the configuration asks for, where ``spec`` says since :meth:`settle_device` what it came to."""
+    """What the configuration asks for, where ``spec`` says since :func:`proponent.steps.device.settle_device` what it came to."""
     _written: list[str] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
@@ -97,39 +97,6 @@ class Job:
                 raise UserError(
                     f"{self.artefact}: {name} changed since this run was planned; run snakemake again"
                 )
-
-    def settle_device(self) -> None:
-        """Fix where the numbers are computed, and let the job see no other device; must come before torch is imported.
-
-        ``cuda`` is a promise: without a device the job fails. ``auto`` takes a device where there is one; the log and the
-        manifest say what it came to.
-
-        Raises:
-            UserError: a GPU was promised and there is none.
-        """
-        asked = self.spec.get("device", "cpu")
-        if asked == "cpu":
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-            return
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = (
-            ":4096:8"  # without it, cuBLAS may change bytes from run to run
-        )
-        import torch
-
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-        if torch.cuda.is_available():
-            name = torch.cuda.get_device_name()
-            found, words = "cuda", f"{name}, the first of {torch.cuda.device_count()}"
-        elif asked == "auto":
-            found, words = "cpu", "no GPU was found"
-        else:
-            raise UserError(
-                f"{self.artefact}: was promised a GPU and has none (CUDA_VISIBLE_DEVICES is {visible or 'empty'}); ask "
-                "for the right partition, or set compute.device to auto or cpu in params.yaml"
-            )
-        print(f"device: {found} ({words}; CUDA_VISIBLE_DEVICES is {visible or 'empty'})", file=sys.stderr)
-        self.asked_device = asked
-        self.spec = {**self.spec, "device": found}
 
     def read(self, path: str) -> Path:
         """Return the location of an input after comparing its bytes with its manifest, once.

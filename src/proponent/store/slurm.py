@@ -47,7 +47,9 @@ def live_jobs(number: str = "") -> list[SlurmJob]:
     if done.returncode:
         if "Invalid job id" in done.stderr:
             return []
-        raise SlurmUnknownError(done.stderr.strip() or "squeue failed")
+        if "configuration source" in done.stderr:
+            return []  # its commands are installed, and belong to no cluster
+        raise SlurmUnknownError((done.stderr.strip() or "squeue failed").splitlines()[-1])
     jobs = []
     for line in done.stdout.splitlines():
         fields = [field.strip() for field in line.split("\t")]
