@@ -1,0 +1,16 @@
+"""docs/scaling.md: the problems on paper are what this version's arithmetic gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from docs.guides import REPOSITORY, Reader, clone
+
+
+@pytest.mark.slow
+def test_the_table_on_paper_is_that_of_this_version(tmp_path):
+    (done,) = Reader(clone(tmp_path / "proponent")).follow("docs/scaling.md")
+    rows = [line for line in done.printed.splitlines() if line.startswith("| (")]
+    page = (REPOSITORY / "docs/scaling.md").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 4
+    assert set(rows) <= set(page)
