@@ -278,7 +278,8 @@ def measure() -> None:
     found = {n: _measured(n) for n in MEASURED}
     heads = [f"{n:,}" for n in MEASURED]
     print(
-        f"| step | seconds at n = {', '.join(heads)} | power | bytes, predicted / measured | power | peak MiB | predicted / measured | power above the interpreter |"
+        f"| step | seconds at n = {', '.join(heads)} | power | bytes, predicted / measured "
+        "| power | peak MiB | predicted / measured | power above the interpreter |"
     )
     print("|---|---|---:|---|---:|---|---:|---:|")
     for step in found[MEASURED[0]]:
