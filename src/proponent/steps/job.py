@@ -40,7 +40,7 @@ class Job:
     details: dict[str, Any] = field(default_factory=dict)
     """What the step wants to be remembered; goes into the manifest."""
     asked_device: str = ""
-    """What the configuration asks for, where ``spec`` says since :func:`proponent.steps.device.settle_device` what it came to."""
+    """What the configuration asks for; since :func:`proponent.steps.device.settle_device`, ``spec`` says what it came to."""
     _written: list[str] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
