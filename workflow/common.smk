@@ -7,6 +7,7 @@ sys.path[:0] = [str(ROOT / "src")]
 
 from proponent.config.schema import n_rows
 from proponent.workflow import start
+from proponent.workflow.plan import LEARNED_FROM
 
 PLAN = start(
     root=ROOT,
@@ -56,10 +57,15 @@ def memory(wildcards, attempt):
 
 GPU = int(COMPUTE.device != "cpu")
 
-# Metrics of few predictions (queries times masks) take seconds: not worth a job of their own on a cluster.
+# Metrics of few predictions (queries times masks) take seconds: not worth a job of their own on a cluster. Designs that
+# methods learn from are not evaluated on.
 EVALUATES_HERE = all(
     (setting.queries.tune + setting.queries.test)
-    * sum(n_rows(design) for design in setting.designs.values())
-    <= 100_000
+    * sum(
+        n_rows(design)
+        for name, design in setting.designs.items()
+        if name not in LEARNED_FROM.values()
+    )
+    <= 250_000
     for setting in PLAN.benchmark.settings.values()
 )

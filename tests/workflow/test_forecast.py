@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from proponent.workflow.forecast import ESTIMATES, Cost, History, Resources, forecast, submissions, to_run
+from proponent.workflow.forecast import (
+    ESTIMATES,
+    START_SECONDS,
+    Cost,
+    History,
+    Resources,
+    forecast,
+    submissions,
+    to_run,
+)
 
 
 @dataclass
@@ -67,16 +76,37 @@ def retrain(path: str, setting: str, first: int, stop: int) -> Job:
 def test_a_cost_comes_from_the_nearest_job_that_was_measured():
     history = History()
     shard = retrain("b", "mine", 10, 25)
-    assert history.cost(shard) == ESTIMATES["retrain"]._replace(
-        seconds=ESTIMATES["retrain"].seconds * 15, bytes=ESTIMATES["retrain"].bytes * 15, basis="estimate"
+    start, estimate = START_SECONDS, ESTIMATES["retrain"]
+    assert history.cost(shard) == estimate._replace(
+        seconds=start + estimate.seconds * 15, bytes=estimate.bytes * 15, basis="estimate"
     )
-    history.add(retrain("x", "other", 0, 10), Cost(100, 300, 1000))
-    assert history.cost(shard) == Cost(150, 300, 1500, "other settings")
-    history.add(retrain("a", "mine", 0, 10), Cost(20, 200, 500))
-    history.add(retrain("c", "mine", 25, 35), Cost(40, 250, 500))
-    assert history.cost(shard) == Cost(45, 250, 750, "same setting")
+    history.add(retrain("x", "other", 0, 10), Cost(start + 100, 300, 1000))
+    assert history.cost(shard) == Cost(start + 150, 300, 1500, "other settings")
+    history.add(retrain("a", "mine", 0, 10), Cost(start + 20, 200, 500))
+    history.add(retrain("c", "mine", 25, 35), Cost(start + 40, 250, 500))
+    assert history.cost(shard) == Cost(start + 45, 250, 750, "same setting")
     history.add(shard, Cost(31, 220, 760))
     assert history.cost(shard) == Cost(31, 220, 760, "same job")
+
+
+def test_a_small_shard_says_little_of_a_large_one():
+    """Jobs of 2 and 50 retrainings that take 7 s each start in seconds; a retraining takes a fraction of one."""
+    history = History()
+    history.add(retrain("last", "mine", 100, 102), Cost(7, 200, 200))
+    history.add(retrain("first", "mine", 0, 50), Cost(7, 200, 5000))
+    expected = history.cost(retrain("second", "mine", 50, 100))
+    assert expected.seconds == pytest.approx(START_SECONDS + 50 * 8 / 52)
+    assert expected.bytes == pytest.approx(5000)
+
+
+def test_scores_are_as_large_for_ten_members_as_for_one():
+    def trak(path: str, setting: str, members: int) -> Job:
+        return Job(path, (), "attribute", {"setting": setting, "method": "trak", "members": members})
+
+    history = History()
+    assert history.cost(trak("a", "s", 10)).bytes == ESTIMATES["attribute"].bytes
+    history.add(trak("a", "s", 10), Cost(43, 300, 1000))
+    assert history.cost(trak("b", "t", 5)) == Cost(23, 300, 1000, "other settings")
 
 
 def test_methods_and_kinds_of_features_are_not_mixed():

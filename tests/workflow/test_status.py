@@ -113,8 +113,9 @@ def test_the_slurm_profile_sends_jobs_where_they_fit():
     assert profile.place_of("retrain", Resources(1, 4000, 240, 0)) == "cpu"
     assert profile.place_of("retrain", Resources(1, 4000, 240, 1)) == "gpu"
     assert profile.place_of("summary", Resources(1, 4000, 10, 0, local=True)) == LOCAL
-    assert profile.submissions(10, Resources(local=True)) == 0
-    assert profile.submissions(10, Resources()) == 10
+    assert profile.submissions([(10, Resources(local=True)), (10, Resources())]) == {None: 10}
+    methods = [(count, Resources(group="methods")) for count in (3, 1, 1)]
+    assert profile.submissions(methods) == {"methods": 2}, "of whatever rules they are"
     assert profile.submission_seconds(60) > 0
 
 
@@ -141,6 +142,9 @@ def test_plan_before_and_after_a_run(checkout, fresh):
     assert "18 jobs" in done.stdout
     assert "estimated" in done.stdout
     assert fresh.planned()["retrain"] == 3
+    sent = fresh.run_step("plan", "--profile", "slurm").stdout
+    assert "4 methods in one submission: 1\n" in sent, "three methods"
+    assert "7 submissions" in sent, "data, members, features and three shards one by one; the rest runs here"
 
     assert "nothing to do: " in checkout.run_step("plan").stdout
     (checkout.root / "results/toy/scores/trak.safetensors").unlink()

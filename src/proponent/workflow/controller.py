@@ -34,7 +34,7 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
     """
     _equip_jobs(root)
     try:
-        plan = Plan(load_benchmark(root, overrides))
+        plan = Plan(load_benchmark(root, overrides), in_job=not is_controller)
         if is_controller:
             for reason in plan.left_out:
                 print(f"left out: {reason}", file=sys.stderr)

@@ -46,8 +46,8 @@ class Workflow:
             mem_mb=int(declared.get("mem_mb", 0)),
             runtime=int(declared.get("runtime", 0)),
             gpu=int(declared.get("gpu", 0)),
-            local=rule.group is None and rule.name in rule.workflow._localrules,
-            group=rule.expand_group(wildcards),
+            local=rule._group is None and rule.name in rule.workflow._localrules,
+            group=rule._group,  # rule.group is None where no executor was chosen
         )
 
     def benchmark_of(self, node: Node) -> str | None:

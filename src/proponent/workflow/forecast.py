@@ -2,7 +2,8 @@
 
 Pure: from the graph, which of its artefacts are current, and what earlier jobs cost, to tables. A job's cost comes from
 the nearest of: an earlier run of the same job (under any key); earlier jobs of the same kind on the same setting; such
-jobs on other settings; a stated estimate. What is counted in models (retrainings, members) is scaled by their number.
+jobs on other settings; a stated estimate. What is counted in models (retrainings, members) is scaled by their number,
+beside the seconds in which any job starts.
 """
 
 from __future__ import annotations
@@ -41,22 +42,26 @@ class Cost(NamedTuple):
     """One of :data:`BASES`."""
 
 
+START_SECONDS = 3.0
+"""Of any job: Python and its libraries are loaded."""
 ESTIMATES: dict[str, Cost] = {
-    "data": Cost(10, 500, 50e6),
-    "train": Cost(10, 800, 5e6),
-    "retrain": Cost(2, 800, 20e3),
-    "ground_truth": Cost(3, 300, 1e6),
-    "featurize": Cost(5, 1500, 50e6),
-    "attribute": Cost(60, 2000, 5e6),
-    "external": Cost(60, 2000, 5e6),
-    "evaluate": Cost(5, 500, 200e3),
-    "collect": Cost(10, 500, 100e3),
-    "summary": Cost(3, 300, 10e3),
-    "figures": Cost(20, 800, 500e3),
-    "overview": Cost(10, 500, 100e3),
+    "data": Cost(2, 500, 10e6),
+    "train": Cost(1, 500, 500e3),
+    "retrain": Cost(0.5, 500, 5e3),
+    "ground_truth": Cost(1, 300, 1e6),
+    "featurize": Cost(2, 800, 10e6),
+    "attribute": Cost(10, 800, 5e6),
+    "external": Cost(10, 800, 5e6),
+    "evaluate": Cost(5, 400, 50e3),
+    "collect": Cost(5, 300, 100e3),
+    "summary": Cost(1, 300, 10e3),
+    "figures": Cost(10, 500, 1e6),
+    "overview": Cost(5, 300, 200e3),
 }
 """Where nothing was measured: seconds and bytes of a unit (see :func:`units`) and the memory of a job, for a setting as
 small as the default ones."""
+_WRITES_ONE = ("attribute", "external")
+"""Steps whose result is as large for many members as for one."""
 
 
 def units(node: Task) -> int:
@@ -82,43 +87,44 @@ class History:
 
     by_job: dict[str, Cost] = field(default_factory=dict)
     """By the path of the artefact."""
-    by_kind: dict[tuple[str, str], dict[str, list[Cost]]] = field(default_factory=dict)
-    """A unit of work each, by kind and setting."""
+    by_kind: dict[tuple[str, str], dict[str, list[tuple[int, Cost]]]] = field(default_factory=dict)
+    """With the number of units, by kind and setting."""
 
     def add(self, node: Task, cost: Cost) -> None:
         """Remember what a job cost."""
         self.by_job[node.path] = cost._replace(basis=BASES[0])
-        n = units(node)
-        unit = cost._replace(seconds=cost.seconds / n, bytes=cost.bytes / n)
         kind = kind_of(node.step, node.spec)
-        self.by_kind.setdefault(kind, {}).setdefault(str(node.spec.get("setting", "")), []).append(unit)
+        settings = self.by_kind.setdefault(kind, {})
+        settings.setdefault(str(node.spec.get("setting", "")), []).append((units(node), cost))
 
     def cost(self, node: Task) -> Cost:
         """Return what a job is expected to cost, and on what basis."""
         if node.path in self.by_job:
             return self.by_job[node.path]
-        n = units(node)
         settings = self.by_kind.get(kind_of(node.step, node.spec), {})
         setting = str(node.spec.get("setting", ""))
         if setting in settings:
-            return _scaled(_mean(settings[setting]), n, BASES[1])
+            return _typical(node, settings[setting], BASES[1])
         if settings:
-            return _scaled(_mean([cost for costs in settings.values() for cost in costs]), n, BASES[2])
-        return _scaled(ESTIMATES[node.step], n, BASES[3])
+            return _typical(node, [job for jobs in settings.values() for job in jobs], BASES[2])
+        unit = ESTIMATES[node.step]
+        return _typical(node, [(1, unit._replace(seconds=START_SECONDS + unit.seconds))], BASES[3])
 
 
-def _mean(costs: list[Cost]) -> Cost:
-    """Return the mean seconds and bytes, and the largest memory."""
-    count = len(costs)
-    return Cost(
-        sum(cost.seconds for cost in costs) / count,
-        max(cost.memory_mib for cost in costs),
-        sum(cost.bytes for cost in costs) / count,
-    )
+def _typical(node: Task, jobs: list[tuple[int, Cost]], basis: str) -> Cost:
+    """Return what a job costs if its units cost as much as those of other jobs on average; memory is the largest.
 
-
-def _scaled(unit: Cost, n: int, basis: str) -> Cost:
-    return Cost(unit.seconds * n, unit.memory_mib, unit.bytes * n, basis)
+    Args:
+        node: the job.
+        jobs: of its kind, with the number of their units.
+        basis: where the jobs' costs come from.
+    """
+    n, total = units(node), sum(count for count, _ in jobs)
+    start = min(START_SECONDS, *(cost.seconds for _, cost in jobs))
+    seconds = start + n * sum(cost.seconds - start for _, cost in jobs) / total
+    written = sum(cost.bytes for _, cost in jobs)
+    written *= 1 / len(jobs) if node.step in _WRITES_ONE else n / total
+    return Cost(seconds, max(cost.memory_mib for _, cost in jobs), written, basis)
 
 
 def to_run(graph: Graph, targets: Iterable[str], current: Collection[str]) -> list[Node]:

@@ -13,6 +13,7 @@ from proponent.config.schema import DesignConfig, Inputs, SettingConfig, n_rows
 from proponent.config.signature import read_signature
 from proponent.config.source import file_digest
 from proponent.errors import UserError
+from proponent.store.files import read_json
 from proponent.workflow.nodes import Graph, key_path
 
 FIGURES = ("lds", "frontier", "loss", "proponents")
@@ -32,6 +33,9 @@ class Plan:
     """Every artefact of the configured settings, methods and metrics."""
 
     benchmark: Benchmark
+    in_job: bool = False
+    """Only what a job's own Snakemake asks: the graph stays empty, and inputs are read from key files. A job of 100,000
+    would otherwise plan all the others too."""
     graph: Graph = field(init=False)
     left_out: list[str] = field(default_factory=list)
     """Why a method does not appear on a setting, a line each."""
@@ -41,6 +45,10 @@ class Plan:
     def __post_init__(self) -> None:
         self.graph = Graph(self.benchmark.root, self.benchmark.tree)
         for name, setting in self.benchmark.settings.items():
+            self._choose_methods(name, setting)
+        if self.in_job:
+            return
+        for name, setting in self.benchmark.settings.items():
             self._add_setting(name, setting)
         self._add_collection()
 
@@ -48,11 +56,13 @@ class Plan:
 
     def key_file(self, path: str) -> str:
         """Return the key file of the artefact at ``path``."""
-        return key_path(self._node(path).path)
+        return key_path(path if self.in_job else self._node(path).path)
 
     def inputs(self, path: str) -> list[str]:
-        """Return the artefacts that the one at ``path`` is made from."""
-        return list(self._node(path).inputs)
+        """Return the artefacts that the one at ``path`` is made from, sorted."""
+        if self.in_job:
+            return sorted(read_json(self.benchmark.root / key_path(path))["inputs"])
+        return sorted(self._node(path).inputs)
 
     def spec(self, path: str) -> dict[str, Any]:
         """Return the resolved configuration behind the artefact at ``path``."""
@@ -140,15 +150,8 @@ class Plan:
                 )
         for design, config in setting.designs.items():
             self._add_design(name, design, config, training, model, model_files)
-
-        self.scores[name] = []
-        for method in self.benchmark.methods.values():
-            reason = self._cannot_run(name, setting, method)
-            if reason:
-                self.left_out.append(f"{name}/{method.name} {reason}")
-                continue
-            self._add_method(name, setting, method)
-            self.scores[name].append(method.name)
+        for method in self.scores[name]:
+            self._add_method(name, setting, self.benchmark.methods[method])
 
     def _add_design(
         self,
@@ -317,6 +320,15 @@ class Plan:
         self.graph.add(_OVERVIEW, "overview", {"settings": list(self.scores)}, [_LEADERBOARD])
 
     # What can run.
+
+    def _choose_methods(self, name: str, setting: SettingConfig) -> None:
+        self.scores[name] = []
+        for method in self.benchmark.methods.values():
+            reason = self._cannot_run(name, setting, method)
+            if reason:
+                self.left_out.append(f"{name}/{method.name} {reason}")
+            else:
+                self.scores[name].append(method.name)
 
     def _has(self, setting: SettingConfig, need: str) -> bool:
         if need == "noisy_labels":

@@ -106,16 +106,14 @@ def _print_profile(total: Forecast, profile: Profile, workflow: Workflow, consol
     table = Table("goes to", "rule", "jobs", "submissions", "threads", "memory", "run time", "GPUs", box=None)
     for column in table.columns[2:]:
         column.justify = "right"
-    sent = 0
     for rule in sorted(total.rules, key=lambda rule: profile.place_of(rule.rule, rule.resources) == LOCAL):
         asked = rule.resources
-        count = profile.submissions(rule.jobs, asked)
-        sent += count
+        own = sum(profile.submissions([(rule.jobs, asked)]).values())
         table.add_row(
             profile.place_of(rule.rule, asked),
             rule.rule,
             str(rule.jobs),
-            str(count) if count else "",
+            "shared" if asked.group in profile.together else str(own or ""),
             str(asked.threads),
             f"{asked.mem_mb} MB",
             f"{asked.runtime} min",
@@ -124,10 +122,15 @@ def _print_profile(total: Forecast, profile: Profile, workflow: Workflow, consol
     console.print()
     console.print(table)
     compute = workflow.plan.benchmark.config.compute
-    shared = ", ".join(f"{count} {group} in one submission" for group, count in profile.together.items())
+    pieces = profile.submissions((rule.jobs, rule.resources) for rule in total.rules)
+    sent = sum(pieces.values())
+    shared = "".join(
+        f"; {count} {group} in one submission: {pieces[group]}"
+        for group, count in profile.together.items()
+        if group in pieces
+    )
     console.print(
-        f"{compute.models_per_job} retrainings and {compute.members_per_job} members in one job"
-        + (f"; {shared}" if shared else "")
+        f"{compute.models_per_job} retrainings and {compute.members_per_job} members in one job{shared}"
     )
     cap = f"at most {profile.jobs} queued or running" if profile.jobs else "no cap on queued jobs"
     rate = f", {profile.rate} sent: {duration(profile.submission_seconds(sent))}" if profile.rate else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Profile:
     rate: str | None
     """Submissions, such as ``60/1m``."""
     together: dict[str, int] = field(default_factory=dict)
-    """How many connected jobs of a group share a submission, by group."""
+    """How many jobs of a group share a submission, by group."""
     partitions: Sequence[Any] = ()
     """The Slurm plugin's, which chooses among them."""
 
@@ -51,11 +52,17 @@ class Profile:
             )
         return max(fits, key=lambda name: fits[name])
 
-    def submissions(self, jobs: int, resources: Resources) -> int:
-        """Return in how many pieces jobs of one rule reach the scheduler; those that run locally reach it in none."""
-        if resources.local or self.executor == "local":
-            return 0
-        return submissions(jobs, self.together.get(resources.group or "", 1))
+    def submissions(self, rules: Iterable[tuple[int, Resources]]) -> dict[str | None, int]:
+        """Return in how many pieces jobs reach the scheduler, by group; those that run locally reach it in none.
+
+        Args:
+            rules: number of jobs, and what each asks for.
+        """
+        jobs: Counter[str | None] = Counter()
+        for count, asked in rules:
+            if not asked.local and self.executor != "local":
+                jobs[asked.group] += count
+        return {group: submissions(count, self.together.get(group or "", 1)) for group, count in jobs.items()}
 
     def submission_seconds(self, count: int) -> float:
         """Return how long the rate makes so many submissions last."""
