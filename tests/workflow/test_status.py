@@ -7,13 +7,15 @@ import fcntl
 import stat
 import subprocess
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from proponent.workflow.forecast import Resources
+from proponent.workflow.forecast import Cost, History, Resources
 from proponent.workflow.profile import LOCAL, read_profile
-from proponent.workflow.running import holder, last_words, queue, read_log
+from proponent.workflow.running import Attempt, holder, last_words, queue, read_log
+from proponent.workflow.status import Status
 from proponent.workflow.words import duration, size
 
 LOG = """\
@@ -87,6 +89,44 @@ def test_who_holds_a_checkout_is_seen_without_waiting(tmp_path):
     with path.open("r+") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert holder(tmp_path) == "process 7"
+
+
+@dataclass
+class Job:
+    """As much of a node as the status looks at."""
+
+    path: str
+    inputs: tuple[str, ...] = ()
+    step: str = "data"
+    spec: dict[str, str] = field(default_factory=lambda: {"setting": "s"})
+
+
+@dataclass
+class Left:
+    """What is left of a run: `b` and `c` are made from `a`, `d` from `c`."""
+
+    left: list[Job]
+    running: dict[str, Attempt]
+    failed: dict[str, Attempt]
+
+    def seconds(self, alive: bool, at_a_time: int) -> float:
+        history = History({job.path: Cost(100, 1, 1, "same job") for job in self.left})
+        status = Status(self.left, self.left, self.running, self.failed, history, alive, at_a_time)
+        return status.seconds_left(datetime.datetime(2026, 11, 24, 12))
+
+
+def test_the_time_left_is_that_of_the_cores_and_of_what_can_still_be_made():
+    attempt = Attempt("x", started=datetime.datetime(2026, 11, 24, 11, 59, 30))
+    jobs = [Job("a"), Job("b"), Job("c"), Job("d", ("c",))]
+    between = Left(jobs, {}, {})
+    assert between.seconds(alive=True, at_a_time=4) == 200, "c, then d"
+    assert between.seconds(alive=True, at_a_time=1) == 400, "also when none runs just now"
+    assert between.seconds(alive=False, at_a_time=4) == 400, "work, where nobody does any"
+    one_runs = Left(jobs, {"a": attempt}, {})
+    assert one_runs.seconds(alive=True, at_a_time=1) == 370
+    assert one_runs.seconds(alive=True, at_a_time=2) == 200
+    lost = Left(jobs, {"a": attempt}, {"c": attempt})
+    assert lost.seconds(alive=True, at_a_time=1) == 170, "this run makes no d"
 
 
 def program(folder: Path, text: str) -> None:
@@ -177,6 +217,7 @@ def test_status_of_a_run_that_fails_goes_on_and_is_done(checkout):
     )
     assert "no such luck" in done.stdout
     assert "0 running, 1 failed" in done.stdout
+    assert "waiting (5 of them for what failed)" in done.stdout, "its metrics and what collects them"
     assert "nothing is running: `snakemake` goes on" in done.stdout
 
     checkout.edit(

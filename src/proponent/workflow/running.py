@@ -16,6 +16,7 @@ _START = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
 _FIELD = re.compile(r"^(jobid|output|log): (.+)$")
 _DONE = re.compile(r"^Finished jobid: (\d+)\b")
 _ERROR = re.compile(r"^Error in rule (\w+)(?:, jobid: (\d+))?:?$")
+_CORES = re.compile(r"^Provided cores: (\d+)")
 _SENT = re.compile(r"^Job (\d+) has been submitted with SLURM jobid (\S+)")
 _TAIL = 8192
 
@@ -77,15 +78,16 @@ def read_log(lines: list[str]) -> list[Attempt]:
     return list(attempts.values())
 
 
-def last_run(root: Path) -> list[Attempt]:
-    """Return the jobs of the run that was started last in this checkout."""
+def last_run(root: Path) -> tuple[list[Attempt], int]:
+    """Return the jobs of the run that was started last in this checkout, and its cores; 0 where a cluster has them."""
     logs = sorted((root / ".snakemake" / "log").glob("*.snakemake.log"), reverse=True)
     for path in logs:
         with path.open(encoding="utf-8", errors="replace") as stream:
             lines = stream.readlines()
         if any(line.startswith("Select jobs to execute") for line in lines):
-            return read_log(lines)
-    return []
+            cores = [int(found[1]) for line in lines if (found := _CORES.match(line))]
+            return read_log(lines), cores[0] if cores else 0
+    return [], 0
 
 
 def holder(root: Path) -> str | None:

@@ -47,20 +47,35 @@ class Status:
     """By artefact."""
     failed: dict[str, Attempt]
     history: History
+    alive: bool = False
+    """Whether a Snakemake is at work."""
+    at_a_time: int = 1
+    """Jobs that it starts at a time, where that is known; on a cluster it is seen how many run."""
+
+    @property
+    def blocked(self) -> list[Node]:
+        """What waits for something that failed, so that this run does not come to it."""
+        lost = set(self.failed)
+        for node in self.left:
+            if lost.intersection(node.inputs):
+                lost.add(node.path)
+        return [node for node in self.left if node.path in lost and node.path not in self.failed]
 
     def seconds_left(self, now: datetime.datetime) -> float:
-        """Return the expected time until all is done, if as many jobs as now go on running at a time."""
+        """Return the expected time until all is done that this run can come to."""
+        unreachable = {*self.failed, *(node.path for node in self.blocked)} if self.alive else set()
+        nodes = [node for node in self.left if node.path not in unreachable]
         left = {}
-        for node in self.left:
+        for node in nodes:
             seconds = self.history.cost(node).seconds
             attempt = self.running.get(node.path)
             if attempt and attempt.started:
                 seconds = max(0.0, seconds - (now - attempt.started).total_seconds())
             left[node.path] = seconds
         total = forecast(
-            self.left, 0, lambda node: self.history.cost(node)._replace(seconds=left[node.path]), _stage, {}
+            nodes, 0, lambda node: self.history.cost(node)._replace(seconds=left[node.path]), _stage, {}
         )
-        return total.wall_seconds(len(self.running))
+        return total.wall_seconds(max(self.at_a_time if self.alive else 1, len(self.running)))
 
 
 def find_status(
@@ -69,6 +84,7 @@ def find_status(
     attempts: Sequence[Attempt],
     alive: bool,
     queued: Mapping[str, Queued] | None,
+    at_a_time: int = 1,
 ) -> Status:
     """Compare what is wanted with what is there and what Snakemake and the scheduler say.
 
@@ -78,6 +94,7 @@ def find_status(
         attempts: of the last run.
         alive: whether its Snakemake is still at work.
         queued: the scheduler's queue, if there is one; jobs in it run on without their Snakemake.
+        at_a_time: jobs that the run starts at a time, where that is known.
     """
     current = current_artefacts(graph)
     left = to_run(graph, targets, current)
@@ -91,14 +108,15 @@ def find_status(
             elif attempt.state == "failed":
                 failed[path] = attempt
     history = read_history(graph.root, graph, lambda node: None)
-    return Status(to_run(graph, targets, ()), left, running, failed, history)
+    return Status(to_run(graph, targets, ()), left, running, failed, history, alive, at_a_time)
 
 
 def show_status(plan: Plan, console: Console) -> None:
     """Print where the run of this checkout stands."""
     graph, root = plan.graph, plan.graph.root
-    owner, queued, attempts = holder(root), queue(), last_run(root)
-    status = find_status(graph, plan.targets(), attempts, owner is not None, queued)
+    owner, queued, (attempts, cores) = holder(root), queue(), last_run(root)
+    at_a_time = cores // plan.benchmark.config.compute.threads
+    status = find_status(graph, plan.targets(), attempts, owner is not None, queued, at_a_time)
     now = datetime.datetime.now()  # local time, as Snakemake's log
     _print_table(status, console)
     if status.running:
@@ -149,6 +167,7 @@ def _verdict(status: Status, owner: str | None, now: datetime.datetime) -> str:
         return f"{counts}: all is current"
     counts += f", {len(status.running)} running, {len(status.failed)} failed"
     counts += f", {len(status.left) - len(status.running) - len(status.failed)} waiting"
+    counts += f" ({len(status.blocked)} of them for what failed)" if status.blocked else ""
     seconds = status.seconds_left(now)
     if owner or status.running:
         end = now + datetime.timedelta(seconds=seconds)
