@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -271,10 +272,19 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except MemoryError:
-        click.echo(
-            "error: out of memory; lower compute.lockstep or compute.memory_mib in params.yaml", err=True
-        )
-        sys.exit(1)
+        _out_of("memory")
+    except RuntimeError as error:
+        # torch's, which only a step that computes has imported
+        if type(error).__name__ == "OutOfMemoryError":
+            _out_of("the GPU's memory")
+        if "can't allocate memory" in str(error):
+            _out_of("memory")
+        raise
     except OSError as error:
         click.echo(f"error: {error.filename or 'disk'}: {error.strerror or error}", err=True)
         sys.exit(1)
+
+
+def _out_of(what: str) -> NoReturn:
+    click.echo(f"error: out of {what}; lower compute.lockstep or compute.memory_mib in params.yaml", err=True)
+    sys.exit(1)

@@ -28,6 +28,7 @@ from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.training.designs import Run
 from proponent.training.lockstep import train
+from proponent.training.memory import models_that_fit
 
 DEVICES = [
     "cpu",
@@ -86,7 +87,7 @@ def trained(device: str, dtype: torch.dtype, optimizer: Optimizer, dropout: floa
     recipe = RecipeConfig(optimizer=optimizer, lr=0.02, batch_size=8, epochs=10)
     result = train(build, data.x_train, data.y_train, TASK, recipe, runs(), lockstep=2, device=device)
     assert not result.diverged
-    assert all(value.device.type == device for value in result.state.values())
+    assert all(value.device.type == torch.device(device).type for value in result.state.values())
     return torch.cat([value.flatten(1).cpu() for value in result.state.values()], 1)
 
 
@@ -96,6 +97,45 @@ def trained(device: str, dtype: torch.dtype, optimizer: Optimizer, dropout: floa
 def test_lockstep_training(device, optimizer, dropout):
     reference = trained("cpu", torch.float64, optimizer, dropout)
     assert_agree(trained(device, torch.float32, optimizer, dropout), reference.double(), 1e-3)
+
+
+def test_a_device_trains_to_the_same_bytes_again():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    once, again = (trained("cuda", torch.float32, Optimizer.adam, 0.3) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_devices_of_one_kind_agree():
+    """To a relative difference of 1e-6: no more than the order of additions."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("fewer than two CUDA devices on this machine")
+    if torch.cuda.get_device_name(0) != torch.cuda.get_device_name(1):
+        pytest.skip("the first two CUDA devices are of different kinds")
+    first, second = (
+        trained(f"cuda:{index}", torch.float32, Optimizer.adam, 0.3).double() for index in range(2)
+    )
+    assert_agree(second, first, 1e-6)
+
+
+def test_as_many_models_are_trained_at_a_time_as_the_device_holds():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+
+    def build(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 10))
+
+    x, y = torch.randn(256, 512), torch.randint(0, 10, (256,))
+    recipe = RecipeConfig(lr=0.01, momentum=0.9, batch_size=128, epochs=2)
+    seeds = [Run(seed, seed) for seed in range(64)]
+    room = 2**30
+    fits = models_that_fit(build, x, y, TASK, recipe, seeds, room, device="cuda")
+    assert 1 < fits < 64, "the arithmetic is what decides"
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    train(build, x, y, TASK, recipe, seeds, lockstep=fits, device="cuda")
+    assert torch.cuda.max_memory_allocated() - before < room
 
 
 # Engines

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 
+import numpy
 import pytest
+import torch
+
+from proponent.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -209,3 +214,26 @@ def test_a_method_that_cannot_run_says_which_need_is_missing(fresh):
     assert (
         "left out: toy/trak-10 needs 10 ensemble members, and configs/settings/toy.yaml has 2" in done.stdout
     )
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (lambda **_: numpy.ones(2**56), "memory"),
+        (lambda **_: torch.ones(2**56), "memory"),
+        (lambda **_: raise_(torch.OutOfMemoryError("CUDA out of memory")), "the GPU's memory"),
+    ],
+)
+def test_a_job_that_runs_out_of_memory_says_what_to_lower(fail, said, monkeypatch, capsys):
+
+    monkeypatch.setattr("proponent.cli.cli", fail)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    lower = "lower compute.lockstep or compute.memory_mib in params.yaml"
+    assert capsys.readouterr().err == f"error: out of {said}; {lower}\n"

@@ -10,8 +10,9 @@ from proponent.config.load import structured
 from proponent.config.schema import DesignConfig
 from proponent.steps.inputs import load_data, training_of
 from proponent.steps.job import Job
+from proponent.steps.lockstep import lockstep_of
 from proponent.training.designs import run_at
-from proponent.training.evaluate import targets
+from proponent.training.evaluate import MODELS, targets
 from proponent.training.lockstep import train
 
 
@@ -27,6 +28,7 @@ def run(job: Job) -> None:
     design = read_design(spec["design"], rows=-(-stop // spec["design"]["seeds"]))
     name = spec["design"]["name"]
     runs = [run_at(design, name, len(data.x_train), spec["seed"], index) for index in range(first, stop)]
+    lockstep = lockstep_of(job, build, data, task, recipe, runs)
     trained = train(
         build,
         data.x_train,
@@ -34,10 +36,12 @@ def run(job: Job) -> None:
         task,
         recipe,
         runs,
-        lockstep=spec["lockstep"],
+        lockstep=lockstep,
         device=spec["device"],
     )
-    result = targets(trained.template, trained.state, data.x_query, data.y_query, task).float()
+    result = targets(
+        trained.template, trained.state, data.x_query, data.y_query, task, models=min(lockstep, MODELS)
+    ).float()
     diverged = torch.zeros(len(runs), dtype=torch.bool)
     diverged[trained.diverged] = True
     diverged |= ~result.isfinite().all(1)
@@ -45,7 +49,7 @@ def run(job: Job) -> None:
     everything = torch.ones(len(data.x_train), dtype=torch.bool)
     masks = torch.stack([everything if run.mask is None else run.mask for run in runs])
     job.write_tensors(job.artefact, {"masks": masks, "targets": result, "diverged": diverged})
-    job.details = {
+    job.details |= {
         "diverged": [
             {
                 "row": (first + index) // design.seeds,

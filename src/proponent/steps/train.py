@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from proponent.errors import UserError
 from proponent.steps.inputs import load_data, training_of
 from proponent.steps.job import Job
+from proponent.steps.lockstep import lockstep_of
 from proponent.training.checkpoints import checkpoint_steps
 from proponent.training.designs import member_run
 from proponent.training.lockstep import train
@@ -31,7 +32,7 @@ def run(job: Job) -> None:
         recipe,
         runs,
         checkpoints=steps,
-        lockstep=spec["lockstep"],
+        lockstep=lockstep_of(job, build, data, task, recipe, runs, len(steps)),
         device=spec["device"],
     )
     if trained.diverged:

@@ -11,6 +11,9 @@ from torch.func import vmap
 from proponent.settings.tasks import Task
 from proponent.training.stack import call, stackable
 
+MODELS = 25
+"""Evaluated at a time: with more they are no faster."""
+
 
 def targets(
     template: nn.Module,
@@ -19,7 +22,7 @@ def targets(
     y: Tensor,
     task: Task,
     *,
-    models: int = 25,
+    models: int = MODELS,
     batch_size: int = 256,
 ) -> Tensor:
     """Return the target of every example under every model, (models, n), on the CPU; dropout is off.

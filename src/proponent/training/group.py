@@ -125,7 +125,7 @@ class Group:
             axes = (0, 0, 0, None if weights is None else 0, 0)
             losses = vmap(self._loss, in_dims=axes)(trained | fixed, x, y, weights, masks)
         except RuntimeError as error:
-            if step > 0:
+            if step > 0 or "memory" in str(error):
                 raise
             reason = " ".join(str(error).split())
             raise UserError(
