@@ -86,6 +86,64 @@ def test_the_number_of_cores_changes_no_byte(fresh, finished_run):
     assert fresh.tensors() == finished_run.tensors()
 
 
+SHARD = "results/toy/ground_truth/shards/subsets-0000.safetensors"
+
+WATCHED_NET = '''
+
+def net(width: int = 5) -> torch.nn.Module:
+    """A small network; its construction is noted in a retraining, and the fourteenth ends the job as a power cut would."""
+    import os
+    import sys
+    from pathlib import Path
+
+    if "retrain" in sys.argv:
+        with Path("built.txt").open("a") as built:
+            built.write("one ")
+        if Path("power-cut").exists() and Path("built.txt").stat().st_size == 14 * 4:
+            os.kill(os.getpid(), 9)
+    return torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.Tanh(), torch.nn.Linear(width, 3))
+'''
+
+
+@pytest.fixture
+def cut_short(fresh) -> Checkout:
+    """A checkout in which a shard of 20 retrainings, five at a time, was killed in the middle of its third group."""
+    with (fresh.root / "toy/factories.py").open("a") as factories:
+        factories.write(WATCHED_NET)
+    fresh.edit("params.yaml", "lockstep: 20", "lockstep: 5")
+    (fresh.root / "power-cut").touch()
+    assert fresh.snakemake(SHARD, check=False).returncode != 0
+    assert not (fresh.root / SHARD).exists()
+    (fresh.root / "power-cut").unlink()
+    (fresh.root / "built.txt").unlink()
+    return fresh
+
+
+def trained(checkout: Checkout) -> int:
+    """Return how many models were built for training; one more is built to see what it gives."""
+    return len((checkout.root / "built.txt").read_text().split()) - 1
+
+
+def test_a_shard_that_is_killed_goes_on_after_the_last_group_that_it_finished(cut_short):
+    cut_short.snakemake(SHARD)
+    assert trained(cut_short) == 10, "the third and the fourth group"
+    resumed = (cut_short.root / SHARD).read_bytes()
+    assert not list((cut_short.root / SHARD).parent.glob(".*")), "what was kept meanwhile is gone"
+
+    (cut_short.root / SHARD).unlink()
+    (cut_short.root / "built.txt").unlink()
+    cut_short.snakemake(SHARD)
+    assert trained(cut_short) == 20
+    assert (cut_short.root / SHARD).read_bytes() == resumed
+
+
+def test_what_a_killed_shard_had_done_under_another_recipe_is_not_used(cut_short):
+    cut_short.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
+    cut_short.snakemake(SHARD)
+    assert trained(cut_short) == 20
+    assert not list((cut_short.root / SHARD).parent.glob(".*"))
+
+
 def wait_for_log(checkout: Checkout, name: str) -> None:
     """Wait until a job whose log's name starts with ``name`` has begun."""
     deadline = time.monotonic() + 120

@@ -140,6 +140,32 @@ class Job:
             temporary.write_bytes(content)
         self._written.append(path)
 
+    def read_partial(self) -> dict[str, Tensor] | None:
+        """Return what :meth:`write_partial` kept of an earlier attempt at this very key; None where there is nothing."""
+        from proponent.store.tensors import open_tensors
+
+        if not self._partial.exists():
+            return None
+        try:
+            with open_tensors(self._partial) as (get, names, metadata):
+                if metadata.get("key") != self.key:
+                    return None
+                self._started -= float(metadata["seconds"])  # the cost is that of all attempts
+                return {name: get(name) for name in names}
+        except UserError:
+            return None
+
+    def write_partial(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep what is done so far beside the artefact, in a file that is no output and goes when the artefact is whole."""
+        from proponent.store.tensors import save_tensors
+
+        save_tensors(self._partial, tensors, {"key": self.key, "seconds": f"{self.seconds():.3f}"})
+
+    @property
+    def _partial(self) -> Path:
+        path = self.root / self.artefact
+        return path.with_name(f".{path.name}.partial")
+
     def finish(self, lease: Lease) -> Manifest:
         """Write the manifest: from here on the artefact counts as made.
 
@@ -172,6 +198,7 @@ class Job:
             details=self.details,
         )
         write_manifest(self.root, manifest)
+        self._partial.unlink(missing_ok=True)
         return manifest
 
 

@@ -13,13 +13,14 @@ from proponent.steps.job import Job
 from proponent.steps.lockstep import lockstep_of
 from proponent.training.designs import run_at
 from proponent.training.evaluate import MODELS, targets
-from proponent.training.lockstep import train
+from proponent.training.lockstep import in_lockstep, train
 
 
 def run(job: Job) -> None:
     """Write ``masks`` (n_runs, n_train) bool, ``targets`` (n_runs, n_query) float32 and ``diverged`` (n_runs,) bool.
 
-    A run that diverged keeps its place, with NaN targets; the manifest names its subset, repeat and seeds.
+    A run that diverged keeps its place, with NaN targets; the manifest names its subset, repeat and seeds. What is done
+    is kept after every group that is trained in lockstep, so that a shard which is killed goes on where it was.
     """
     spec = job.spec
     data = load_data(job)
@@ -29,26 +30,39 @@ def run(job: Job) -> None:
     name = spec["design"]["name"]
     runs = [run_at(design, name, len(data.x_train), spec["seed"], index) for index in range(first, stop)]
     lockstep = lockstep_of(job, build, data, task, recipe, runs)
-    trained = train(
-        build,
-        data.x_train,
-        data.y_train,
-        task,
-        recipe,
-        runs,
-        lockstep=lockstep,
-        device=spec["device"],
-    )
-    result = targets(
-        trained.template, trained.state, data.x_query, data.y_query, task, models=min(lockstep, MODELS)
-    ).float()
-    diverged = torch.zeros(len(runs), dtype=torch.bool)
-    diverged[trained.diverged] = True
-    diverged |= ~result.isfinite().all(1)
-    result[diverged] = torch.nan
+    # What an earlier attempt finished is taken over; a group that it was in the middle of begins anew.
+    result = job.read_partial() or {
+        "targets": torch.full((len(runs), len(data.x_query)), torch.nan),
+        "diverged": torch.zeros(len(runs), dtype=torch.bool),
+        "done": torch.zeros(len(runs), dtype=torch.bool),
+    }
+    for group in in_lockstep(runs, len(data.x_train), lockstep):
+        # In the order of the runs: with whom a model is evaluated can change its last bits.
+        rows = torch.tensor(sorted(group))
+        if result["done"][rows].all():
+            continue
+        trained = train(
+            build,
+            data.x_train,
+            data.y_train,
+            task,
+            recipe,
+            [runs[index] for index in rows.tolist()],
+            lockstep=lockstep,
+            device=spec["device"],
+        )
+        result["targets"][rows] = targets(
+            trained.template, trained.state, data.x_query, data.y_query, task, models=min(lockstep, MODELS)
+        ).float()
+        result["diverged"][rows[trained.diverged]] = True
+        result["done"][rows] = True
+        if not result["done"].all():
+            job.write_partial(result)
+    diverged = result["diverged"] | ~result["targets"].isfinite().all(1)
+    result["targets"][diverged] = torch.nan
     everything = torch.ones(len(data.x_train), dtype=torch.bool)
     masks = torch.stack([everything if run.mask is None else run.mask for run in runs])
-    job.write_tensors(job.artefact, {"masks": masks, "targets": result, "diverged": diverged})
+    job.write_tensors(job.artefact, {"masks": masks, "targets": result["targets"], "diverged": diverged})
     job.details |= {
         "diverged": [
             {

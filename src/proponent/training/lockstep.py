@@ -49,6 +49,23 @@ class Trained:
     diverged: list[int]
 
 
+def in_lockstep(runs: Sequence[Run], n: int, lockstep: int) -> list[list[int]]:
+    """Return which runs are trained together, as indices; those that make most steps come first.
+
+    Runs that make about as many steps go together, so that all of a group are busy nearly until its end.
+
+    Args:
+        runs: seeds and masks.
+        n: number of training examples.
+        lockstep: models trained at a time.
+
+    Raises:
+        UserError: a run has nothing to train on.
+    """
+    order = sorted(range(len(runs)), key=lambda index: -n_drawn(runs[index], n))
+    return [order[start : start + lockstep] for start in range(0, len(order), lockstep)]
+
+
 def train(
     build: Callable[[int], nn.Module],
     x: Tensor,
@@ -78,13 +95,12 @@ def train(
         UserError: the model cannot be trained in lockstep, or a run has nothing to train on.
     """
     x, y = x.to(device), y.to(device)
-    # Models that make about as many steps go together, so that all of a chunk are busy nearly until its end.
-    order = sorted(range(len(runs)), key=lambda index: -n_drawn(runs[index], len(x)))
+    chunks = in_lockstep(runs, len(x), lockstep)
+    order = [index for chunk in chunks for index in chunk]
     rates = [learning_rates(recipe, n_drawn(run, len(x))) for run in runs]
     shortest = min(len(rate) for rate in rates)
     if any(not 0 < step <= shortest for step in checkpoints):
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")
-    chunks = [order[start : start + lockstep] for start in range(0, len(order), lockstep)]
     points = min(LOSS_POINTS, shortest)
     finished: list[Stack] = []
     losses: list[Tensor] = []

@@ -25,7 +25,7 @@ class Profile:
     jobs: int | None
     """Queued and running at a time; None: as many as there are cores."""
     rate: str | None
-    """Submissions, such as ``60/1m``."""
+    """Submissions, such as ``10/10s``."""
     together: dict[str, int] = field(default_factory=dict)
     """How many jobs of a group share a submission, by group."""
     partitions: Sequence[Any] = ()
