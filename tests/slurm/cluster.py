@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,8 +84,9 @@ metrics: [lds, loo]
 compute: {device: auto, models_per_job: 10, lockstep: 10, memory_mib: 500}
 """
 
-TRUTHS = ("results/toy/ground_truth/loo.safetensors", "results/toy/ground_truth/subsets.safetensors")
-SHARDS = ("loo-0000", "subsets-0000", "subsets-0001")
+TRUTH = "results/toy/ground_truth/subsets.safetensors"
+SHARDS = ("subsets-0000", "subsets-0001")
+"""What ``TRUTH`` is merged from."""
 
 
 @dataclass
@@ -103,9 +105,28 @@ class Cluster:
             command, env=self.environment(), check=True, stdout=subprocess.PIPE, text=True, timeout=60
         ).stdout
 
+    def answers(self, *command: str) -> bool:
+        """Return whether one of Slurm's own commands succeeds."""
+        done = subprocess.run(command, env=self.environment(), capture_output=True, check=False, timeout=60)
+        return done.returncode == 0
+
     def state(self, job: str) -> str:
         """Return what the controller, not the accounting, says of a job."""
         return self.ask("scontrol", "show", "job", job).split("JobState=")[1].split()[0]
+
+    def node(self, job: str) -> str:
+        """Return the node on which a job runs, or ran last."""
+        return self.ask("scontrol", "show", "job", job).split(" NodeList=")[1].split()[0]
+
+    def history(self, job: str, *fields: str) -> list[list[str]]:
+        """Return fields of all attempts at a job, as the accounting knows them when the job is over for it."""
+        asked = ["sacct", "-X", "-n", "-P", "-D", "-j", job, f"--format=State,End,{','.join(fields)}"]
+
+        def rows() -> list[list[str]]:
+            return [line.split("|") for line in self.ask(*asked).splitlines()]
+
+        until(lambda: rows() and all(row[1] != "Unknown" for row in rows()), f"the accounting knows {job}")
+        return [row[2:] for row in rows()]
 
     def hurry(self) -> None:
         """Let requeued jobs begin now; Slurm makes them wait for two minutes."""
@@ -114,10 +135,10 @@ class Cluster:
 
     def clear(self) -> None:
         """Remove what a test left: its jobs and its dead daemons."""
-        self.ask("scancel", "--user=root")
-        for name in ("slurmdbd", "slurmd-g1", "slurmd-g2"):
+        for name in ("slurmdbd", "slurmctld", "slurmd-g1", "slurmd-g2"):
             if not (self.folder / f"pid/{name}.started").exists():
                 self.control("start", name)
+        until(lambda: self.answers("scancel", "--user=root"), "the controller answers")
         until(lambda: not self.ask("squeue", "-h"), "no jobs are left")
         until(
             lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split().count("idle") >= 6, "all nodes are idle"
@@ -157,7 +178,8 @@ class SlurmCheckout(Checkout):
 
     def command(self, *arguments: str) -> list[str]:
         # The profile as it is, asking Slurm more often than is polite on a machine with other users.
-        pace = ["--slurm-init-seconds-before-status-checks", "4", "--max-status-checks-per-second", "2"]
+        pace = ["--slurm-init-seconds-before-status-checks", "1", "--max-status-checks-per-second", "2"]
+        pace += ["--max-jobs-per-timespan", "10/1s"]
         return [sys.executable, "-m", "snakemake", *arguments, "--profile", "slurm", *pace]
 
     def environment(self) -> dict[str, str]:
@@ -195,9 +217,17 @@ class SlurmCheckout(Checkout):
         found = sorted(folder.glob(f"{shard} *"), key=lambda path: path.stat().st_mtime_ns)
         return [path.name.split()[1] for path in found]
 
+    def is_made(self, shard: str) -> bool:
+        """Return whether a shard is whole."""
+        return (self.root / f"results/toy/ground_truth/shards/{shard}.safetensors.manifest.json").exists()
+
+    def ended(self, shard: str) -> bool:
+        """Return whether a shard is whole and the last of its jobs is over."""
+        return self.is_made(shard) and self.cluster.state(self.began(shard)[-1]) == "COMPLETED"
+
     def finish(self, process: subprocess.Popen[str]) -> None:
         """Wait for a run and see that it went well."""
-        assert process.wait(timeout=240) == 0, self.printed()
+        assert process.wait(timeout=400) == 0, self.printed()
 
     def stop(self) -> None:
         """Stop runs that a failed test left, and their jobs."""
@@ -208,12 +238,12 @@ class SlurmCheckout(Checkout):
         self.cluster.clear()
 
     def without_truth(self) -> None:
-        """Remove all ground truth, and what an earlier run noted."""
-        for path in (self.root / "results/toy/ground_truth").rglob("*"):
-            if path.is_file():
-                path.unlink()
+        """Remove the ground truth of the subsets, and what an earlier run noted."""
+        for path in (self.root / "results/toy/ground_truth").rglob("subsets*"):
+            path.unlink()
+        shutil.rmtree(self.root / "began")
 
-    def on_cluster(self) -> dict[str, bytes]:
+    def truth(self) -> dict[str, bytes]:
         return self.bytes_of("toy/ground_truth/**/*.safetensors")
 
 
@@ -227,7 +257,7 @@ def make_toy(root: Path) -> Checkout:
     return checkout
 
 
-def until(happened: Callable[[], object], what: str, seconds: float = 120) -> None:
+def until(happened: Callable[[], object], what: str, seconds: float = 300) -> None:
     """Wait until something happens."""
     end = time.monotonic() + seconds
     while not happened():

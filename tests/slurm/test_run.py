@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurm.cluster import TRUTHS
+from slurm.cluster import SHARDS
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ def test_the_whole_chain_ends_with_the_bytes_of_a_local_run(cluster, finished_he
 
 def test_a_job_that_was_promised_a_gpu_and_has_none_fails_and_says_so(untruthful):
     untruthful.edit("params.yaml", "device: auto", "device: cuda")
-    shard = TRUTHS[0].replace("truth/loo", "truth/shards/loo-0000")
+    shard = f"results/toy/ground_truth/shards/{SHARDS[0]}.safetensors"
     done = untruthful.snakemake(shard, "--retries", "0", check=False)
     assert done.returncode != 0
     assert f"{shard}: was promised a GPU and has none (CUDA_VISIBLE_DEVICES is " in done.stdout
