@@ -88,6 +88,19 @@ def test_rates_and_paths_agree_on_evenly_spaced_checkpoints() -> None:
     torch.testing.assert_close(tracin.attribute(path, steps="rate"), tracin.attribute(path, steps="path"))
 
 
+@pytest.mark.parametrize("steps", ["rate", "path"])
+def test_tracin_until_a_point_is_that_of_the_shorter_training(steps: str) -> None:
+    start = mlp_world(steps=0)
+    path, _ = descend(start, 0.1, 10)
+    early = Path(dict(list(path.values.items())[:4]))
+    for function in (tracin.attribute, tracin.self_influence):
+        torch.testing.assert_close(function(path, steps=steps, until=0.4), function(early, steps=steps))
+    first = Path(dict(list(path.values.items())[:1]))
+    torch.testing.assert_close(
+        tracin.attribute(path, steps=steps, until=0.01), tracin.attribute(first, steps=steps)
+    )
+
+
 def test_the_last_layer_is_error_times_representation() -> None:
     """For the margin, d f / d logits is onehot - softmax over the other classes: no backward pass."""
     world = mlp_world()

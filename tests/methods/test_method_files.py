@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from pathlib import Path
 from types import ModuleType
 
@@ -28,8 +29,61 @@ def test_the_names_that_are_promised_are_there() -> None:
         *("if-lissa", "if-arnoldi", "datainf", "kfac", "ekfac", "relatif", "if-exact-10", "ekfac-10"),
         *("logra", "grass", "factgrass", "trackstar"),
         *("source", "source-fast", "source-adam", "dvemb", "magic", "less", "tracin-we"),
+        *("trak-50", "trak-dropout", "trak-lora", "bm25", "tfidf", "dualda"),
+        *("datamodels", "datamodels-ridge", "empirical-influence", "banzhaf", "data-shapley", "beta-shapley"),
+        *("knn-shapley", "data-oob", "lava", "airrep"),
     }
     assert promised <= {path.stem for path in FILES}
+
+
+KINDS = {
+    "baselines": (4, ["similarity-cosine", "similarity-dot", "bm25", "tfidf"]),
+    "gradient similarity": (4, ["graddot", "gradcos", "tracin", "tracin-last", "tracin-we", "less"]),
+    "influence": (
+        9,
+        [
+            *("if-exact", "if-exact-10", "if-cg", "if-arnoldi", "datainf"),
+            *("kfac", "ekfac", "ekfac-10", "relatif"),
+        ],
+    ),
+    "projected influence": (9, ["logra", "grass", "factgrass", "trackstar"]),
+    "representer points": (4, ["rps", "dualda"]),
+    "nearest neighbours": (8, ["knn-shapley"]),
+    "TRAK, alone and as a prior": (
+        12,
+        [
+            *("trak", "trak-1", "trak-10", "trak-20", "trak-50", "trak-projected"),
+            *("datamodels-prior", "datamodels-prior-10"),
+        ],
+    ),
+    "variants of a member": (6, ["trak-dropout", "trak-lora"]),
+    "unrolling": (4, ["source", "source-fast", "source-adam"]),
+    "learning from retrainings": (2, ["datamodels", "datamodels-ridge", "beta-shapley", "airrep"]),
+}
+FEWER = {
+    "if-lissa": (4, "no damping shares the work of another, and each is minutes on a network"),
+    "trak-20-path": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
+    "datamodels-prior-20": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
+}
+NOTHING_TO_CHOOSE = [
+    *("random", "same-label", "dvemb", "magic", "data-oob", "lava"),
+    *("empirical-influence", "banzhaf", "data-shapley"),
+]
+
+
+def number_of_candidates(config: dict) -> int:
+    grid = config.get("tune", {}).get("grid", {})
+    return math.prod(len(values) for values in grid.values())
+
+
+def test_methods_of_a_kind_try_as_many_candidates() -> None:
+    """Who tries more wins more: a kind of method (a chapter of docs/methods.md) has one number, or says why not."""
+    tried = {path.stem: number_of_candidates(load(path)[0]) for path in FILES}
+    for kind, (count, names) in KINDS.items():
+        assert {name: tried.pop(name) for name in names} == dict.fromkeys(names, count), kind
+    assert {name: tried.pop(name) for name in FEWER} == {name: count for name, (count, _) in FEWER.items()}
+    assert {name: tried.pop(name) for name in NOTHING_TO_CHOOSE} == dict.fromkeys(NOTHING_TO_CHOOSE, 1)
+    assert not tried, "every method is of a kind"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -75,10 +129,9 @@ def test_hyper_parameters_exist_and_the_grid_fits_the_budget(path: Path) -> None
     assert set(config.get("params", {})) | set(grid) <= keywords
     assert not set(config.get("params", {})) & set(grid)
     if grid:
-        points = 1
-        for values in grid.values():
-            points *= len(values)
-        assert points <= config["tune"]["budget"], "points beyond the budget would never be tried"
+        assert number_of_candidates(config) <= config["tune"]["budget"], (
+            "points beyond the budget would never be tried"
+        )
         assert "damping" not in grid or list(grid)[-1] == "damping", (
             "dampings of one matrix are asked in a row"
         )

@@ -50,10 +50,33 @@ FAMILIES = {
     )
 }
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))
-# noise is of either sign by design; data_oob and lava know no queries (tests/methods/test_valuation.py)
+ELSEWHERE = {
+    "bm25": "methods/test_text.py::test_a_copy_is_the_strongest_proponent_and_labels_may_sign",
+    "tfidf": "methods/test_text.py::test_a_copy_is_the_strongest_proponent_and_labels_may_sign",
+    "tracin_we": "methods/test_unrolling.py::test_a_text_that_is_a_copy_of_the_query_is_a_proponent_by_its_words",
+    "less": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
+    "dvemb": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
+    "magic": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
+    "source_adam": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent_for_adam",
+    "trak_variants": "features/test_variants.py::test_a_copy_of_the_query_is_a_proponent",
+    "data_oob": "methods/test_valuation.py::test_wrong_labels_have_low_values",
+    "lava": "methods/test_valuation.py::test_wrong_labels_have_low_values",
+}
+"""Families that need words, a replay or variants, or that know no queries; and where their sign is tested."""
+OF_EITHER_SIGN = {"noise"}
 CONFIGS = {
     path.stem: config for path in FILES if (config := yaml.safe_load(path.read_text()))["family"] in FAMILIES
 }
+
+
+def test_no_family_is_without_a_test_of_its_sign() -> None:
+    families = {yaml.safe_load(path.read_text())["family"] for path in FILES}
+    assert families == {*FAMILIES, *ELSEWHERE, *OF_EITHER_SIGN}
+    for family, where in ELSEWHERE.items():
+        file, _, test = where.partition("::")
+        text = Path(__file__, "../..", file).resolve().read_text()
+        assert f"def {test}(" in text, where
+        assert family in text, where
 
 
 @pytest.fixture(scope="module")

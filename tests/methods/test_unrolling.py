@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -392,6 +393,22 @@ def test_word_embeddings_count_alone() -> None:
         before = model.duration
     torch.testing.assert_close(tracin_we.attribute(path), expected)
     assert (tracin_we.attribute(path) - whole(path)).abs().max() > 1e-6, "the other layers count for nothing"
+
+
+def test_word_embeddings_until_a_point_are_those_of_the_shorter_training() -> None:
+    module, x, y = build("embedding", 9)
+    path = along_training(module, x, y, 3)  # durations 0.5, 1, 2 and 4
+    early = SimpleNamespace(durations=path.durations[:2], along=lambda: itertools.islice(path.along(), 2))
+    torch.testing.assert_close(tracin_we.attribute(path, until=0.25), tracin_we.attribute(early))
+
+
+def test_a_text_that_is_a_copy_of_the_query_is_a_proponent_by_its_words() -> None:
+    module, x, y = build("embedding", 9)
+    x, y = torch.cat([x[3:6], x[3:]]), torch.cat([y[3:6], y[3:]])
+    scores = tracin_we.attribute(along_training(module, x, y, 3))
+    copies = scores.diagonal()
+    assert (copies > 0).all()
+    assert (copies > scores.mean(1)).all()
 
 
 def whole(path: History) -> Tensor:

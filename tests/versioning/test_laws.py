@@ -52,7 +52,7 @@ def test_3_a_changed_recipe_trainer_or_dataset_runs_what_is_downstream(pulled):
     pulled.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
     planned = pulled.planned()
     assert "data" not in planned and "noise" not in planned
-    assert (planned["train"], planned["retrain"], planned["evaluate"]) == (1, 3, 3)
+    assert (planned["train"], planned["retrain"], planned["evaluate"]) == (1, 4, 3)
     pulled.git("checkout", "-q", "configs")
     with (pulled.root / "src/proponent/training/recipe.py").open("a") as source:
         source.write("\nNEW_CONSTANT = 3\n")

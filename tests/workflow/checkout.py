@@ -40,7 +40,7 @@ model: {factory: "toy.factories:net", args: {width: 5}}
 task: classification
 recipe: {optimizer: sgd, lr: 0.2, momentum: 0.0, weight_decay: 0.001, epochs: 10, batch_size: 20}
 ensemble: {members: 2, checkpoints: 3}
-designs: {subsets: {count: 20, seeds: 2, fraction: 0.5}, loo: {count: 5, seeds: 2}}
+designs: {subsets: {count: 20, seeds: 2, fraction: 0.5}, loo: {count: 5, seeds: 2}, tune: {count: 20}}
 queries: {tune: 4, test: 5}
 """
 

@@ -44,8 +44,8 @@ def test_causes_are_named_where_they_arise_with_old_and_new_values(checkout):
     text = said(checkout, SCORES)
     assert "results/toy/ensemble/shard-000.json: recipe.lr was 0.2, is 0.1" in text
     assert f"{SCORES}: code proponent.methods.trak changed" in text
-    assert text.count("recipe.lr was") == 3, (
-        "of the members and of the two shards of subsets, not of what follows"
+    assert text.count("recipe.lr was") == 2, (
+        "of the members and of the retrainings that tuned it, not of what follows or evaluates"
     )
     data = said(checkout, "results/toy/data/train.safetensors")
     assert "current" in data.splitlines()[-1]

@@ -9,7 +9,7 @@ from proponent.errors import UserError
 from proponent.workflow.plan import Plan
 from workflow.checkout import Checkout, make_checkout
 
-SUBSETS = "results/toy/ground_truth/subsets.safetensors"
+TUNE = "results/toy/ground_truth/tune.safetensors"
 FIT = "results/toy/ground_truth/fit.safetensors"
 
 
@@ -29,9 +29,9 @@ def plan(checkout: Checkout, *methods: str) -> Plan:
     return Plan(load_benchmark(checkout.root, {"methods": list(methods)}))
 
 
-def test_retrainings_come_from_the_fit_design_and_tuning_from_the_other(laid_out) -> None:
+def test_retrainings_come_from_the_fit_design_and_tuning_from_one_of_its_own(laid_out) -> None:
     inputs = plan(laid_out, "datamodels-ridge").inputs("results/toy/scores/datamodels-ridge.safetensors")
-    assert inputs == ["results/toy/data/train.safetensors", FIT, SUBSETS]
+    assert inputs == ["results/toy/data/train.safetensors", FIT, TUNE]
 
 
 def test_retrainings_that_were_learned_from_are_charged_and_no_others(laid_out) -> None:

@@ -181,10 +181,10 @@ def test_plan_before_and_after_a_run(checkout, fresh):
     assert "19 jobs" not in done.stdout  # rule all makes nothing
     assert "18 jobs" in done.stdout
     assert "estimated" in done.stdout
-    assert fresh.planned()["retrain"] == 3
+    assert fresh.planned()["retrain"] == 4
     sent = fresh.run_step("plan", "--profile", "slurm").stdout
     assert "4 methods in one submission: 1\n" in sent, "three methods"
-    assert "7 submissions" in sent, "data, members, features and three shards one by one; the rest runs here"
+    assert "8 submissions" in sent, "data, members, features and four shards one by one; the rest runs here"
 
     assert "nothing to do: " in checkout.run_step("plan").stdout
     (checkout.root / "results/toy/scores/trak.safetensors").unlink()

@@ -182,6 +182,35 @@ def test_averages_that_make_no_sense_are_refused(checkout: Checkout, content: di
     assert "configs/methods/mine.yaml" in str(caught.value)
 
 
+def test_a_number_behind_a_name_is_that_method_averaged_over_so_many_members(checkout: Checkout) -> None:
+    names = ["graddot-10", "trak-projected-3", "kfac-2"]
+    asked = {"settings": ["everything", "one-member"], "methods": names, "metrics": ["lds"]}
+    with pytest.raises(UserError, match="no method can run on setting 'one-member'"):
+        Plan(load_benchmark(checkout.root, asked))
+    plan = Plan(load_benchmark(checkout.root, asked | {"settings": ["everything"]}))
+    spec = plan.spec("results/everything/scores/graddot-10.safetensors")
+    assert (spec["members"], spec["tune_members"], spec["family"]) == (10, 2, "graddot")
+    assert len(spec["candidates"]) == 4
+    assert plan.spec("results/everything/scores/trak-projected-3.safetensors")["members"] == 3
+    assert plan.methods_of("ekfac") == "kfac-2"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("grabdot-10", "no method 'grabdot-10' in configs/methods/; did you mean"),
+        ("trak-10-5", "configs/methods/trak-10.yaml as trak-10-5: it has 10 members already"),
+        ("same-label-10", "'members' must be 1: .*same_label.* looks at no member"),
+        ("datamodels-2", "'members' must be 1: .*datamodels.* looks at no member"),
+        ("airrep-2", "'members' must be 1"),
+        ("graddot-0", "members must be above 0"),
+    ],
+)
+def test_averages_that_there_cannot_be_are_refused_by_name(checkout: Checkout, name: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_benchmark(checkout.root, {"settings": ["everything"], "methods": [name]})
+
+
 def test_every_method_has_a_rule(checkout: Checkout) -> None:
     rules = "".join(path.read_text() for path in Path(checkout.root, "workflow/rules/methods").glob("*.smk"))
     for name in names(checkout):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, read_yaml, structured
 from proponent.config.schema import BenchmarkConfig, MethodConfig, MetricConfig, SettingConfig
 from proponent.config.signature import Signature, read_signature
@@ -28,6 +29,15 @@ NEEDS = (
     "permutations",
 )
 """What a method may ask for (see proponent.methods.inputs)."""
+
+LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
+"""The design behind a need. Its retrainings are part of what a method costs; those that evaluate are the benchmark's."""
+
+
+def uses_models(needs: Iterable[str]) -> bool:
+    """Return whether any of a method's needs is of the ensemble's members."""
+    return any(need != "data" and need not in LEARNED_FROM for need in needs)
+
 
 _KINDS = ("settings", "methods", "designs", "metrics")
 
@@ -142,15 +152,22 @@ class _Reader:
 
     def content(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
         folder = self.root / "configs" / kind
-        path = folder / f"{name}.yaml"
-        if not path.is_file():
-            valid = [entry.stem for entry in folder.glob("*.yaml")]
-            raise UserError(f"params.yaml: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}")
         over = (self.config.overrides.get(kind) or {}).get(name)
         source = f"configs/{kind}/{name}.yaml"
+        if (folder / f"{name}.yaml").is_file():
+            content = read_yaml(folder / f"{name}.yaml")
+        else:
+            alone, _, members = name.rpartition("-")
+            if kind != "methods" or not members.isdecimal() or not (folder / f"{alone}.yaml").is_file():
+                valid = [entry.stem for entry in folder.glob("*.yaml")]
+                raise UserError(
+                    f"params.yaml: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}"
+                )
+            source = f"configs/methods/{alone}.yaml as {name}"
+            content = over_members(read_yaml(folder / f"{alone}.yaml"), int(members), source)
         if over:
-            return merge(read_yaml(path), over), f"{source} with overrides of params.yaml"
-        return read_yaml(path), source
+            return merge(content, over), f"{source} with overrides of params.yaml"
+        return content, source
 
     def setting(self, name: str) -> SettingConfig:
         content, source = self.content("settings", name)
@@ -160,8 +177,9 @@ class _Reader:
                 design: merge(self.content("designs", design)[0], entry or {})
                 if isinstance(entry or {}, Mapping)
                 else entry
-                for design, entry in designs.items()
+                for design, entry in with_tuning(designs).items()
             }
+            tune_alike(content["designs"])
         setting = structured(SettingConfig, content, source)
         for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
             signature = self._factory(factory.factory, f"{source}: {key}.factory")
@@ -211,6 +229,10 @@ class _Reader:
         self._check_params(config, signature, source)
         self._check_checkpoints(config, signature, source)
         groups = "group_scores" in signature.functions and function == "attribute"
+        if config.members > 1 and not uses_models((*signature.positional, *finish_needs)):
+            raise UserError(
+                f"{source}: 'members' must be 1: {signature.where} looks at no member of the ensemble"
+            )
         if groups and (config.members > 1 or config.checkpoints):
             raise UserError(
                 f"{source}: 'members' must be 1, and 'checkpoints' empty: what {module} says of groups has no average"

@@ -217,10 +217,15 @@ class SettingConfig:
     seed: int = 0
     description: str = ""
 
+    def __post_init__(self) -> None:
+        tuning = self.designs.get("tune")
+        if tuning is not None and tuning.kind is not DesignKind.subsets:
+            raise ValueError(f"designs: tune must be of kind subsets, not {tuning.kind.value}")
+
 
 @dataclass
 class TuneConfig:
-    """Hyper-parameters to choose on the tune queries: at most ``budget`` points of the grid's product, in order."""
+    """Hyper-parameters to choose on tune queries and masks: at most ``budget`` points of the grid's product, in order."""
 
     budget: int = 8
     grid: dict[str, list[Any]] = field(default_factory=dict)

@@ -12,6 +12,8 @@ the sum of the learning rates since the checkpoint before, divided by 1 - moment
 itself, which is right for checkpoints that are not evenly spaced, for schedules and for momentum. Then the
 scores of all training examples add up to the change of the target since the start, as the spacing goes to 0.
 
+``until`` ends the sum early: later checkpoints, of a model that has fitted its data, may say little beside them.
+
 ``layers="last"`` keeps the last linear layer, whose gradient is (error) x (representation). Cost: one cross
 product of gradients a checkpoint. Fails where a few examples of large loss dominate.
 """
@@ -27,10 +29,16 @@ from torch import Tensor
 from proponent.methods.inputs import GradientPair, Gradients
 
 CHECKPOINTS = 1
+_ROUNDING = 1 + 1e-6
+"""Of sums of learning rates."""
 
 
 def attribute(
-    gradients: Gradients, *, layers: Literal["all", "last"] = "all", steps: Literal["path", "rate"] = "path"
+    gradients: Gradients,
+    *,
+    layers: Literal["all", "last"] = "all",
+    steps: Literal["path", "rate"] = "path",
+    until: float = 1.0,
 ) -> Tensor:
     """Return the scores, (n_query, n_train).
 
@@ -38,9 +46,10 @@ def attribute(
         gradients: of one member.
         layers: parameters whose gradients count.
         steps: length of training that a checkpoint stands for.
+        until: fraction of the path (the sum of the learning rates) whose checkpoints count; the first always does.
     """
     scores = torch.zeros(())
-    for pair, weight in _weighted(gradients, steps):
+    for pair, weight in _weighted(gradients, steps, until):
         query, train = (
             (pair.query, pair.train)
             if layers == "all"
@@ -51,19 +60,25 @@ def attribute(
 
 
 def self_influence(
-    gradients: Gradients, *, layers: Literal["all", "last"] = "all", steps: Literal["path", "rate"] = "path"
+    gradients: Gradients,
+    *,
+    layers: Literal["all", "last"] = "all",
+    steps: Literal["path", "rate"] = "path",
+    until: float = 1.0,
 ) -> Tensor:
     """Return the score of each training example on its own ``-loss``, (n_train,), never negative."""
     scores = torch.zeros(())
-    for pair, weight in _weighted(gradients, steps):
+    for pair, weight in _weighted(gradients, steps, until):
         train = pair.train if layers == "all" else pair.train.last_layer()
         scores = scores + train.norms_squared() * weight * pair.loss_weight**2
     return scores
 
 
-def _weighted(gradients: Gradients, steps: str) -> Iterator[tuple[GradientPair, float]]:
-    before = 0.0
+def _weighted(gradients: Gradients, steps: str, until: float) -> Iterator[tuple[GradientPair, float]]:
+    end, before = until * gradients.at(1.0).duration, 0.0
     for pair in gradients.along():
+        if before and pair.duration > end * _ROUNDING:
+            break
         eta = pair.learning_rate if steps == "rate" else pair.duration - before
         before = pair.duration
         yield pair, eta / len(pair.train)

@@ -22,19 +22,24 @@ from proponent.methods.inputs import Network
 
 INPUTS = "tokens"
 CHECKPOINTS = 1
+_ROUNDING = 1 + 1e-6
+"""Of sums of learning rates."""
 
 
-def attribute(network: Network) -> Tensor:
+def attribute(network: Network, *, until: float = 1.0) -> Tensor:
     """Return the scores, (n_query, n_train).
 
     Args:
         network: one member.
+        until: fraction of the path (the sum of the learning rates) whose checkpoints count; the first always does.
 
     Raises:
         UserError: the model embeds no tokens.
     """
-    scores, before = torch.zeros(()), 0.0
+    scores, before, end = torch.zeros(()), 0.0, until * network.durations[-1]
     for model in network.along():
+        if before and model.duration > end * _ROUNDING:
+            break
         eta, before = model.duration - before, model.duration
         inner = model.query.embeddings().inner(model.train.embeddings())
         scores = scores + inner * (model.loss_weight * (eta / model.n_train))

@@ -1,4 +1,4 @@
-"""``proponent attribute``: choose a method's hyper-parameters on the tune queries, then score all queries once."""
+"""``proponent attribute``: choose a method's hyper-parameters on tune queries and masks, then score all queries once."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def run(job: Job) -> None:
 
 
 def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: list[Candidate]) -> Candidate:
-    """Return the candidate with the best LDS on the tune queries, and write what every candidate reached."""
+    """Return the candidate with the best LDS on tune queries and tune masks, and write what every candidate reached."""
     spec = job.spec
     rows = slice(0, spec["queries"]["tune"])
-    truth = load_tensors(job.read(job.input("/ground_truth/subsets.safetensors")))
-    usable = usable_retrainings(truth["targets"][:, :, rows].double().numpy(), "subsets")
+    truth = load_tensors(job.read(job.input("/ground_truth/tune.safetensors")))
+    usable = usable_retrainings(truth["targets"][:, :, rows].double().numpy(), "tune")
     masks = truth["masks"].numpy()[usable.subsets]
     once = np.ones((len(masks), 1))
     ordered = sorted(candidates, key=_without_damping)
@@ -93,7 +93,7 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     record = {
         "setting": spec["setting"],
         "method": spec["method"],
-        "metric": "lds on the tune queries",
+        "metric": "lds on tune queries and tune masks",
         "members": spec["tune_members"],
         "candidates": reached,
         "chosen": best["params"],

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proponent.config.benchmark import Benchmark, Method
+from proponent.config.benchmark import LEARNED_FROM, Benchmark, Method, uses_models
 from proponent.config.keys import plain
 from proponent.config.schema import DesignConfig, Inputs, SettingConfig, n_rows
 from proponent.config.signature import read_signature
@@ -20,8 +20,8 @@ FIGURES = ("lds", "frontier", "loss", "proponents")
 """Figures of a setting; see proponent.publish."""
 
 _FEATURES = {"gradients": "gradients", "outputs": "outputs", "representations": "representations"}
-LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
-"""The design behind a need. Its retrainings are part of what a method costs; those that evaluate are the benchmark's."""
+_TUNED_ON = "tune"
+"""The design on which candidates are compared: no mask of it evaluates or is learned from."""
 _REPLAY = "proponent.steps.replay"
 """Imported only for methods that need it, so that a change of the trainer's code reaches no others by that way."""
 _LEADERBOARD = "results/leaderboard.csv"
@@ -179,7 +179,7 @@ class Plan:
         compute = self.benchmark.config.compute
         shards = (
             range(math.ceil(method.config.members / compute.members_per_job))
-            if self._uses_models(method)
+            if uses_models(method.all_needs)
             else range(0)
         )
         inputs = [_data(name)]
@@ -190,10 +190,10 @@ class Plan:
                 inputs += [_ensemble(name, shard) for shard in shards]
             if need in LEARNED_FROM:
                 inputs.append(_truth(name, LEARNED_FROM[need]))
-        tuned = method.config.tune is not None and "subsets" in setting.designs
+        tuned = method.config.tune is not None and _TUNED_ON in setting.designs
         candidates = method.candidates(setting.task) if tuned else [dict(method.config.params)]
         if len(candidates) > 1:
-            inputs.append(_truth(name, "subsets"))
+            inputs.append(_truth(name, _TUNED_ON))
         spec = {
             "setting": name,
             "method": method.name,
@@ -335,13 +335,10 @@ class Plan:
             return setting.label_noise is not None
         return need.removeprefix("ground_truth/") in setting.designs
 
-    def _uses_models(self, method: Method) -> bool:
-        return any(need != "data" and need not in LEARNED_FROM for need in method.all_needs)
-
     def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
         if method.name in setting.left_out:
             return setting.left_out[method.name]
-        if self._uses_models(method) and method.config.members > setting.ensemble.members:
+        if uses_models(method.all_needs) and method.config.members > setting.ensemble.members:
             has = setting.ensemble.members
             return (
                 f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {has}"
