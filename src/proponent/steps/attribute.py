@@ -77,13 +77,19 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
     once = np.ones((len(masks), 1))
     ordered = sorted(candidates, key=_without_damping)
     reached: list[dict[str, Any]] = []
-    averages = _score(job, data, rows, attribute, ordered, spec["tune_members"])
-    for candidate, tensors in zip(ordered, averages, strict=True):
+    failed: dict[int, UserError] = {}
+    averages = _score(job, data, rows, attribute, ordered, spec["tune_members"], failed)
+    for at, (candidate, tensors) in enumerate(zip(ordered, averages, strict=True)):
+        if at in failed:
+            reached.append({"params": candidate, "lds": None, "why": str(failed[at])})
+            continue
         if not bool(tensors["scores"].isfinite().all()):
             reached.append({"params": candidate, "lds": None, "why": "scores are not finite"})
             continue
         per_query = resampled_spearman(_predict(job, tensors, masks), usable.mean, once)
         reached.append({"params": candidate, "lds": round(float(per_query.mean()), 6)})
+    if len(failed) == len(ordered):
+        raise next(iter(failed.values()))
     finite = [entry for entry in reached if entry["lds"] is not None]
     if not finite:
         raise UserError(
@@ -110,23 +116,27 @@ def _score(
     attribute: Callable[..., Any],
     candidates: list[Candidate],
     members: int,
+    failed: dict[int, UserError] | None = None,
 ) -> list[dict[str, Tensor]]:
     """Return the ``scores`` of every candidate: averaged over members, and finished by the method where it wants to.
 
     What a method returns beside them is kept: tensors where there is one member, figures (of no dimension) as means.
+    Where ``failed`` is given, candidates that the method refuses are put there by their number, and have nothing.
     """
     if job.spec["groups"]:
         return [
-            _call(job, attribute, inputs, candidate)
+            _attempt(job, attribute, inputs, candidates, at, failed) or {}
             for inputs in member_inputs(job, data, rows, members)
-            for candidate in candidates
+            for at in range(len(candidates))
         ]
-    means = _average(job, data, rows, attribute, candidates, members)
+    means = _average(job, data, rows, attribute, candidates, members, failed)
     if not job.spec["finish_needs"]:
-        return [{"scores": mean.scores(), **mean.beside()} for mean in means]
+        return [{"scores": mean.scores(), **mean.beside()} if mean.count else {} for mean in means]
     finish = importlib.import_module(job.spec["module"]).finish
     inputs = shared_inputs(job, job.spec["finish_needs"], data, rows)
-    return [{"scores": finish(mean.scores(), **inputs), **mean.beside()} for mean in means]
+    return [
+        {"scores": finish(mean.scores(), **inputs), **mean.beside()} if mean.count else {} for mean in means
+    ]
 
 
 def _predict(job: Job, tensors: dict[str, Tensor], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -144,6 +154,7 @@ def _average(
     function: Callable[..., Any],
     candidates: list[Candidate],
     members: int,
+    failed: dict[int, UserError] | None = None,
 ) -> list[MemberMean]:
     """Return the scores of every candidate, to be averaged over the first ``members`` of the ensemble.
 
@@ -162,8 +173,31 @@ def _average(
         for group, at_checkpoint in itertools.product(groups, along):
             with damping_grid(len(group)):
                 for at in group:
-                    means[at].add(_call(job, function, inputs, {**candidates[at], **at_checkpoint}))
+                    found = _attempt(job, function, inputs, candidates, at, failed, at_checkpoint)
+                    if found is not None:
+                        means[at].add(found)
     return means
+
+
+def _attempt(
+    job: Job,
+    function: Callable[..., Any],
+    inputs: dict[str, Any],
+    candidates: list[Candidate],
+    at: int,
+    failed: dict[int, UserError] | None,
+    more: Candidate | None = None,
+) -> Any:
+    """Return what the method makes of a candidate; None, and why in ``failed`` where that is given, if it refuses."""
+    if failed and at in failed:
+        return None
+    try:
+        return _call(job, function, inputs, {**candidates[at], **(more or {})})
+    except UserError as error:
+        if failed is None:
+            raise
+        failed[at] = error
+        return None
 
 
 def _call(job: Job, function: Callable[..., Any], inputs: dict[str, Any], candidate: Candidate) -> Any:
