@@ -178,8 +178,8 @@ def test_sizes_are_readable(count, expected):
 def test_plan_before_and_after_a_run(checkout, fresh):
     done = fresh.run_step("plan")
     assert done.returncode == 0, done.stdout
-    assert "19 jobs" not in done.stdout  # rule all makes nothing
-    assert "18 jobs" in done.stdout
+    assert "21 jobs" not in done.stdout  # rule all makes nothing
+    assert "20 jobs" in done.stdout
     assert "estimated" in done.stdout
     assert fresh.planned()["retrain"] == 4
     sent = fresh.run_step("plan", "--profile", "slurm").stdout
@@ -204,7 +204,7 @@ def test_plan_before_and_after_a_run(checkout, fresh):
 
 @pytest.mark.slow
 def test_status_of_a_run_that_fails_goes_on_and_is_done(checkout):
-    assert "18 of 18 done: all is current" in checkout.run_step("status").stdout
+    assert "20 of 20 done: all is current" in checkout.run_step("status").stdout
     module = "src/proponent/methods/graddot.py"
     line = "    pair = gradients.at(checkpoint)\n    inner"
     checkout.edit(module, line, "    raise ValueError('no such luck')\n    inner")

@@ -1,0 +1,55 @@
+"""Curvature against curvlinops, another library's, in float64; `pip install -e '.[peers]'` brings it, make test skips this without.
+
+Ours is used since it is factored, batched over queries and sees every layer: curvlinops knows linear layers and
+convolutions, and takes vectors one at a time through the whole network. Where both speak they say the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from proponent.features.curvature import Curvature
+from proponent.settings.tasks import Classification
+
+sys.path.insert(0, str(Path(__file__).parent))
+from models import build
+
+curvlinops = pytest.importorskip("curvlinops")
+
+
+def of_both(name: str) -> tuple[Curvature, object]:
+    """Return our curvature, and how to get a matrix of theirs as a dense one."""
+    module, x, y = build(name, 12)
+    module.eval()
+    ours = Curvature(module, Classification(), x, y, x[:2], y[:2], weight_decay=0.0, duration=1.0)
+    identity = torch.eye(ours.n_parameters, dtype=torch.float64)
+
+    def theirs(kind: str, **options: object) -> Tensor:
+        operator = getattr(curvlinops, kind)(
+            module, nn.CrossEntropyLoss(), list(module.parameters()), [(x, y)], **options
+        )
+        return operator @ identity
+
+    return ours, theirs
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "sequence", "conv1d", "conv2d", "embedding"])
+def test_gauss_newton_matrix_and_hessian(name: str) -> None:
+    ours, theirs = of_both(name)
+    torch.testing.assert_close(ours.ggn(), theirs("GGNLinearOperator"))
+    torch.testing.assert_close(ours.hessian(), theirs("HessianLinearOperator"))
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "conv2d"])
+def test_kronecker_factored_curvature(name: str) -> None:
+    ours, theirs = of_both(name)
+    basis = ours.kronecker(0, 0)
+    identity = torch.eye(ours.n_parameters, dtype=torch.float64)
+    options = {"fisher_type": "type-2", "kfac_approx": "expand", "separate_weight_and_bias": False}
+    for kind, values in (("KFACLinearOperator", basis.factored), ("EKFACLinearOperator", basis.eigenvalues)):
+        torch.testing.assert_close(basis.back(basis.turn(identity) * values), theirs(kind, **options))
