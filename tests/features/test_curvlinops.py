@@ -1,4 +1,4 @@
-"""Curvature against curvlinops, another library's, in float64; `pip install -e '.[peers]'` brings it, make test skips this without.
+"""Curvature against curvlinops, in float64; `pip install -e ".[peers]"` brings it, and without it this is skipped.
 
 Ours is used since it is factored, batched over queries and sees every layer: curvlinops knows linear layers and
 convolutions, and takes vectors one at a time through the whole network. Where both speak they say the same.
