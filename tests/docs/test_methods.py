@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs/methods").glob("*.yaml"))
@@ -37,3 +38,16 @@ def test_the_table_at_the_head_names_every_method_and_no_other() -> None:
     rows = re.findall(r"^\| (`[^|]+) \|", text.partition("\n## ")[0], flags=re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
     assert sorted(named) == NAMES
+
+
+def test_those_with_a_self_influence_are_named() -> None:
+    said = (ROOT / "docs/methods.md").read_text(encoding="utf-8").partition("## What `mislabel` sorts by")[2]
+    families = {
+        name: yaml.safe_load((ROOT / f"configs/methods/{name}.yaml").read_text())["family"] for name in NAMES
+    }
+    having = {
+        name
+        for name, family in families.items()
+        if "def self_influence(" in (ROOT / f"src/proponent/methods/{family}.py").read_text()
+    }
+    assert set(re.findall(r"`([^`]+)`", said)) - {"mislabel"} == having

@@ -13,7 +13,7 @@ from methods.fakes import Path, World
 from proponent.features.capture import target_gradients
 from proponent.features.curvature import Curvature
 from proponent.features.history import GradientPair
-from proponent.methods import graddot, if_cg, if_exact, tracin, trak
+from proponent.methods import datainf, graddot, if_arnoldi, if_cg, if_exact, if_lissa, tracin, trak
 from proponent.methods.members import MemberMean
 from proponent.settings.tasks import Classification
 
@@ -68,6 +68,8 @@ CURVATURE_METHODS = {
     "if-exact": (if_exact, {}),
     "if-exact with the Hessian": (if_exact, {"curvature": "hessian", "damping": 100.0}),
     "if-cg": (if_cg, {"tolerance": 1e-9}),
+    "if-arnoldi": (if_arnoldi, {"outside": "damped", "iterations": 200, "rank": 200}),
+    "if-lissa": (if_lissa, {"batch": N_TRAIN, "depth": 20}),  # the same series, however far it has come
 }
 
 
@@ -95,3 +97,17 @@ def test_curvature_methods(name: str, both: tuple[World, Path, Path]) -> None:
     if hasattr(module, "self_influence"):
         found, expected = (module.self_influence(path, **params) for path in (network, world.network()))
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_datainf_inverts_the_layers_of_every_kind(both: tuple[World, Path, Path]) -> None:
+    """By definition, with the engine's own layers written out: the mean over examples of dense inverses."""
+    _, gradients, _ = both
+    pair = gradients.at(1.0)
+    expected = torch.zeros(N_QUERY, N_TRAIN, dtype=torch.float64)
+    for train, query in zip(pair.train.by_layer(), pair.query.by_layer(), strict=True):
+        losses = -pair.loss_weight[:, None] * train.dense()
+        shift = 0.1 * losses.square().mean()
+        identity = torch.eye(losses.shape[1], dtype=torch.float64)
+        inverse = torch.stack([torch.linalg.inv(torch.outer(g, g) + shift * identity) for g in losses])
+        expected -= query.dense() @ inverse.mean(0) @ losses.T / N_TRAIN
+    torch.testing.assert_close(datainf.attribute(gradients, damping=0.1), expected)
