@@ -50,6 +50,12 @@ def test_retrainings_that_were_learned_from_are_charged_and_no_others(laid_out) 
     alone = {path: share for path, share in shares["trak"].items() if "/scores/" not in path}
     assert both == {**alone, **retrained}
     assert not any("ground_truth" in path for path in alone)
+    tuned_on = [f"results/toy/ground_truth/shards/tune-{shard:04d}.safetensors" for shard in range(1)]
+    assert all(made.spec(f"results/toy/metrics/{name}.json")["tuned_on"] == tuned_on for name in shares)
+    untuned = plan(laid_out, "random", "banzhaf")
+    assert all(
+        untuned.spec(f"results/toy/metrics/{name}.json")["tuned_on"] == [] for name in ("random", "banzhaf")
+    )
 
 
 def test_a_setting_without_retrainings_to_learn_from_leaves_the_method_out(laid_out) -> None:

@@ -90,6 +90,9 @@ def test_masks_to_tune_on_are_subsets(laid_out) -> None:
 def test_what_is_written_of_a_candidate_is_its_lds_on_tune_queries_and_tune_masks(checkout) -> None:
     """The chosen candidate's scores on disk, judged by hand."""
     record = json.loads((checkout.root / "results/toy/tuning/trak.json").read_text())
+    spent = json.loads((checkout.root / "results/toy/metrics/trak.json").read_text())["cost"]
+    assert spent["tuning_retraining_seconds"] > 0
+    assert not [path for path in spent["ledger"] if "/tune" in path], "said, and not charged"
     budget = yaml.safe_load((checkout.root / "configs/methods/trak.yaml").read_text())["tune"]["budget"]
     assert len(record["candidates"]) == budget
     (chosen,) = [entry for entry in record["candidates"] if entry["params"] == record["chosen"]]

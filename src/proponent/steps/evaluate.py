@@ -16,7 +16,7 @@ from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 from proponent.metrics.inputs import MetricInputs, Retrainings, check_scores
 from proponent.steps.job import Job, adopt
-from proponent.store.manifest import read_manifest
+from proponent.store.manifest import Manifest, read_manifest
 from proponent.store.tensors import load_tensors, open_tensors
 
 
@@ -55,7 +55,7 @@ def run(job: Job) -> None:
         "method": spec["method"],
         "key": job.key,
         "metrics": metrics,
-        "cost": cost(job.root, scores_path, spec["shares"]),
+        "cost": cost(job.root, scores_path, spec["shares"], spec["tuned_on"]),
     }
     job.write_json(job.artefact, content)
 
@@ -102,22 +102,18 @@ def _read_noise(job: Job, train: str) -> NDArray[np.bool_]:
     return mask
 
 
-def cost(root: Path, scores: str, shares: dict[str, float]) -> dict[str, Any]:
+def cost(root: Path, scores: str, shares: dict[str, float], tuned_on: list[str]) -> dict[str, Any]:
     """Return what a method's scores cost: its own step, and its share of everything that it was made from.
 
-    ``attribution_seconds`` is the final run of the method alone; ``tuning_seconds`` the choice of its hyper-parameters
-    (the ground truth that it was tuned on is the benchmark's, and not charged); ``total_seconds`` adds the shares of
-    data, ensemble and features. ``peak_memory_mib`` is the largest resident set among all of them, ``bytes`` what they
-    left on disk.
+    ``attribution_seconds`` is the final run of the method alone; ``tuning_seconds`` the choice of its hyper-parameters;
+    ``total_seconds`` adds the shares of data, ensemble and features. ``peak_memory_mib`` is the largest resident set among
+    all of them, ``bytes`` what they left on disk. The retrainings on which candidates were compared (``tuned_on``) are the
+    same for all methods, and stand apart: ``tuning_retraining_seconds``.
     """
     ledger: dict[str, dict[str, float]] = {}
     tuning = attribution = peak = 0.0
     for path, share in sorted(shares.items()):
-        manifest = read_manifest(root / path)
-        if manifest is None:
-            raise UserError(
-                f"{path}: has no manifest, so its cost is unknown; delete it and run snakemake again"
-            )
+        manifest = _manifest(root, path)
         ledger[path] = {
             "share": round(share, 4),
             "seconds": manifest.seconds,
@@ -131,8 +127,16 @@ def cost(root: Path, scores: str, shares: dict[str, float]) -> dict[str, Any]:
     return {
         "attribution_seconds": round(attribution, 3),
         "tuning_seconds": round(tuning, 3),
+        "tuning_retraining_seconds": round(sum(_manifest(root, path).seconds for path in tuned_on), 3),
         "total_seconds": round(sum(entry["share"] * entry["seconds"] for entry in ledger.values()), 3),
         "peak_memory_mib": round(peak, 1),
         "bytes": int(sum(entry["share"] * entry["bytes"] for entry in ledger.values())),
         "ledger": ledger,
     }
+
+
+def _manifest(root: Path, path: str) -> Manifest:
+    manifest = read_manifest(root / path)
+    if manifest is None:
+        raise UserError(f"{path}: has no manifest, so its cost is unknown; delete it and run snakemake again")
+    return manifest

@@ -267,6 +267,7 @@ class Plan:
             "groups": method.module if method.groups else "",
             "external_key_file": key_path(scores) if method.external else "",
             "shares": self._shares(scores, method),
+            "tuned_on": self._tuned_on(name, scores),
         }
         self.graph.add(_metrics(name, method.name), "evaluate", spec, dict.fromkeys(inputs), modules)
 
@@ -289,6 +290,12 @@ class Plan:
             shares[path] = used / len(members) if isinstance(members, list) else 1.0
             pending.extend(node.inputs)
         return shares
+
+    def _tuned_on(self, setting: str, scores: str) -> list[str]:
+        """Return the shards of retrainings on which the candidates behind ``scores`` were compared."""
+        truth = _truth(setting, _TUNED_ON)
+        compared = truth in self.graph.nodes[scores].inputs
+        return [path for path in self.graph.nodes[truth].inputs if "/shards/" in path] if compared else []
 
     def _add_collection(self) -> None:
         for name, setting in self.benchmark.settings.items():
