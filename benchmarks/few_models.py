@@ -1,13 +1,14 @@
 r"""How many models must be trained: TRAK on a few members, against methods that learn from thousands of retrainings.
 
     R=results/digits-mlp
-    snakemake --configfile benchmarks/few_models.yaml -- $R/ground_truth/{subsets,fit,permutations}.safetensors \
+    snakemake --configfile benchmarks/few_models.yaml -- $R/ground_truth/{subsets,tune,fit,permutations}.safetensors \
         $R/features/gradients-00{0,1,2,3,4}.safetensors
     python benchmarks/few_models.py                     # writes few-models.json, and prints the table
     python benchmarks/few_models.py --draw docs/images/few-models.svg
 
-Each method is run on the first so many members or retrainings, tuned on the tune queries, and reported on the test
-queries, with the interval of the leaderboard. Beyond 1,000 retrainings an eigendecomposition for each query is left out.
+Each method is run on the first so many members or retrainings, tuned on the tune queries and masks, and reported on the test
+queries and the masks that evaluate, with the interval of the leaderboard. Beyond 1,000 retrainings an eigendecomposition for
+each query is left out.
 """
 
 from __future__ import annotations
@@ -74,26 +75,31 @@ class World:
         self.n_tune = self.job.spec["queries"]["tune"]
         self.learned = read_retrainings(self.job, "fit", slice(None))
         self.orders = read_permutations(orders, "permutations", slice(None))
-        self.truth = load_tensors(self.job.read(self.job.input("/ground_truth/subsets.safetensors")))
+        evaluation = Job.load(Path(f"results/{SETTING}/keys/metrics/datamodels-prior.json.json"), "evaluate")
+        self.truth = {
+            design: load_tensors(job.read(job.input(f"/ground_truth/{design}.safetensors")))
+            for design, job in (("tune", self.job), ("subsets", evaluation))
+        }
 
     def first(self, count: int) -> Learned:
         """Return the first so many retrainings."""
         return Learned(self.learned.masks[:count], self.learned.targets[:count])
 
-    def judge(self, scores: Tensor, rows: slice, resamples: int = 1) -> dict[str, float | None]:
-        """Return the LDS of some queries' scores."""
-        truth = Retrainings(self.truth["masks"].numpy(), self.truth["targets"][:, :, rows].double().numpy())
+    def judge(self, scores: Tensor, design: str, rows: slice, resamples: int = 1) -> dict[str, float | None]:
+        """Return the LDS of some queries' scores over the retrainings of a design."""
+        found = self.truth[design]
+        truth = Retrainings(found["masks"].numpy(), found["targets"][:, :, rows].double().numpy())
         inputs = MetricInputs(scores[rows].double().numpy(), ground_truth={"subsets": truth})
         estimate = lds.evaluate(inputs, resamples=resamples)["lds"]
         ends = {name: estimate.extras[name] for name in ("ceiling", "ceiling_low", "ceiling_high")}
         return {"lds": estimate.value, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high, **ends}
 
     def report(self, name: str, models: int, candidates: list[tuple[str, Tensor]], seconds: float) -> dict:
-        """Return the row of the candidate that is best on the tune queries."""
+        """Return the row of the candidate that is best on the tune queries and masks."""
         tune, test = slice(0, self.n_tune), slice(self.n_tune, None)
-        reached = [self.judge(scores, tune)["lds"] for _, scores in candidates]
+        reached = [self.judge(scores, "tune", tune)["lds"] for _, scores in candidates]
         chosen, scores = candidates[int(np.argmax(reached))]
-        row = {"method": name, "models": models, **self.judge(scores, test, 1000)}
+        row = {"method": name, "models": models, **self.judge(scores, "subsets", test, 1000)}
         row |= {"chosen": chosen, "seconds": round(seconds, 1)}
         interval = f"{row['lds']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
         print(f"| {name} | {models} | {interval} | {chosen} | {seconds:.0f} |", flush=True)

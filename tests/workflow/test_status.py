@@ -190,7 +190,7 @@ def test_plan_before_and_after_a_run(checkout, fresh):
     (checkout.root / "results/toy/scores/trak.safetensors").unlink()
     planned = checkout.run_step("plan", "--profile", "slurm").stdout
     assert sum(checkout.planned().values()) == 6
-    assert "6 jobs; 17 artefacts are current" in planned
+    assert "6 jobs; 19 artefacts are current" in planned
     assert "estimated" not in planned, "every job was measured"
     assert " cpu " in planned
     assert "submissions" in planned
