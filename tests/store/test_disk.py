@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from proponent.errors import UserError
 from proponent.store.files import write_json
+from proponent.store.lease import leased
 from proponent.store.tensors import save_tensors
 from workflow.checkout import make_checkout
 
@@ -48,6 +50,16 @@ def test_a_read_only_disk_is_one_line(small_disk: Path):
     with pytest.raises(UserError, match="cannot be written: Read-only file system") as caught:
         write_json(small_disk / "x.json", 1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lease_that_a_full_disk_refuses_leaves_nothing(small_disk: Path):
+    artefact = small_disk / "scores.safetensors"
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(UserError, match="No space left on device"), leased(artefact, lambda: False):
+        pass
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
 @pytest.mark.slow

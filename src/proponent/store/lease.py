@@ -78,6 +78,9 @@ def leased(artefact: Path, is_done: Callable[[], bool]) -> Iterator[Lease | None
 
     Yields:
         The lease; None where the artefact was made by the one who was waited for.
+
+    Raises:
+        UserError: the disk refuses to hold a lease; nothing is left behind.
     """
     artefact.parent.mkdir(parents=True, exist_ok=True)
     lease = None
@@ -115,15 +118,17 @@ def _take(artefact: Path, highest: Path | None) -> Lease | None:
     process = os.getpid()
     holder = Holder(uuid.uuid4().hex, _host(), process, _start_of(process), own_job())
     written = artefact.with_name(f".{artefact.name}.{holder.token}.tmp")
-    written.write_text(json.dumps(asdict(holder)), encoding="utf-8")
     try:
+        written.write_text(json.dumps(asdict(holder)), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
             os.link(written, path)
         # The answer to a link can be lost on its way; whether it was made shows in the number of names.
         if written.stat().st_nlink != 2:
             return None
+    except OSError as error:
+        raise UserError(f"{artefact}: cannot be written: {error.strerror or error}") from error
     finally:
-        written.unlink()
+        written.unlink(missing_ok=True)
     lease = Lease(path, artefact)
     if _highest(artefact) != path:
         path.unlink()
