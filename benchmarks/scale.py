@@ -32,6 +32,7 @@ from proponent.config.schema import (
     SettingConfig,
 )
 from proponent.errors import UserError
+from proponent.features.featurize import PASS_MIB
 from proponent.features.projection import BUCKETS, plan
 from proponent.store.manifest import read_manifest
 from proponent.workflow.forecast import Cost, Resources, forecast, to_run
@@ -176,7 +177,11 @@ def cost_of(sizes: Sizes, node: Node) -> Cost:
         an_example = 3 * sizes.forward + (sizes.forward + 2 * BUCKETS * p) * (chosen.choice == "projected")
         loss_weights = n * checkpoints * FLOAT
         written = models * (chosen.bytes + loss_weights)
-        return cost(an_example * (n + q) * checkpoints * models, data + 2 * FLOAT * p + 2 * written, written)
+        # What one chunk of examples takes, forward and backward; later, what is written exists a second time.
+        numbers = 2 * sizes.activations + 2 * sizes.factored + sizes.x_bytes / FLOAT
+        passes = min(n * numbers * FLOAT, min(PASS_MIB, sizes.compute.memory_mib // models // 4) * 2**20)
+        held = data + 2 * FLOAT * p + written + max(passes, written)
+        return cost(an_example * (n + q) * checkpoints * models, held, written)
     if node.step == "attribute":
         scores, k = q * n * FLOAT, sizes.projection
         if node.spec["method"] == "graddot":
