@@ -135,5 +135,10 @@ def _print_profile(total: Forecast, profile: Profile, workflow: Workflow, consol
     cap = f"at most {profile.jobs} queued or running" if profile.jobs else "no cap on queued jobs"
     rate = f", {profile.rate} sent: {duration(profile.submission_seconds(sent))}" if profile.rate else ""
     console.print(f"{sent} submissions, {cap}{rate}")
-    least = max(total.wall_seconds(profile.jobs or sent or 1), profile.submission_seconds(sent))
+    here = sum(rule.seconds * rule.resources.threads for rule in total.rules if rule.resources.local)
+    least = max(
+        total.wall_seconds(profile.jobs or sent or 1),
+        profile.submission_seconds(sent),
+        here / profile.local_cores,
+    )
     console.print(f"{duration(least)} at least, if the cluster takes them at once")

@@ -26,6 +26,8 @@ class Profile:
     """Queued and running at a time; None: as many as there are cores."""
     rate: str | None
     """Submissions, such as ``10/10s``."""
+    local_cores: int = 1
+    """For what runs where snakemake does."""
     together: dict[str, int] = field(default_factory=dict)
     """How many jobs of a group share a submission, by group."""
     partitions: Sequence[Any] = ()
@@ -104,6 +106,7 @@ def read_profile(root: Path, name: str) -> Profile:
         content.get("executor", "local"),
         int(jobs) if jobs else None,
         str(rate) if rate else None,
+        int(content.get("local-cores", 1)),
         {group: int(count) for group, count in pairs},
         partitions,
     )
