@@ -18,9 +18,14 @@ from proponent.errors import UserError
 from proponent.store.files import read_json, replacing, sha256, write_json
 from proponent.store.lease import Lease
 from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, write_manifest
+from proponent.store.slurm import own_job
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SEEN_AFTER = 60.0
+"""Seconds until what a node wrote is seen on all others; as long as NFS keeps attributes by default (acdirmax)."""
+LOOKED_EVERY = 2.0
 
 
 @dataclass
@@ -101,15 +106,28 @@ class Job:
     def read(self, path: str) -> Path:
         """Return the location of an input after comparing its bytes with its manifest, once.
 
+        What another node wrote may be seen late, or for a while as it was before: a job on a cluster looks again for
+        a minute. Snakemake waits for artefacts, but knows nothing of manifests and parts.
+
         Raises:
             UserError: it is missing, truncated or corrupt, or was made under another key than planned.
         """
-        if path not in self._checked:
-            manifest = check_bytes(self.root, path)
-            if path in self.inputs and manifest.key != self.inputs[path]:
-                raise UserError(f"{path}: was made from something else than planned; run snakemake again")
-            self._checked.update({path, *(part.path for part in manifest.parts)})
+        deadline = time.monotonic() + (SEEN_AFTER if own_job() else 0)
+        while path not in self._checked:
+            try:
+                self._checked.update(self._as_planned(path))
+            except UserError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(LOOKED_EVERY)
         return self.root / path
+
+    def _as_planned(self, path: str) -> set[str]:
+        """Return the files of an input, all of which are as they were written, under the key that was planned."""
+        manifest = check_bytes(self.root, path)
+        if path in self.inputs and manifest.key != self.inputs[path]:
+            raise UserError(f"{path}: was made from something else than planned; run snakemake again")
+        return {path, *(part.path for part in manifest.parts)}
 
     def input(self, ending: str) -> str:
         """Return the one input whose path ends with ``ending``."""
