@@ -5,9 +5,9 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
 
+from proponent.config.benchmark import LEARNED_FROM
 from proponent.config.schema import n_rows
 from proponent.workflow import start
-from proponent.workflow.plan import LEARNED_FROM
 
 PLAN = start(
     root=ROOT,
