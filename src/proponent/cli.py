@@ -67,10 +67,18 @@ for _name, _summary in STEPS.items():
     _add_step(_name, _summary)
 
 
+def _root() -> Path:
+    """Return the checkout, which is where one stands."""
+    root = Path.cwd()
+    if not (root / "params.yaml").exists():
+        raise UserError(f"no params.yaml in {root}: go to the checkout")
+    return root
+
+
 @cli.command()
 def leaderboard() -> None:
     """Print the leaderboard that was made last."""
-    importlib.import_module("proponent.steps.collect").show(Path.cwd())
+    importlib.import_module("proponent.steps.collect").show(_root())
 
 
 @cli.command()
@@ -81,7 +89,7 @@ def publish(metrics: tuple[str, ...]) -> None:
     With METRICS (results/SETTING/metrics/METHOD.json), only these runs are written or replaced. The database is mlflow.db in
     the checkout, or what MLFLOW_TRACKING_URI names.
     """
-    root = Path.cwd()
+    root = _root()
     done = importlib.import_module("proponent.steps.publish").run(
         root, metrics or _current_metrics(root), complete=not metrics
     )
@@ -107,7 +115,7 @@ def ui(port: int) -> None:
     from proponent.publish.ui import serve
     from proponent.steps.publish import tracking_uri
 
-    serve(tracking_uri(Path.cwd()), port)
+    serve(tracking_uri(_root()), port)
 
 
 @cli.command()
@@ -120,18 +128,15 @@ def verify(paths: tuple[Path, ...]) -> None:
     """
     from proponent.config.benchmark import load_benchmark
     from proponent.workflow.plan import Plan
+    from proponent.workflow.verify import absent, said_of
     from proponent.workflow.verify import verify as check_results
 
-    root = Path.cwd()
-    graph = Plan(load_benchmark(root, {})).graph
-    verdict = check_results(root, {path: node.key for path, node in graph.nodes.items()}, paths)
-    for artefact, lines in verdict.faults.items():
-        for line in lines:
-            click.echo(line, err=True)
-        if verdict.tainted[artefact]:
-            click.echo(f"  made from it: {', '.join(verdict.tainted[artefact])}", err=True)
-    for orphan in verdict.orphans:
-        click.echo(f"note: {orphan}: no current configuration makes it", err=True)
+    root = _root()
+    found = Plan(load_benchmark(root, {}))
+    verdict = check_results(root, {path: node.key for path, node in found.graph.nodes.items()}, paths)
+    not_here = [] if paths else absent(found, verdict)
+    for line in said_of(verdict, not_here):
+        click.echo(line, err=True)
     size = f"{verdict.artefacts} artefacts, {verdict.files} files, {verdict.bytes / 2**20:.0f} MiB"
     if verdict.faults:
         click.echo(f"{len(verdict.faults)} of {size} are at fault", err=True)
@@ -153,7 +158,7 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
     from proponent.workflow.planning import show_plan
 
     width = None if sys.stdout.isatty() else 120
-    show_plan(Path.cwd(), config, profile, Console(highlight=False, width=width))
+    show_plan(_root(), config, profile, Console(highlight=False, width=width))
 
 
 @cli.command()
@@ -172,7 +177,7 @@ def status(config: tuple[str, ...]) -> None:
     from proponent.workflow.status import show_status
 
     width = None if sys.stdout.isatty() else 120
-    found = Plan(load_benchmark(Path.cwd(), parse_overrides(config)))
+    found = Plan(load_benchmark(_root(), parse_overrides(config)))
     show_status(found, Console(highlight=False, width=width))
 
 
@@ -189,7 +194,7 @@ def explain(path: Path) -> None:
     from proponent.workflow.explain import explain as lines_about
     from proponent.workflow.plan import Plan
 
-    graph = Plan(load_benchmark(Path.cwd(), {})).graph
+    graph = Plan(load_benchmark(_root(), {})).graph
     click.echo("\n".join(lines_about(graph, artefact_of(graph, path))))
 
 
@@ -209,7 +214,7 @@ def pack(setting: str, output: Path | None) -> None:
     from proponent.workflow.plan import Plan
 
     archive = output or Path(f"{setting}.tar")
-    graph = Plan(load_benchmark(Path.cwd(), {"settings": [setting]})).graph
+    graph = Plan(load_benchmark(_root(), {"settings": [setting]})).graph
     packed = write_archive(graph, setting, archive)
     click.echo(f"{archive}: {packed.files} files, {packed.bytes / 2**20:.1f} MiB")
 
@@ -225,7 +230,7 @@ def unpack(archive: Path, replace: bool) -> None:
     from proponent.workflow.controller import hold_checkout
     from proponent.workflow.pack import unpack as put_in_place
 
-    root = Path.cwd()
+    root = _root()
     hold_checkout(root)
     done = put_in_place(root, archive, replace)
     size = f"{done.files} files, {done.bytes / 2**20:.1f} MiB, {done.new} of them new"
@@ -239,14 +244,15 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
     """Remove results that no current configuration makes.
 
     A method, setting or design that params.yaml no longer names leaves its files behind; this removes them, with their
-    manifests and key files. FOLDERS are below results/, all of it by default. Files that no manifest names stay.
+    manifests and key files; also what a killed job left half-written, an hour later. FOLDERS are below results/, all of it
+    by default. Other files that no manifest names stay.
     """
     from proponent.config.benchmark import load_benchmark
     from proponent.workflow.controller import hold_checkout
     from proponent.workflow.plan import Plan
     from proponent.workflow.prune import remove, unneeded
 
-    root = Path.cwd()
+    root = _root()
     hold_checkout(root)
     files = unneeded(Plan(load_benchmark(root, {})).graph, folders)
     for path in files:

@@ -55,6 +55,12 @@ def test_what_is_versioned_is_every_result_but_key_files_and_timings(origin):
     assert listed == made - left_out
 
 
+def test_what_a_killed_job_left_half_written_is_not_versioned(pulled):
+    for name in (".trak.safetensors.4711.tmp", ".trak.safetensors.lease.000001"):
+        (pulled.root / "results/toy/scores" / name).write_text("half")
+    assert "up to date" in pulled.dvc("status")
+
+
 def test_an_ssh_server_as_remote(origin, tmp_path, sftp_port):
     origin.git("clone", "-q", str(origin.root), str(tmp_path / "first"))
     first = type(origin)(tmp_path / "first")

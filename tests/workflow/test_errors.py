@@ -186,6 +186,33 @@ def test_a_corrupt_input_is_named_before_it_is_used(checkout):
     assert not (checkout.root / "results/toy/scores/graddot.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    "command", ["verify", "explain x", "prune", "publish", "unpack x.tar", "pack toy", "ui"]
+)
+def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, command):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = [sys.executable, "-c", "from proponent.cli import main; main()", *command.split()]
+    done = subprocess.run(program, cwd=elsewhere, env=fresh.environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: no params.yaml in {elsewhere}: go to the checkout\n"
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("path", ["results/toy/metrics/trakk.json", "results/toy/scores/trak.safetensors"])
+def test_what_is_no_metrics_file_cannot_be_published(checkout, path):
+    done = checkout.run_step("publish", path)
+    assert done.returncode == 1
+    assert f"error: {path}: no metrics file is called that" in done.stdout
+
+
+def test_a_misspelt_target_is_named_with_the_nearest(fresh):
+    done = fresh.snakemake("-n", "results/toi/metrics/trak.json", check=False)
+    assert done.returncode != 0
+    assert "results/toi/metrics/trak.json: no configured setting, design or method makes it" in done.stdout
+    assert "did you mean 'results/toy/metrics/trak.json'?" in done.stdout
+
+
 def test_two_runs_at_once_in_one_checkout(fresh):
     first = subprocess.Popen(
         fresh.command(),

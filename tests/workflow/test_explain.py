@@ -60,7 +60,8 @@ def test_damage_absence_and_what_nothing_makes(checkout):
     path.with_name(path.name + ".manifest.json").unlink()
     assert "not made yet; `proponent attribute` makes it" in said(checkout, SCORES)
     checkout.edit("params.yaml", "[random, graddot, trak]", "[random, graddot]")
-    assert "no current configuration makes it" in said(checkout, "results/toy/metrics/trak.json")
+    last = said(checkout, "results/toy/metrics/trak.json").splitlines()[-1]
+    assert last == "no current configuration makes it: snakemake would not, and proponent prune removes it"
 
 
 def test_an_unknown_path_is_one_line_with_the_nearest_name(checkout):
@@ -68,3 +69,20 @@ def test_an_unknown_path_is_one_line_with_the_nearest_name(checkout):
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 1
     assert SCORES in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        (
+            "results/toy/scores",
+            "results/toy/scores: no result is called that, it is a folder; name a file in it, such as ",
+        ),
+        ("nowhere", "nowhere: no result is called that; they lie below results/"),
+    ],
+)
+def test_a_folder_and_what_is_like_nothing(checkout, path, hint):
+    done = checkout.run_step("explain", path)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"error: {hint}")
+    assert len(done.stdout) < 200

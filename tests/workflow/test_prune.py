@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -44,3 +46,21 @@ def test_a_folder_outside_of_results_is_refused_in_one_line(checkout):
     assert done.returncode == 1
     assert "is not below" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_misspelt_folder_is_refused_in_one_line(checkout):
+    done = checkout.run_step("prune", "results/toi")
+    assert done.returncode == 1
+    assert "results/toi: no such folder" in done.stdout
+
+
+def test_what_a_killed_job_left_half_written_goes_when_it_is_old(checkout):
+    scores = checkout.root / "results/toy/scores"
+    old = [scores / ".trak.safetensors.4711.tmp", scores / ".gone.safetensors.lease.000001"]
+    young = scores / ".graddot.safetensors.4712.tmp"
+    for path in (*old, young):
+        path.write_text("half")
+    for path in old:
+        os.utime(path, (1e9, 1e9))
+    assert "removed 2 files" in checkout.run_step("prune").stdout
+    assert [path.exists() for path in (*old, young)] == [False, False, True]

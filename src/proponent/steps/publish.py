@@ -7,11 +7,13 @@ import functools
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from proponent.errors import UserError
 from proponent.publish.tracking import Record, exclusive, publish
 from proponent.store.files import read_json
 from proponent.store.manifest import Manifest, check_bytes, read_manifest
@@ -38,6 +40,8 @@ def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:
 
 
 def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record:
+    if not re.fullmatch(r"results/[^/]+/metrics/[^/]+\.json", path) or not (root / path).is_file():
+        raise UserError(f"{path}: no metrics file is called that; results/SETTING/metrics/METHOD.json")
     metrics = checked(path)
     document = read_json(root / path)
     setting, method = document["setting"], document["method"]

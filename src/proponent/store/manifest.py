@@ -103,9 +103,19 @@ def read_manifest(artefact: Path) -> Manifest | None:
     content = read_json(path)
     try:
         parts = [Part(**part) for part in content.pop("parts", [])]
-        return Manifest(**content, parts=parts)
+        manifest = Manifest(**content, parts=parts)
+        _check_types(manifest, *parts)
     except (TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a manifest ({error}); delete it and run snakemake again") from error
+    return manifest
+
+
+def _check_types(*records: Manifest | Part) -> None:
+    for record in records:
+        for name, kind in (("sha256", str), ("size", int), ("inputs", dict), ("details", dict)):
+            value: object = getattr(record, name, kind())
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} is {value!r}")
 
 
 def is_whole(root: Path, artefact: str, key: str) -> bool:

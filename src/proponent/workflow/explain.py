@@ -34,8 +34,16 @@ def artefact_of(graph: Graph, path: Path) -> str:
         return str(read_json(graph.root / name)["artefact"])
     manifest = read_manifest(graph.root / name)
     if manifest is None:
-        raise UserError(f"{name}: no result is called that{nearest(name, list(graph.nodes))}")
+        raise UserError(f"{name}: no result is called that{_hint(name, graph)}")
     return str(manifest.details.get("part_of", name))
+
+
+def _hint(name: str, graph: Graph) -> str:
+    below = [path for path in graph.nodes if path.startswith(f"{name.rstrip('/')}/")]
+    if below:
+        return f", it is a folder; name a file in it, such as {below[0]}"
+    near = nearest(name, list(graph.nodes))
+    return near if "did you mean" in near else "; they lie below results/"
 
 
 def explain(graph: Graph, artefact: str) -> list[str]:
@@ -48,6 +56,11 @@ def explain(graph: Graph, artefact: str) -> list[str]:
         lines += [f"not made yet; `proponent {node.step}` makes it", ""]
         lines += ["made from", *(f"  {name}" for name in node.inputs), ""] if node.inputs else []
         lines += ["configuration", *(f"  {line}" for line in _settings(node.spec)), ""]
+    if node is None:
+        return [
+            *lines,
+            "no current configuration makes it: snakemake would not, and proponent prune removes it",
+        ]
     causes = list(why_again(graph, artefact))
     if causes:
         return [*lines, "snakemake would make it again, because", *(f"  {cause}" for cause in causes)]
@@ -112,10 +125,7 @@ def why_again(graph: Graph, artefact: str, _seen: set[str] | None = None) -> Ite
     if artefact in seen:
         return
     seen.add(artefact)
-    node = graph.nodes.get(artefact)
-    if node is None:
-        yield f"{artefact}: no current configuration makes it; proponent prune would remove it"
-        return
+    node = graph.nodes[artefact]
     manifest = read_manifest(graph.root / artefact)
     if manifest is None:
         yield f"{artefact}: is not there, or has no manifest"

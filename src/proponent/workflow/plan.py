@@ -9,6 +9,7 @@ from typing import Any
 
 from proponent.config.benchmark import LEARNED_FROM, Benchmark, Method, uses_models
 from proponent.config.keys import plain
+from proponent.config.load import nearest
 from proponent.config.schema import DesignConfig, Inputs, SettingConfig, n_rows
 from proponent.config.signature import read_signature
 from proponent.config.source import file_digest
@@ -87,9 +88,8 @@ class Plan:
             reasons = [
                 reason for reason in self.left_out if path == _scores(*reason.split(" ")[0].split("/", 1))
             ]
-            raise UserError(
-                f"{path}: " + (reasons[0] if reasons else "no configured setting, design or method makes it")
-            )
+            unknown = f"no configured setting, design or method makes it{nearest(path, self.graph.nodes)}"
+            raise UserError(f"{path}: {reasons[0] if reasons else unknown}")
         return self.graph.nodes[path]
 
     # The graph, stage by stage.

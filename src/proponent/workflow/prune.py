@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,24 +10,30 @@ from proponent.errors import UserError
 from proponent.store.manifest import SUFFIX, manifest_path, read_manifest
 from proponent.workflow.nodes import Graph, key_path
 
+_ABANDONED_AFTER = 3600.0
+"""Seconds: a job of a killed controller may still be writing on a node."""
+
 
 def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
     """Return the files that belong to no artefact of ``graph``: artefacts, their parts and manifests, and key files.
 
-    Files without a manifest that are not key files are left alone: they are not ours.
+    Also what a killed job left half-written an hour ago or more, and its lease. Other files without a manifest that are not
+    key files are left alone: they are not ours.
 
     Args:
         graph: of the current configuration.
         below: folders to look in; all of ``results/`` where there are none.
 
     Raises:
-        UserError: a folder is not below ``results/``.
+        UserError: a folder is not below ``results/``, or not there.
     """
     results = graph.root / "results"
     folders = [folder.absolute() for folder in below] or [results]
     for folder in folders:
         if not folder.resolve().is_relative_to(results.resolve()):
             raise UserError(f"{folder}: is not below {results}, where prune looks")
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
     kept = {graph.root / path for path in graph.nodes}
     kept |= {graph.root / key_path(path) for path in graph.nodes}
     found: set[Path] = set()
@@ -36,7 +43,13 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
                 found |= {path} - kept
             elif path.name.endswith(SUFFIX):
                 found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(SUFFIX)), kept)
+        found |= {path for path in folder.rglob(".*") if _is_left_over(path)}
     return sorted(path for path in found if path.exists())
+
+
+def _is_left_over(path: Path) -> bool:
+    named = path.suffix == ".tmp" or path.stem.endswith(".lease")
+    return named and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_AFTER
 
 
 def _of_manifest(root: Path, artefact: Path, kept: set[Path]) -> set[Path]:

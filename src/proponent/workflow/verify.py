@@ -12,6 +12,11 @@ from proponent.config.keys import content_key
 from proponent.errors import UserError
 from proponent.progress import progress
 from proponent.store.manifest import SUFFIX, Manifest, check_bytes, manifest_path, read_manifest
+from proponent.workflow.forecast import to_run
+from proponent.workflow.plan import Plan
+
+_NAMED = 5
+"""Of what is only noted, as many are named."""
 
 
 @dataclass
@@ -22,9 +27,9 @@ class Verdict:
     files: int
     bytes: int
     faults: dict[str, list[str]]
-    """By artefact, what is wrong with it, a line each that begins with a path."""
+    """By artefact, what is wrong with it, a line each that begins with a path; first causes come first."""
     tainted: dict[str, list[str]]
-    """By artefact at fault, what was made from it, directly or not."""
+    """By artefact at fault that was made from no other at fault, what was made from it, directly or not."""
     orphans: list[str] = field(default_factory=list)
     """Artefacts that no current configuration makes; whole or not, nothing leans on them."""
 
@@ -45,16 +50,52 @@ def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) ->
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda artefact: _faults(root, artefact, everything, wanted), chosen)
         checked = zip(chosen, progress(found, "verifying", len(chosen)), strict=True)
-        faults = {artefact: lines for artefact, lines in checked if lines}
+        found_faults = {artefact: lines for artefact, lines in checked if lines}
+    tainted = _tainted(everything, found_faults)
+    faults = dict(sorted(found_faults.items(), key=lambda fault: fault[0] not in tainted))
     present = [manifest for artefact in chosen if (manifest := everything[artefact]) is not None]
     return Verdict(
         artefacts=len(chosen),
         files=sum(1 + len(manifest.parts) for manifest in present),
         bytes=sum(manifest.bytes for manifest in present),
         faults=faults,
-        tainted={artefact: _downstream(everything, artefact) for artefact in faults},
+        tainted=tainted,
         orphans=[artefact for artefact in chosen if artefact not in wanted],
     )
+
+
+def absent(plan: Plan, verdict: Verdict) -> list[str]:
+    """Return the artefacts that the configuration asks for and that are not here: no fault, but not the whole benchmark."""
+    asked = (node.path for node in to_run(plan.graph, plan.targets(), ()))
+    return [
+        path
+        for path in asked
+        if path not in verdict.faults and not manifest_path(plan.graph.root / path).exists()
+    ]
+
+
+def said_of(verdict: Verdict, not_here: list[str]) -> list[str]:
+    """Return the lines that tell a person what was found, first causes first.
+
+    Args:
+        verdict: of :func:`verify`.
+        not_here: what :func:`absent` returned.
+    """
+    lines = []
+    for artefact, faults in verdict.faults.items():
+        lines += faults
+        if made := verdict.tainted.get(artefact):
+            lines.append(f"  made from it: {', '.join(made)}")
+    lines += _noted(verdict.orphans, "no current configuration makes it", "proponent prune removes them")
+    lines += _noted(not_here, "is asked for by params.yaml and not here", "snakemake makes them")
+    return lines
+
+
+def _noted(artefacts: list[str], what: str, remedy: str) -> list[str]:
+    lines = [f"note: {artefact}: {what}" for artefact in artefacts[:_NAMED]]
+    if len(artefacts) > _NAMED:
+        lines.append(f"note: and {len(artefacts) - _NAMED} more of which the same is true; {remedy}")
+    return lines
 
 
 def _artefacts(root: Path) -> dict[str, Manifest | None]:
@@ -109,16 +150,25 @@ def _upstream(everything: Mapping[str, Manifest | None], chosen: list[str]) -> l
     return sorted(seen)
 
 
-def _downstream(everything: Mapping[str, Manifest | None], artefact: str) -> list[str]:
+def _tainted(everything: Mapping[str, Manifest | None], faults: Iterable[str]) -> dict[str, list[str]]:
+    """Return what was made from each artefact at fault, those left out that were themselves made from another."""
+    uses: dict[str, list[str]] = {}
+    for name, manifest in everything.items():
+        for source in manifest.inputs if manifest else ():
+            uses.setdefault(source, []).append(name)
+    made_from = {artefact: _downstream(uses, artefact) for artefact in faults}
+    follows = set().union(*made_from.values())
+    return {artefact: sorted(made) for artefact, made in made_from.items() if artefact not in follows}
+
+
+def _downstream(uses: Mapping[str, list[str]], artefact: str) -> set[str]:
     made: set[str] = set()
     pending = [artefact]
     while pending:
-        source = pending.pop()
-        for name, manifest in everything.items():
-            if manifest and source in manifest.inputs and name not in made:
-                made.add(name)
-                pending.append(name)
-    return sorted(made)
+        new = set(uses.get(pending.pop(), ())) - made
+        made |= new
+        pending += new
+    return made
 
 
 def _faults(
