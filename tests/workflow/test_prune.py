@@ -56,11 +56,16 @@ def test_a_misspelt_folder_is_refused_in_one_line(checkout):
 
 def test_what_a_killed_job_left_half_written_goes_when_it_is_old(checkout):
     scores = checkout.root / "results/toy/scores"
-    old = [scores / ".trak.safetensors.4711.tmp", scores / ".gone.safetensors.lease.000001"]
-    young = scores / ".graddot.safetensors.4712.tmp"
-    for path in (*old, young):
+    shards = checkout.root / "results/toy/ground_truth/shards"
+    old = [
+        scores / ".trak.safetensors.4711.tmp",
+        scores / ".gone.safetensors.lease.000001",
+        shards / ".subsets-0009.safetensors.partial",
+    ]
+    young, goes_on = scores / ".graddot.safetensors.4712.tmp", shards / ".subsets-0001.safetensors.partial"
+    for path in (*old, young, goes_on):
         path.write_text("half")
-    for path in old:
+    for path in (*old, goes_on):
         os.utime(path, (1e9, 1e9))
-    assert "removed 2 files" in checkout.run_step("prune").stdout
-    assert [path.exists() for path in (*old, young)] == [False, False, True]
+    assert "removed 3 files" in checkout.run_step("prune").stdout
+    assert [path.exists() for path in (*old, young, goes_on)] == [False, False, False, True, True]

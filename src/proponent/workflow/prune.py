@@ -17,7 +17,8 @@ _ABANDONED_AFTER = 3600.0
 def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
     """Return the files that belong to no artefact of ``graph``: artefacts, their parts and manifests, and key files.
 
-    Also what a killed job left half-written an hour ago or more, and its lease. Other files without a manifest that are not
+    Also what a killed job left half-written an hour ago or more, and its lease; a shard that is still wanted goes on from
+    what it has. Other files without a manifest that are not
     key files are left alone: they are not ours.
 
     Args:
@@ -43,12 +44,13 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
                 found |= {path} - kept
             elif path.name.endswith(SUFFIX):
                 found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(SUFFIX)), kept)
-        found |= {path for path in folder.rglob(".*") if _is_left_over(path)}
+        found |= {path for path in folder.rglob(".*") if _is_left_over(path, kept)}
     return sorted(path for path in found if path.exists())
 
 
-def _is_left_over(path: Path) -> bool:
-    named = path.suffix == ".tmp" or path.stem.endswith(".lease")
+def _is_left_over(path: Path, kept: set[Path]) -> bool:
+    unwanted = path.suffix == ".partial" and path.with_name(path.stem[1:]) not in kept
+    named = unwanted or path.suffix == ".tmp" or path.stem.endswith(".lease")
     return named and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_AFTER
 
 
