@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 
 from slurm.cluster import SHARDS
@@ -15,11 +17,18 @@ def rule_of(log: str) -> str:
     return log.split("rule_")[-1].split("group_")[-1].split("/")[0].split("_")[0]
 
 
+def leaderboard(checkout):
+    """Return all that is said of quality; what follows is what it cost, which differs."""
+    with (checkout.root / "results/leaderboard.csv").open() as stream:
+        return [row[:7] for row in csv.reader(stream)]
+
+
 def test_the_whole_chain_ends_with_the_bytes_of_a_local_run(cluster, finished_here, fresh):
     fresh.snakemake()
     assert fresh.tensors() == finished_here.tensors()
     for method in ("random", "graddot", "trak"):
         assert fresh.metrics(method) == finished_here.metrics(method)
+    assert leaderboard(fresh) == leaderboard(finished_here)
     assert fresh.planned() == {}
 
     rows = cluster.jobs(fresh, "SubmitLine", "Partition", "State", "ReqTRES")
