@@ -40,7 +40,7 @@ from proponent.publish.figures.style import (
     render,
     styled,
 )
-from proponent.steps.features import member_inputs
+from proponent.steps.arguments import member_inputs
 from proponent.steps.inputs import load_data
 from proponent.steps.job import Job, fix_threads
 from proponent.steps.retrainings import Permutations, read_permutations, read_retrainings

@@ -46,6 +46,13 @@ def test_a_changed_method_source_runs_that_method_its_evaluation_and_the_collect
     assert checkout.planned() == {"trak": 1, "evaluate": 1, **COLLECTION}
 
 
+def test_a_changed_engine_leaves_methods_without_models_and_the_ground_truth_alone(checkout):
+    with (checkout.root / "src/proponent/features/gradients.py").open("a") as source:
+        source.write("\nNEW_CONSTANT = 3\n")
+    planned = checkout.planned()
+    assert planned == {"featurize": 1, "graddot": 1, "trak": 1, "evaluate": 2, **COLLECTION}
+
+
 def test_a_changed_recipe_runs_everything_but_the_data(checkout):
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
     planned = checkout.planned()

@@ -21,7 +21,7 @@ from proponent.metrics.lds import predict
 from proponent.metrics.ranks import resampled_spearman
 from proponent.progress import progress
 from proponent.settings.split import Arrays
-from proponent.steps.features import member_inputs, shared_inputs
+from proponent.steps.arguments import member_inputs, shared_inputs
 from proponent.steps.inputs import load_data
 from proponent.steps.job import Job
 from proponent.store.tensors import load_tensors

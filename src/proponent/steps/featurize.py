@@ -13,7 +13,7 @@ from torch import Tensor
 from proponent.features.featurize import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
-from proponent.steps.features import load_checkpoint, moments_of
+from proponent.steps.checkpoints import load_checkpoint, moments_of
 from proponent.steps.inputs import load_data, load_model
 from proponent.steps.job import Job
 from proponent.store.files import read_json

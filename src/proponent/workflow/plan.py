@@ -23,8 +23,9 @@ FIGURES = ("lds", "frontier", "loss", "proponents")
 _FEATURES = {"gradients": "gradients", "outputs": "outputs", "representations": "representations"}
 _TUNED_ON = "tune"
 """The design on which candidates are compared: no mask of it evaluates or is learned from."""
+_MODELS = "proponent.steps.features"
 _REPLAY = "proponent.steps.replay"
-"""Imported only for methods that need it, so that a change of the trainer's code reaches no others by that way."""
+"""Imported only for methods that need them, so that a change of the engines or the trainer reaches no others that way."""
 _LEADERBOARD = "results/leaderboard.csv"
 _OVERVIEW = "results/figures/overview.svg"
 
@@ -217,7 +218,7 @@ class Plan:
             spec["checkpoints"] = method.config.checkpoints
         if not method.external:
             spec |= {"threads": compute.threads, "device": compute.device, "memory_mib": compute.memory_mib}
-            modules = [method.module]
+            modules = [method.module, *([_MODELS] if uses_models(method.all_needs) else [])]
             if "network" in method.needs:
                 spec |= {
                     "model": setting.model,
