@@ -33,9 +33,9 @@ from proponent.settings.datasets import mnist5k
 from proponent.settings.factories import build_model
 from proponent.settings.tasks import get_task
 from proponent.training.designs import Run, run_at
-from proponent.training.group import epoch_order
 from proponent.training.lockstep import train
 from proponent.training.stack import state_dict
+from proponent.training.stages import epoch_order, stages_of
 
 BATCH = 64
 MODELS = {
@@ -97,8 +97,9 @@ def ordinary(work: Work) -> list[Parameters]:
 def _ordinary(work: Work, run: Run) -> Parameters:
     model = work.build(run.init_seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=work.recipe.lr, momentum=work.recipe.momentum)
+    (stage,) = stages_of(work.recipe, run, len(work.x))
     for epoch in range(work.recipe.epochs):
-        for batch in epoch_order(run, len(work.x), epoch).split(BATCH):
+        for batch in epoch_order(run, stage, epoch).split(BATCH):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(work.x[batch]), work.y[batch]).backward()
             optimizer.step()
@@ -108,12 +109,13 @@ def _ordinary(work: Work, run: Run) -> Parameters:
 class _Batches:
     """The batches of a run, an epoch each time that a loader asks."""
 
-    def __init__(self, run: Run, n: int) -> None:
-        self._run, self._n, self._epoch = run, n, -1
+    def __init__(self, work: Work, run: Run) -> None:
+        (self._stage,) = stages_of(work.recipe, run, len(work.x))
+        self._run, self._epoch = run, -1
 
     def __iter__(self) -> Iterator[list[int]]:
         self._epoch += 1
-        for batch in epoch_order(self._run, self._n, self._epoch).split(BATCH):
+        for batch in epoch_order(self._run, self._stage, self._epoch).split(BATCH):
             yield batch.tolist()
 
 
@@ -127,7 +129,7 @@ def dattri(work: Work) -> list[Parameters]:
     data = TensorDataset(work.x, work.y)
     trained = []
     for run in work.runs:
-        loader = DataLoader(data, batch_sampler=_Batches(run, len(work.x)))
+        loader = DataLoader(data, batch_sampler=_Batches(work, run))
         model = function(loader, seed=run.init_seed, epoch_num=work.recipe.epochs)
         trained.append([parameter.detach() for parameter in model.parameters()])
     return trained

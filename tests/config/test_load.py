@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proponent.config.load import conforms, merge, read_yaml, structured
-from proponent.config.schema import MethodConfig, RecipeConfig, SettingConfig
+from proponent.config.schema import MethodConfig, RecipeConfig, SettingConfig, StageConfig
 from proponent.errors import UserError
 
 MINIMAL = {
@@ -56,8 +56,8 @@ def test_a_misspelt_key_inside_a_design_is_found():
         ({"lr": 0.1, "epochs": 3.5}, "recipe.epochs"),
         ({"lr": 0.1, "epochs": 3, "optimizer": "sdg"}, "recipe.optimizer"),
         ({"lr": -0.1, "epochs": 3}, "lr must be above 0"),
-        ({"lr": 0.1}, "exactly one of 'epochs' and 'steps'"),
-        ({"lr": 0.1, "epochs": 3, "steps": 9}, "exactly one of 'epochs' and 'steps'"),
+        ({"lr": 0.1}, "exactly one of 'epochs', 'steps' and 'stages'"),
+        ({"lr": 0.1, "epochs": 3, "steps": 9}, "exactly one of 'epochs', 'steps' and 'stages'"),
         ({"lr": 0.1, "epochs": 3, "momentum": 1.0}, "momentum must be in [0, 1)"),
     ],
     ids=[
@@ -71,6 +71,40 @@ def test_a_misspelt_key_inside_a_design_is_found():
     ],
 )
 def test_ill_typed_and_impossible_values_are_refused(recipe, said):
+    assert said in complaint(SettingConfig, {**MINIMAL, "recipe": recipe})
+
+
+STAGES = [{"examples": 20, "epochs": 3}, {"examples": 10, "epochs": 1, "lr": 0.01}]
+
+
+def test_a_recipe_may_have_stages():
+    recipe = structured(SettingConfig, {**MINIMAL, "recipe": {"lr": 0.1, "stages": STAGES}}, "x.yaml").recipe
+    assert recipe.stages == [StageConfig(20, 3), StageConfig(10, 1, lr=0.01)]
+    assert recipe.epochs is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (
+            {"stages": [STAGES[0], {"examples": 10, "epoch": 1}]},
+            "recipe.stages[1]: unknown key 'epoch'; did you mean 'epochs'?",
+        ),
+        ({"stages": [{"examples": 20}]}, "recipe.stages[0]: 'epochs' is missing"),
+        ({"stages": [{"examples": 20, "epochs": 1.5}]}, "recipe.stages[0]: epochs: Value '1.5'"),
+        ({"stages": {"examples": 20, "epochs": 1}}, "'recipe.stages' must hold a list of keys"),
+        ({"stages": [20, 10]}, "'recipe.stages' must hold a list of keys"),
+        ({"stages": [{"examples": 0, "epochs": 1}]}, "recipe.stages[0]: stage: examples must be above 0"),
+        ({"stages": [{"examples": 9, "epochs": 1, "lr": 0}]}, "recipe.stages[0]: stage: lr must be above 0"),
+        ({"stages": []}, "exactly one of 'epochs', 'steps' and 'stages'"),
+        ({"stages": STAGES, "epochs": 3}, "exactly one of 'epochs', 'steps' and 'stages'"),
+        ({"stages": STAGES, "steps": 9}, "exactly one of 'epochs', 'steps' and 'stages'"),
+        ({"stages": STAGES, "schedule": "cosine"}, "stages have constant learning rates"),
+        ({"stages": STAGES, "warmup_steps": 5}, "stages have constant learning rates"),
+    ],
+    ids=str,
+)
+def test_impossible_stages_are_refused(recipe, said):
     assert said in complaint(SettingConfig, {**MINIMAL, "recipe": recipe})
 
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from docs.guides import REPOSITORY, Done, Reader
-from proponent.config.schema import RecipeConfig, SettingConfig
+from proponent.config.schema import RecipeConfig, SettingConfig, StageConfig
 
 GUIDE = "docs/adding-a-setting.md"
 METHODS = ["random", "same-label", "graddot", "if-exact", "trak"]
@@ -59,5 +59,5 @@ def test_the_figures_to_read_are_there(followed, reader):
 def test_the_table_has_every_key_of_a_setting_and_a_recipe():
     text = (REPOSITORY / GUIDE).read_text(encoding="utf-8").partition("## The keys")[2]
     listed = set(re.findall(r"`(\w+)`", text))
-    for schema in (SettingConfig, RecipeConfig):
+    for schema in (SettingConfig, RecipeConfig, StageConfig):
         assert {field.name for field in dataclasses.fields(schema)} <= listed

@@ -24,6 +24,7 @@ def made():
     pair = GradientPair(block, block, weight, 0.1, 1.0)
     history = History(0, Moments([1], [0.1], [1.0]), lambda index: pair)
     curvature = Curvature(module, task, x, y, x, y, weight_decay=0.0, duration=1.0)
+    network = Network(0, history.moments, lambda index: curvature, lambda weights: curvature)
     return {
         "GradientBlock": block,
         "GradientPair": pair,
@@ -33,7 +34,8 @@ def made():
         "RepresentationPair": RepresentationPair(x, x),
         "Representations": history,
         "Curvature": curvature,
-        "Network": Network(0, history.moments, lambda index: curvature, lambda weights: curvature),
+        "Network": network,
+        "Stage": network.stages[0],
         "KroneckerBasis": curvature.kronecker(0, 0),
     }
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -120,6 +121,11 @@ class Path:
     def checkpoint(self, index: int) -> object:
         """Return the value at a checkpoint by its index."""
         return list(self.values.values())[index]
+
+    @property
+    def stages(self) -> list[SimpleNamespace]:
+        """Return the one stage of all examples."""
+        return [SimpleNamespace(examples=slice(None), checkpoint=len(self.values) - 1, network=self)]
 
     def blend(self, weights: list[float]) -> object:
         """Return the value at the one checkpoint that counts."""

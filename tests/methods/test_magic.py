@@ -8,7 +8,7 @@ from torch import nn
 
 from features.models import MODELS
 from oracles.unrolling import differences
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.schema import Optimizer, RecipeConfig, StageConfig
 from proponent.errors import UserError
 from proponent.methods import magic
 from proponent.settings.models import mlp
@@ -28,6 +28,9 @@ RECIPES = {
     ),
     "adamw": RecipeConfig(
         optimizer=Optimizer.adamw, lr=0.05, eps=1e-2, weight_decay=0.1, batch_size=4, epochs=3
+    ),
+    "stages": RecipeConfig(
+        lr=0.1, momentum=0.8, batch_size=4, stages=[StageConfig(4, 3, lr=0.3), StageConfig(6, 2)]
     ),
 }
 

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
-from proponent.training.group import dropout_generator, epoch_order
+from proponent.training.group import dropout_generator
 from proponent.training.recipe import learning_rates
+from proponent.training.stages import epoch_order, place, stages_of
 
 
 def train_alone(
@@ -40,16 +41,16 @@ def train_alone(
     dtype = next(model.parameters()).dtype
     by_weight = run.by_weight and run.mask is not None
     weights = run.mask.to(dtype) if by_weight else torch.ones(len(x), dtype=dtype)
-    n_drawn = len(x) if run.mask is None or run.by_weight else int(run.mask.sum())
+    stages = stages_of(recipe, run, len(x))
     generator = dropout_generator(run)
-    rates = learning_rates(recipe, n_drawn)
+    rates = learning_rates(recipe, stages)
     saved: dict[int, dict[str, Tensor]] = {}
     losses: list[float] = []
-    epoch, batches = 0, []
+    batches: list[Tensor] = []
     for step, rate in enumerate(rates.tolist()):
         if not batches:
-            batches = list(epoch_order(run, len(x), epoch).split(recipe.batch_size))
-            epoch += 1
+            stage, epoch, _ = place(stages, step)
+            batches = list(epoch_order(run, stage, epoch).split(recipe.batch_size))
         batch = batches.pop(0)
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -58,3 +58,37 @@ def embeddings(gradients: list[Tensor], batches: list[Tensor], rates: list[float
             product = step @ product
         found[batch] += rates[t] / len(batch) * rows @ product.T
     return found
+
+
+@dataclass
+class Part:
+    """A part of training with constant gradients and curvature."""
+
+    examples: slice
+    length: float
+    """Sum of the learning rates."""
+    curvature: Tensor
+    """(p, p) Hessian of the mean loss of these examples, weight decay and all."""
+    gradients: Tensor
+    """(number of examples, p) of the losses."""
+
+
+def by_segments(queries: Tensor, parts: list[Part], n: int) -> Tensor:
+    """Return the scores of SOURCE, (n_query, n), by dense matrix exponentials (Bae et al. 2024, equations 16 and 20-24).
+
+    ``- (1/n_l) sum_l g_q [prod_{k > l} exp(-E_k H_k)] (I - exp(-E_l H_l)) H_l^-1 gbar_{l,i}``, where ``gbar_{l,i}`` is 0 and
+    n_l does not count i unless i is among the examples of part l.
+
+    Args:
+        queries: (n_query, p) gradients of the targets at the end.
+        parts: of training, in order.
+        n: number of examples.
+    """
+    scores, eye = queries.new_zeros(len(queries), n), torch.eye(queries.shape[1], dtype=queries.dtype)
+    steps = [torch.linalg.matrix_exp(-part.length * part.curvature) for part in parts]
+    for index, part in enumerate(parts):
+        summed = torch.linalg.solve(part.curvature, (eye - steps[index]) @ part.gradients.T)
+        for later in steps[index + 1 :]:
+            summed = later @ summed
+        scores[:, part.examples] -= queries @ summed / len(part.gradients)
+    return scores

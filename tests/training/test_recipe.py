@@ -9,7 +9,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, StepLR
 
 from proponent.config.schema import RecipeConfig, Schedule
 from proponent.training.checkpoints import checkpoint_steps
-from proponent.training.recipe import StackedOptimizer, learning_rates, total_steps
+from proponent.training.designs import Run
+from proponent.training.recipe import StackedOptimizer, learning_rates
+from proponent.training.stages import stages_of
 
 
 def rates_of(scheduler_class, total, **arguments):
@@ -23,11 +25,15 @@ def rates_of(scheduler_class, total, **arguments):
     return rates
 
 
+def rates(recipe, n):
+    return learning_rates(recipe, stages_of(recipe, Run(0, 0), n)).tolist()
+
+
 def test_length_counts_the_last_partial_batch():
-    assert total_steps(RecipeConfig(batch_size=64, epochs=50), 2250) == 36 * 50
-    assert total_steps(RecipeConfig(batch_size=64, epochs=50), 2304) == 36 * 50
-    assert total_steps(RecipeConfig(batch_size=64, epochs=50), 2305) == 37 * 50
-    assert total_steps(RecipeConfig(steps=123), 10) == 123
+    assert len(rates(RecipeConfig(batch_size=64, epochs=50), 2250)) == 36 * 50
+    assert len(rates(RecipeConfig(batch_size=64, epochs=50), 2304)) == 36 * 50
+    assert len(rates(RecipeConfig(batch_size=64, epochs=50), 2305)) == 37 * 50
+    assert len(rates(RecipeConfig(steps=123), 10)) == 123
 
 
 @pytest.mark.parametrize(
@@ -41,14 +47,12 @@ def test_length_counts_the_last_partial_batch():
 )
 def test_schedules_are_those_of_torch(schedule, scheduler, arguments):
     recipe = RecipeConfig(lr=0.4, schedule=Schedule(schedule), step_size=2, gamma=0.3, batch_size=5, epochs=5)
-    assert learning_rates(recipe, 20).tolist() == pytest.approx(
-        rates_of(scheduler, 20, **arguments), abs=1e-12
-    )
+    assert rates(recipe, 20) == pytest.approx(rates_of(scheduler, 20, **arguments), abs=1e-12)
 
 
 def test_warm_up_rises_to_the_learning_rate_and_the_schedule_follows():
     recipe = RecipeConfig(lr=0.4, warmup_steps=4, schedule=Schedule.linear, steps=8)
-    assert learning_rates(recipe, 100).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.3, 0.2, 0.1])
+    assert rates(recipe, 100) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.3, 0.2, 0.1])
 
 
 @pytest.mark.parametrize(

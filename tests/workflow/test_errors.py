@@ -110,6 +110,17 @@ def test_malformed_data_is_named_and_leaves_nothing(fresh, edit, said):
     assert fresh.bytes_of("toy/data/*") == {}
 
 
+def test_stages_that_do_not_add_up_to_the_training_set_are_refused_where_its_size_is_known(fresh):
+    fresh.edit(
+        "configs/settings/toy.yaml",
+        "epochs: 10",
+        "stages: [{examples: 30, epochs: 2}, {examples: 20, epochs: 2}]",
+    )
+    said = "recipe.stages have 30 + 20 = 50 examples, but the training set has 60"
+    assert f"configs/settings/toy.yaml: {said}" in complaint(fresh, "results/toy/data/train.safetensors")
+    assert fresh.bytes_of("toy/data/*") == {}
+
+
 def test_a_label_that_the_model_has_no_output_for_is_named(fresh):
     fresh.edit("toy/factories.py", "    return Split", "    y[3] = 7\n    return Split")
     line = complaint(fresh, "results/toy/ensemble/shard-000.json")

@@ -121,6 +121,12 @@ def _check_keys(schema: type, content: Mapping[str, Any], source: str, prefix: s
             for name, entry in (value or {}).items():
                 if isinstance(entry, Mapping):
                     _check_keys(nested, entry, source, f"{where}.{name}.")
+        elif typing.get_origin(hints[key]) is list:
+            if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
+                keys = ", ".join(typing.get_type_hints(nested))
+                raise UserError(f"{source}: '{where}' must hold a list of keys ({keys}), not {value!r}")
+            for index, entry in enumerate(value):
+                structured(nested, entry, f"{source}: {where}[{index}]")
         elif not isinstance(value, Mapping):
             raise UserError(
                 f"{source}: '{where}' must hold keys ({', '.join(typing.get_type_hints(nested))}), not {value!r}"

@@ -82,6 +82,20 @@ class FactoryConfig:
 
 
 @dataclass
+class StageConfig:
+    """A stage of training, on examples of its own."""
+
+    examples: int
+    """How many, the next ones of the training set."""
+    epochs: int
+    lr: float | None = None
+    """None: the recipe's."""
+
+    def __post_init__(self) -> None:
+        _positive("stage", examples=self.examples, epochs=self.epochs, lr=self.lr)
+
+
+@dataclass
 class RecipeConfig:
     """How a model is trained."""
 
@@ -102,11 +116,16 @@ class RecipeConfig:
     batch_size: int = 64
     epochs: int | None = None
     steps: int | None = None
-    """Length of training: exactly one of ``epochs`` and ``steps``."""
+    stages: list[StageConfig] = field(default_factory=list)
+    """Length of training: exactly one of ``epochs``, ``steps`` and ``stages``, which share out the training set in order."""
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("recipe: give exactly one of 'epochs' and 'steps'")
+        if (self.epochs is not None) + (self.steps is not None) + bool(self.stages) != 1:
+            raise ValueError("recipe: give exactly one of 'epochs', 'steps' and 'stages'")
+        if self.stages and (self.schedule is not Schedule.constant or self.warmup_steps):
+            raise ValueError(
+                "recipe: stages have constant learning rates: leave out 'schedule' and 'warmup_steps'"
+            )
         _positive(
             "recipe",
             lr=self.lr,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -30,6 +31,7 @@ from proponent.features.history import (
     Outputs,
     RepresentationPair,
     Representations,
+    Stage,
 )
 from proponent.features.projection import Plan, plan
 from proponent.features.representations import outputs, representations
@@ -207,6 +209,7 @@ def network(
     weight_decay: float,
     memory_mib: int,
     query_rows: slice = slice(None),
+    stages: Sequence[tuple[slice, int]] = (),
 ) -> Network:
     """Return a member along training, for methods that need curvature; nothing is stored.
 
@@ -220,6 +223,7 @@ def network(
         weight_decay: of the recipe.
         memory_mib: of forward and backward passes, at most ``PASS_MIB``; gradients and matrices come on top.
         query_rows: the queries that are wanted.
+        stages: examples of each, and the index of the checkpoint at its end; empty for one of all examples.
     """
 
     def blend(weights: Sequence[float]) -> Curvature:
@@ -249,7 +253,21 @@ def network(
             memory_mib=max(1, min(PASS_MIB, memory_mib)),
         )
 
-    return Network(member, moments, load, blend)
+    def stage(examples: slice) -> Network:
+        return network(
+            module,
+            load_state,
+            task,
+            data._replace(x_train=data.x_train[examples], y_train=data.y_train[examples]),
+            member,
+            moments,
+            weight_decay=weight_decay,
+            memory_mib=memory_mib,
+            query_rows=query_rows,
+        )
+
+    parts = [Stage(examples, checkpoint, partial(stage, examples)) for examples, checkpoint in stages]
+    return Network(member, moments, load, blend, parts)
 
 
 def _weighted(value: Tensor, weight: float) -> Tensor:

@@ -122,6 +122,20 @@ Outputs = History[OutputPair]
 Representations = History[RepresentationPair]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Training on examples of its own; see :class:`proponent.methods.inputs.Stage`."""
+
+    examples: slice
+    checkpoint: int
+    make: Callable[[], Network]
+
+    @property
+    def network(self) -> Network:
+        """Return the network with these examples alone, a new one that is let go of after use."""
+        return self.make()
+
+
 class Network(History[Curvature]):
     """Curvature at the checkpoints of one member; see :class:`proponent.methods.inputs.Network`.
 
@@ -130,6 +144,7 @@ class Network(History[Curvature]):
         moments: when the checkpoints were saved.
         load: from the index of a checkpoint to the curvature there.
         blend: from a weight for each checkpoint to the curvature at the mean of their parameters.
+        stages: of training; empty for one of all examples.
     """
 
     def __init__(
@@ -138,9 +153,16 @@ class Network(History[Curvature]):
         moments: Moments,
         load: Callable[[int], Curvature],
         blend: Callable[[Sequence[float]], Curvature],
+        stages: Sequence[Stage] = (),
     ) -> None:
         super().__init__(member, moments, load)
         self.blend = blend
+        self._stages = stages
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """Stages of training."""
+        return self._stages or [Stage(slice(None), len(self.moments.steps) - 1, lambda: self)]
 
     @property
     def durations(self) -> list[float]:

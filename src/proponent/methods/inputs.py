@@ -322,6 +322,17 @@ class Curvature(Protocol):
         ...
 
 
+class Stage(Protocol):
+    """A part of training, on examples of its own."""
+
+    examples: slice
+    """Of the training set."""
+    checkpoint: int
+    """The index of the one saved at its end."""
+    network: Network
+    """With these examples alone, and all checkpoints: means over examples are over the stage's."""
+
+
 class Network(Protocol):
     """One member along training, for methods that need curvature."""
 
@@ -331,6 +342,8 @@ class Network(Protocol):
     """Of all saved checkpoints, the final one last; as in :class:`GradientPair`."""
     fractions: list[float]
     """Of all steps, at these checkpoints."""
+    stages: Sequence[Stage]
+    """In order; most trainings are one stage of all examples."""
 
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; the most recent one is kept."""

@@ -26,32 +26,42 @@ class Segment:
 
 
 def walk(
-    network: Network, segments: int, checkpoints: int, describe: Callable[[list[float]], Segment]
+    network: Network, segments: int, checkpoints: int, describe: Callable[[Network, list[float]], Segment]
 ) -> Tensor:
     """Return the effect of the examples on the targets, (n_query, n_train), walking from the last segment to the first.
+
+    Where training has stages, each is cut into segments for itself, with its own examples' mean gradient and curvature; to
+    other stages they add nothing.
 
     With P the squared scale, H the curvature and M = P^(1/2) H P^(1/2), a segment of length E carries u = grad f back to
     ``P^(-1/2) exp(-E M) P^(1/2) u`` and has ``P^(1/2) (1 - exp(-E M)) / M P^(1/2) u`` meet the gradients of its losses.
 
     Args:
         network: one member.
-        segments: into which training is cut.
-        checkpoints: how many are used, the last ones.
-        describe: from a weight for each checkpoint to the segment.
+        segments: into which a stage is cut.
+        checkpoints: how many of a stage are used, the last ones.
+        describe: from a stage's network and a weight for each checkpoint to the segment.
     """
     final = network.at(1.0)
-    carried, n_train = final.query.dense(), final.n_train
+    carried = final.query.dense()
+    scores = carried.new_zeros(len(carried), final.n_train)
     del final
-    scores = carried.new_zeros(len(carried), n_train)
-    length = network.durations[-1] / segments
-    for weights in reversed(shares(network.durations, segments, checkpoints)):
-        segment = describe(weights)
-        decayed = (segment.basis.eigenvalues + segment.decay) * length
-        coordinates = segment.basis.turn(carried * segment.scale)
-        reached = segment.basis.back(coordinates * (length * _mean_decay(decayed))) * segment.scale
-        for model, weight in segment.models:
-            scores += model.train.inner_dense(reached).T * (model.loss_weight * (weight / n_train))
-        carried = segment.basis.back(coordinates.mul_(torch.exp(-decayed))) / segment.scale
+    durations = network.durations
+    stops = [stage.checkpoint + 1 for stage in network.stages]
+    stages = list(zip(network.stages, [0, *stops[:-1]], stops, strict=True))
+    for stage, first, stop in reversed(stages):
+        own, before = stage.network, durations[first - 1] if first else 0.0
+        lengths = [duration - before for duration in durations[first:stop]]
+        length = lengths[-1] / segments
+        for weights in reversed(shares(lengths, segments, checkpoints)):
+            segment = describe(own, [0.0] * first + weights + [0.0] * (len(durations) - stop))
+            decayed = (segment.basis.eigenvalues + segment.decay) * length
+            coordinates = segment.basis.turn(carried * segment.scale)
+            reached = segment.basis.back(coordinates * (length * _mean_decay(decayed))) * segment.scale
+            for model, weight in segment.models:
+                loss_weight = model.loss_weight * (weight / model.n_train)
+                scores[:, stage.examples] += model.train.inner_dense(reached).T * loss_weight
+            carried = segment.basis.back(coordinates.mul_(torch.exp(-decayed))) / segment.scale
     return scores
 
 

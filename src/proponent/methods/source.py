@@ -17,6 +17,9 @@ A saved checkpoint stands for the training since the one before, and counts in a
 it. Segments are equally long. ``average="parameters"`` (Fast-SOURCE) averages the parameters of a segment's checkpoints
 instead, and takes gradients and curvature once, there.
 
+Where training has stages, each is cut into segments, of its own learning rates. H and n are those of the stage's own
+examples; the others have no gradient there.
+
 Shapes: (n_query, n_train). Cost: for each segment an EK-FAC basis, from two passes over its checkpoints, and their
 gradients; the queries' gradients are written out, (n_query, n_parameters). Fails where gradients turn fast within a
 segment; for SGD with or without momentum; :mod:`proponent.methods.source_adam` is for Adam.
@@ -51,8 +54,8 @@ def attribute(
 
     Args:
         network: one member.
-        segments: into which training is cut.
-        checkpoints: how many are used, the last ones; the first of them stands for all training before it.
+        segments: into which training, or each of its stages, is cut.
+        checkpoints: how many are used, the last ones of a stage; the first of them stands for all of it before.
         average: what is averaged over the checkpoints of a segment.
         samples: draws of labels an example, for models with more than 32 outputs.
         seed: of the draws, mixed with the number of the member.
@@ -64,11 +67,11 @@ def attribute(
     decay, draws = final.weight_decay, samples if final.n_outputs > _EXACT_OUTPUTS else 0
     drawn = derive_seed(seed, "source", network.member)
 
-    def describe(weights: list[float]) -> Segment:
+    def describe(stage: Network, weights: list[float]) -> Segment:
         if average == "gradients":
-            basis = network.kronecker(weights, draws, drawn)
-            return Segment(basis, decay, at_checkpoints(network, weights))
-        mean = network.blend(weights)
+            basis = stage.kronecker(weights, draws, drawn)
+            return Segment(basis, decay, at_checkpoints(stage, weights))
+        mean = stage.blend(weights)
         return Segment(mean.kronecker(draws, drawn), decay, [(mean, 1.0)])
 
     return walk(network, segments, checkpoints, describe)

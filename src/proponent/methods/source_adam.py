@@ -43,8 +43,8 @@ def attribute(
     Args:
         network: one member.
         replay: of its training, for the optimiser's second moments.
-        segments: into which training is cut.
-        checkpoints: how many are used, the last ones; the first of them stands for all training before it.
+        segments: into which training, or each of its stages, is cut.
+        checkpoints: how many are used, the last ones of a stage; the first of them stands for all of it before.
         samples: draws of labels an example, for models with more than 32 outputs.
         seed: of the draws, mixed with the number of the member.
 
@@ -55,7 +55,7 @@ def attribute(
     decay, draws = final.weight_decay, samples if final.n_outputs > _EXACT_OUTPUTS else 0
     drawn = derive_seed(seed, "source", network.member)
 
-    def describe(weights: list[float]) -> Segment:
+    def describe(stage: Network, weights: list[float]) -> Segment:
         factors = torch.stack(
             [
                 weight * replay.at(fraction).preconditioner()
@@ -64,8 +64,8 @@ def attribute(
             ]
         ).sum(0)
         scale = factors.sqrt()
-        basis = network.kronecker(weights, draws, drawn, scale)
+        basis = stage.kronecker(weights, draws, drawn, scale)
         shift = decay if replay.decay_is_decoupled else decay * basis.layer_means(factors)
-        return Segment(basis, shift, at_checkpoints(network, weights), scale)
+        return Segment(basis, shift, at_checkpoints(stage, weights), scale)
 
     return walk(network, segments, checkpoints, describe)

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from proponent.config.load import structured
 from proponent.config.schema import FactoryConfig, LabelNoiseConfig, QueriesConfig
+from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_dataset
 from proponent.settings.noise import flip_labels
@@ -34,6 +35,11 @@ def run(job: Job) -> None:
         y_train, mask = flip_labels(y_train, noise.fraction, derive_seed(spec["seed"], "label-noise"))
         job.write_tensors(str(folder / "noisy_labels.safetensors"), {"noisy_labels": mask})
     n_train, n_query = len(arrays.x_train), len(arrays.x_query)
+    if "stages" in spec and sum(spec["stages"]) != n_train:
+        raise UserError(
+            f"{source}: recipe.stages have {' + '.join(map(str, spec['stages']))} = {sum(spec['stages'])} examples, but "
+            f"the training set has {n_train}"
+        )
     described = {
         "class_names": split.class_names,
         "image_shape": list(split.image_shape) if split.image_shape else None,

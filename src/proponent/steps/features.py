@@ -68,4 +68,8 @@ def _network(job: Job, member: int, folder: Path, data: Arrays, rows: slice) -> 
         weight_decay=job.spec["weight_decay"],
         memory_mib=job.spec["memory_mib"],
         query_rows=rows,
+        stages=[
+            (slice(*stage["examples"]), training["steps"].index(stage["stop"]))
+            for stage in training.get("stages", [])
+        ],
     )

@@ -36,7 +36,7 @@ def run(job: Job) -> None:
         "diverged": torch.zeros(len(runs), dtype=torch.bool),
         "done": torch.zeros(len(runs), dtype=torch.bool),
     }
-    for group in in_lockstep(runs, len(data.x_train), lockstep):
+    for group in in_lockstep(recipe, runs, len(data.x_train), lockstep):
         # In the order of the runs: with whom a model is evaluated can change its last bits.
         rows = torch.tensor(sorted(group))
         if result["done"][rows].all():

@@ -11,8 +11,8 @@ from proponent.steps.lockstep import lockstep_of
 from proponent.training.checkpoints import checkpoint_steps
 from proponent.training.designs import member_run
 from proponent.training.lockstep import train
-from proponent.training.recipe import total_steps
 from proponent.training.stack import state_dict
+from proponent.training.stages import stages_of
 
 
 def run(job: Job) -> None:
@@ -21,9 +21,13 @@ def run(job: Job) -> None:
     data = load_data(job)
     build, task, recipe = training_of(job, data)
     members = spec["members"]
-    total = total_steps(recipe, len(data.x_train))
-    steps = checkpoint_steps(total, spec["checkpoints"])
     runs = [member_run(spec["seed"], member) for member in members]
+    stages = stages_of(recipe, runs[0], len(data.x_train))
+    *steps, total = [
+        stage.start + step
+        for stage in stages
+        for step in (*checkpoint_steps(stage.steps, spec["checkpoints"]), stage.steps)
+    ]
     trained = train(
         build,
         data.x_train,
@@ -60,6 +64,11 @@ def run(job: Job) -> None:
             "loss_steps": trained.loss_steps[index].tolist(),
             "seconds": round(job.seconds() / len(members), 3),
         }
+        if recipe.stages:
+            record["stages"] = [
+                {"examples": [stage.examples.start, stage.examples.stop], "stop": stage.stop}
+                for stage in stages
+            ]
         job.write_json(f"{own}/training.json", record)
         job.write_tensors(f"{own}/final.safetensors", state_dict(trained.template, trained.state, index))
     job.write_json(job.artefact, {"members": members, "steps": [*steps, total]})

@@ -15,32 +15,14 @@ from proponent.seeds import derive_seed
 from proponent.settings.tasks import Task
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
-from proponent.training.recipe import StackedOptimizer, steps_per_epoch
+from proponent.training.recipe import StackedOptimizer
 from proponent.training.stack import call, stack_models, versions
-
-
-def epoch_order(run: Run, n: int, epoch: int) -> Tensor:
-    """Return the indices of the examples of one epoch of a run in the order in which batches take them."""
-    generator = Generator().manual_seed(derive_seed(run.order_seed, "epoch", epoch))
-    order = torch.randperm(n_drawn(run, n), generator=generator)
-    if run.mask is None or run.by_weight:
-        return order
-    return run.mask.nonzero().flatten()[order]
+from proponent.training.stages import epoch_order, place, stages_of
 
 
 def dropout_generator(run: Run) -> Generator:
     """Return the generator that draws all dropout masks of a run, batch after batch."""
     return Generator().manual_seed(derive_seed(run.order_seed, "dropout"))
-
-
-def n_drawn(run: Run, n: int) -> int:
-    """Return the number of examples in the batches of an epoch."""
-    if run.mask is None:
-        return n
-    kept = int(run.mask.sum())
-    if kept == 0:
-        raise UserError("a retraining keeps no example at all; raise the design's fraction")
-    return n if run.by_weight else kept
 
 
 class Group:
@@ -63,10 +45,10 @@ class Group:
         self.n_steps = max(len(rate) for rate in rates)
         self._x, self._y, self._task, self._runs = x, y, task, runs
         self._rates = [rate.tolist() for rate in rates]
-        self._drawn = [n_drawn(run, len(x)) for run in runs]
-        self._batches = [steps_per_epoch(recipe, drawn) for drawn in self._drawn]
+        self._stages = [stages_of(recipe, run, len(x)) for run in runs]
         self._batch_size = recipe.batch_size
-        self._orders = torch.zeros((len(runs), max(self._drawn)), dtype=torch.int64, device=device)
+        longest = max(stage.drawn for stages in self._stages for stage in stages)
+        self._orders = torch.zeros((len(runs), longest), dtype=torch.int64, device=device)
         self._weights = None
         if any(run.by_weight for run in runs):
             full = torch.ones(len(x), dtype=torch.bool)
@@ -87,15 +69,16 @@ class Group:
     def step(self, step: int) -> None:
         """Let every model that is not finished make its optimiser step number ``step``, counted from 0."""
         busy = sum(len(rates) > step for rates in self._rates)
-        sizes = []
+        starts, sizes = [], []
         for model in range(busy):
-            epoch, batch = divmod(step, self._batches[model])
+            stage, epoch, batch = place(self._stages[model], step)
             if batch == 0:
-                order = epoch_order(self._runs[model], len(self._x), epoch)
+                order = epoch_order(self._runs[model], stage, epoch)
                 self._orders[model, : len(order)] = order
-            sizes.append(min(self._batch_size, self._drawn[model] - batch * self._batch_size))
+            starts.append(batch * self._batch_size)
+            sizes.append(min(self._batch_size, stage.drawn - starts[-1]))
         for rows in _equal_neighbours(sizes):
-            losses, gradients = self._gradients(step, rows, sizes[rows.start])
+            losses, gradients = self._gradients(step, rows, starts[rows], sizes[rows.start])
             self._update(step, rows, gradients)
             bins = [
                 step * self._loss_sum.shape[1] // len(self._rates[model])
@@ -108,11 +91,18 @@ class Group:
             self._loss_sum.index_put_(where, losses.double(), accumulate=True)
             self._loss_count.index_put_(where, torch.ones_like(losses, dtype=torch.float64), accumulate=True)
 
-    def _gradients(self, step: int, rows: slice, size: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the losses (models,) and gradients (models, …) of models whose batches have one size."""
-        models = range(rows.start, rows.stop)
-        starts = torch.tensor([step % self._batches[model] * self._batch_size for model in models])
-        positions = (starts[:, None] + torch.arange(size)).to(self._orders.device)
+    def _gradients(
+        self, step: int, rows: slice, starts: list[int], size: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the losses (models,) and gradients (models, …) of models whose batches have one size.
+
+        Args:
+            step: number of steps that the models have made before.
+            rows: which models.
+            starts: of each one's batch in the order of its epoch.
+            size: of the batches.
+        """
+        positions = (torch.tensor(starts)[:, None] + torch.arange(size)).to(self._orders.device)
         index = self._orders[rows].gather(1, positions)
         x = self._x.index_select(0, index.flatten()).unflatten(0, index.shape)
         y = self._y.index_select(0, index.flatten()).unflatten(0, index.shape)

@@ -18,9 +18,10 @@ from proponent.config.schema import RecipeConfig
 from proponent.progress import progress
 from proponent.settings.tasks import Task
 from proponent.training.designs import Run
-from proponent.training.group import Group, n_drawn
+from proponent.training.group import Group
 from proponent.training.recipe import learning_rates
 from proponent.training.stack import Stack, stackable
+from proponent.training.stages import stages_of
 
 LOSS_POINTS = 64
 """Points of a loss curve, or fewer where training has fewer steps."""
@@ -49,12 +50,13 @@ class Trained:
     diverged: list[int]
 
 
-def in_lockstep(runs: Sequence[Run], n: int, lockstep: int) -> list[list[int]]:
+def in_lockstep(recipe: RecipeConfig, runs: Sequence[Run], n: int, lockstep: int) -> list[list[int]]:
     """Return which runs are trained together, as indices; those that make most steps come first.
 
     Runs that make about as many steps go together, so that all of a group are busy nearly until its end.
 
     Args:
+        recipe: gives the length of the runs.
         runs: seeds and masks.
         n: number of training examples.
         lockstep: models trained at a time.
@@ -62,7 +64,12 @@ def in_lockstep(runs: Sequence[Run], n: int, lockstep: int) -> list[list[int]]:
     Raises:
         UserError: a run has nothing to train on.
     """
-    order = sorted(range(len(runs)), key=lambda index: -n_drawn(runs[index], n))
+
+    def work(index: int) -> tuple[int, int]:
+        stages = stages_of(recipe, runs[index], n)
+        return stages[-1].stop, sum(stage.drawn for stage in stages)
+
+    order = sorted(range(len(runs)), key=work, reverse=True)
     return [order[start : start + lockstep] for start in range(0, len(order), lockstep)]
 
 
@@ -95,9 +102,9 @@ def train(
         UserError: the model cannot be trained in lockstep, or a run has nothing to train on.
     """
     x, y = x.to(device), y.to(device)
-    chunks = in_lockstep(runs, len(x), lockstep)
+    chunks = in_lockstep(recipe, runs, len(x), lockstep)
     order = [index for chunk in chunks for index in chunk]
-    rates = [learning_rates(recipe, n_drawn(run, len(x))) for run in runs]
+    rates = [learning_rates(recipe, stages_of(recipe, run, len(x))) for run in runs]
     shortest = min(len(rate) for rate in rates)
     if any(not 0 < step <= shortest for step in checkpoints):
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")

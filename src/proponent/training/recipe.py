@@ -1,8 +1,9 @@
-"""A recipe's length, learning rates and parameter updates."""
+"""A recipe's learning rates and parameter updates."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,28 +11,16 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+from proponent.training.stages import Stage
 
 
-def steps_per_epoch(recipe: RecipeConfig, n: int) -> int:
-    """Return the number of batches that ``n`` examples make; the last one may be smaller."""
-    return math.ceil(n / recipe.batch_size)
-
-
-def total_steps(recipe: RecipeConfig, n: int) -> int:
-    """Return the number of optimiser steps of a training on ``n`` examples."""
-    if recipe.steps is not None:
-        return recipe.steps
-    assert recipe.epochs is not None  # noqa: S101 - RecipeConfig has exactly one of them
-    return recipe.epochs * steps_per_epoch(recipe, n)
-
-
-def learning_rates(recipe: RecipeConfig, n: int) -> Tensor:
-    """Return the learning rate of every optimiser step on ``n`` examples, (total_steps,) float64.
+def learning_rates(recipe: RecipeConfig, stages: Sequence[Stage]) -> Tensor:
+    """Return the learning rate of every optimiser step of a run with these stages, (steps,) float64.
 
     ``warmup_steps`` rise linearly to ``lr``. Then ``linear`` and ``cosine`` fall to 0, reached one step after
     the last, and ``step`` multiplies by ``gamma`` after every ``step_size`` epochs.
     """
-    total = total_steps(recipe, n)
+    total = stages[-1].stop
     step = torch.arange(total, dtype=torch.float64)
     done = ((step - recipe.warmup_steps) / max(1, total - recipe.warmup_steps)).clamp(min=0)
     if recipe.schedule is Schedule.linear:
@@ -39,11 +28,12 @@ def learning_rates(recipe: RecipeConfig, n: int) -> Tensor:
     elif recipe.schedule is Schedule.cosine:
         factor = (1 + torch.cos(math.pi * done)) / 2
     elif recipe.schedule is Schedule.step:
-        factor = recipe.gamma ** (step / (recipe.step_size * steps_per_epoch(recipe, n))).floor()
+        factor = recipe.gamma ** (step / (recipe.step_size * stages[0].batches)).floor()
     else:
         factor = torch.ones_like(step)
     warmup = ((step + 1) / recipe.warmup_steps).clamp(max=1) if recipe.warmup_steps else torch.ones_like(step)
-    return recipe.lr * factor * warmup
+    lr = torch.cat([torch.full((stage.steps,), stage.lr, dtype=torch.float64) for stage in stages])
+    return lr * factor * warmup
 
 
 class StackedOptimizer:

@@ -24,9 +24,10 @@ from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
-from proponent.training.group import dropout_generator, epoch_order
-from proponent.training.recipe import learning_rates, steps_per_epoch
+from proponent.training.group import dropout_generator
+from proponent.training.recipe import learning_rates
 from proponent.training.stack import call, refuse_batch_statistics, stackable
+from proponent.training.stages import epoch_order, place, stages_of
 from proponent.training.update import derivatives, directions, n_slots, preconditioner, update
 
 PASS_MIB = 64
@@ -149,13 +150,13 @@ class Replay:
     ) -> None:
         self.task, self.recipe, self.run, self.data, self.member = task, recipe, run, data, member
         self.n_train, self.n_query = len(data.x_train), len(data.x_query)
-        self.rates: list[float] = learning_rates(recipe, self.n_train).tolist()
+        self._stages = stages_of(recipe, run, self.n_train)
+        self.rates: list[float] = learning_rates(recipe, self._stages).tolist()
         self.n_steps = len(self.rates)
         self.n_slots = n_slots(recipe)
         self.decay_is_decoupled = recipe.optimizer is Optimizer.adamw
         self._module = build(run.init_seed).to(data.x_train.device)
         refuse_batch_statistics(self._module)
-        self._per_epoch = steps_per_epoch(recipe, self.n_train)
         self._draws: dict[int, list[Draw]] = {}
         trained = {name: value for name, value in self._module.named_parameters() if value.requires_grad}
         self.shapes = {name: tuple(value.shape) for name, value in self._used(trained).items()}
@@ -220,9 +221,9 @@ class Replay:
         return update(self.recipe, slots, gradient, self.rates[index], index)
 
     def _batch(self, index: int, generator: torch.Generator) -> tuple[Tensor, _Batch]:
-        epoch, batch = divmod(index, self._per_epoch)
+        stage, epoch, batch = place(self._stages, index)
         size = self.recipe.batch_size
-        examples = epoch_order(self.run, self.n_train, epoch)[batch * size : (batch + 1) * size]
+        examples = epoch_order(self.run, stage, epoch)[batch * size : (batch + 1) * size]
         examples = examples.to(self.data.x_train.device)
         x, y = self.data.x_train[examples], self.data.y_train[examples]
         if len(x) not in self._draws:

@@ -109,6 +109,8 @@ class Plan:
         }
         if setting.inputs is not Inputs.numbers:
             data_spec["inputs"] = setting.inputs
+        if setting.recipe.stages:
+            data_spec["stages"] = [stage.examples for stage in setting.recipe.stages]
         files = {file: file_digest(self.benchmark.root / file) for file in setting.dataset.files}
         add(
             _data(name),
@@ -121,7 +123,7 @@ class Plan:
         training = {
             **task,
             "model": setting.model,
-            "recipe": setting.recipe,
+            "recipe": _recipe(setting),
             "seed": setting.seed,
             **engine,
             "lockstep": compute.lockstep,
@@ -227,7 +229,7 @@ class Plan:
                 }
                 modules += _module(setting.model.factory)
             if "replay" in method.needs:
-                spec |= {"model": setting.model, "recipe": setting.recipe, "seed": setting.seed}
+                spec |= {"model": setting.model, "recipe": _recipe(setting), "seed": setting.seed}
                 modules += [_REPLAY, *_module(setting.model.factory)]
             path = self.graph.add(
                 _scores(name, method.name), "attribute", spec, dict.fromkeys(inputs), modules
@@ -374,6 +376,12 @@ def _ranges(total: int, size: int) -> Iterable[range]:
 
 def _is_charged(path: str, spec: dict[str, Any]) -> bool:
     return "/ground_truth/" not in path or spec["design"]["name"] in LEARNED_FROM.values()
+
+
+def _recipe(setting: SettingConfig) -> dict[str, Any]:
+    """Return the recipe of a specification; one without stages says nothing of them."""
+    recipe: dict[str, Any] = plain(setting.recipe)
+    return {key: value for key, value in recipe.items() if key != "stages" or value}
 
 
 def _module(factory: str) -> list[str]:
