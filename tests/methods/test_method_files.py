@@ -61,7 +61,10 @@ KINDS = {
     "learning from retrainings": (2, ["datamodels", "datamodels-ridge", "beta-shapley", "airrep"]),
 }
 FEWER = {
-    "if-lissa": (1, "what its series leaves out damps more than the grid would, and each is minutes on a network"),
+    "if-lissa": (
+        1,
+        "what its series leaves out damps more than the grid would, and each is minutes on a network",
+    ),
     "trak-20-path": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
     "datamodels-prior-20": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
 }
