@@ -80,11 +80,12 @@ def test_a_gpu_that_is_too_small_trains_fewer_at_a_time_and_says_so(monkeypatch,
 
 
 MEASURED = """
-import resource, sys
+import sys
 import torch
 from torch import nn
 from proponent.config.schema import RecipeConfig
 from proponent.settings.tasks import get_task
+from proponent.steps.job import peak_memory_mib
 from proponent.training.designs import Run
 from proponent.training.lockstep import train
 from proponent.training.memory import bytes_of_one
@@ -105,7 +106,7 @@ expected = bytes_of_one(build(0), x, y, task, recipe, "cpu")
 
 def peak(models):
     train(build, x, y, task, recipe, [Run(seed, seed) for seed in range(models)], lockstep=models)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory_mib() * 2**20
 
 few = peak(4)
 print((peak(24) - few) / 20 / expected)
