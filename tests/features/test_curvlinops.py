@@ -19,7 +19,7 @@ from proponent.settings.tasks import Classification
 sys.path.insert(0, str(Path(__file__).parent))
 from models import build
 
-curvlinops = pytest.importorskip("curvlinops")
+curvlinops = pytest.importorskip("curvlinops", reason="needs curvlinops: pip install -e '.[peers]'")
 
 
 def of_both(name: str) -> tuple[Curvature, object]:

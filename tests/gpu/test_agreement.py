@@ -30,13 +30,8 @@ from proponent.training.designs import Run
 from proponent.training.lockstep import train
 from proponent.training.memory import models_that_fit
 
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
-    ),
-]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
 MOMENTS = Moments([10], [0.1], [1.0])
 TASK = get_task("classification")
 
@@ -99,9 +94,8 @@ def test_lockstep_training(device, optimizer, dropout):
     assert_agree(trained(device, torch.float32, optimizer, dropout), reference.double(), 1e-3)
 
 
+@needs_cuda
 def test_a_device_trains_to_the_same_bytes_again():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device on this machine")
     once, again = (trained("cuda", torch.float32, Optimizer.adam, 0.3) for _ in range(2))
     assert torch.equal(once, again)
 
@@ -118,10 +112,8 @@ def test_devices_of_one_kind_agree():
     assert_agree(second, first, 1e-6)
 
 
+@needs_cuda
 def test_as_many_models_are_trained_at_a_time_as_the_device_holds():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device on this machine")
-
     def build(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 10))

@@ -21,7 +21,7 @@ from proponent.workflow.forecast import (
 
 @dataclass
 class Job:
-    """As much of a node as a forecast looks at."""
+    """As much of a node as forecasts and the status look at."""
 
     path: str
     inputs: tuple[str, ...] = ()

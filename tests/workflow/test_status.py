@@ -7,7 +7,7 @@ import fcntl
 import stat
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from proponent.workflow.profile import LOCAL, read_profile
 from proponent.workflow.running import Attempt, holder, last_words, queue, read_log
 from proponent.workflow.status import Status
 from proponent.workflow.words import duration, size
+from workflow.test_forecast import Job
 
 LOG = """\
 [Tue Nov 24 11:11:22 2026]
@@ -89,16 +90,6 @@ def test_who_holds_a_checkout_is_seen_without_waiting(tmp_path):
     with path.open("r+") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert holder(tmp_path) == "process 7"
-
-
-@dataclass
-class Job:
-    """As much of a node as the status looks at."""
-
-    path: str
-    inputs: tuple[str, ...] = ()
-    step: str = "data"
-    spec: dict[str, str] = field(default_factory=lambda: {"setting": "s"})
 
 
 @dataclass
