@@ -71,6 +71,11 @@ class History(Generic[T]):
             self._recent = (index, self._load(index))
         return self._recent[1]
 
+    @property
+    def durations(self) -> list[float]:
+        """Length of training up to each checkpoint."""
+        return list(self.moments.durations)
+
     def at(self, checkpoint: float) -> T:
         """Return the features at the saved checkpoint nearest, in ratio, to this fraction of training."""
         return self._get(self.moments.nearest(checkpoint))
@@ -163,11 +168,6 @@ class Network(History[Curvature]):
     def stages(self) -> Sequence[Stage]:
         """Stages of training."""
         return self._stages or [Stage(slice(None), len(self.moments.steps) - 1, lambda: self)]
-
-    @property
-    def durations(self) -> list[float]:
-        """Length of training up to each checkpoint."""
-        return list(self.moments.durations)
 
     @property
     def fractions(self) -> list[float]:

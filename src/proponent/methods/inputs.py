@@ -181,6 +181,8 @@ class Gradients(Protocol):
 
     member: int
     """Index of the member: seeds the draws, such as projections, that must differ between members."""
+    durations: list[float]
+    """Of all saved checkpoints, the final one last; as in :class:`GradientPair`."""
 
     def at(self, checkpoint: float) -> GradientPair:
         """Return the pair at a checkpoint; the most recent one is kept, so ask in order."""

@@ -20,7 +20,8 @@ product of gradients a checkpoint. Fails where a few examples of large loss domi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -74,11 +75,19 @@ def self_influence(
     return scores
 
 
+def path_steps(durations: Sequence[float], until: float) -> list[float]:
+    """Return how much of the path each checkpoint stands for: what it grew since the one before.
+
+    Args:
+        durations: length of training up to each checkpoint, rising.
+        until: fraction of the path whose checkpoints count, the first in any case; the others have no entry.
+    """
+    end = until * durations[-1] * _ROUNDING
+    counted = [duration for at, duration in enumerate(durations) if at == 0 or duration <= end]
+    return [duration - before for before, duration in pairwise([0.0, *counted])]
+
+
 def _weighted(gradients: Gradients, steps: str, until: float) -> Iterator[tuple[GradientPair, float]]:
-    end, before = until * gradients.at(1.0).duration, 0.0
-    for pair in gradients.along():
-        if before and pair.duration > end * _ROUNDING:
-            break
-        eta = pair.learning_rate if steps == "rate" else pair.duration - before
-        before = pair.duration
-        yield pair, eta / len(pair.train)
+    # The steps come first: the checkpoints behind the last of them are not even read.
+    for grown, pair in zip(path_steps(gradients.durations, until), gradients.along(), strict=False):
+        yield pair, (pair.learning_rate if steps == "rate" else grown) / len(pair.train)

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from proponent.methods.inputs import Network
+from proponent.methods.tracin import path_steps
 
 INPUTS = "tokens"
 CHECKPOINTS = 1
-_ROUNDING = 1 + 1e-6
-"""Of sums of learning rates."""
 
 
 def attribute(network: Network, *, until: float = 1.0) -> Tensor:
@@ -36,11 +35,8 @@ def attribute(network: Network, *, until: float = 1.0) -> Tensor:
     Raises:
         UserError: the model embeds no tokens.
     """
-    scores, before, end = torch.zeros(()), 0.0, until * network.durations[-1]
-    for model in network.along():
-        if before and model.duration > end * _ROUNDING:
-            break
-        eta, before = model.duration - before, model.duration
+    scores = torch.zeros(())
+    for eta, model in zip(path_steps(network.durations, until), network.along(), strict=False):
         inner = model.query.embeddings().inner(model.train.embeddings())
         scores = scores + inner * (model.loss_weight * (eta / model.n_train))
     return scores

@@ -18,8 +18,7 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
     """Return the files that belong to no artefact of ``graph``: artefacts, their parts and manifests, and key files.
 
     Also what a killed job left half-written an hour ago or more, and its lease; a shard that is still wanted goes on from
-    what it has. Other files without a manifest that are not
-    key files are left alone: they are not ours.
+    what it has. Other files without a manifest that are not key files are left alone: they are not ours.
 
     Args:
         graph: of the current configuration.
