@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from sqlalchemy import create_engine, text
 
 from proponent.publish.tracking import Record, publish
 from publish.services import free_port, postgresql, serving
@@ -70,6 +73,28 @@ def test_runs_written_through_the_server_are_in_the_database(server, database, t
     assert run.inputs.dataset_inputs[0].dataset.name == "whole"
     (artifact,) = MlflowClient(server).list_artifacts(run.info.run_id)
     assert artifact.path == "configuration.json"
+
+
+def test_another_that_adds_the_same_dataset_first_costs_nothing(server, database):
+    """MLflow looks for the dataset, then adds it: here another publisher does so in between."""
+    publish([record("raced", "random", "k1")], server)
+    engine = create_engine(database)
+    with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as watch:
+        other.execute(text("UPDATE datasets SET digest = 'of old data' WHERE name = 'raced'"))
+        other.commit()  # so that this publisher looks for a dataset that is not there yet
+        other.execute(
+            text("UPDATE datasets SET digest = :now WHERE name = 'raced'"), {"now": ("ab" * 32)[:36]}
+        )
+        found = pool.submit(publish, [record("raced", "trak", "k2")], server, False)
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        deadline = time.monotonic() + 60
+        while not watch.execute(waiting).scalar_one() and time.monotonic() < deadline:
+            watch.rollback()
+            time.sleep(0.05)
+        other.commit()
+        assert found.result(60) == {"written": 1}
+    engine.dispose()
+    assert table(server, "raced") == [("random", "k1", "current"), ("trak", "k2", "current")]
 
 
 def test_sixteen_at_once_from_as_many_checkouts_lose_nothing_and_leave_one_run_a_method(server):

@@ -231,13 +231,22 @@ class _View:
         tags = [RunTag(name, value) for name, value in record.tags.items()]
         self.client.log_batch(run_id, metrics, params, tags)
         data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
-        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self._log_input(run_id, DatasetInput(data, [InputTag("mlflow.data.context", "training")]))
         self.client.log_dict(run_id, record.configuration, "configuration.json")
         for figure in record.figures:
             self.client.log_artifact(run_id, str(figure), "figures")
         self.client.set_terminated(run_id, end_time=record.ended)
         whole = {"key": record.key, "data": record.data_digest, "content": content, "state": "current"}
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in whole.items()])
+
+    def _log_input(self, run_id: str, data: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_inputs(run_id, [data])
+        except MlflowException:
+            # A server looks for the dataset, then adds it. If another publisher did so in between, it is found now.
+            self.client.log_inputs(run_id, [data])
 
     def _set_aside(self, run_id: str, state: str) -> None:
         from mlflow.exceptions import MlflowException
