@@ -42,7 +42,7 @@ from proponent.publish.figures.style import (
 )
 from proponent.steps.arguments import member_inputs
 from proponent.steps.inputs import load_data
-from proponent.steps.job import Job, fix_threads
+from proponent.steps.job import Job, prepare_libraries
 from proponent.steps.retrainings import Permutations, read_permutations, read_retrainings
 from proponent.steps.retrainings import Retrainings as Learned
 from proponent.store.tensors import load_tensors
@@ -113,8 +113,9 @@ def gradient_rows(world: World) -> Iterator[dict]:
     for member, inputs in enumerate(member_inputs(world.job, world.data, slice(None), max(MEMBERS))):
         started = time.perf_counter()
         for start in range(0, len(GRID), 3):
-            with damping_grid(3):
-                for mean, params in list(zip(means, GRID, strict=True))[start : start + 3]:
+            grid = GRID[start : start + 3]
+            with damping_grid([params["damping"] for params in grid]):
+                for mean, params in zip(means[start : start + 3], grid, strict=True):
                     mean.add(trak.attribute(inputs["gradients"], **params))
         seconds += time.perf_counter() - started
         if member + 1 in MEMBERS:
@@ -206,7 +207,7 @@ def main() -> None:
     if arguments.draw:
         arguments.draw.write_bytes(draw(json.loads(RESULT.read_text())))
         return
-    fix_threads(1)
+    prepare_libraries(1)
     world = World()
     print(
         "| method | models trained | LDS | chosen on the tune queries | s |\n| --- | ---: | ---: | --- | ---: |"

@@ -12,7 +12,7 @@ import click
 from proponent import __version__
 from proponent.errors import UserError
 from proponent.steps.device import settle_device
-from proponent.steps.job import Job, announce, fix_threads
+from proponent.steps.job import Job, announce, prepare_libraries
 from proponent.store.lease import leased
 
 STEPS = {
@@ -53,7 +53,7 @@ def _add_step(name: str, summary: str) -> None:
             if lease is None:
                 click.echo(f"{job.artefact} is up to date", err=True)
                 return
-            fix_threads(job.threads)
+            prepare_libraries(job.threads)
             job.check()
             settle_device(job)
             importlib.import_module(f"proponent.steps.{name}").run(job)

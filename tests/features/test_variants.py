@@ -14,6 +14,7 @@ from proponent.features.curvature import Curvature
 from proponent.features.history import GradientPair
 from proponent.features.variants import Adapted, adapted, dropped
 from proponent.methods import trak, trak_variants
+from proponent.methods.solvers import damping_grid
 from proponent.settings.tasks import Classification
 
 N_TRAIN, N_QUERY = 12, 3
@@ -163,6 +164,20 @@ def test_variants_are_averaged_factor_by_factor_and_differ(kind: str, data) -> N
     assert (2 * two - one != one).any()
     again = trak_variants.attribute(Path({1.0: curvature(mlp(), *data)}), kind=kind, variants=3, drop=0.4)
     torch.testing.assert_close(three, torch.cat([again[0].flatten(), again[1]]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "lora"])
+def test_a_grid_of_dampings_makes_each_variant_once(kind: str, data, monkeypatch) -> None:
+    network = Path({1.0: curvature(mlp(), *data)})
+    made = []
+    original = Curvature._variant
+    monkeypatch.setattr(Curvature, "_variant", lambda self, make: made.append(1) or original(self, make))
+    with damping_grid([0.5, 2.0]):
+        grid = [trak_variants.attribute(network, kind=kind, variants=3, damping=d) for d in (0.5, 2.0)]
+    assert len(made) == 3
+    for damping, found in zip((0.5, 2.0), grid, strict=True):
+        alone = trak_variants.attribute(network, kind=kind, variants=3, damping=damping)
+        torch.testing.assert_close(found, alone)
 
 
 @pytest.mark.parametrize("kind", ["dropout", "lora"])

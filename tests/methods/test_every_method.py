@@ -11,7 +11,6 @@ from torch import Tensor
 
 from methods.fakes import Path, World, linear_world, mlp_world
 from methods.test_signs import CONFIGS, FAMILIES, positional
-from proponent.methods.solvers import damping_grid
 from proponent.steps import attribute as step
 
 PER_MEMBER = ("gradients", "network", "representations", "outputs")
@@ -119,7 +118,7 @@ def test_one_decomposition_serves_a_damping_grid_at_each_checkpoint(worlds: list
 
     job = SimpleNamespace(spec={"combine": "mean", "checkpoints": (0.5, 1.0), "method": "mine"})
     candidates = [{"damping": damping} for damping in (1.0, 3.0)]
-    with pytest.MonkeyPatch.context() as patch, damping_grid(2):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "member_inputs", lambda *_: iter([{"gradients": Path(pairs)}]))
         step._average(job, None, slice(None), watched, candidates, 1)
     assert asked == [(0.5, 1.0), (0.5, 3.0), (1.0, 1.0), (1.0, 3.0)]

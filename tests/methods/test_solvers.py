@@ -24,7 +24,7 @@ def spd(n: int, rank: int) -> Tensor:
 def test_every_damping_equals_a_dense_inverse(dampings: int) -> None:
     matrix, right = spd(600, 40), torch.randn(600, 7, dtype=torch.float64)
     solver = DampedSolver(matrix)
-    with damping_grid(dampings):
+    with damping_grid([1.0] * dampings):
         for damping in (0.5, 3.0, 0.5):
             inverse = torch.linalg.inv(matrix + damping * torch.eye(600, dtype=torch.float64))
             torch.testing.assert_close(solver.solve(right, damping), inverse @ right)
@@ -34,12 +34,21 @@ def test_every_damping_equals_a_dense_inverse(dampings: int) -> None:
             torch.testing.assert_close(solver.hat(damping), (inverse @ matrix).diagonal())
 
 
+def test_a_hat_keeps_the_digits_of_examples_of_little_weight() -> None:
+    weights = torch.ones(60)
+    weights[::5] = 1e-3
+    matrix = spd(60, 40).float() * weights * weights[:, None]
+    dense = matrix.double()
+    expected = torch.linalg.solve(dense + 30.0 * torch.eye(60, dtype=torch.float64), dense).diagonal()
+    torch.testing.assert_close(DampedSolver(matrix).hat(30.0).double(), expected, rtol=1e-4, atol=0.0)
+
+
 def test_a_grid_decomposes_once_and_a_single_damping_never(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     eigh = torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: calls.append(1) or eigh(matrix))
     solver, right = DampedSolver(spd(50, 50)), torch.ones(50, 1, dtype=torch.float64)
-    with damping_grid(4):
+    with damping_grid([1.0, 2.0, 3.0, 4.0]):
         for damping in (1.0, 2.0, 3.0, 4.0):
             solver.solve(right, damping)
     assert len(calls) == 1
@@ -53,7 +62,7 @@ def test_a_grid_decomposes_once_and_a_single_damping_never(monkeypatch: pytest.M
 @pytest.mark.parametrize("dampings", [1, 5])
 def test_an_indefinite_matrix_is_the_users_business(dampings: int) -> None:
     solver = DampedSolver(torch.diag(torch.tensor([1.0, -0.5, 2.0])))
-    with damping_grid(dampings):
+    with damping_grid([1.0] * dampings):
         with pytest.raises(UserError, match="not positive definite: raise 'damping'"):
             solver.solve(torch.ones(3, 1), 0.5)
         torch.testing.assert_close(solver.solve(torch.ones(3, 1), 1.5)[1], torch.ones(1))

@@ -68,7 +68,6 @@ class Curvature:
         self.duration = duration
         self._module, self._task, self._x, self._y = module, task, x, y
         self._query_data = (x_query, y_query)
-        self._variants: dict[tuple[object, ...], VariantPair] = {}
         self._memory_mib = memory_mib
         self._capture = Capture(module, x[:1])
         cotangents = target_cotangents(task)
@@ -81,14 +80,11 @@ class Curvature:
 
     def dropped(self, drop: float, seed: int) -> VariantPair:
         """Return the gradients of the network without a share ``drop`` of its hidden units; see :mod:`.variants`."""
-        return self._variant(
-            ("dropped", drop, seed), lambda module: variants.dropped(module, self._x[:1], drop, seed)
-        )
+        return self._variant(lambda module: variants.dropped(module, self._x[:1], drop, seed))
 
     def adapted(self, rank: int, epochs: int, learning_rate: float, seed: int) -> VariantPair:
         """Return the gradients by adapters of low rank, trained for ``epochs``; see :mod:`.variants`."""
         return self._variant(
-            ("adapted", rank, epochs, learning_rate, seed),
             lambda module: variants.adapted(
                 *(module, self._task, self._x, self._y),
                 rank=rank,
@@ -98,14 +94,12 @@ class Curvature:
             ),
         )
 
-    def _variant(self, key: tuple[object, ...], make: Callable[[nn.Module], nn.Module]) -> VariantPair:
-        """Return the gradients of a variant of the network at this checkpoint; they are kept."""
-        if key not in self._variants:
-            module = copy.deepcopy(self._module)
-            module.load_state_dict(self._capture.parameters, strict=False)
-            data = ((self._x, self._y), self._query_data)
-            self._variants[key] = variants.gradients_of(make(module), self._task, *data, self._memory_mib)
-        return self._variants[key]
+    def _variant(self, make: Callable[[nn.Module], nn.Module]) -> VariantPair:
+        """Return the gradients of a variant of the network at this checkpoint."""
+        module = copy.deepcopy(self._module)
+        module.load_state_dict(self._capture.parameters, strict=False)
+        data = ((self._x, self._y), self._query_data)
+        return variants.gradients_of(make(module), self._task, *data, self._memory_mib)
 
     def ggn(self) -> Tensor:
         """Return the GGN of the mean loss, (n_parameters, n_parameters).

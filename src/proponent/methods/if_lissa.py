@@ -104,7 +104,9 @@ def _recursion(
     bound = queries.norm(dim=1)
     found = queries.clone()
     for done in progress(range(1, depth + 1), "LiSSA, steps"):
-        found = queries + found - (product(found, _draw(model, batch, generator)) + shift * found) / step
+        bent = product(found, _draw(model, batch, generator))
+        # in place: new memory of this size would cost more than the product does
+        found.mul_(1 - shift / step).add_(queries).sub_(bent, alpha=1 / step)
         if done % _STEPS_BETWEEN_CHECKS == 0 or done == depth:
             longest = (found.norm(dim=1) / bound.clamp_min(torch.finfo(bound.dtype).tiny)).max().item()
             if not longest <= 1.01 * (done + 1):

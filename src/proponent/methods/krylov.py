@@ -42,7 +42,7 @@ class KrylovSpace:
             lowest = torch.linalg.eigvalsh(self.projected)[0].item()
             raise UserError(
                 f"negative curvature {lowest:.3g} is not lifted by a damping of {shift:.3g} (both absolute): "
-                "use 'curvature: ggn', or raise 'damping' and 'smallest_damping'"
+                "use 'curvature: ggn', or raise 'damping'"
             )
         return torch.cholesky_solve(self.right.T, factor).T
 
@@ -103,11 +103,11 @@ def _bordered(projected: Tensor, rows: Tensor) -> Tensor:
 
 
 def _split(rows: Tensor, basis: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return what of ``rows`` lies outside the span of ``basis``, and their coordinates in it."""
+    """Return what of ``rows``, which are overwritten, lies outside the span of ``basis``, and their coordinates in it."""
     coordinates = []
     for known in basis:
         coordinates.append(rows @ known.T)
-        rows = rows - coordinates[-1] @ known
+        rows.addmm_(coordinates[-1], known, alpha=-1)
     return rows, torch.cat(coordinates, dim=1)
 
 

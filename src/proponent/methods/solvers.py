@@ -19,7 +19,7 @@ the bytes of the final scores depend on the hyper-parameters alone, never on whi
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -33,20 +33,25 @@ T = TypeVar("T")
 _ROWS_PER_DAMPING = 600
 """An eigendecomposition pays from n / 600 dampings on (read off the table)."""
 _COLUMNS = 512
-"""Right-hand sides solved at a time where only a diagonal of the answer is kept."""
+"""Right-hand sides solved at a time where only one number of each is kept."""
 
-_grid = 1
+_grid: tuple[float, ...] = ()
 
 
 @contextmanager
-def damping_grid(count: int) -> Iterator[None]:
-    """Announce that about ``count`` dampings will be asked of every matrix inside this context."""
+def damping_grid(dampings: Sequence[float]) -> Iterator[None]:
+    """Announce that these dampings will be asked of every matrix inside this context."""
     global _grid
-    outer, _grid = _grid, count
+    outer, _grid = _grid, tuple(dampings)
     try:
         yield
     finally:
         _grid = outer
+
+
+def announced(damping: float) -> tuple[float, ...]:
+    """Return the grid that a damping is asked as one of: the announced one, or itself alone."""
+    return _grid if damping in _grid else (damping,)
 
 
 class DampedSolver:
@@ -70,24 +75,34 @@ class DampedSolver:
         Raises:
             UserError: the damped matrix is not positive definite.
         """
-        if _grid > 1 and _grid >= len(self.matrix) / _ROWS_PER_DAMPING:
+        if self._grid_pays():
             values, vectors = self._eigenpairs(damping)
             return vectors @ ((vectors.T @ right) / (values + damping)[:, None])
         return torch.cholesky_solve(right, self._factor(damping))
 
     def quadratic(self, rows: Tensor, damping: float) -> Tensor:
         """Return ``x^T (A + damping I)^-1 x`` for each of ``rows``, (k, n) -> (k,)."""
-        return torch.cat([(chunk.T * self.solve(chunk.T, damping)).sum(0) for chunk in rows.split(_COLUMNS)])
+        if self._grid_pays():
+            values, vectors = self._eigenpairs(damping)
+            return torch.cat(
+                [(chunk @ vectors).square() @ (1 / (values + damping)) for chunk in rows.split(_COLUMNS)]
+            )
+        factor = self._factor(damping)  # L with L L^T = A + damping I: half a solve gives |L^-1 x|^2
+        halves = [
+            torch.linalg.solve_triangular(factor, chunk.T, upper=False) for chunk in rows.split(_COLUMNS)
+        ]
+        return torch.cat([half.square().sum(0) for half in halves])
 
     def hat(self, damping: float) -> Tensor:
-        """Return the diagonal of ``(A + damping I)^-1 A``, (n,)."""
-        solved = [
-            self.solve(columns, damping)[start : start + _COLUMNS].diagonal()
-            for start, columns in zip(
-                range(0, len(self.matrix), _COLUMNS), self.matrix.split(_COLUMNS, dim=1), strict=True
-            )
-        ]
-        return torch.cat(solved)
+        """Return the diagonal of ``(A + damping I)^-1 A``, (n,); on the way, one more matrix of that size."""
+        if self._grid_pays():
+            values, vectors = self._eigenpairs(damping)
+            return vectors.square() @ (values / (values + damping))
+        # not 1 - damping diag((A + damping I)^-1), which loses the digits of small entries
+        return torch.cholesky_inverse(self._factor(damping)).mul_(self.matrix).sum(0)
+
+    def _grid_pays(self) -> bool:
+        return len(_grid) > 1 and len(_grid) >= len(self.matrix) / _ROWS_PER_DAMPING
 
     def _factor(self, damping: float) -> Tensor:
         if self._cholesky is None or self._damping != damping:

@@ -21,7 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from proponent.methods.inputs import Curvature, Network, TargetPair
+from proponent.methods.inputs import Network, TargetPair
+from proponent.methods.solvers import announced, keep
 from proponent.methods.trak import kernel_of
 from proponent.seeds import derive_seed
 
@@ -58,29 +59,34 @@ def attribute(
     Raises:
         UserError: the network has nothing to drop or to adapt, or the damping is too small.
     """
-    kernels, weights = [], []
-    for pair in _pairs(network, kind, variants, drop, rank, epochs, learning_rate, checkpoint, seed):
-        kernel = kernel_of(pair, network.member, weighting, 0, "rademacher", 0)
-        kernels.append(kernel.cross(damping))
+    model, grid = network.at(checkpoint), announced(damping)
+
+    def pairs() -> Iterator[TargetPair]:
+        for variant in range(variants):
+            stream = derive_seed(seed, "trak-variants", kind, network.member, variant)
+            if kind == "dropout":
+                yield model.dropped(drop, stream)
+            else:
+                yield model.adapted(rank, epochs, learning_rate, stream)
+
+    means = keep(
+        model,
+        (kind, variants, drop, rank, epochs, learning_rate, weighting, seed, grid),
+        lambda: _means(pairs(), network.member, weighting, grid),
+    )
+    return means[grid.index(damping)]
+
+
+def _means(
+    pairs: Iterator[TargetPair], member: int, weighting: str, dampings: tuple[float, ...]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return mean kernel and mean weights for every damping; one Gram matrix of each pair serves all."""
+    kernels: list[list[Tensor]] = [[] for _ in dampings]
+    weights = []
+    for pair in pairs:
+        kernel = kernel_of(pair, member, weighting, 0, "rademacher", 0)
+        for found, damping in zip(kernels, dampings, strict=True):
+            found.append(kernel.cross(damping))
         weights.append(pair.loss_weight)
-    return torch.stack(kernels).mean(0), torch.stack(weights).mean(0)
-
-
-def _pairs(
-    network: Network,
-    kind: str,
-    variants: int,
-    drop: float,
-    rank: int,
-    epochs: int,
-    learning_rate: float,
-    checkpoint: float,
-    seed: int,
-) -> Iterator[TargetPair]:
-    at: Curvature = network.at(checkpoint)
-    for variant in range(variants):
-        stream = derive_seed(seed, "trak-variants", kind, network.member, variant)
-        if kind == "dropout":
-            yield at.dropped(drop, stream)
-        else:
-            yield at.adapted(rank, epochs, learning_rate, stream)
+    mean = torch.stack(weights).mean(0)
+    return [(torch.stack(found).mean(0), mean) for found in kernels]
