@@ -1,4 +1,4 @@
-"""The plan of a run: which artefacts there are, what each is made from, and which method can run where."""
+"""The plan of a run: which artefacts there are, and what each is made from."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from proponent.config.source import file_digest
 from proponent.errors import UserError
 from proponent.store.files import read_json
 from proponent.workflow.nodes import Graph, key_path
+from proponent.workflow.runnable import has_need, why_left_out
 
 FIGURES = ("lds", "frontier", "loss", "proponents")
 """Figures of a setting; see proponent.publish."""
@@ -252,9 +253,9 @@ class Plan:
             )
             constants = signature.constants if signature else {}
             needs = constants.get("NEEDS", ())
-            if not all(self._has(setting, need) for need in needs):
+            if not all(has_need(setting, need) for need in needs):
                 continue
-            needs += tuple(need for need in constants.get("MAY_USE", ()) if self._has(setting, need))
+            needs += tuple(need for need in constants.get("MAY_USE", ()) if has_need(setting, need))
             asked[metric] = {"metric": config.metric, "params": config.params, "needs": list(needs)}
             modules.append(f"proponent.metrics.{config.metric}")
             inputs += [
@@ -329,45 +330,14 @@ class Plan:
         )
         self.graph.add(_OVERVIEW, "overview", {"settings": list(self.scores)}, [_LEADERBOARD])
 
-    # What can run.
-
     def _choose_methods(self, name: str, setting: SettingConfig) -> None:
         self.scores[name] = []
         for method in self.benchmark.methods.values():
-            reason = self._cannot_run(name, setting, method)
+            reason = why_left_out(name, setting, method)
             if reason:
                 self.left_out.append(f"{name}/{method.name} {reason}")
             else:
                 self.scores[name].append(method.name)
-
-    def _has(self, setting: SettingConfig, need: str) -> bool:
-        if need == "noisy_labels":
-            return setting.label_noise is not None
-        return need.removeprefix("ground_truth/") in setting.designs
-
-    def _cannot_run(self, name: str, setting: SettingConfig, method: Method) -> str | None:
-        if method.name in setting.left_out:
-            return setting.left_out[method.name]
-        if uses_models(method.all_needs) and method.config.members > setting.ensemble.members:
-            has = setting.ensemble.members
-            return (
-                f"needs {method.config.members} ensemble members, and configs/settings/{name}.yaml has {has}"
-            )
-        for need in method.all_needs:
-            if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
-                return f"needs {need}, and configs/settings/{name}.yaml has no design '{LEARNED_FROM[need]}'"
-        if setting.ensemble.checkpoints < method.checkpoints:
-            return f"needs checkpoints along training, and configs/settings/{name}.yaml saves none"
-        if setting.task != "classification" and method.config.params.get("labels") in method.labels:
-            return f"needs the task classification for its labels, and configs/settings/{name}.yaml has {setting.task}"
-        if method.inputs is not None and setting.inputs.value != method.inputs:
-            return f"needs 'inputs: {method.inputs}', and configs/settings/{name}.yaml has {setting.inputs.value}"
-        if method.optimizers is not None and setting.recipe.optimizer.value not in method.optimizers:
-            wanted, found = " or ".join(method.optimizers), setting.recipe.optimizer.value
-            return f"needs the optimizer {wanted}, and configs/settings/{name}.yaml has {found}"
-        if method.tasks is not None and setting.task not in method.tasks:
-            return f"needs the task {' or '.join(method.tasks)}, and configs/settings/{name}.yaml has {setting.task}"
-        return None
 
 
 def _ranges(total: int, size: int) -> Iterable[range]:

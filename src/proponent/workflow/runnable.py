@@ -1,0 +1,37 @@
+"""Which method and which metric can run on which setting, told from the configuration alone."""
+
+from __future__ import annotations
+
+from proponent.config.benchmark import LEARNED_FROM, Method, uses_models
+from proponent.config.schema import SettingConfig
+
+
+def has_need(setting: SettingConfig, need: str) -> bool:
+    """Say whether a setting has what a metric needs: ``noisy_labels`` or ``ground_truth/DESIGN``."""
+    if need == "noisy_labels":
+        return setting.label_noise is not None
+    return need.removeprefix("ground_truth/") in setting.designs
+
+
+def why_left_out(name: str, setting: SettingConfig, method: Method) -> str | None:
+    """Return what a method needs and the setting ``name`` lacks, to follow the method's name; None if it can run."""
+    file = f"configs/settings/{name}.yaml"
+    if method.name in setting.left_out:
+        return setting.left_out[method.name]
+    if uses_models(method.all_needs) and method.config.members > setting.ensemble.members:
+        return f"needs {method.config.members} ensemble members, and {file} has {setting.ensemble.members}"
+    for need in method.all_needs:
+        if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
+            return f"needs {need}, and {file} has no design '{LEARNED_FROM[need]}'"
+    if setting.ensemble.checkpoints < method.checkpoints:
+        return f"needs checkpoints along training, and {file} saves none"
+    if setting.task != "classification" and method.config.params.get("labels") in method.labels:
+        return f"needs the task classification for its labels, and {file} has {setting.task}"
+    if method.inputs is not None and setting.inputs.value != method.inputs:
+        return f"needs 'inputs: {method.inputs}', and {file} has {setting.inputs.value}"
+    if method.optimizers is not None and setting.recipe.optimizer.value not in method.optimizers:
+        wanted, found = " or ".join(method.optimizers), setting.recipe.optimizer.value
+        return f"needs the optimizer {wanted}, and {file} has {found}"
+    if method.tasks is not None and setting.task not in method.tasks:
+        return f"needs the task {' or '.join(method.tasks)}, and {file} has {setting.task}"
+    return None
