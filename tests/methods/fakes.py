@@ -267,6 +267,13 @@ class World:
             theta = theta - self.learning_rate * slope(theta, weights)
         return Retrainings(masks, vmap(self.targets)(theta).unflatten(0, (count, 6)))
 
+    def scores(self) -> dict[str, Tensor]:
+        """Return what two methods, GradDot and GradCos, make of the queries."""
+        pair = self.pair()
+        dot = pair.query.inner(pair.train)
+        lengths = pair.query.values.norm(dim=1)[:, None] * pair.train.values.norm(dim=1)
+        return {"graddot": dot * pair.loss_weight, "gradcos": dot / lengths}
+
     def needs(self, names: list[str]) -> list[object]:
         """Return what a method asks for by the names of its arguments."""
         made = {
@@ -277,6 +284,7 @@ class World:
             "outputs": self.outputs,
             "retrainings": self.retrainings,
             "permutations": self.permutations,
+            "scores": self.scores,
         }
         return [made[name]() for name in names]
 

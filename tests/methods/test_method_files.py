@@ -65,6 +65,7 @@ FEWER = {
         1,
         "what its series leaves out damps more than the grid would, and each is minutes on a network",
     ),
+    "datamodels-mixed": (4, "its methods have been tuned, and only their share is left to choose"),
     "trak-20-path": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
     "datamodels-prior-20": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from methods.fakes import Retrainings, mlp_world
 from oracles import games
 from proponent.errors import UserError
-from proponent.methods import datamodels, datamodels_prior, datamodels_ridge, difference
+from proponent.methods import datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge, difference
 from proponent.methods.datamodels_ridge import PENALTIES
 
 
@@ -121,6 +121,24 @@ def test_additive_targets_without_noise_are_recovered() -> None:
     for module in (datamodels, datamodels_ridge):
         scores = module.attribute(retrainings)
         assert correlation(scores - scores.mean(1, keepdim=True), expected) > 0.99
+
+
+def test_a_mixture_is_the_sum_of_what_tells_examples_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second, third = torch.randn(3, 4, 9, generator=generator, dtype=torch.float64).unbind()
+
+    def unit(scores: np.ndarray) -> np.ndarray:
+        centred = scores - scores.mean()
+        return centred / np.linalg.norm(centred)
+
+    found = datamodels_mixed.attribute({"a": first, "b": second, "c": third}, share=0.3)
+    for q in range(4):
+        others = (unit(second[q].numpy()) + unit(third[q].numpy())) / np.sqrt(2)
+        np.testing.assert_allclose(found[q], unit(first[q].numpy()) + 0.3 * others)
+    alone = datamodels_mixed.attribute({"a": 5 * first + 2})
+    torch.testing.assert_close(alone, datamodels_mixed.attribute({"a": first, "b": second}, share=0.0))
+    flat = datamodels_mixed.attribute({"a": first, "b": torch.ones_like(second)}, share=0.3)
+    torch.testing.assert_close(flat, alone, msg="who tells nothing apart adds nothing")
 
 
 def test_the_prior_is_believed_without_evidence_and_corrected_by_much() -> None:

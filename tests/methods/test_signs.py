@@ -16,6 +16,7 @@ from proponent.methods import (
     airrep,
     datainf,
     datamodels,
+    datamodels_mixed,
     datamodels_prior,
     datamodels_ridge,
     difference,
@@ -43,7 +44,7 @@ from proponent.methods.members import MemberMean
 FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
-        *(airrep, datamodels, datamodels_prior, datamodels_ridge, difference),
+        *(airrep, datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge, difference),
         *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
         *(dualda, graddot, if_cg, if_exact, knn_shapley, rps, same_label, shapley, similarity, tracin, trak),
         source,

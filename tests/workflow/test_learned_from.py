@@ -76,6 +76,63 @@ def test_orders_are_cut_into_shards_by_prefix(laid_out) -> None:
     assert made.spec("results/toy/metrics/data-shapley.json")["shares"][truth] == 1.0
 
 
+@pytest.fixture
+def mixed(laid_out) -> Checkout:
+    laid_out.edit("configs/methods/datamodels-mixed.yaml", "[trak-20-path, if-cg, kfac]", "[trak-2, if-cg]")
+    return laid_out
+
+
+def test_a_method_that_starts_from_scores_waits_for_them_and_pays_for_each_once(mixed) -> None:
+    made = plan(mixed, "datamodels-mixed", "if-cg", "trak-2")
+    scores = "results/toy/scores/datamodels-mixed.safetensors"
+    others = [f"results/toy/scores/{name}.safetensors" for name in ("if-cg", "trak-2")]
+    assert made.inputs(scores) == ["results/toy/data/train.safetensors", FIT, TUNE, *others]
+    spec = made.spec("results/toy/metrics/datamodels-mixed.json")
+    own = {name: made.spec(f"results/toy/metrics/{name}.json") for name in ("if-cg", "trak-2")}
+    for path in {*own["if-cg"]["shares"], *own["trak-2"]["shares"]}:
+        asked = [found["shares"].get(path, 0.0) for found in own.values()]
+        assert spec["shares"][path] == max(asked), path
+    ensemble = "results/toy/ensemble/shard-000.json"
+    assert own["if-cg"]["shares"][ensemble] < own["trak-2"]["shares"][ensemble]
+    assert spec["shares"][FIT] == 1.0
+    assert spec["tuned_on"] == own["trak-2"]["tuned_on"]
+
+
+def test_scores_that_are_not_made_leave_the_method_out(mixed) -> None:
+    reason = "toy/datamodels-mixed needs the scores of 'trak-2': add it to the methods"
+    assert plan(mixed, "if-cg", "datamodels-mixed").left_out == [reason]
+    mixed.edit("configs/methods/datamodels-mixed.yaml", "[trak-2, if-cg]", "[trak-50, if-cg]")
+    said = plan(mixed, "if-cg", "datamodels-mixed", "trak-50").left_out
+    assert "toy/datamodels-mixed needs the scores of 'trak-50', which cannot run there" in said
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ("[if-cgg]", "scores: no method 'if-cgg' in configs/methods/; did you mean 'if-cg'"),
+        ("[datamodels-mixed]", "scores names 'datamodels-mixed', which starts from scores itself"),
+        ("[]", "'scores' must name other methods where a method needs 'scores', and only there"),
+    ],
+)
+def test_scores_to_start_from_are_those_of_other_methods(mixed, scores: str, said: str) -> None:
+    mixed.edit("configs/methods/datamodels-mixed.yaml", "[trak-2, if-cg]", scores)
+    with pytest.raises(UserError, match=r"configs/methods/datamodels-mixed\.yaml") as caught:
+        plan(mixed, "if-cg", "datamodels-mixed")
+    assert said in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_mixture_runs_and_follows_the_scores_that_it_starts_from(mixed) -> None:
+    asked = ["--config", "methods=[datamodels-mixed,if-cg,trak-2]", "metrics=[lds]"]
+    target = "results/toy/metrics/datamodels-mixed.json"
+    mixed.snakemake(*asked, "--", target)
+    first = mixed.bytes_of("toy/scores/datamodels-mixed.safetensors")
+    assert -1 < mixed.metrics("datamodels-mixed")["lds"]["value"] <= 1
+    mixed.edit("configs/methods/if-cg.yaml", "checkpoint: 0.25", "checkpoint: 1.0")
+    mixed.snakemake(*asked, "--", target)
+    assert mixed.bytes_of("toy/scores/datamodels-mixed.safetensors") != first
+
+
 @pytest.mark.slow
 def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
     names = ["datamodels-prior", "data-shapley", "airrep"]

@@ -27,6 +27,7 @@ NEEDS = (
     "replay",
     "retrainings",
     "permutations",
+    "scores",
 )
 """What a method may ask for (see proponent.methods.inputs)."""
 
@@ -36,7 +37,7 @@ LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
 
 def uses_models(needs: Iterable[str]) -> bool:
     """Return whether any of a method's needs is of the ensemble's members."""
-    return any(need != "data" and need not in LEARNED_FROM for need in needs)
+    return any(need not in ("data", "scores", *LEARNED_FROM) for need in needs)
 
 
 _KINDS = ("settings", "methods", "designs", "metrics")
@@ -150,7 +151,7 @@ class _Reader:
     config: BenchmarkConfig
     tree: SourceTree
 
-    def content(self, kind: str, name: str) -> tuple[dict[str, Any], str]:
+    def content(self, kind: str, name: str, asked_in: str = "params.yaml") -> tuple[dict[str, Any], str]:
         folder = self.root / "configs" / kind
         over = (self.config.overrides.get(kind) or {}).get(name)
         source = f"configs/{kind}/{name}.yaml"
@@ -161,7 +162,7 @@ class _Reader:
             if kind != "methods" or not members.isdecimal() or not (folder / f"{alone}.yaml").is_file():
                 valid = [entry.stem for entry in folder.glob("*.yaml")]
                 raise UserError(
-                    f"params.yaml: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}"
+                    f"{asked_in}: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}"
                 )
             source = f"configs/methods/{alone}.yaml as {name}"
             content = over_members(read_yaml(folder / f"{alone}.yaml"), int(members), source)
@@ -228,6 +229,7 @@ class _Reader:
                 raise UserError(f"{signature.where}: a method cannot need '{need}'{nearest(need, NEEDS)}")
         self._check_params(config, signature, source)
         self._check_checkpoints(config, signature, source)
+        self._check_scores(name, config, (*signature.positional, *finish_needs), source)
         groups = "group_scores" in signature.functions and function == "attribute"
         if config.members > 1 and not uses_models((*signature.positional, *finish_needs)):
             raise UserError(
@@ -270,12 +272,22 @@ class _Reader:
         if "checkpoint" in config.params or (config.tune and "checkpoint" in config.tune.grid):
             raise UserError(f"{source}: give 'checkpoints' or the hyper-parameter 'checkpoint', not both")
 
+    def _check_scores(self, name: str, config: MethodConfig, needs: Iterable[str], source: str) -> None:
+        if ("scores" in needs) != bool(config.scores):
+            raise UserError(
+                f"{source}: 'scores' must name other methods where a method needs 'scores', and only there"
+            )
+        for other in config.scores:
+            if other == name or self.content("methods", other, f"{source}: scores")[0].get("scores"):
+                raise UserError(f"{source}: scores names '{other}', which starts from scores itself")
+
     def _external(self, name: str, config: MethodConfig, source: str) -> Method:
         if config.tune is not None:
             raise UserError(f"{source}: 'tune' needs a Python method; a rule of its own tunes by itself")
         for need in config.needs:
             if need not in NEEDS:
                 raise UserError(f"{source}: unknown need '{need}'{nearest(need, NEEDS)}")
+        self._check_scores(name, config, config.needs, source)
         for file in config.sources:
             if not (self.root / file).is_file():
                 raise UserError(f"{source}: sources names '{file}', which does not exist")

@@ -269,6 +269,8 @@ class MethodConfig:
     checkpoints: list[float] = field(default_factory=list)
     """Checkpoints whose scores are averaged as those of members are; empty: the one that is a hyper-parameter."""
     tune: TuneConfig | None = None
+    scores: list[str] = field(default_factory=list)
+    """For a method that starts from other methods' scores: their names."""
     needs: list[str] = field(default_factory=list)
     """Only for a rule that runs a command of its own: which artefacts it reads."""
     sources: list[str] = field(default_factory=list)

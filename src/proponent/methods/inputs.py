@@ -23,7 +23,7 @@ and the weight is 1), so that one set of gradients serves every method.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -37,6 +37,7 @@ NEEDS = (
     "replay",
     "retrainings",
     "permutations",
+    "scores",
 )
 
 
@@ -65,6 +66,10 @@ class Permutations(Protocol):
     """(n_orders, n_prefixes, n_train) bool: nested subsets of sizes that all orders share, the last keeping everything."""
     targets: Tensor
     """(n_orders, n_prefixes, n_query), averaged over seeds; orders in which a retraining diverged are left out."""
+
+
+Scores = Mapping[str, Tensor]
+"""What other methods made of the same queries, (n_query, n_train) each, by the names that the YAML lists as ``scores``."""
 
 
 class GradientBlock(Protocol):

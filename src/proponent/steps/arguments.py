@@ -10,6 +10,7 @@ from typing import Any
 from proponent.settings.split import Arrays
 from proponent.steps.job import Job
 from proponent.steps.retrainings import read_permutations, read_retrainings
+from proponent.store.tensors import load_tensors
 
 FEATURES = "proponent.steps.features"
 """Imported only for methods that look at models, so that a change of the engines reaches no others."""
@@ -39,12 +40,17 @@ def member_inputs(job: Job, data: Arrays, rows: slice, members: int) -> Iterator
 
 
 def shared_inputs(job: Job, needs: Sequence[str], data: Arrays, rows: slice) -> dict[str, Any]:
-    """Return those of the arguments that are the same for all members: data and retrainings."""
+    """Return those of the arguments that are the same for all members: data, retrainings, other methods' scores."""
     shared: dict[str, Any] = {}
     if "data" in needs:
         shared["data"] = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])
     if "retrainings" in needs:
         shared["retrainings"] = read_retrainings(job, "fit", rows)
+    if "scores" in needs:
+        shared["scores"] = {
+            name: load_tensors(job.read(job.input(f"/scores/{name}.safetensors")))["scores"][rows]
+            for name in job.spec["scores"]
+        }
     if "permutations" in needs:
         shared["permutations"] = read_permutations(job, "permutations", rows)
     return shared

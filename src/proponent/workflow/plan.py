@@ -154,8 +154,9 @@ class Plan:
                 )
         for design, config in setting.designs.items():
             self._add_design(name, design, config, training, model, model_files)
-        for method in self.scores[name]:
-            self._add_method(name, setting, self.benchmark.methods[method])
+        methods = [self.benchmark.methods[method] for method in self.scores[name]]
+        for method in sorted(methods, key=lambda method: bool(method.config.scores)):
+            self._add_method(name, setting, method)
 
     def _add_design(
         self,
@@ -194,6 +195,7 @@ class Plan:
                 inputs += [_ensemble(name, shard) for shard in shards]
             if need in LEARNED_FROM:
                 inputs.append(_truth(name, LEARNED_FROM[need]))
+        inputs += [_scores(name, other) for other in method.config.scores]
         tuned = method.config.tune is not None and _TUNED_ON in setting.designs
         candidates = method.candidates(setting.task) if tuned else [dict(method.config.params)]
         if len(candidates) > 1:
@@ -219,6 +221,8 @@ class Plan:
         }
         if method.config.checkpoints:
             spec["checkpoints"] = method.config.checkpoints
+        if method.config.scores:
+            spec["scores"] = method.config.scores
         if not method.external:
             spec |= {"threads": compute.threads, "device": compute.device, "memory_mib": compute.memory_mib}
             modules = [method.module, *([_MODELS] if uses_models(method.all_needs) else [])]
@@ -270,35 +274,43 @@ class Plan:
             "metrics": asked,
             "groups": method.module if method.groups else "",
             "external_key_file": key_path(scores) if method.external else "",
-            "shares": self._shares(scores, method),
+            "shares": self._shares(scores),
             "tuned_on": self._tuned_on(name, scores),
         }
         self.graph.add(_metrics(name, method.name), "evaluate", spec, dict.fromkeys(inputs), modules)
 
-    def _shares(self, scores: str, method: Method) -> dict[str, float]:
-        """Return how much of each artefact behind ``scores`` the method pays for: all, or its members' part of a shard.
+    def _shares(self, scores: str) -> dict[str, float]:
+        """Return how much of each artefact behind ``scores`` its method pays for: all, or its members' part of a shard.
 
-        Retrainings that it learned from are charged, those that it was tuned and is evaluated on are not.
+        Retrainings that it learned from are charged, those that it was tuned and is evaluated on are not. Where it starts
+        from other methods' scores, it pays for what these pay for, once.
         """
         shares: dict[str, float] = {}
-        pending = [scores]
+        pending = [(scores, 0)]
         while pending:
-            path = pending.pop()
+            path, used = pending.pop()
             node = self.graph.nodes[path]
-            if path in shares or not _is_charged(path, node.spec):
+            if not _is_charged(path, node.spec):
                 continue
             members = node.spec.get("members")
-            used = (
-                sum(member < method.config.members for member in members) if isinstance(members, list) else 0
+            if isinstance(members, int):  # a method's; an artefact of the ensemble lists those of its shard
+                used = members
+            share = (
+                sum(member < used for member in members) / len(members) if isinstance(members, list) else 1.0
             )
-            shares[path] = used / len(members) if isinstance(members, list) else 1.0
-            pending.extend(node.inputs)
+            if share > shares.get(path, -1.0):
+                shares[path] = share
+                pending.extend((name, used) for name in node.inputs)
         return shares
 
     def _tuned_on(self, setting: str, scores: str) -> list[str]:
         """Return the shards of retrainings on which the candidates behind ``scores`` were compared."""
         truth = _truth(setting, _TUNED_ON)
-        compared = truth in self.graph.nodes[scores].inputs
+        nodes = [self.graph.nodes[scores]]
+        nodes += [
+            self.graph.nodes[path] for path in nodes[0].inputs if nodes[0].step == self.graph.nodes[path].step
+        ]
+        compared = any(truth in node.inputs for node in nodes)
         return [path for path in self.graph.nodes[truth].inputs if "/shards/" in path] if compared else []
 
     def _add_collection(self) -> None:
@@ -331,13 +343,16 @@ class Plan:
         self.graph.add(_OVERVIEW, "overview", {"settings": list(self.scores)}, [_LEADERBOARD])
 
     def _choose_methods(self, name: str, setting: SettingConfig) -> None:
-        self.scores[name] = []
-        for method in self.benchmark.methods.values():
-            reason = why_left_out(name, setting, method)
-            if reason:
-                self.left_out.append(f"{name}/{method.name} {reason}")
-            else:
-                self.scores[name].append(method.name)
+        methods = self.benchmark.methods
+        reasons = {method.name: why_left_out(name, setting, method) for method in methods.values()}
+        for method in methods.values():
+            for other in method.config.scores:
+                if other not in methods:
+                    reasons[method.name] = f"needs the scores of '{other}': add it to the methods"
+                elif reasons[other]:
+                    reasons[method.name] = f"needs the scores of '{other}', which cannot run there"
+        self.left_out += [f"{name}/{method} {reason}" for method, reason in reasons.items() if reason]
+        self.scores[name] = [method for method, reason in reasons.items() if not reason]
 
 
 def _ranges(total: int, size: int) -> Iterable[range]:
