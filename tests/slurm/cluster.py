@@ -131,7 +131,7 @@ class Cluster:
     def hurry(self) -> None:
         """Let requeued jobs begin now; Slurm makes them wait for two minutes."""
         for number in self.ask("squeue", "-h", "-t", "PENDING", "-o", "%i").split():
-            self.ask("scontrol", "update", f"jobid={number}", "starttime=now")
+            self.answers("scontrol", "update", f"jobid={number}", "starttime=now")  # no, if it has just begun
 
     def clear(self) -> None:
         """Remove what a test left: its jobs and its dead daemons."""
