@@ -89,20 +89,16 @@ def world() -> World:
 
 def scores_of(module: ModuleType, world: World, params: dict[str, object]) -> Tensor:
     """Return what the attribution step makes of a method's functions for one member."""
-
-    def needs(function: Callable[..., object]) -> list[object]:
-        return world.needs([name for name in positional(function) if name != "scores"])
-
     if module is if_lissa:
         params = {**params, "batch": len(world.x_train)}  # batches of this dense world take seconds
-    found = module.attribute(*needs(module.attribute), **params)
+    found = module.attribute(*world.needs(list(positional(module.attribute))), **params)
     if isinstance(found, dict):
         return found["scores"]
     mean = MemberMean()
     mean.add(found)
     if not hasattr(module, "finish"):
         return mean.scores()
-    return module.finish(mean.scores(), *needs(module.finish))
+    return module.finish(mean.scores(), *world.needs(list(positional(module.finish)[1:])))
 
 
 def positional(function: Callable[..., object]) -> tuple[str, ...]:
