@@ -124,6 +124,16 @@ def test_one_decomposition_serves_a_damping_grid_at_each_checkpoint(worlds: list
     assert asked == [(0.5, 1.0), (0.5, 3.0), (1.0, 1.0), (1.0, 3.0)]
 
 
+def test_candidates_that_are_the_same_twice_need_no_damping(worlds: list[World]) -> None:
+    module, _ = configured("graddot")
+    inputs = {"gradients": worlds[0].gradients()}
+    job = SimpleNamespace(spec={"combine": "mean", "method": "mine"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "member_inputs", lambda *_: iter([inputs]))
+        means = step._average(job, None, slice(None), module.attribute, [{"checkpoint": 1.0}] * 2, 1)
+    assert torch.equal(means[0].scores(), means[1].scores())
+
+
 WORLDS = {
     "logistic regression": lambda: linear_world(30, 4, 3, n_query=3),
     "linear regression": lambda: linear_world(30, 4, None, n_query=3),

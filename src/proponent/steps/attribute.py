@@ -171,7 +171,7 @@ def _average(
     along = [{"checkpoint": checkpoint} for checkpoint in job.spec.get("checkpoints", ())] or [{}]
     for inputs in progress(member_inputs(job, data, rows, members), "attributing, by member", members):
         for group, at_checkpoint in itertools.product(groups, along):
-            with damping_grid([candidates[at]["damping"] for at in group if len(group) > 1]):
+            with damping_grid([candidates[at]["damping"] for at in group if "damping" in candidates[at]]):
                 for at in group:
                     found = _attempt(job, function, inputs, candidates, at, failed, at_checkpoint)
                     if found is not None:
