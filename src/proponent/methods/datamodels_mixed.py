@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from proponent.methods import datamodels_prior
 from proponent.methods.inputs import Retrainings, Scores
@@ -41,4 +42,4 @@ def finish(scores: Tensor, retrainings: Retrainings) -> Tensor:
 
 def _unit(scores: Tensor) -> Tensor:
     centred = scores - scores.mean(1, keepdim=True)
-    return centred / centred.norm(dim=1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
+    return normalize(centred, dim=1, eps=torch.finfo(scores.dtype).tiny)

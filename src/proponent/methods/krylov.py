@@ -53,7 +53,7 @@ def grow(
     """Grow the Krylov space of A and the rows of ``right`` until it solves ``(A + shift I) x = b`` for each.
 
     Args:
-        product: rows v (j, p) to A v, (j, p); A symmetric.
+        product: rows v (j, p) to A v, (j, p), in a tensor of its own, which is overwritten; A symmetric.
         right: (k, p), not all zero.
         shift: the smallest that will be asked; larger ones converge sooner.
         tolerance: largest relative residual.

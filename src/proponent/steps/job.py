@@ -234,7 +234,7 @@ def peak_memory_mib() -> float:
 
 
 def prepare_libraries(threads: int) -> None:
-    """Fix the thread counts of every numerical library; must come before any of them is imported."""
+    """Fix how every numerical library uses threads and memory; must come before any of them is imported."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ[variable] = str(threads)
     os.environ["MKL_DYNAMIC"] = "FALSE"

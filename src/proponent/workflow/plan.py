@@ -48,7 +48,9 @@ class Plan:
     def __post_init__(self) -> None:
         self.graph = Graph(self.benchmark.root, self.benchmark.tree)
         for name, setting in self.benchmark.settings.items():
-            self._choose_methods(name, setting)
+            reasons = why_left_out(name, setting, self.benchmark.methods)
+            self.left_out += [f"{name}/{method} {reason}" for method, reason in reasons.items()]
+            self.scores[name] = [method for method in self.benchmark.methods if method not in reasons]
         if self.in_job:
             return
         for name, setting in self.benchmark.settings.items():
@@ -306,11 +308,8 @@ class Plan:
     def _tuned_on(self, setting: str, scores: str) -> list[str]:
         """Return the shards of retrainings on which the candidates behind ``scores`` were compared."""
         truth = _truth(setting, _TUNED_ON)
-        nodes = [self.graph.nodes[scores]]
-        nodes += [
-            self.graph.nodes[path] for path in nodes[0].inputs if nodes[0].step == self.graph.nodes[path].step
-        ]
-        compared = any(truth in node.inputs for node in nodes)
+        behind = (scores, *self.graph.nodes[scores].inputs)
+        compared = any(truth in self.graph.nodes[path].inputs for path in behind)
         return [path for path in self.graph.nodes[truth].inputs if "/shards/" in path] if compared else []
 
     def _add_collection(self) -> None:
@@ -341,18 +340,6 @@ class Plan:
             _LEADERBOARD, "collect", {"settings": list(self.scores), "methods": self.scores}, files
         )
         self.graph.add(_OVERVIEW, "overview", {"settings": list(self.scores)}, [_LEADERBOARD])
-
-    def _choose_methods(self, name: str, setting: SettingConfig) -> None:
-        methods = self.benchmark.methods
-        reasons = {method.name: why_left_out(name, setting, method) for method in methods.values()}
-        for method in methods.values():
-            for other in method.config.scores:
-                if other not in methods:
-                    reasons[method.name] = f"needs the scores of '{other}': add it to the methods"
-                elif reasons[other]:
-                    reasons[method.name] = f"needs the scores of '{other}', which cannot run there"
-        self.left_out += [f"{name}/{method} {reason}" for method, reason in reasons.items() if reason]
-        self.scores[name] = [method for method, reason in reasons.items() if not reason]
 
 
 def _ranges(total: int, size: int) -> Iterable[range]:

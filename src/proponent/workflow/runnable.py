@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from proponent.config.benchmark import LEARNED_FROM, Method, uses_models
 from proponent.config.schema import SettingConfig
 
@@ -13,8 +15,20 @@ def has_need(setting: SettingConfig, need: str) -> bool:
     return need.removeprefix("ground_truth/") in setting.designs
 
 
-def why_left_out(name: str, setting: SettingConfig, method: Method) -> str | None:
-    """Return what a method needs and the setting ``name`` lacks, to follow the method's name; None if it can run."""
+def why_left_out(name: str, setting: SettingConfig, methods: Mapping[str, Method]) -> dict[str, str]:
+    """Return, for each method that cannot run on the setting ``name``, what it needs; the sentence begins with its name."""
+    lacking = {method: _lacks(name, setting, methods[method]) for method in methods}
+    for method in methods.values():
+        for other in method.config.scores:
+            if other not in methods:
+                lacking[method.name] = f"needs the scores of '{other}': add it to the methods"
+            elif lacking[other]:
+                lacking[method.name] = f"needs the scores of '{other}', which cannot run there"
+    return {method: reason for method, reason in lacking.items() if reason}
+
+
+def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
+    """Return what a method needs of a setting that has it not; None if there is nothing."""
     file = f"configs/settings/{name}.yaml"
     if method.name in setting.left_out:
         return setting.left_out[method.name]
