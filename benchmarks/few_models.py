@@ -23,11 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proponent.methods import datamodels, datamodels_prior, datamodels_ridge, difference, shapley, trak
-from proponent.methods.members import MemberMean
-from proponent.methods.solvers import damping_grid
+from proponent.attribution.member_mean import MemberMean
+from proponent.methods.learned import datamodels, datamodels_prior, datamodels_ridge
+from proponent.methods.shared.solvers import damping_grid
+from proponent.methods.trak import trak
+from proponent.methods.valuation import mean_difference as difference
+from proponent.methods.valuation import shapley
 from proponent.metrics import lds
-from proponent.metrics.inputs import MetricInputs, Retrainings
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings
 from proponent.publish.figures.style import (
     BLUE,
     GREEN,
@@ -40,11 +43,11 @@ from proponent.publish.figures.style import (
     render,
     styled,
 )
-from proponent.steps.arguments import member_inputs
-from proponent.steps.inputs import load_data
-from proponent.steps.job import Job, prepare_libraries
-from proponent.steps.retrainings import Permutations, read_permutations, read_retrainings
-from proponent.steps.retrainings import Retrainings as Learned
+from proponent.steps.io.job import Job, prepare_libraries
+from proponent.steps.io.method_inputs import member_inputs
+from proponent.steps.io.setting_inputs import load_data
+from proponent.steps.io.stored_retrainings import Permutations, read_permutations, read_retrainings
+from proponent.steps.io.stored_retrainings import Retrainings as Learned
 from proponent.store.tensors import load_tensors
 
 SETTING = "digits-mlp"

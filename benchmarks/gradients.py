@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proponent.features.capture import Capture, target_cotangents
+from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.settings.datasets import mnist5k
 from proponent.settings.models import mlp
 from proponent.settings.tasks import get_task

@@ -32,13 +32,13 @@ from proponent.config.schema import (
     SettingConfig,
 )
 from proponent.errors import UserError
-from proponent.features.featurize import PASS_MIB
-from proponent.features.projection import BUCKETS, plan
+from proponent.features.gradients.projection import BUCKETS, plan
+from proponent.features.member_features import PASS_MIB
+from proponent.inspection.forecast import Cost, Resources, forecast, to_run
+from proponent.inspection.formatting import duration, size
+from proponent.plan.graph import Node
+from proponent.plan.run_plan import Plan
 from proponent.store.manifest import read_manifest
-from proponent.workflow.forecast import Cost, Resources, forecast, to_run
-from proponent.workflow.nodes import Node
-from proponent.workflow.plan import Plan
-from proponent.workflow.words import duration, size
 
 ROOT = Path(__file__).parents[1]
 METHODS = ["graddot", "trak-projected"]

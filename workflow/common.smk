@@ -7,7 +7,7 @@ sys.path[:0] = [str(ROOT / "src")]
 
 from proponent.config.benchmark import LEARNED_FROM
 from proponent.config.schema import n_rows
-from proponent.workflow import start
+from proponent.plan import start
 
 PLAN = start(
     root=ROOT,

@@ -11,8 +11,8 @@ import click
 
 from proponent import __version__
 from proponent.errors import UserError
-from proponent.steps.device import settle_device
-from proponent.steps.job import Job, announce, prepare_libraries
+from proponent.steps.io.device import settle_device
+from proponent.steps.io.job import Job, announce, prepare_libraries
 from proponent.store.lease import leased
 
 STEPS = {
@@ -98,8 +98,8 @@ def publish(metrics: tuple[str, ...]) -> None:
 
 def _current_metrics(root: Path) -> list[str]:
     from proponent.config.benchmark import load_benchmark
+    from proponent.plan.run_plan import Plan
     from proponent.store.manifest import is_whole
-    from proponent.workflow.plan import Plan
 
     plan = Plan(load_benchmark(root, {}))
     for path in plan.metrics_files():
@@ -127,9 +127,9 @@ def verify(paths: tuple[Path, ...]) -> None:
     files or folders, all of results/ by default. Exits with 1 unless all is whole.
     """
     from proponent.config.benchmark import load_benchmark
-    from proponent.workflow.plan import Plan
-    from proponent.workflow.verify import absent, said_of
-    from proponent.workflow.verify import verify as check_results
+    from proponent.inspection.verify import absent, said_of
+    from proponent.inspection.verify import verify as check_results
+    from proponent.plan.run_plan import Plan
 
     root = _root()
     found = Plan(load_benchmark(root, {}))
@@ -155,7 +155,7 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
     """
     from rich.console import Console
 
-    from proponent.workflow.planning import show_plan
+    from proponent.inspection.cost_table import show_plan
 
     width = None if sys.stdout.isatty() else 120
     show_plan(_root(), config, profile, Console(highlight=False, width=width))
@@ -172,9 +172,9 @@ def status(config: tuple[str, ...]) -> None:
     from rich.console import Console
 
     from proponent.config.benchmark import load_benchmark
-    from proponent.workflow.declared import parse_overrides
-    from proponent.workflow.plan import Plan
-    from proponent.workflow.status import show_status
+    from proponent.inspection.declared_resources import parse_overrides
+    from proponent.inspection.status import show_status
+    from proponent.plan.run_plan import Plan
 
     width = None if sys.stdout.isatty() else 120
     found = Plan(load_benchmark(_root(), parse_overrides(config)))
@@ -190,9 +190,9 @@ def explain(path: Path) -> None:
     which inputs and configuration, with which seeds and versions.
     """
     from proponent.config.benchmark import load_benchmark
-    from proponent.workflow.explain import artefact_of
-    from proponent.workflow.explain import explain as lines_about
-    from proponent.workflow.plan import Plan
+    from proponent.inspection.provenance import artefact_of
+    from proponent.inspection.provenance import explain as lines_about
+    from proponent.plan.run_plan import Plan
 
     graph = Plan(load_benchmark(_root(), {})).graph
     click.echo("\n".join(lines_about(graph, artefact_of(graph, path))))
@@ -210,8 +210,8 @@ def pack(setting: str, output: Path | None) -> None:
     metrics, so that a new method is evaluated without training anything.
     """
     from proponent.config.benchmark import load_benchmark
-    from proponent.workflow.pack import pack as write_archive
-    from proponent.workflow.plan import Plan
+    from proponent.inspection.pack import pack as write_archive
+    from proponent.plan.run_plan import Plan
 
     archive = output or Path(f"{setting}.tar")
     graph = Plan(load_benchmark(_root(), {"settings": [setting]})).graph
@@ -227,8 +227,8 @@ def unpack(archive: Path, replace: bool) -> None:
 
     Every file is compared with the archive's index before the first is put in place.
     """
-    from proponent.workflow.controller import hold_checkout
-    from proponent.workflow.pack import unpack as put_in_place
+    from proponent.inspection.pack import unpack as put_in_place
+    from proponent.plan.controller import hold_checkout
 
     root = _root()
     hold_checkout(root)
@@ -248,9 +248,9 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
     by default. Other files that no manifest names stay.
     """
     from proponent.config.benchmark import load_benchmark
-    from proponent.workflow.controller import hold_checkout
-    from proponent.workflow.plan import Plan
-    from proponent.workflow.prune import remove, unneeded
+    from proponent.inspection.prune import remove, unneeded
+    from proponent.plan.controller import hold_checkout
+    from proponent.plan.run_plan import Plan
 
     root = _root()
     hold_checkout(root)

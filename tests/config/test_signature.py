@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proponent.config.signature import read_signature
-from proponent.config.source import SourceTree
+from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 SOURCE = """

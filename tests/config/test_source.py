@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proponent.config.source import PLUMBING, SourceTree
+from proponent.config.source_digest import PLUMBING, SourceTree
 from proponent.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -85,9 +85,9 @@ def test_no_plumbing_is_in_the_digest_of_a_step_and_numbers_are():
 
 def test_one_method_does_not_depend_on_another():
     tree = SourceTree((ROOT / "src",))
-    sources, _ = tree.digest(["proponent.steps.attribute", "proponent.methods.graddot"])
-    assert "proponent.methods.graddot" in sources
-    assert "proponent.methods.trak" not in sources
+    sources, _ = tree.digest(["proponent.steps.attribute", "proponent.methods.gradient_similarity.graddot"])
+    assert "proponent.methods.gradient_similarity.graddot" in sources
+    assert "proponent.methods.trak.trak" not in sources
 
 
 def test_plumbing_defines_no_numerical_function():

@@ -23,7 +23,7 @@ def followed(reader: Reader) -> list[Done]:
 @pytest.mark.slow
 def test_commands_print_what_is_shown_and_leave_sources_as_they_were(followed, reader):
     assert len(followed) >= 8
-    module = "src/proponent/methods/graddot.py"
+    module = "src/proponent/methods/gradient_similarity/graddot.py"
     assert (reader.root / module).read_bytes() == (REPOSITORY / module).read_bytes()
 
 

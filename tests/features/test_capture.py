@@ -12,9 +12,9 @@ from torch import nn
 
 from oracles.gradients import gradients_by_loop, gradients_by_vmap
 from proponent.errors import UserError
-from proponent.features.capture import Capture, target_cotangents, target_gradients
-from proponent.features.parts import WeightPart
-from proponent.features.storage import take_apart
+from proponent.features.gradients.capture import Capture, target_cotangents, target_gradients
+from proponent.features.gradients.per_parameter import WeightPart
+from proponent.features.gradients.serialise import take_apart
 from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))

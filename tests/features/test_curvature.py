@@ -12,8 +12,8 @@ from torch import nn
 
 from oracles.curvature import dense_ggn, dense_hessian
 from proponent.errors import UserError
-from proponent.features import curvature as curvature_module
-from proponent.features.curvature import Curvature
+from proponent.features.curvature import member_curvature as curvature_module
+from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification, LanguageModel, Regression
 
 sys.path.insert(0, str(Path(__file__).parent))

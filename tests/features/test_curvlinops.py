@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proponent.features.curvature import Curvature
+from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -14,18 +14,18 @@ from safetensors.torch import load, save
 from oracles.curvature import dense_ggn
 from oracles.gradients import gradients_by_loop
 from proponent.errors import UserError
-from proponent.features import featurize as module_under_test
-from proponent.features.capture import Capture
-from proponent.features.featurize import (
+from proponent.features import member_features as module_under_test
+from proponent.features.gradients.capture import Capture
+from proponent.features.gradients.projection import plan
+from proponent.features.member_features import (
     featurize,
     network,
     read_gradients,
     read_outputs,
     read_representations,
 )
-from proponent.features.history import History, Moments
-from proponent.features.projection import plan
 from proponent.features.representations import representations
+from proponent.features.views import History, Moments
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
 
@@ -83,7 +83,7 @@ def test_the_bytes_are_those_that_were_planned():
 
 def test_gradients_that_do_not_fit_are_projected(monkeypatch):
     module, states, data = member("mlp")
-    monkeypatch.setattr("proponent.features.projection.DIMS", (4096, 512))
+    monkeypatch.setattr("proponent.features.gradients.projection.DIMS", (4096, 512))
     monkeypatch.setattr(module_under_test, "plan", lambda rows, _, *rest: plan(rows, 10**9, *rest))
     get, description = stored("gradients", module, states, data, seed=7)
     assert (description["choice"], description["dim"]) == ("projected", 4096)

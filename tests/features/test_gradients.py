@@ -12,10 +12,10 @@ from torch import nn
 
 from oracles.gradients import gradients_by_loop
 from proponent.errors import UserError
-from proponent.features import parts
-from proponent.features.capture import Capture, target_cotangents, target_gradients
-from proponent.features.gradients import DenseGradients
-from proponent.features.storage import put_together, take_apart
+from proponent.features.gradients import per_parameter as parts
+from proponent.features.gradients.block import DenseGradients
+from proponent.features.gradients.capture import Capture, target_cotangents, target_gradients
+from proponent.features.gradients.serialise import put_together, take_apart
 from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))

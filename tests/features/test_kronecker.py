@@ -11,8 +11,8 @@ from torch import nn
 
 from oracles.curvature import dense_ggn
 from oracles.kronecker import layer_factors, layer_sides
-from proponent.features import kronecker
-from proponent.features.curvature import Curvature
+from proponent.features.curvature import kronecker
+from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification, LanguageModel, Regression
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -165,7 +165,7 @@ def test_some_examples_at_a_time_give_the_same(monkeypatch):
     whole = curvature_of(module, TASK, x, y)
     expected, rotated = whole.kronecker(0, 0), whole.kronecker(0, 0).rotate(whole.train)
     inner = rotated.inner_dense(rotated.dense())
-    monkeypatch.setattr("proponent.features.parts.TEMPORARY_MIB", 0)
+    monkeypatch.setattr("proponent.features.gradients.per_parameter.TEMPORARY_MIB", 0)
     small = Curvature(module, TASK, x, y, x[:2], y[:2], weight_decay=0.1, duration=2.0, memory_mib=0)
     basis = small.kronecker(0, 0)
     torch.testing.assert_close(basis.factored, expected.factored)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from proponent.errors import UserError
-from proponent.features.capture import target_gradients
-from proponent.features.gradients import DenseGradients
-from proponent.features.projection import BLOCK_COORDINATES, BUCKETS, KINDS, plan, projection_matrix
+from proponent.features.gradients.block import DenseGradients
+from proponent.features.gradients.capture import target_gradients
+from proponent.features.gradients.projection import BLOCK_COORDINATES, BUCKETS, KINDS, plan, projection_matrix
 from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from proponent.features.capture import target_gradients
-from proponent.features.curvature import Curvature
-from proponent.features.history import GradientPair, History, Moments, Network, OutputPair, RepresentationPair
-from proponent.methods import inputs
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradients.capture import target_gradients
+from proponent.features.views import GradientPair, History, Moments, Network, OutputPair, RepresentationPair
+from proponent.methods.shared import needs as inputs
 from proponent.settings.tasks import Classification
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from proponent.errors import UserError
-from proponent.features.capture import target_gradients
-from proponent.features.gradients import parameter_spans
-from proponent.features.sides import coordinates
+from proponent.features.gradients.block import parameter_spans
+from proponent.features.gradients.capture import target_gradients
+from proponent.features.gradients.two_sided_projection import coordinates
 from proponent.settings.tasks import Classification
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,7 +35,7 @@ def written(block, index):
 
 def matrix_of(kind, width, side, block, index, which):
     """Recover the matrix of one side from what it does to unit vectors, by a layer of one example each."""
-    from proponent.features import sides
+    from proponent.features.gradients import two_sided_projection as sides
 
     part = block.parts[index]
     like = torch.zeros(1, dtype=torch.float64)

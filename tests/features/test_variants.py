@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from features.models import build
 from methods.fakes import Path
 from proponent.errors import UserError
-from proponent.features.capture import target_gradients
-from proponent.features.curvature import Curvature
-from proponent.features.history import GradientPair
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradients.capture import target_gradients
 from proponent.features.variants import Adapted, adapted, dropped
-from proponent.methods import trak, trak_variants
-from proponent.methods.solvers import damping_grid
+from proponent.features.views import GradientPair
+from proponent.methods.shared.solvers import damping_grid
+from proponent.methods.trak import trak, trak_variants
 from proponent.settings.tasks import Classification
 
 N_TRAIN, N_QUERY = 12, 3

@@ -14,16 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
-from proponent.features.capture import Capture, target_cotangents
-from proponent.features.featurize import (
+from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.member_features import (
     featurize,
     network,
     read_gradients,
     read_outputs,
     read_representations,
 )
-from proponent.features.history import Moments
-from proponent.methods import datainf, ekfac, graddot, if_cg, if_exact, similarity, tracin, trak
+from proponent.features.views import Moments
+from proponent.methods.baselines import similarity
+from proponent.methods.gradient_similarity import graddot, tracin
+from proponent.methods.influence import datainf, ekfac, if_cg, if_exact
+from proponent.methods.trak import trak
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.training.designs import Run

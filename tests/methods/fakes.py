@@ -1,7 +1,7 @@
 """Dense float64 implementations of everything a method may be handed, by ``torch.func`` and nothing else.
 
 A :class:`World` is a small differentiable model with its data. It knows no factored gradients and no
-checkpoints on disk: what it hands out is what the protocols of ``proponent.methods.inputs`` mean.
+checkpoints on disk: what it hands out is what the protocols of ``proponent.methods.shared.needs`` mean.
 """
 
 from __future__ import annotations

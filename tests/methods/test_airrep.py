@@ -9,10 +9,10 @@ import torch
 from scipy.stats import spearmanr
 
 from methods.fakes import Path, Retrainings
-from proponent.methods import airrep
+from proponent.methods.learned import airrep
 from proponent.metrics import lds
-from proponent.metrics.inputs import MetricInputs
-from proponent.metrics.inputs import Retrainings as Truth
+from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.metric_inputs import Retrainings as Truth
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -10,15 +10,16 @@ from methods.fakes import Path, World, mlp_world
 from oracles import representer
 from oracles.similarity import similarity as oracle
 from proponent.errors import UserError
-from proponent.methods import noise, rps, same_label, similarity
+from proponent.methods.baselines import random_scores, same_label, similarity
+from proponent.methods.representer import rps
 
 
 def test_noise_is_the_same_for_the_same_seed_only() -> None:
     world = mlp_world()
-    scores = noise.attribute(world, seed=1)
+    scores = random_scores.attribute(world, seed=1)
     assert scores.shape == (len(world.x_query), len(world.x_train))
-    assert torch.equal(scores, noise.attribute(world, seed=1))
-    assert not torch.equal(scores, noise.attribute(world, seed=2))
+    assert torch.equal(scores, random_scores.attribute(world, seed=1))
+    assert not torch.equal(scores, random_scores.attribute(world, seed=2))
 
 
 def test_same_label_is_the_indicator() -> None:

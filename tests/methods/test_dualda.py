@@ -8,9 +8,9 @@ import torch
 from sklearn.svm import LinearSVC
 
 from methods.fakes import mlp_world
+from proponent.attribution.member_mean import MemberMean
 from proponent.errors import UserError
-from proponent.methods import dualda
-from proponent.methods.members import MemberMean
+from proponent.methods.representer import dualda
 
 
 def blobs(n: int = 80, d: int = 5, n_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from torch.func import grad
 
 from methods.fakes import Path, World, mlp_world
 from oracles.influence import one_by_one
-from proponent.methods import graddot, tracin
+from proponent.methods.gradient_similarity import graddot, tracin
 
 
 def loss_gradients(world: World) -> Tensor:

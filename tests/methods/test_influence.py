@@ -8,8 +8,8 @@ import torch
 from methods.fakes import Curvature, World, linear_world, mlp_world, newton
 from oracles.influence import dense_influence, one_by_one, retraining_slopes
 from proponent.errors import UserError
-from proponent.methods import if_cg, if_exact
-from proponent.methods.solvers import damping_grid
+from proponent.methods.influence import if_cg, if_exact
+from proponent.methods.shared.solvers import damping_grid
 
 
 def dense(world: World, curvature: str, damping: float) -> torch.Tensor:

@@ -12,11 +12,11 @@ from features.models import build
 from methods.fakes import Curvature, Path, linear_world, mlp_world
 from oracles.influence import mean_of_inverses
 from proponent.errors import UserError
-from proponent.features.capture import target_gradients
-from proponent.features.gradients import DenseGradients
-from proponent.features.history import GradientPair
-from proponent.methods import datainf, if_arnoldi, if_exact, if_lissa
-from proponent.methods.lanczos import eigenpairs, largest_eigenvalue
+from proponent.features.gradients.block import DenseGradients
+from proponent.features.gradients.capture import target_gradients
+from proponent.features.views import GradientPair
+from proponent.methods.influence import datainf, if_arnoldi, if_exact, if_lissa
+from proponent.methods.shared.lanczos import eigenpairs, largest_eigenvalue
 from proponent.settings.tasks import Classification
 
 

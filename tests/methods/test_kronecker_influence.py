@@ -10,8 +10,8 @@ from features.models import build
 from methods.fakes import Curvature as Dense
 from methods.fakes import Path, World, linear_world, mlp_world
 from oracles.influence import dense_influence
-from proponent.features.curvature import Curvature
-from proponent.methods import ekfac, if_exact
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.methods.influence import ekfac, if_exact
 from proponent.settings.tasks import Classification
 
 
@@ -128,7 +128,7 @@ def test_many_outputs_are_sampled_unless_asked_otherwise(monkeypatch: pytest.Mon
 
 
 def test_what_is_too_wide_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proponent.features.kronecker.MAX_SIDE", 5)
+    monkeypatch.setattr("proponent.features.curvature.kronecker.MAX_SIDE", 5)
     module, x, y = build("mlp", 8)
     model = Curvature(module, Classification(), x, y, x[:2], y[:2], weight_decay=0.0, duration=1.0)
     with pytest.warns(UserWarning, match=r"a side of 1\.weight, 3\.weight keeps its own axes"):

@@ -11,14 +11,16 @@ from types import ModuleType
 import pytest
 import yaml
 
-from proponent.methods.inputs import NEEDS
+from proponent.methods.shared.needs import NEEDS
 
 FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))
+METHODS = Path(__file__, "../../../src/proponent/methods").resolve()
 
 
 def load(path: Path) -> tuple[dict, ModuleType]:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config, importlib.import_module(f"proponent.methods.{config['family']}")
+    (module,) = METHODS.glob(f"*/{config['family']}.py")
+    return config, importlib.import_module(f"proponent.methods.{module.parent.name}.{module.stem}")
 
 
 def test_the_names_that_are_promised_are_there() -> None:

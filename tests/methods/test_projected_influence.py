@@ -10,9 +10,9 @@ from features.models import build
 from methods.fakes import Curvature as Dense
 from methods.fakes import Path, mlp_world
 from oracles.influence import dense_influence
-from proponent.features.curvature import Curvature
-from proponent.methods import grass, logra, trackstar
-from proponent.methods.fisher import fisher_layers
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.methods.projected_influence import grass, logra, trackstar
+from proponent.methods.shared.fisher import fisher_layers
 from proponent.settings.tasks import Classification
 
 

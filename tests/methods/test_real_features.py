@@ -10,11 +10,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from features.models import build
 from methods.fakes import Path, World
-from proponent.features.capture import target_gradients
-from proponent.features.curvature import Curvature
-from proponent.features.history import GradientPair
-from proponent.methods import datainf, graddot, if_arnoldi, if_cg, if_exact, if_lissa, tracin, trak
-from proponent.methods.members import MemberMean
+from proponent.attribution.member_mean import MemberMean
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradients.capture import target_gradients
+from proponent.features.views import GradientPair
+from proponent.methods.gradient_similarity import graddot, tracin
+from proponent.methods.influence import datainf, if_arnoldi, if_cg, if_exact, if_lissa
+from proponent.methods.trak import trak
 from proponent.settings.tasks import Classification
 
 N_TRAIN, N_QUERY = 12, 3

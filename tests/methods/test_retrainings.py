@@ -10,8 +10,9 @@ from torch import Tensor
 from methods.fakes import Retrainings, mlp_world
 from oracles import games
 from proponent.errors import UserError
-from proponent.methods import datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge, difference
-from proponent.methods.datamodels_ridge import PENALTIES
+from proponent.methods.learned import datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge
+from proponent.methods.learned.datamodels_ridge import PENALTIES
+from proponent.methods.valuation import mean_difference
 
 
 def additive(
@@ -34,12 +35,12 @@ def test_differences_over_all_subsets_are_banzhaf_values() -> None:
     values = np.random.default_rng(0).normal(size=(2**7, 2))
     everything = Retrainings(torch.from_numpy(games.all_subsets(7)), torch.from_numpy(values))
     expected = np.stack([games.banzhaf(values[:, q], 7) for q in range(2)])
-    np.testing.assert_allclose(difference.attribute(everything, value="banzhaf"), expected, atol=1e-14)
+    np.testing.assert_allclose(mean_difference.attribute(everything, value="banzhaf"), expected, atol=1e-14)
 
 
 def test_differences_of_means_by_hand() -> None:
     masks = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0]], dtype=torch.bool)
-    scores = difference.attribute(Retrainings(masks, torch.tensor([[1.0], [3.0], [8.0]])))
+    scores = mean_difference.attribute(Retrainings(masks, torch.tensor([[1.0], [3.0], [8.0]])))
     assert scores.tolist() == [[pytest.approx(2 - 8), pytest.approx(4.5 - 3), 0.0]]
 
 
@@ -47,7 +48,7 @@ def test_banzhaf_values_need_halves() -> None:
     retrainings, _ = additive(20, 10, 0.1)
     fewer = Retrainings(retrainings.masks & (torch.arange(10) > 4), retrainings.targets)
     with pytest.raises(UserError, match=r"fraction to 0\.5, or use empirical-influence"):
-        difference.attribute(fewer, value="banzhaf")
+        mean_difference.attribute(fewer, value="banzhaf")
 
 
 SIZES = pytest.mark.parametrize("m", [12, 40], ids=["fewer retrainings than examples", "more"])

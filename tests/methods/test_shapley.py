@@ -11,7 +11,7 @@ from torch import Tensor
 
 from methods.fakes import Retrainings
 from oracles import games
-from proponent.methods import shapley
+from proponent.methods.valuation import shapley
 
 N = 6
 

@@ -12,39 +12,21 @@ import yaml
 from torch import Tensor
 
 from methods.fakes import World, mlp_world
-from proponent.methods import (
-    airrep,
-    datainf,
-    datamodels,
-    datamodels_mixed,
-    datamodels_prior,
-    datamodels_ridge,
-    difference,
-    dualda,
-    ekfac,
-    graddot,
-    grass,
-    if_arnoldi,
-    if_cg,
-    if_exact,
-    if_lissa,
-    knn_shapley,
-    logra,
-    rps,
-    same_label,
-    shapley,
-    similarity,
-    source,
-    tracin,
-    trackstar,
-    trak,
-)
-from proponent.methods.members import MemberMean
+from proponent.attribution.member_mean import MemberMean
+from proponent.methods.baselines import same_label, similarity
+from proponent.methods.gradient_similarity import graddot, tracin
+from proponent.methods.influence import datainf, ekfac, if_arnoldi, if_cg, if_exact, if_lissa
+from proponent.methods.learned import airrep, datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge
+from proponent.methods.projected_influence import grass, logra, trackstar
+from proponent.methods.representer import dualda, rps
+from proponent.methods.trak import trak
+from proponent.methods.unrolling import source
+from proponent.methods.valuation import knn_shapley, mean_difference, shapley
 
 FAMILIES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
-        *(airrep, datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge, difference),
+        *(airrep, datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge, mean_difference),
         *(datainf, ekfac, grass, if_arnoldi, if_lissa, logra, trackstar),
         *(dualda, graddot, if_cg, if_exact, knn_shapley, rps, same_label, shapley, similarity, tracin, trak),
         source,
@@ -64,7 +46,7 @@ ELSEWHERE = {
     "lava": "methods/test_valuation.py::test_wrong_labels_have_low_values",
 }
 """Families that need words, a replay or variants, or that know no queries; and where their sign is tested."""
-OF_EITHER_SIGN = {"noise"}
+OF_EITHER_SIGN = {"random_scores"}
 CONFIGS = {
     path.stem: config for path in FILES if (config := yaml.safe_load(path.read_text()))["family"] in FAMILIES
 }

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.methods import solvers
-from proponent.methods.krylov import grow
-from proponent.methods.solvers import DampedSolver, damping_grid, keep
+from proponent.methods.shared import solvers
+from proponent.methods.shared.krylov import grow
+from proponent.methods.shared.solvers import DampedSolver, damping_grid, keep
 
 
 def spd(n: int, rank: int) -> Tensor:

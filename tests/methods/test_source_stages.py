@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from methods.test_magic import RUN
 from oracles.unrolling import Part, by_segments
 from proponent.config.schema import RecipeConfig, StageConfig
-from proponent.features.curvature import Curvature
-from proponent.features.featurize import network
-from proponent.features.history import Moments, Network
-from proponent.methods import magic, segments, source, source_adam
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.member_features import network
+from proponent.features.views import Moments, Network
+from proponent.methods.shared import segments
+from proponent.methods.unrolling import magic, source, source_adam
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.training.replay import Replay

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from proponent.methods import bm25, tfidf
+from proponent.methods.baselines import bm25, tfidf
 
 
 def texts(train: list[list[int]], query: list[list[int]], labels=None) -> SimpleNamespace:

@@ -8,9 +8,9 @@ import torch
 from methods.fakes import Path, linear_world, mlp_world, newton
 from oracles import trak as oracle
 from oracles.influence import one_by_one, retraining_slopes
-from proponent.methods import trak
-from proponent.methods.members import MemberMean
-from proponent.methods.solvers import damping_grid
+from proponent.attribution.member_mean import MemberMean
+from proponent.methods.shared.solvers import damping_grid
+from proponent.methods.trak import trak
 
 POWERS = {"none": 0.0, "sqrt": 0.5, "full": 1.0}
 

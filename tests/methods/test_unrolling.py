@@ -17,12 +17,15 @@ from methods.test_magic import RECIPES, RUN, TASK, arrays, network
 from oracles.unrolling import embeddings
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
-from proponent.features.curvature import Curvature
-from proponent.features.featurize import network as features_network
-from proponent.features.history import Moments
-from proponent.features.history import Network as History
-from proponent.methods import dvemb, ekfac, less, magic, segments, source, source_adam, tracin_we
-from proponent.methods.inputs import Network
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.member_features import network as features_network
+from proponent.features.views import Moments
+from proponent.features.views import Network as History
+from proponent.methods.gradient_similarity import less, tracin_we
+from proponent.methods.influence import ekfac
+from proponent.methods.shared import segments
+from proponent.methods.shared.needs import Network
+from proponent.methods.unrolling import dvemb, magic, source, source_adam
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.training.replay import Replay

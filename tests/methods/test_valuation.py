@@ -11,7 +11,7 @@ import torch
 from oracles.games import all_subsets, beta_shapley
 from oracles.valuation import gaussian_distance, out_of_bag, transport
 from proponent.errors import UserError
-from proponent.methods import data_oob, knn_shapley, lava
+from proponent.methods.valuation import data_oob, knn_shapley, lava
 
 
 def points(n: int, n_query: int, apart: float = 2.0, d: int = 3) -> tuple[SimpleNamespace, SimpleNamespace]:

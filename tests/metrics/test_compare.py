@@ -7,7 +7,7 @@ import pytest
 
 from proponent.metrics import lds
 from proponent.metrics.compare import compare, compare_all, holm, ranks
-from proponent.metrics.inputs import MetricInputs, Retrainings
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings
 
 
 def test_holm_by_hand():

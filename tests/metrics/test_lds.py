@@ -10,7 +10,7 @@ import pytest
 from oracles.statistics import spearman
 from proponent.errors import UserError
 from proponent.metrics import lds
-from proponent.metrics.inputs import MetricInputs, Retrainings
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings
 
 N_TRAIN, N_QUERY = 40, 12
 

@@ -8,7 +8,7 @@ import pytest
 from oracles.statistics import pearson, spearman
 from proponent.errors import UserError
 from proponent.metrics import loo
-from proponent.metrics.inputs import MetricInputs, Retrainings
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings
 
 N_TRAIN, N_QUERY = 30, 8
 

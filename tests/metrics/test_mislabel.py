@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from oracles.statistics import auc
 from proponent.errors import UserError
 from proponent.metrics import mislabel
-from proponent.metrics.inputs import MetricInputs
+from proponent.metrics.metric_inputs import MetricInputs
 
 N = 200
 FLIPPED = np.arange(N) % 10 == 0

@@ -13,10 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from proponent.metrics.compare import compare_all
-from proponent.publish.figures import frontier, lds, loss, overview, proponents
-from proponent.publish.figures.labels import Label, place
-from proponent.publish.figures.proponents import Case, Item, as_picture, strongest
+from proponent.publish.figures import frontier_figure as frontier
+from proponent.publish.figures import lds_figure as lds
+from proponent.publish.figures import loss_figure as loss
+from proponent.publish.figures import overview_figure as overview
+from proponent.publish.figures import proponents_figure as proponents
+from proponent.publish.figures.proponents_figure import Case, Item, as_picture, strongest
 from proponent.publish.figures.style import new_figure, render
+from proponent.publish.figures.text_labels import Label, place
 from proponent.publish.leaderboard import comparisons, leaderboard
 
 SETTING = "mnist-mlp"

@@ -12,7 +12,7 @@ from proponent.config.schema import QueriesConfig, SettingConfig
 from proponent.errors import UserError
 from proponent.settings.datasets import digits, mnist5k
 from proponent.settings.factories import build_dataset, build_model
-from proponent.settings.noise import flip_labels
+from proponent.settings.label_noise import flip_labels
 from proponent.settings.split import check_model, materialise
 from proponent.settings.tasks import get_task
 from proponent.training.designs import member_run

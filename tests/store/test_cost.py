@@ -9,7 +9,7 @@ LARGE = """
 import subprocess, sys
 block = bytearray(400 * 2**20)
 block[::4096] = bytes(len(block[::4096]))
-small = "from proponent.steps.job import peak_memory_mib; print(peak_memory_mib())"
+small = "from proponent.steps.io.job import peak_memory_mib; print(peak_memory_mib())"
 subprocess.run([sys.executable, "-c", small], check=True)
 """
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from proponent.errors import UserError
-from proponent.steps import job as job_module
-from proponent.steps.job import Job
+from proponent.steps.io import job as job_module
+from proponent.steps.io.job import Job
 from proponent.store.files import replacing
 from proponent.store.manifest import Manifest, Part, write_manifest
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_lockstep import CLASSIFICATION, FLOAT_MODELS, RECIPES, TOKEN_MODELS, data, factory, some_runs
 
-from proponent.training.evaluate import targets
 from proponent.training.lockstep import train
+from proponent.training.predict import targets
 from proponent.training.stack import state_dict
 
 

@@ -14,8 +14,8 @@ from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.settings.models import mlp
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
-from proponent.steps import lockstep
-from proponent.steps.lockstep import lockstep_of
+from proponent.steps.io import lockstep_size as lockstep
+from proponent.steps.io.lockstep_size import lockstep_of
 from proponent.training.designs import Run
 from proponent.training.memory import SHARE, bytes_of_one, models_that_fit
 
@@ -85,7 +85,7 @@ import torch
 from torch import nn
 from proponent.config.schema import RecipeConfig
 from proponent.settings.tasks import get_task
-from proponent.steps.job import peak_memory_mib
+from proponent.steps.io.job import peak_memory_mib
 from proponent.training.designs import Run
 from proponent.training.lockstep import train
 from proponent.training.memory import bytes_of_one

@@ -8,7 +8,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, StepLR
 
 from proponent.config.schema import RecipeConfig, Schedule
-from proponent.training.checkpoints import checkpoint_steps
+from proponent.training.checkpoint_steps import checkpoint_steps
 from proponent.training.designs import Run
 from proponent.training.recipe import StackedOptimizer, learning_rates
 from proponent.training.stages import stages_of

@@ -43,7 +43,7 @@ def test_2_a_changed_hyper_parameter_or_method_source_runs_that_method_alone(pul
     )
     assert pulled.planned() == {"graddot": 1, "evaluate": 1, **COLLECTION}
     pulled.git("checkout", "-q", "params.yaml")
-    with (pulled.root / "src/proponent/methods/trak.py").open("a") as source:
+    with (pulled.root / "src/proponent/methods/trak/trak.py").open("a") as source:
         source.write("\nNEW_CONSTANT = 3\n")
     assert pulled.planned() == {"trak": 1, "evaluate": 1, **COLLECTION}
 
@@ -67,7 +67,7 @@ def test_3_a_changed_recipe_trainer_or_dataset_runs_what_is_downstream(pulled):
 def test_4_formatting_comments_docstrings_and_touching_run_nothing(pulled):
     setting = pulled.root / "configs/settings/toy.yaml"
     setting.write_text("# Another order and layout.\n" + yaml.safe_dump(yaml.safe_load(setting.read_text())))
-    module = pulled.root / "src/proponent/methods/trak.py"
+    module = pulled.root / "src/proponent/methods/trak/trak.py"
     module.write_text(module.read_text().replace('"""', '"""Said otherwise. ', 1))
     for path in (pulled.root / "results").rglob("*.safetensors"):
         path.touch()

@@ -39,11 +39,11 @@ def test_parts_manifests_and_key_files_lead_to_their_artefact(checkout, path, ar
 
 def test_causes_are_named_where_they_arise_with_old_and_new_values(checkout):
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
-    with (checkout.root / "src/proponent/methods/trak.py").open("a") as source:
+    with (checkout.root / "src/proponent/methods/trak/trak.py").open("a") as source:
         source.write("\nNEW_CONSTANT = 3\n")
     text = said(checkout, SCORES)
     assert "results/toy/ensemble/shard-000.json: recipe.lr was 0.2, is 0.1" in text
-    assert f"{SCORES}: code proponent.methods.trak changed" in text
+    assert f"{SCORES}: code proponent.methods.trak.trak changed" in text
     assert text.count("recipe.lr was") == 2, (
         "of the members and of the retrainings that tuned it, not of what follows or evaluates"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proponent.workflow.forecast import (
+from proponent.inspection.forecast import (
     ESTIMATES,
     START_SECONDS,
     Cost,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from proponent.config.benchmark import load_benchmark
+from proponent.plan.graph import key_path
+from proponent.plan.run_plan import Plan
 from proponent.store.files import read_json
-from proponent.workflow.nodes import key_path
-from proponent.workflow.plan import Plan
 
 SHARD = "results/toy/ground_truth/shards/loo-0000.safetensors"
 

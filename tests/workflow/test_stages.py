@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from docs.guides import REPOSITORY, blocks_of
 from proponent.config.benchmark import load_benchmark
-from proponent.workflow.plan import Plan
+from proponent.plan.run_plan import Plan
 from workflow.checkout import Checkout, make_checkout
 
 SETTING = "configs/settings/toy.yaml"

@@ -41,13 +41,13 @@ def test_a_changed_hyper_parameter_runs_that_method_its_evaluation_and_the_colle
 
 
 def test_a_changed_method_source_runs_that_method_its_evaluation_and_the_collection(checkout):
-    with (checkout.root / "src/proponent/methods/trak.py").open("a") as source:
+    with (checkout.root / "src/proponent/methods/trak/trak.py").open("a") as source:
         source.write("\nNEW_CONSTANT = 3\n")
     assert checkout.planned() == {"trak": 1, "evaluate": 1, **COLLECTION}
 
 
 def test_a_changed_engine_leaves_methods_without_models_and_the_ground_truth_alone(checkout):
-    with (checkout.root / "src/proponent/features/gradients.py").open("a") as source:
+    with (checkout.root / "src/proponent/features/gradients/block.py").open("a") as source:
         source.write("\nNEW_CONSTANT = 3\n")
     planned = checkout.planned()
     assert planned == {"featurize": 1, "graddot": 1, "trak": 1, "evaluate": 2, **COLLECTION}
@@ -139,9 +139,9 @@ def test_more_retrainings_keep_those_that_are_there(checkout):
 def test_a_job_refuses_to_run_once_the_source_has_changed(checkout):
     """What is planned is what is run, or nothing: no mixture of two versions."""
     (checkout.root / "results/toy/scores/trak.safetensors").unlink()
-    with (checkout.root / "src/proponent/methods/trak.py").open("a") as source:
+    with (checkout.root / "src/proponent/methods/trak/trak.py").open("a") as source:
         source.write("\nNEW_CONSTANT = 3\n")
     done = checkout.run_step("attribute", "results/toy/keys/scores/trak.safetensors.json")
     assert done.returncode == 1
-    assert "proponent.methods.trak changed since this run was planned" in done.stdout
+    assert "proponent.methods.trak.trak changed since this run was planned" in done.stdout
     assert not (checkout.root / "results/toy/scores/trak.safetensors").exists()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from proponent.workflow.forecast import Cost, History, Resources
-from proponent.workflow.profile import LOCAL, read_profile
-from proponent.workflow.running import Attempt, holder, last_words, queue, read_log
-from proponent.workflow.status import Status
-from proponent.workflow.words import duration, size
+from proponent.inspection.forecast import Cost, History, Resources
+from proponent.inspection.formatting import duration, size
+from proponent.inspection.snakemake_log import Attempt, holder, last_words, queue, read_log
+from proponent.inspection.status import Status
+from proponent.inspection.submissions import LOCAL, read_profile
 from workflow.test_forecast import Job
 
 LOG = """\
@@ -196,7 +196,7 @@ def test_plan_before_and_after_a_run(checkout, fresh):
 @pytest.mark.slow
 def test_status_of_a_run_that_fails_goes_on_and_is_done(checkout):
     assert "20 of 20 done: all is current" in checkout.run_step("status").stdout
-    module = "src/proponent/methods/graddot.py"
+    module = "src/proponent/methods/gradient_similarity/graddot.py"
     line = "    pair = gradients.at(checkpoint)\n    inner"
     checkout.edit(module, line, "    raise ValueError('no such luck')\n    inner")
     checkout.snakemake(check=False)

@@ -14,8 +14,8 @@ from proponent.config.schema import SettingConfig
 from proponent.errors import UserError
 from proponent.metrics.lds import predict
 from proponent.metrics.ranks import resampled_spearman
+from proponent.plan.run_plan import Plan
 from proponent.training.designs import runs
-from proponent.workflow.plan import Plan
 from workflow.checkout import Checkout, make_checkout
 
 LEFT_FOR_TUNING = ", tune: {count: 20}"

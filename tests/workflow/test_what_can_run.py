@@ -10,7 +10,7 @@ import yaml
 
 from proponent.config.benchmark import load_benchmark
 from proponent.errors import UserError
-from proponent.workflow.plan import Plan
+from proponent.plan.run_plan import Plan
 from workflow.checkout import Checkout, make_checkout
 
 TOY = {

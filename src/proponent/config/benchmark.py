@@ -12,7 +12,7 @@ from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, read_yaml, structured
 from proponent.config.schema import BenchmarkConfig, MethodConfig, MetricConfig, SettingConfig
 from proponent.config.signature import Signature, read_signature
-from proponent.config.source import SourceTree
+from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 EXTERNAL = "external"
@@ -28,8 +28,9 @@ NEEDS = (
     "retrainings",
     "permutations",
     "scores",
+    "workspace",
 )
-"""What a method may ask for (see proponent.methods.inputs)."""
+"""What a method may ask for (see proponent.methods.shared.needs)."""
 
 LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
 """The design behind a need. Its retrainings are part of what a method costs; those that evaluate are the benchmark's."""
@@ -37,7 +38,7 @@ LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
 
 def uses_models(needs: Iterable[str]) -> bool:
     """Return whether any of a method's needs is of the ensemble's members."""
-    return any(need not in ("data", "scores", *LEARNED_FROM) for need in needs)
+    return any(need not in ("data", "scores", "workspace", *LEARNED_FROM) for need in needs)
 
 
 _KINDS = ("settings", "methods", "designs", "metrics")
@@ -208,13 +209,7 @@ class _Reader:
             return self._external(name, config, source)
         module, colon, function = config.family.partition(":")
         if not colon:
-            module, function = f"proponent.methods.{config.family}", "attribute"
-            if self.tree.find(module) is None:
-                folder = self.root / "src/proponent/methods"
-                valid = [path.stem for path in folder.glob("*.py") if "def attribute(" in path.read_text()]
-                raise UserError(
-                    f"{source}: no family '{config.family}' in src/proponent/methods/{nearest(config.family, valid)}"
-                )
+            module, function = self._family_module(config.family, source), "attribute"
         signature = read_signature(self.tree, module, function, f"{source}: family")
         if signature is None:
             raise UserError(
@@ -254,6 +249,30 @@ class _Reader:
             finish_needs=finish_needs,
             groups=groups,
         )
+
+    def _family_module(self, family: str, source: str) -> str:
+        """Return the dotted name of the method module called ``family``, in whichever folder of methods/ it lies.
+
+        Raises:
+            UserError: no folder of methods/ has a module of that name, or two have one.
+        """
+        folder = self.root / "src/proponent/methods"
+        modules = [
+            path
+            for path in (*folder.glob("*.py"), *folder.glob("*/*.py"))
+            if path.stem != "__init__" and path.parent.name != "shared"
+        ]
+        found = [path for path in modules if path.stem == family]
+        if len(found) > 1:
+            places = " and ".join(sorted(str(path.relative_to(self.root)) for path in found))
+            raise UserError(f"{source}: family '{family}' is ambiguous: {places}; rename one of them")
+        if not found:
+            valid = [path.stem for path in modules]
+            raise UserError(
+                f"{source}: no family '{family}' in src/proponent/methods/{nearest(family, valid)}"
+            )
+        relative = found[0].relative_to(self.root / "src").with_suffix("")
+        return ".".join(relative.parts)
 
     def _check_params(self, config: MethodConfig, signature: Signature, source: str) -> None:
         keywords = Signature(where=signature.where, positional=(), keywords=signature.keywords)

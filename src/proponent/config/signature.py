@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proponent.config.load import conforms, nearest
-from proponent.config.source import SourceTree
+from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 _NAMES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from proponent.features.capture import Capture
-from proponent.features.parts import ranges
+from proponent.features.gradients.capture import Capture
+from proponent.features.gradients.per_parameter import ranges
 
 
 def outputs(capture: Capture, x: Tensor, memory_mib: int = 1000) -> Tensor:

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from proponent.errors import UserError
-from proponent.features.capture import Capture, target_cotangents
-from proponent.features.gradients import FactoredGradients
-from proponent.features.watch import deterministic_eval
+from proponent.features.gradients.block import FactoredGradients
+from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
 class VariantPair:
-    """Gradients of the target by a variant's parameters; see :class:`proponent.methods.inputs.TargetPair`."""
+    """Gradients of the target by a variant's parameters; see :class:`proponent.methods.shared.needs.TargetPair`."""
 
     train: FactoredGradients
     query: FactoredGradients

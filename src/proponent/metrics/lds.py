@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from proponent.metrics.ceiling import additive_ceiling, ceiling
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.inputs import MetricInputs, Retrainings, Usable, check_scores, usable_retrainings
+from proponent.metrics.metric_inputs import (
+    MetricInputs,
+    Retrainings,
+    Usable,
+    check_scores,
+    usable_retrainings,
+)
 from proponent.metrics.ranks import resampled_spearman
 from proponent.metrics.statistics import Resamples, draw
 

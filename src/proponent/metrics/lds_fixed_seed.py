@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proponent.metrics import lds
 from proponent.metrics.estimate import Estimate
-from proponent.metrics.inputs import MetricInputs
+from proponent.metrics.metric_inputs import MetricInputs
 
 NEEDS = ("ground_truth/subsets_fixed_seed",)
 

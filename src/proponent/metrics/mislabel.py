@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.inputs import MetricInputs, check_scores
+from proponent.metrics.metric_inputs import MetricInputs, check_scores
 from proponent.metrics.statistics import draw_counts
 from proponent.seeds import derive_seed
 

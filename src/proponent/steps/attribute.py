@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proponent.attribution.member_mean import MemberMean
 from proponent.config.keys import canonical
 from proponent.errors import UserError
-from proponent.methods.members import MemberMean
-from proponent.methods.solvers import damping_grid
-from proponent.metrics.inputs import usable_retrainings
+from proponent.methods.shared.solvers import damping_grid
 from proponent.metrics.lds import predict
+from proponent.metrics.metric_inputs import usable_retrainings
 from proponent.metrics.ranks import resampled_spearman
 from proponent.progress import progress
 from proponent.settings.split import Arrays
-from proponent.steps.arguments import member_inputs, shared_inputs
-from proponent.steps.inputs import load_data
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
+from proponent.steps.io.method_inputs import member_inputs, shared_inputs
+from proponent.steps.io.setting_inputs import load_data
 from proponent.store.tensors import load_tensors
 
 Candidate = dict[str, Any]

@@ -10,7 +10,7 @@ from rich.console import Console
 from proponent.errors import UserError
 from proponent.metrics.compare import compare_all
 from proponent.publish import leaderboard
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
 from proponent.store.files import read_json
 
 

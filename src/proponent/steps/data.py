@@ -9,10 +9,10 @@ from proponent.config.schema import FactoryConfig, LabelNoiseConfig, QueriesConf
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_dataset
-from proponent.settings.noise import flip_labels
+from proponent.settings.label_noise import flip_labels
 from proponent.settings.split import check_tokens, materialise
 from proponent.settings.tasks import get_task
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
 
 
 def run(job: Job) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
-from proponent.metrics.inputs import MetricInputs, Retrainings, check_scores
-from proponent.steps.job import Job, adopt
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
+from proponent.steps.io.job import Job, adopt
 from proponent.store.manifest import Manifest, read_manifest
 from proponent.store.tensors import load_tensors, open_tensors
 

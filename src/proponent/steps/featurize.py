@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proponent.features.featurize import featurize
+from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
-from proponent.steps.checkpoints import load_checkpoint, moments_of
-from proponent.steps.inputs import load_data, load_model
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
+from proponent.steps.io.setting_inputs import load_data, load_model
+from proponent.steps.io.stored_checkpoints import load_checkpoint, moments_of
 from proponent.store.files import read_json
 
 

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from proponent.metrics.compare import compare_all
-from proponent.publish.figures import frontier, lds, loss, proponents
+from proponent.publish.figures import frontier_figure as frontier
+from proponent.publish.figures import lds_figure as lds
+from proponent.publish.figures import loss_figure as loss
+from proponent.publish.figures import proponents_figure as proponents
 from proponent.publish.figures.style import render
-from proponent.steps.inputs import load_data
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
+from proponent.steps.io.setting_inputs import load_data
 from proponent.store.files import read_json
 from proponent.store.tensors import load_tensors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
 from proponent.store.manifest import read_manifest
 from proponent.store.tensors import load_tensors
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from proponent.publish.figures import overview
+from proponent.publish.figures import overview_figure as overview
 from proponent.publish.figures.style import render
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
 
 
 def run(job: Job) -> None:

@@ -8,12 +8,12 @@ import torch
 
 from proponent.config.load import structured
 from proponent.config.schema import DesignConfig
-from proponent.steps.inputs import load_data, training_of
-from proponent.steps.job import Job
-from proponent.steps.lockstep import lockstep_of
+from proponent.steps.io.job import Job
+from proponent.steps.io.lockstep_size import lockstep_of
+from proponent.steps.io.setting_inputs import load_data, training_of
 from proponent.training.designs import run_at
-from proponent.training.evaluate import MODELS, targets
 from proponent.training.lockstep import in_lockstep, train
+from proponent.training.predict import MODELS, targets
 
 
 def run(job: Job) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from proponent.publish import leaderboard
-from proponent.steps.job import Job
+from proponent.steps.io.job import Job
 from proponent.store.files import read_json
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from proponent.errors import UserError
-from proponent.steps.inputs import load_data, training_of
-from proponent.steps.job import Job
-from proponent.steps.lockstep import lockstep_of
-from proponent.training.checkpoints import checkpoint_steps
+from proponent.steps.io.job import Job
+from proponent.steps.io.lockstep_size import lockstep_of
+from proponent.steps.io.setting_inputs import load_data, training_of
+from proponent.training.checkpoint_steps import checkpoint_steps
 from proponent.training.designs import member_run
 from proponent.training.lockstep import train
 from proponent.training.stack import state_dict

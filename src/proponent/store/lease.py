@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from proponent.errors import UserError
-from proponent.store.slurm import SlurmUnknownError, live_jobs, own_job
+from proponent.slurm import SlurmUnknownError, live_jobs, own_job
 
 RENEWED_EVERY = 30.0
 """Seconds between two signs of life."""

@@ -46,7 +46,7 @@ class _Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """Training after some number of steps; see :class:`proponent.methods.inputs.Moment`."""
+    """Training after some number of steps; see :class:`proponent.methods.shared.needs.Moment`."""
 
     replay: Replay
     steps: int
@@ -74,7 +74,7 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Step(Moment):
-    """The state before a step, and the step; see :class:`proponent.methods.inputs.ReplayStep`."""
+    """The state before a step, and the step; see :class:`proponent.methods.shared.needs.ReplayStep`."""
 
     examples: Tensor
     batch: _Batch
@@ -123,7 +123,7 @@ class Step(Moment):
 
 
 class Replay:
-    """One run, to be walked through from its end; see :class:`proponent.methods.inputs.Replay`.
+    """One run, to be walked through from its end; see :class:`proponent.methods.shared.needs.Replay`.
 
     Args:
         build: from the seed of an initialisation to a model.

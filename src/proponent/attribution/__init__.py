@@ -1,0 +1,1 @@
+"""Running a method: candidates of hyper-parameters, averages over members, tuning."""

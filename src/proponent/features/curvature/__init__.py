@@ -1,0 +1,1 @@
+"""Curvature of the training loss: matrix-vector products and Kronecker factors."""

@@ -1,0 +1,1 @@
+"""Per-example gradients: tracing a model, blocks of factors, inner products and projections."""

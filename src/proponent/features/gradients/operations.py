@@ -1,0 +1,180 @@
+"""Operations whose weights have factored gradients.
+
+A call is seen at the level of functions, not of modules, so that shared weights, functional code and
+``nn.MultiheadAttention`` are covered; a weight is recognised by identity, also as a transposed view (``h @
+w.T``) or as a slice of rows (the projections inside attention). Whatever is not seen here keeps its ordinary
+derivative, and the capture writes those parameters' gradients out: nothing depends on this list being
+complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from proponent.errors import UserError
+from proponent.features.gradients.factors import Geometry
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call of an operation with a weight.
+
+    Attributes:
+        call: its place among all calls of such operations.
+        kind: ``linear`` (input @ weightᵀ), ``matmul`` (input @ weight), ``conv`` or ``embedding``.
+        weight: the parameter's name.
+        start: first row of the parameter that the call uses.
+        bias: the parameter's name, or None.
+        bias_start: first element of the bias that the call uses.
+        geometry: of a convolution.
+        padding: token whose rows get no gradient, or -1.
+        output: shape of the result for one example.
+        input: shape of the operation's input for one example.
+        from_x: whether the input is the data x itself, reshaped.
+    """
+
+    call: int
+    kind: str
+    weight: str
+    start: int
+    bias: str | None
+    bias_start: int
+    geometry: Geometry | None
+    padding: int
+    output: tuple[int, ...]
+    input: tuple[int, ...]
+    from_x: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of an operation that matter, put in order."""
+
+    kind: str
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    rerun: Callable[[Tensor, Tensor | None], Tensor]
+    geometry: Geometry | None = None
+    padding: int = -1
+    claimable: bool = True
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call:
+    return Call("linear", input, weight, bias, lambda w, b: F.linear(input, w, b))
+
+
+def _matmul(input: Tensor, other: Tensor) -> Call:
+    return Call(
+        "matmul",
+        input,
+        other,
+        None,
+        lambda w, b: torch.matmul(input, w),
+        claimable=other.ndim == 2 and input.ndim > 0,
+    )
+
+
+def _addmm(bias: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Call:
+    return Call(
+        "matmul",
+        mat1,
+        mat2,
+        bias,
+        lambda w, b: torch.addmm(b, mat1, w),  # type: ignore[arg-type]
+        claimable=beta == alpha == 1 and bias.ndim == 1 and len(bias) == mat2.shape[1],
+    )
+
+
+def _embedding(
+    weight: Tensor,
+    indices: Tensor,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Call:
+    if scale_grad_by_freq:
+        raise UserError(
+            "torch.embedding with scale_grad_by_freq has no per-example gradient; switch it off in the model"
+        )
+    return Call("embedding", indices, weight, None, lambda w, b: F.embedding(indices, w), padding=padding_idx)
+
+
+def _convolution(dimensions: int) -> Callable[..., Call]:
+    function = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
+
+    def bind(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Call:
+        def each(value: Any) -> tuple[int, ...]:
+            values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+            return values * dimensions if len(values) == 1 else values
+
+        kernel, spread = tuple(weight.shape[2:]), each(dilation)
+        if padding == "same":
+            totals = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
+            pads = tuple((total // 2, total - total // 2) for total in totals)
+        else:
+            pads = tuple((p, p) for p in each(0 if padding == "valid" else padding))
+        return Call(
+            "conv",
+            input,
+            weight,
+            bias,
+            lambda w, b: function(input, w, b, stride, padding, dilation, groups),
+            geometry=Geometry(kernel, each(stride), spread, pads),
+            # A grouped kernel is small: its gradients are written out instead.
+            claimable=groups == 1,
+        )
+
+    return bind
+
+
+def _refuse_batch_statistics(function: str, flag: int, keyword: str) -> Callable[..., None]:
+    def check(*args: Any, **kwargs: Any) -> None:
+        if kwargs.get(keyword, args[flag] if len(args) > flag else False):
+            raise UserError(
+                f"{function} uses the statistics of the batch even in eval mode: no example has a gradient of"
+                " its own; keep running statistics (track_running_stats=True) or use GroupNorm"
+            )
+
+    return check
+
+
+CLAIMS: dict[Any, Callable[..., Call]] = {
+    F.linear: _linear,
+    torch.matmul: _matmul,
+    Tensor.matmul: _matmul,
+    Tensor.__matmul__: _matmul,
+    torch.mm: _matmul,
+    Tensor.mm: _matmul,
+    torch.addmm: _addmm,
+    torch.embedding: _embedding,
+    F.conv1d: _convolution(1),
+    F.conv2d: _convolution(2),
+    F.conv3d: _convolution(3),
+}
+
+
+def _renormalised(*args: Any, **kwargs: Any) -> None:
+    raise UserError(
+        "nn.Embedding with max_norm changes its weight during the forward pass; use an embedding without it"
+    )
+
+
+REFUSALS: dict[Any, Callable[..., None]] = {
+    torch.batch_norm: _refuse_batch_statistics("BatchNorm", 5, "training"),
+    torch.embedding_renorm_: _renormalised,
+}

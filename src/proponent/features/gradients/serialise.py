@@ -1,0 +1,113 @@
+"""Gradient blocks taken apart into named tensors for a file, and put together again.
+
+The input of a first layer is usually the data x itself: then nothing but its shape is kept. A tensor that
+several operations took in (queries, keys and values of attention) is stored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from proponent.features.gradients.block import Block, DenseGradients, FactoredGradients
+from proponent.features.gradients.factors import Factor, Geometry, Term
+from proponent.features.gradients.per_parameter import Part, RowsPart, WeightPart
+
+
+def take_apart(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a block by name, and in plain values how they belong together."""
+    if isinstance(block, DenseGradients):
+        layout: dict[str, Any] = {"kind": "dense", "parameters": _plain(block)}
+        if not isinstance(block.last, FactoredGradients):
+            return {"values": block.values}, {**layout, "last": {"names": list(block.last)}}
+        beside, last = take_apart(block.last)
+        kept = {f"last.{name}": tensor for name, tensor in beside.items()}
+        return {"values": block.values, **kept}, {**layout, "last": last}
+    tensors: dict[str, Tensor] = {}
+    names: dict[tuple[Any, ...], str] = {}
+
+    def store(tensor: Tensor, name: str) -> str:
+        known = names.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype), name)
+        tensors[known] = tensor
+        return known
+
+    def describe(factor: Factor, name: str) -> dict[str, Any]:
+        where = (
+            {"x": list(factor.values.shape[1:])} if factor.from_x else {"stored": store(factor.values, name)}
+        )
+        geometry = None if factor.geometry is None else asdict(factor.geometry)
+        return {**where, "tokens": factor.tokens, "geometry": geometry}
+
+    parts: list[dict[str, Any]] = []
+    for index, part in enumerate(block.parts):
+        if isinstance(part, RowsPart):
+            parts.append({"name": part.name, "stored": store(part.values, f"{index}.rows")})
+            continue
+        terms = [
+            {
+                "start": term.start,
+                "left": describe(term.left, f"{index}.{use}.left"),
+                "right": describe(term.right, f"{index}.{use}.right"),
+            }
+            for use, term in enumerate(part.terms)
+        ]
+        parts.append(
+            {"name": part.name, "rows": part.rows, "columns": part.columns, "bias": part.bias, "terms": terms}
+        )
+    return tensors, {
+        "kind": "factored",
+        "parameters": _plain(block),
+        "last": list(block.last),
+        "parts": parts,
+    }
+
+
+def put_together(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor) -> Block:
+    """Return the block that :func:`take_apart` took apart.
+
+    Args:
+        layout: the plain values.
+        get: returns a tensor by its name.
+        x: (n, ...) the data of the same examples.
+    """
+    parameters = {name: tuple(shape) for name, shape in layout["parameters"].items()}
+    if layout["kind"] == "dense":
+        if "names" in layout["last"]:
+            return DenseGradients(get("values"), parameters, tuple(layout["last"]["names"]))
+        beside = put_together(layout["last"], lambda name: get(f"last.{name}"), x)
+        assert isinstance(beside, FactoredGradients)  # noqa: S101 -- take_apart wrote it from one
+        return DenseGradients(get("values"), parameters, beside)
+    read: dict[str, Tensor] = {}
+
+    def factor(spec: dict[str, Any]) -> Factor:
+        if "x" in spec:
+            return Factor(x.reshape(len(x), *spec["x"]), spec["tokens"], _geometry(spec), from_x=True)
+        if spec["stored"] not in read:
+            read[spec["stored"]] = get(spec["stored"])
+        return Factor(read[spec["stored"]], spec["tokens"], _geometry(spec))
+
+    parts: list[Part] = []
+    for part in layout["parts"]:
+        if "stored" in part:
+            parts.append(RowsPart(part["name"], get(part["stored"])))
+            continue
+        terms = tuple(
+            Term(factor(term["left"]), factor(term["right"]), term["start"]) for term in part["terms"]
+        )
+        parts.append(WeightPart(part["name"], part["rows"], part["columns"], terms, part["bias"]))
+    return FactoredGradients(parameters, tuple(parts), tuple(layout["last"]), len(x))
+
+
+def _plain(block: Block) -> dict[str, list[int]]:
+    return {name: list(shape) for name, shape in block.parameters.items()}
+
+
+def _geometry(spec: dict[str, Any]) -> Geometry | None:
+    found = spec["geometry"]
+    if found is None:
+        return None
+    sizes = {name: tuple(found[name]) for name in ("kernel", "stride", "dilation")}
+    return Geometry(**sizes, padding=tuple((low, high) for low, high in found["padding"]))

@@ -1,0 +1,208 @@
+"""Watching a model's forward pass: finding the uses of its weights, and reaching into them.
+
+A call is seen at the level of functions by a ``TorchFunctionMode``. :class:`Trace` looks at one example;
+:class:`Replay` recognises the same calls again, by their order, when the pass runs under ``torch.func``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from proponent.errors import UserError
+from proponent.features.gradients.operations import CLAIMS, REFUSALS, Call, Use
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every call of an operation in :data:`CLAIMS`, and refuses those in :data:`REFUSALS`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function; ``operation`` says what becomes of one that may have a claimed weight."""
+        kwargs = kwargs or {}
+        if func in REFUSALS:
+            REFUSALS[func](*args, **kwargs)
+        if func not in CLAIMS:
+            return func(*args, **kwargs)
+        self.calls += 1
+        return self.operation(CLAIMS[func](*args, **kwargs), lambda: func(*args, **kwargs))
+
+    def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
+        """Return the result of a call; ``run()`` is the call unchanged."""
+        raise NotImplementedError
+
+
+class Trace(_Watch):
+    """Finds the uses of parameters on one example, and cuts them out of the derivative.
+
+    A parameter that still has a derivative afterwards is used in some other way too.
+
+    Args:
+        names: the parameters' names, by the id of the tensors that stand for them.
+
+    Attributes:
+        uses: what was found, in order.
+        inputs: what each use took in.
+        last_linear: place of the last linear map among all calls, whether its weight is a parameter or
+            computed.
+        activations: numbers that the pass made: a measure of what is kept for the way back.
+    """
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.last_linear: int | None = None
+        self.uses: list[Use] = []
+        self.inputs: list[Tensor] = []
+        self.activations = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function and count what it made; views make nothing."""
+        result = super().__torch_function__(func, types, args, kwargs)
+        if isinstance(result, Tensor) and result._base is None:
+            self.activations += result.numel()
+        if func is F.scaled_dot_product_attention:
+            query, key = args[:2]
+            self.activations += (
+                3 * query.numel() // query.shape[-1] * key.shape[-2]
+            )  # scores, softmax, product
+        return result
+
+    def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
+        """Record a call whose weight is a parameter, and run it with that parameter as a constant."""
+        found = self._locate(call.weight) if call.claimable else None
+        if call.kind == "linear" or (call.kind == "matmul" and found is not None):
+            self.last_linear = self.calls - 1
+        if found is None:
+            return run()
+        name, start, transposed = found
+        kind = {"linear": "matmul", "matmul": "linear"}.get(call.kind, call.kind) if transposed else call.kind
+        bias = self._locate(call.bias)
+        constant = call.bias.detach() if call.bias is not None and bias is not None else call.bias
+        output = call.rerun(call.weight.detach(), constant)
+        self.uses.append(
+            Use(
+                call=self.calls - 1,
+                kind=kind,
+                weight=name,
+                start=start,
+                bias=bias[0] if bias is not None else None,
+                bias_start=bias[1] if bias is not None else 0,
+                geometry=call.geometry,
+                padding=call.padding,
+                output=tuple(output.shape),
+                input=tuple(call.input.shape),
+            )
+        )
+        self.inputs.append(call.input)
+        return output
+
+    def _locate(self, tensor: Tensor | None) -> tuple[str, int, bool] | None:
+        """Return name, first row and whether transposed, of a parameter or of a view of one."""
+        if tensor is None:
+            return None
+        if id(tensor) in self.names:
+            return self.names[id(tensor)], 0, False
+        base = tensor._base
+        if base is None or id(base) not in self.names or tensor.ndim != base.ndim or base.ndim == 0:
+            return None
+        offset = tensor.storage_offset() - base.storage_offset()
+        if offset % base.stride(0):
+            return None
+        start = offset // base.stride(0)
+        if tensor.shape[1:] == base.shape[1:] and tensor.stride() == base.stride():
+            return self.names[id(base)], start, False
+        if tensor.ndim == 2 and len(tensor) == base.shape[1] and tensor.stride() == base.stride()[::-1]:
+            return self.names[id(base)], start, True
+        return None
+
+
+class Replay(_Watch):
+    """Adds a probe to the output of each traced use, and keeps what the use took in.
+
+    Args:
+        uses: what the trace found; a use is recognised by its place in the order of calls.
+        probes: zeros of the uses' output shapes: the derivative with respect to a probe is that of the
+            output.
+        watched: place of one more call whose input is wanted, kept as ``seen``.
+    """
+
+    def __init__(self, uses: list[Use], probes: list[Tensor], watched: int | None = None) -> None:
+        super().__init__()
+        self.watched = watched
+        self.seen: Tensor | None = None
+        self.places = {use.call: index for index, use in enumerate(uses)}
+        self.uses = uses
+        self.probes = probes
+        self.inputs: list[Tensor] = []
+
+    def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
+        """Run the call, with its probe if it is one of the traced uses."""
+        if self.calls - 1 == self.watched:
+            self.seen = call.input
+        index = self.places.get(self.calls - 1)
+        output = run()
+        if index is None:
+            return output
+        if output.shape != self.uses[index].output:
+            raise UserError(
+                "the model calls its layers in another order each time; it must be deterministic in eval mode"
+            )
+        self.inputs.append(call.input)
+        return output + self.probes[index]
+
+
+class _ConstantPadding(TorchFunctionMode):
+    """Makes the padding row of an embedding a constant in forward derivatives too, as in backward ones."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function."""
+        if func is not torch.embedding:
+            return func(*args, **(kwargs or {}))
+        call = CLAIMS[func](*args, **(kwargs or {}))
+        output = F.embedding(call.input, call.weight)
+        if call.padding < 0:
+            return output
+        return torch.where((call.input == call.padding)[..., None], output.detach(), output)
+
+
+@contextmanager
+def deterministic_eval(module: nn.Module) -> Iterator[None]:
+    """Run a module as it predicts: eval mode, no fused attention, its functions open to a mode.
+
+    ``torch.nn.functional`` hands its composite functions (such as attention) to a mode as a whole; switching
+    that off inside the block lets the mode see the linear maps within.
+    """
+    training = [part for part in module.modules() if part.training]
+    checks = (
+        "has_torch_function",
+        "has_torch_function_unary",
+        "has_torch_function_variadic",
+        "_verify_batch_size",  # would say less about a BatchNorm without running statistics than our refusal
+    )
+    kept = {name: getattr(F, name) for name in checks}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        for part in training:
+            part.training = False
+        for name in checks:
+            setattr(F, name, lambda *args: False)
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH), _ConstantPadding():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for name, check in kept.items():
+            setattr(F, name, check)
+        for part in training:
+            part.training = True

@@ -1,0 +1,191 @@
+"""What a member's features look like along its training: the objects that methods are handed.
+
+They are built from plain tensors and callables and know nothing of files: ``load(index)`` brings the features
+of the checkpoint with that index, and only the most recent one is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from proponent.features.curvature.kronecker import KroneckerBasis
+from proponent.features.curvature.member_curvature import Curvature, kronecker_of
+from proponent.features.gradients.block import Block
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When the checkpoints of one member were saved, the final model last.
+
+    Attributes:
+        steps: optimiser steps taken.
+        learning_rates: in force at each.
+        durations: sum of the learning rates so far, divided by 1 - momentum.
+    """
+
+    steps: Sequence[int]
+    learning_rates: Sequence[float]
+    durations: Sequence[float]
+
+    def nearest(self, fraction: float) -> int:
+        """Return the index of the checkpoint nearest, in ratio, to ``fraction`` of all steps.
+
+        Raises:
+            ValueError: ``fraction`` is not in (0, 1].
+        """
+        if not 0 < fraction <= 1:
+            raise ValueError(f"a checkpoint is a fraction of training in (0, 1], not {fraction}")
+        wanted = math.log(fraction * self.steps[-1])
+        return min(
+            range(len(self.steps)),
+            key=lambda index: abs(math.log(self.steps[index]) - wanted) if self.steps[index] else math.inf,
+        )
+
+
+class History(Generic[T]):
+    """Features at the checkpoints of one member.
+
+    Args:
+        member: index of the member in the ensemble.
+        moments: when the checkpoints were saved.
+        load: from the index of a checkpoint to its features.
+    """
+
+    def __init__(self, member: int, moments: Moments, load: Callable[[int], T]) -> None:
+        self.member = member
+        self.moments = moments
+        self._load = load
+        self._recent: tuple[int, T] | None = None
+
+    def _get(self, index: int) -> T:
+        if self._recent is None or self._recent[0] != index:
+            self._recent = None  # lets go of the old features before the new ones are read
+            self._recent = (index, self._load(index))
+        return self._recent[1]
+
+    @property
+    def durations(self) -> list[float]:
+        """Length of training up to each checkpoint."""
+        return list(self.moments.durations)
+
+    def at(self, checkpoint: float) -> T:
+        """Return the features at the saved checkpoint nearest, in ratio, to this fraction of training."""
+        return self._get(self.moments.nearest(checkpoint))
+
+    def along(self) -> Iterator[T]:
+        """Yield the features of all checkpoints, the final one last."""
+        for index in range(len(self.moments.steps)):
+            yield self._get(index)
+
+
+@dataclass(frozen=True)
+class GradientPair:
+    """Gradients of the target at one checkpoint; see :class:`proponent.methods.shared.needs.GradientPair`."""
+
+    train: Block
+    query: Block
+    loss_weight: Tensor
+    learning_rate: float
+    duration: float
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        return self.train.inner(self.train)
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the training gradients, (n_train, n_train); computed once."""
+        return self._gram
+
+
+@dataclass(frozen=True)
+class OutputPair:
+    """Outputs (n, n_outputs) of one member at one checkpoint, and the loss weights (n_train,)."""
+
+    train: Tensor
+    query: Tensor
+    loss_weight: Tensor
+
+
+@dataclass(frozen=True)
+class RepresentationPair:
+    """Inputs of the last linear layer, (n, d)."""
+
+    train: Tensor
+    query: Tensor
+
+
+Gradients = History[GradientPair]
+Outputs = History[OutputPair]
+Representations = History[RepresentationPair]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training on examples of its own; see :class:`proponent.methods.shared.needs.Stage`."""
+
+    examples: slice
+    checkpoint: int
+    make: Callable[[], Network]
+
+    @property
+    def network(self) -> Network:
+        """Return the network with these examples alone, a new one that is let go of after use."""
+        return self.make()
+
+
+class Network(History[Curvature]):
+    """Curvature at the checkpoints of one member; see :class:`proponent.methods.shared.needs.Network`.
+
+    Args:
+        member: index of the member in the ensemble.
+        moments: when the checkpoints were saved.
+        load: from the index of a checkpoint to the curvature there.
+        blend: from a weight for each checkpoint to the curvature at the mean of their parameters.
+        stages: of training; empty for one of all examples.
+    """
+
+    def __init__(
+        self,
+        member: int,
+        moments: Moments,
+        load: Callable[[int], Curvature],
+        blend: Callable[[Sequence[float]], Curvature],
+        stages: Sequence[Stage] = (),
+    ) -> None:
+        super().__init__(member, moments, load)
+        self.blend = blend
+        self._stages = stages
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """Stages of training."""
+        return self._stages or [Stage(slice(None), len(self.moments.steps) - 1, lambda: self)]
+
+    @property
+    def fractions(self) -> list[float]:
+        """Share of all steps up to each checkpoint."""
+        return [steps / self.moments.steps[-1] for steps in self.moments.steps]
+
+    def checkpoint(self, index: int) -> Curvature:
+        """Return the curvature at a saved checkpoint."""
+        return self._get(index)
+
+    def kronecker(
+        self, weights: Sequence[float], samples: int, seed: int, scale: Tensor | None = None
+    ) -> KroneckerBasis:
+        """Return the Kronecker eigenbasis of the weighted mean over checkpoints, one weight each."""
+
+        def networks() -> Iterator[tuple[Curvature, float]]:
+            for index, weight in enumerate(weights):
+                if weight:
+                    yield self._get(index), weight
+
+        return kronecker_of(networks, samples, seed, scale)

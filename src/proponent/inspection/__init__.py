@@ -1,0 +1,1 @@
+"""Reports on results and runs: provenance, verification, status, costs, archives."""

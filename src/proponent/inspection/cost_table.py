@@ -1,0 +1,144 @@
+"""``proponent plan``: the forecast of what ``snakemake`` would start here, as tables."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from proponent.inspection.declared_resources import Workflow, read_workflow
+from proponent.inspection.forecast import BASES, Forecast, Resources, forecast, to_run
+from proponent.inspection.formatting import duration, size
+from proponent.inspection.measured_costs import read_history
+from proponent.inspection.submissions import LOCAL, Profile, read_profile
+from proponent.plan.graph import Graph, Node
+from proponent.store.manifest import is_whole
+
+_WORDS = dict(zip(BASES, ("measured", "measured here", "measured elsewhere", "estimated"), strict=True))
+
+
+def current_artefacts(graph: Graph) -> set[str]:
+    """Return the paths of what is there as the configuration asks; nothing is touched."""
+    return {path for path, node in graph.nodes.items() if is_whole(graph.root, path, node.key)}
+
+
+def forecast_of(root: Path, workflow: Workflow) -> tuple[Forecast, list[Node]]:
+    """Return what a run would cost that started now, and its jobs, inputs first."""
+    graph = workflow.plan.graph
+    current = current_artefacts(graph)
+    jobs = to_run(graph, workflow.plan.targets(), current)
+    history = read_history(root, graph, workflow.benchmark_of)
+    resources: dict[str, Resources] = {}
+    for node in jobs:
+        resources.setdefault(workflow.rule_of(node), workflow.resources(node))
+    return forecast(jobs, len(current), history.cost, workflow.rule_of, resources), jobs
+
+
+def show_plan(root: Path, config: Sequence[str], profile: str | None, console: Console) -> None:
+    """Print jobs, hours, bytes and memory of a run by rule; with a profile also where its jobs go.
+
+    Args:
+        root: the checkout.
+        config: ``name=value``, as after ``snakemake --config``.
+        profile: a folder of ``profiles/``.
+        console: to print on.
+    """
+    chosen = read_profile(root, profile) if profile else None
+    workflow = read_workflow(root, config)
+    total, _ = forecast_of(root, workflow)
+    if not total.jobs:
+        console.print(f"nothing to do: {total.current} artefacts are current")
+        return
+    _print_rules(total, console)
+    already = f"; {total.current} artefacts are current" if total.current else ""
+    console.print(f"{total.jobs} jobs{already}")
+    if chosen is None or chosen.executor == "local":
+        cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+        at_a_time = max(1, (cores or 1) // workflow.plan.benchmark.config.compute.threads)
+        least = duration(total.wall_seconds(at_a_time))
+        console.print(f"on this machine, {at_a_time} at a time: {least} at least")
+        return
+    _print_profile(total, chosen, workflow, console)
+
+
+def _print_rules(total: Forecast, console: Console) -> None:
+    table = Table("rule", "jobs", "CPU time", "GPU time", "on disk", "memory", "known from", box=None)
+    for column in table.columns[1:6]:
+        column.justify = "right"
+    for rule in total.rules:
+        table.add_row(
+            rule.rule,
+            str(rule.jobs),
+            duration(rule.cpu_hours * 3600),
+            duration(rule.gpu_hours * 3600) if rule.gpu_hours else "",
+            size(rule.bytes),
+            f"{rule.memory_mib:.0f} MiB",
+            _known_from(rule.bases),
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        str(total.jobs),
+        duration(sum(rule.cpu_hours for rule in total.rules) * 3600),
+        duration(sum(rule.gpu_hours for rule in total.rules) * 3600) if _gpus(total) else "",
+        size(sum(rule.bytes for rule in total.rules)),
+        f"{max(rule.memory_mib for rule in total.rules):.0f} MiB",
+        _known_from(sum((rule.bases for rule in total.rules), Counter())),
+    )
+    console.print(table)
+
+
+def _gpus(total: Forecast) -> int:
+    return sum(rule.jobs for rule in total.rules if rule.resources.gpu)
+
+
+def _known_from(bases: Counter[str]) -> str:
+    if len(bases) == 1:
+        return _WORDS[next(iter(bases))]
+    return ", ".join(f"{bases[basis]} {_WORDS[basis]}" for basis in BASES if bases[basis])
+
+
+def _print_profile(total: Forecast, profile: Profile, workflow: Workflow, console: Console) -> None:
+    table = Table("goes to", "rule", "jobs", "submissions", "threads", "memory", "run time", "GPUs", box=None)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for rule in sorted(total.rules, key=lambda rule: profile.place_of(rule.rule, rule.resources) == LOCAL):
+        asked = rule.resources
+        own = sum(profile.submissions([(rule.jobs, asked)]).values())
+        table.add_row(
+            profile.place_of(rule.rule, asked),
+            rule.rule,
+            str(rule.jobs),
+            "shared" if asked.group in profile.together else str(own or ""),
+            str(asked.threads),
+            f"{asked.mem_mb} MB",
+            f"{asked.runtime} min",
+            str(asked.gpu) if asked.gpu else "",
+        )
+    console.print()
+    console.print(table)
+    compute = workflow.plan.benchmark.config.compute
+    pieces = profile.submissions((rule.jobs, rule.resources) for rule in total.rules)
+    sent = sum(pieces.values())
+    shared = "".join(
+        f"; {count} {group} in one submission: {pieces[group]}"
+        for group, count in profile.together.items()
+        if group in pieces
+    )
+    console.print(
+        f"{compute.models_per_job} retrainings and {compute.members_per_job} members in one job{shared}"
+    )
+    cap = f"at most {profile.jobs} queued or running" if profile.jobs else "no cap on queued jobs"
+    rate = f", {profile.rate} sent: {duration(profile.submission_seconds(sent))}" if profile.rate else ""
+    console.print(f"{sent} submissions, {cap}{rate}")
+    here = sum(rule.seconds * rule.resources.threads for rule in total.rules if rule.resources.local)
+    least = max(
+        total.wall_seconds(profile.jobs or sent or 1),
+        profile.submission_seconds(sent),
+        here / profile.local_cores,
+    )
+    console.print(f"{duration(least)} at least, if the cluster takes them at once")

@@ -1,0 +1,108 @@
+"""What the rules declare, asked of Snakemake itself: resources, groups, and where their benchmarks lie."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proponent.errors import UserError
+from proponent.inspection.forecast import Resources
+from proponent.plan.graph import Node
+from proponent.plan.run_plan import Plan
+
+
+@dataclass
+class Workflow:
+    """A Snakefile that was read: the plan that it made, and its rules."""
+
+    plan: Plan
+    _rules: dict[str, Any]
+    """Snakemake's, by name."""
+
+    def rule_of(self, node: Node) -> str:
+        """Return the name of the rule that makes an artefact.
+
+        Raises:
+            UserError: none does.
+        """
+        name = node.spec["family"] if node.step == "attribute" else node.step
+        if name in self._rules:
+            return str(name)
+        for rule in self._rules.values():
+            if rule.is_producer(node.path):
+                return str(rule.name)
+        raise UserError(f"{node.path}: no rule makes it; give it one in workflow/rules/methods/")
+
+    def resources(self, node: Node) -> Resources:
+        """Return what a job's rule declares for its first attempt."""
+        rule = self._rules[self.rule_of(node)]
+        wildcards = self._wildcards(node)
+        declared = rule.expand_resources(wildcards, list(node.inputs), 1)
+        return Resources(
+            threads=int(declared["_cores"]),
+            mem_mb=int(declared.get("mem_mb", 0)),
+            runtime=int(declared.get("runtime", 0)),
+            gpu=int(declared.get("gpu", 0)),
+            local=rule._group is None and rule.name in rule.workflow._localrules,
+            group=rule._group,  # rule.group is None where no executor was chosen
+        )
+
+    def benchmark_of(self, node: Node) -> str | None:
+        """Return where Snakemake's own measurement of a job lies; None where its rule has none."""
+        rule = self._rules[self.rule_of(node)]
+        return None if rule.benchmark is None else str(rule.benchmark.apply_wildcards(self._wildcards(node)))
+
+    def _wildcards(self, node: Node) -> Any:
+        from snakemake.iocontainers import Wildcards
+
+        return Wildcards(fromdict=self._rules[self.rule_of(node)].get_wildcards(node.path))
+
+
+def parse_overrides(config: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` as Snakemake does after ``--config``.
+
+    Raises:
+        UserError: one of them is not of that form.
+    """
+    from snakemake.cli import parse_config
+
+    try:
+        return dict(parse_config(list(config)))
+    except ValueError as error:
+        raise UserError(f"{error} For example: 'settings=[digits-lr]'") from None
+
+
+def read_workflow(root: Path, config: Sequence[str] = ()) -> Workflow:
+    """Read the Snakefile as ``snakemake -n --config …`` does; no job is started.
+
+    Args:
+        root: the checkout.
+        config: ``name=value``, as after ``--config``.
+
+    Raises:
+        UserError: there is no Snakefile, or Snakemake refuses.
+    """
+    if not (root / "Snakefile").exists():
+        raise UserError("no Snakefile here: go to the checkout")
+    from snakemake.api import SnakemakeApi
+    from snakemake.exceptions import WorkflowError
+    from snakemake.settings.enums import Quietness
+    from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
+
+    overrides = parse_overrides(config)
+    output = OutputSettings(dryrun=True, quiet={Quietness.ALL}, enable_file_logging=False)
+    with SnakemakeApi(output) as api:
+        parsed = api.workflow(
+            resource_settings=ResourceSettings(cores=sys.maxsize),
+            config_settings=ConfigSettings(config=overrides),
+            snakefile=root / "Snakefile",
+            workdir=root,
+        )
+        try:
+            workflow = parsed._workflow
+        except WorkflowError as error:
+            raise UserError(f"Snakefile: {' '.join(str(error).split())}") from error
+        return Workflow(workflow.globals["PLAN"], {rule.name: rule for rule in workflow.rules})

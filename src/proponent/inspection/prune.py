@@ -1,0 +1,81 @@
+"""Results that no current configuration makes: found by their manifests and key files, and removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from proponent.errors import UserError
+from proponent.plan.graph import Graph, key_path
+from proponent.store.manifest import SUFFIX, manifest_path, read_manifest
+
+_ABANDONED_AFTER = 3600.0
+"""Seconds: a job of a killed controller may still be writing on a node."""
+
+
+def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
+    """Return the files that belong to no artefact of ``graph``: artefacts, their parts and manifests, and key files.
+
+    Also what a killed job left half-written an hour ago or more, and its lease; a shard that is still wanted goes on from
+    what it has. Other files without a manifest that are not key files are left alone: they are not ours.
+
+    Args:
+        graph: of the current configuration.
+        below: folders to look in; all of ``results/`` where there are none.
+
+    Raises:
+        UserError: a folder is not below ``results/``, or not there.
+    """
+    results = graph.root / "results"
+    folders = [folder.absolute() for folder in below] or [results]
+    for folder in folders:
+        if not folder.resolve().is_relative_to(results.resolve()):
+            raise UserError(f"{folder}: is not below {results}, where prune looks")
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    kept = {graph.root / path for path in graph.nodes}
+    kept |= {graph.root / key_path(path) for path in graph.nodes}
+    found: set[Path] = set()
+    for folder in folders:
+        for path in folder.rglob("*.json"):
+            if "keys" in path.relative_to(results).parts[:2]:
+                found |= {path} - kept
+            elif path.name.endswith(SUFFIX):
+                found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(SUFFIX)), kept)
+        found |= {path for path in folder.rglob(".*") if _is_left_over(path, kept)}
+    return sorted(path for path in found if path.exists())
+
+
+def _is_left_over(path: Path, kept: set[Path]) -> bool:
+    unwanted = path.suffix == ".partial" and path.with_name(path.stem[1:]) not in kept
+    named = unwanted or path.suffix == ".tmp" or path.stem.endswith(".lease")
+    return named and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_AFTER
+
+
+def _of_manifest(root: Path, artefact: Path, kept: set[Path]) -> set[Path]:
+    try:
+        manifest = read_manifest(artefact)
+    except UserError:
+        manifest = None
+    if manifest is not None and "part_of" in manifest.details:
+        owner = read_manifest(root / manifest.details["part_of"])
+        named = {root / part.path for part in owner.parts} if owner else set()
+        if root / manifest.details["part_of"] in kept and artefact in named:
+            return set()
+    elif artefact in kept:
+        return set()
+    return {artefact, manifest_path(artefact)}
+
+
+def remove(root: Path, files: Iterable[Path]) -> int:
+    """Remove files, and the folders of ``results/`` that become empty; return the bytes that were freed."""
+    freed = 0
+    for path in files:
+        freed += path.stat().st_size
+        path.unlink()
+        for folder in path.parents:
+            if folder == root / "results" or any(folder.iterdir()):
+                break
+            folder.rmdir()
+    return freed

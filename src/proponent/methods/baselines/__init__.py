@@ -1,0 +1,1 @@
+"""Baselines: scores that use no gradients. Every other method should exceed them."""

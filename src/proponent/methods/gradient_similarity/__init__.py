@@ -1,0 +1,1 @@
+"""Methods that compare the gradients of a query and of a training example."""

@@ -1,0 +1,42 @@
+"""GradDot and GradCos: how well a step on the training example would serve the query.
+
+GradDot (Charpiat et al. 2019, "Input similarity from the neural network perspective"): a gradient step on the
+loss of example i changes the target of q by ``-g_q . grad loss_i = w_i <grad f_q, grad f_i>`` to first order,
+where ``w_i`` is the loss weight (``1 - p_i`` for classification). GradCos divides by both norms: it forgets
+how surprising the example was, and is not led by a few large gradients.
+
+Shapes: (n_query, n_train). Cost: one cross product of gradients. It takes all directions of parameter space
+as equally stiff, so it is far from influence where the curvature is uneven.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proponent.methods.shared.needs import Gradients
+
+
+def attribute(gradients: Gradients, *, normalise: bool = False, checkpoint: float = 1.0) -> Tensor:
+    """Return the inner products, or with ``normalise`` the cosines, of query and training gradients.
+
+    Args:
+        gradients: of one member.
+        normalise: divide by both norms (GradCos); an example without gradient then scores 0.
+        checkpoint: fraction of training.
+    """
+    pair = gradients.at(checkpoint)
+    inner = pair.query.inner(pair.train)
+    if not normalise:
+        return inner * pair.loss_weight
+    tiny = torch.finfo(inner.dtype).tiny
+    norms = pair.query.norms_squared().sqrt()[:, None] * pair.train.norms_squared().sqrt()
+    return inner / norms.clamp_min(tiny)
+
+
+def self_influence(gradients: Gradients, *, normalise: bool = False, checkpoint: float = 1.0) -> Tensor:
+    """Return each example's score on its own ``-loss``: ``||grad loss_i||^2``, or 1 for the cosine."""
+    pair = gradients.at(checkpoint)
+    if normalise:
+        return torch.ones_like(pair.loss_weight)
+    return pair.loss_weight**2 * pair.train.norms_squared()

@@ -1,0 +1,1 @@
+"""Influence functions: gradient similarity in the metric of the inverse curvature."""

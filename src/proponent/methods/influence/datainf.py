@@ -1,0 +1,60 @@
+"""DataInf: influence with the inverse of a mean replaced by the mean of inverses.
+
+(Kwon et al. 2024, "DataInf: efficiently estimating data influence in LoRA-tuned LLMs and diffusion models".)
+
+With G_j the gradient of example j's loss by the d_l parameters of one layer, the inverse of the damped
+empirical Fisher matrix is approximated by the mean over examples of inverses that are known in closed form,
+
+    M_l = (1/n) sum_j (G_j G_j^T + lambda_l)^-1 = (1 / lambda_l) (1/n) sum_j (1 - G_j G_j^T / (lambda_l + ||G_j||^2))
+
+and ``scores[q, i] = -(1/n) sum_l grad f_q^T M_l G_i`` with ``lambda_l = damping * mean_j ||G_j||^2 / d_l``.
+
+Shapes: (n_query, n_train). Cost: the Gram matrix of each layer's gradients, n^2 numbers at a time, and a
+product of n_query x n x n operations. Its error grows with d_l; meant for the small layers of LoRA. For large
+dampings it is the gradient dot product, for small ones it forgets what other examples do to a direction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proponent.methods.shared.needs import Gradients
+
+
+def attribute(gradients: Gradients, *, checkpoint: float = 1.0, damping: float = 0.1) -> Tensor:
+    """Return the scores, (n_query, n_train).
+
+    Args:
+        gradients: of one member.
+        checkpoint: fraction of training.
+        damping: over the mean squared entry of the layer's gradients.
+    """
+    pair = gradients.at(checkpoint)
+    n = len(pair.train)
+    total = torch.zeros(())
+    for train, query in zip(pair.train.by_layer(), pair.query.by_layer(), strict=True):
+        # gradients of the target; those of the loss are -loss_weight times these
+        cross, gram = query.inner(train) * pair.loss_weight, train.inner(train)
+        gram *= pair.loss_weight * pair.loss_weight[:, None]
+        shift = _damping(gram.diagonal(), train.n_parameters, damping)
+        shares = cross / (shift + gram.diagonal())
+        total = total + (cross - shares @ gram / n) / (n * shift)
+    return total
+
+
+def self_influence(gradients: Gradients, *, checkpoint: float = 1.0, damping: float = 0.1) -> Tensor:
+    """Return the score of each training example on its own ``-loss``, (n_train,), never negative."""
+    pair = gradients.at(checkpoint)
+    n = len(pair.train)
+    total = torch.zeros(())
+    for train in pair.train.by_layer():
+        gram = train.inner(train) * pair.loss_weight * pair.loss_weight[:, None]
+        own = gram.diagonal()
+        shift = _damping(own, train.n_parameters, damping)
+        total = total + (own - (gram**2 / (shift + own)).sum(1) / n) / (n * shift)
+    return total
+
+
+def _damping(squares: Tensor, n_parameters: int, damping: float) -> Tensor:
+    return (damping * squares.mean() / n_parameters).clamp_min(torch.finfo(squares.dtype).tiny)

@@ -1,0 +1,1 @@
+"""Influence functions computed after gradients are projected to fewer dimensions."""

@@ -1,0 +1,1 @@
+"""Representer methods: the last layer as a kernel machine over training examples."""

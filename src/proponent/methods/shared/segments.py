@@ -1,0 +1,106 @@
+"""Segments of training, and the walk back through them that the forms of SOURCE share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from proponent.methods.shared.needs import Curvature, KroneckerBasis, Network
+
+
+@dataclass
+class Segment:
+    """A part of training with constant curvature and gradients."""
+
+    basis: KroneckerBasis
+    """In which the curvature is diagonal; that of gradients times ``scale``."""
+    decay: Tensor | float
+    """What is added to its eigenvalues."""
+    models: Iterable[tuple[Curvature, float]]
+    """Where gradients are taken, and how much each counts; looked at once."""
+    scale: Tensor | float = 1.0
+    """(n_parameters,) root of the factors with which the optimiser multiplies gradients."""
+
+
+def walk(
+    network: Network, segments: int, checkpoints: int, describe: Callable[[Network, list[float]], Segment]
+) -> Tensor:
+    """Return the effect of the examples on the targets, (n_query, n_train), walking from the last segment to the first.
+
+    Where training has stages, each is cut into segments for itself, with its own examples' mean gradient and curvature; to
+    other stages they add nothing.
+
+    With P the squared scale, H the curvature and M = P^(1/2) H P^(1/2), a segment of length E carries u = grad f back to
+    ``P^(-1/2) exp(-E M) P^(1/2) u`` and has ``P^(1/2) (1 - exp(-E M)) / M P^(1/2) u`` meet the gradients of its losses.
+
+    Args:
+        network: one member.
+        segments: into which a stage is cut.
+        checkpoints: how many of a stage are used, the last ones.
+        describe: from a stage's network and a weight for each checkpoint to the segment.
+    """
+    final = network.at(1.0)
+    carried = final.query.dense()
+    scores = carried.new_zeros(len(carried), final.n_train)
+    del final
+    durations = network.durations
+    stops = [stage.checkpoint + 1 for stage in network.stages]
+    stages = list(zip(network.stages, [0, *stops[:-1]], stops, strict=True))
+    for stage, first, stop in reversed(stages):
+        own, before = stage.network, durations[first - 1] if first else 0.0
+        lengths = [duration - before for duration in durations[first:stop]]
+        length = lengths[-1] / segments
+        for weights in reversed(shares(lengths, segments, checkpoints)):
+            segment = describe(own, [0.0] * first + weights + [0.0] * (len(durations) - stop))
+            decayed = (segment.basis.eigenvalues + segment.decay) * length
+            coordinates = segment.basis.turn(carried * segment.scale)
+            reached = segment.basis.back(coordinates * (length * _mean_decay(decayed))) * segment.scale
+            for model, weight in segment.models:
+                loss_weight = model.loss_weight * (weight / model.n_train)
+                scores[:, stage.examples] += model.train.inner_dense(reached).T * loss_weight
+            carried = segment.basis.back(coordinates.mul_(torch.exp(-decayed))) / segment.scale
+    return scores
+
+
+def shares(durations: list[float], segments: int, checkpoints: int) -> list[list[float]]:
+    """Return, for each segment, how much each saved checkpoint counts in it; the shares of a segment add up to 1.
+
+    Args:
+        durations: length of training up to each checkpoint, rising.
+        segments: equally long.
+        checkpoints: how many of the last ones count.
+
+    Raises:
+        ValueError: fewer than one segment or checkpoint.
+    """
+    if segments < 1 or checkpoints < 1:
+        raise ValueError(f"segments and checkpoints must be at least 1, not {segments} and {checkpoints}")
+    first = max(0, len(durations) - checkpoints)
+    starts = [0.0, *durations[first:-1]]
+    length = durations[-1] / segments
+    found = []
+    for segment in range(segments):
+        low, high = segment * length, (segment + 1) * length
+        overlaps = [
+            max(0.0, min(stop, high) - max(start, low))
+            for start, stop in zip(starts, durations[first:], strict=True)
+        ]
+        total = sum(overlaps)
+        found.append([0.0] * first + [overlap / total for overlap in overlaps])
+    return found
+
+
+def at_checkpoints(network: Network, weights: list[float]) -> Iterable[tuple[Curvature, float]]:
+    """Yield the network at each checkpoint that counts, with its weight."""
+    for index, weight in enumerate(weights):
+        if weight:
+            yield network.checkpoint(index), weight
+
+
+def _mean_decay(x: Tensor) -> Tensor:
+    """Return (1 - exp(-x)) / x, and 1 at 0."""
+    tiny = torch.finfo(x.dtype).eps
+    return torch.where(x > tiny, -torch.expm1(-x) / x.clamp_min(tiny), 1.0)

@@ -1,0 +1,1 @@
+"""TRAK: a linearised model, averaged over independently trained members."""

@@ -1,0 +1,92 @@
+"""TRAK over cheap variants of each member (Deng et al. 2024, "Efficient ensembles improve training data attribution").
+
+Independent members cost a training each. Instead, each member stands for several networks: itself with some hidden
+units dropped (*dropout ensemble*: nothing is trained), or itself with low-rank adapters trained for a few epochs
+(*LoRA ensemble*: the gradients are those by the adapters alone). Kernel and weights are averaged over variants
+*separately*, as over members:
+
+    scores = mean over members and variants (kernel) * mean over members and variants (w)
+
+with both as in :mod:`proponent.methods.trak.trak`, exact. Shapes: kernel (n_query, n_train), weights (n_train,). Cost: for
+each variant the gradients, a Gram matrix and one Cholesky factorisation, and for adapters their training; no
+member is trained but those that the variants are of. Variants of one member share what that member got from its seed,
+so they do less than as many members do. A linear model has no hidden units to drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from proponent.methods.shared.needs import Network, TargetPair
+from proponent.methods.shared.solvers import announced, keep
+from proponent.methods.trak.trak import kernel_of
+from proponent.seeds import derive_seed
+
+
+def attribute(
+    network: Network,
+    *,
+    kind: Literal["dropout", "lora"] = "dropout",
+    variants: int = 10,
+    drop: float = 0.1,
+    rank: int = 8,
+    epochs: int = 2,
+    learning_rate: float = 0.001,
+    damping: float = 1.0,
+    checkpoint: float = 1.0,
+    weighting: Literal["none", "sqrt", "full"] = "none",
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Return a member's mean kernel (n_query, n_train) and mean weights (n_train,) over its variants.
+
+    Args:
+        network: one member.
+        kind: of the variants.
+        variants: how many.
+        drop: share of the hidden units that a dropout variant is without.
+        rank: of the adapters.
+        epochs: for which adapters are trained.
+        learning_rate: of their training.
+        damping: lambda over the mean diagonal of each Gram matrix.
+        checkpoint: fraction of training.
+        weighting: R of :mod:`proponent.methods.trak.trak`.
+        seed: of masks and adapters, mixed with the number of the member.
+
+    Raises:
+        UserError: the network has nothing to drop or to adapt, or the damping is too small.
+    """
+    model, grid = network.at(checkpoint), announced(damping)
+
+    def pairs() -> Iterator[TargetPair]:
+        for variant in range(variants):
+            stream = derive_seed(seed, "trak-variants", kind, network.member, variant)
+            if kind == "dropout":
+                yield model.dropped(drop, stream)
+            else:
+                yield model.adapted(rank, epochs, learning_rate, stream)
+
+    means = keep(
+        model,
+        (kind, variants, drop, rank, epochs, learning_rate, weighting, seed, grid),
+        lambda: _means(pairs(), network.member, weighting, grid),
+    )
+    return means[grid.index(damping)]
+
+
+def _means(
+    pairs: Iterator[TargetPair], member: int, weighting: str, dampings: tuple[float, ...]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return mean kernel and mean weights for every damping; one Gram matrix of each pair serves all."""
+    kernels: list[list[Tensor]] = [[] for _ in dampings]
+    weights = []
+    for pair in pairs:
+        kernel = kernel_of(pair, member, weighting, 0, "rademacher", 0)
+        for found, damping in zip(kernels, dampings, strict=True):
+            found.append(kernel.cross(damping))
+        weights.append(pair.loss_weight)
+    mean = torch.stack(weights).mean(0)
+    return [(torch.stack(found).mean(0), mean) for found in kernels]

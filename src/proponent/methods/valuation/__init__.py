@@ -1,0 +1,1 @@
+"""Data valuation: the average contribution of an example to subsets of the training set."""

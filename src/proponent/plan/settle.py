@@ -1,0 +1,64 @@
+"""Modification times from content: before the DAG is built, what is current gets old times and what is stale a new key file.
+
+Snakemake then needs only its mtime trigger, on a fresh clone as well as after a checkout of another revision, and none of
+its own metadata. Only the controller settles, never a job.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from proponent.errors import UserError
+from proponent.plan.graph import Graph, Node, key_path
+from proponent.store.files import read_json, write_json
+from proponent.store.manifest import is_whole, read_manifest
+
+_EPOCH = 1_000_000_000
+"""Any moment in the past will do; times of current artefacts follow the order of the DAG from here, a second a level."""
+
+
+def settle(graph: Graph) -> set[str]:
+    """Bring key files and modification times in line with content.
+
+    Returns:
+        Paths of the artefacts that are current: whole, and made with the key that the configuration asks for.
+    """
+    return {path for path, node in graph.nodes.items() if _settle_node(graph.root, node)}
+
+
+def _settle_node(root: Path, node: Node) -> bool:
+    key_file = root / key_path(node.path)
+    current = is_whole(root, node.path, node.key)
+    content = node.key_content()
+    if current:
+        _write_if_changed(key_file, content)
+        _set_time(key_file, _EPOCH)
+        for name in _files(root, node):
+            _set_time(root / name, _EPOCH + node.depth)
+        return True
+    # Snakemake forgives a newer input whose checksum it remembers, so a stale artefact's key file says something new.
+    write_json(key_file, {**content, "asked": uuid.uuid4().hex})
+    for name in _files(root, node):
+        _set_time(root / name, _EPOCH - 1)
+    return False
+
+
+def _files(root: Path, node: Node) -> list[str]:
+    try:
+        manifest = read_manifest(root / node.path)
+    except UserError:
+        manifest = None
+    return [node.path, *(part.path for part in manifest.parts)] if manifest else [node.path]
+
+
+def _write_if_changed(path: Path, content: dict[str, object]) -> None:
+    if path.exists() and read_json(path) == content:
+        return
+    write_json(path, content)
+
+
+def _set_time(path: Path, seconds: int) -> None:
+    if path.exists() and path.stat().st_mtime_ns != seconds * 1_000_000_000:
+        os.utime(path, (seconds, seconds))

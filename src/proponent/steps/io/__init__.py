@@ -1,0 +1,1 @@
+"""Loaders and bookkeeping that several steps share."""

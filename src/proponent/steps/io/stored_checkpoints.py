@@ -1,0 +1,23 @@
+"""The saved checkpoints of a member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from proponent.features.views import Moments
+from proponent.store.tensors import load_tensors
+
+
+def load_checkpoint(folder: Path, steps: list[int], index: int) -> dict[str, Tensor]:
+    """Return the state dict of a member's checkpoint; the last of ``steps`` is the final model."""
+    final = index == len(steps) - 1
+    return load_tensors(folder / ("final.safetensors" if final else f"step-{steps[index]:06d}.safetensors"))
+
+
+def moments_of(training: dict[str, Any], momentum: float) -> Moments:
+    """Return steps, learning rates and durations (sum of learning rates / (1 - momentum)) at the saved checkpoints."""
+    durations = [total / (1 - momentum) for total in training["learning_rate_sums"]]
+    return Moments(training["steps"], training["learning_rates"], durations)

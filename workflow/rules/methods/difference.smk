@@ -1,3 +1,0 @@
-use rule attribute as difference with:
-    wildcard_constraints:
-        method=methods_of("difference"),

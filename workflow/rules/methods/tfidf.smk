@@ -1,3 +1,0 @@
-use rule attribute as tfidf with:
-    wildcard_constraints:
-        method=methods_of("tfidf"),

@@ -1,0 +1,24 @@
+# Data valuation: src/proponent/methods/valuation/. One rule per method module.
+use rule attribute as data_oob with:
+    wildcard_constraints:
+        method=methods_of("data_oob"),
+
+
+use rule attribute as knn_shapley with:
+    wildcard_constraints:
+        method=methods_of("knn_shapley"),
+
+
+use rule attribute as lava with:
+    wildcard_constraints:
+        method=methods_of("lava"),
+
+
+use rule attribute as mean_difference with:
+    wildcard_constraints:
+        method=methods_of("mean_difference"),
+
+
+use rule attribute as shapley with:
+    wildcard_constraints:
+        method=methods_of("shapley"),
