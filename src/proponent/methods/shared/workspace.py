@@ -40,8 +40,7 @@ class Workspace:
         """
         if self._kept is None or self._kept[0]() is not owner or self._kept[1] != key:
             self._kept = None
-            value = make()
-            self._kept = (weakref.ref(owner, self._release), key, value)
+            self._kept = (weakref.ref(owner, self._release), key, make())
         value: T = self._kept[2]
         return value
 
