@@ -1,0 +1,79 @@
+"""Arrays on disk as safetensors, for steps that need NumPy alone: importing torch costs seconds per job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from proponent.errors import UserError
+from proponent.store.files import replacing
+
+Array = NDArray[Any]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays to ``path``, atomically; the bytes are those of :func:`proponent.store.tensors.save_tensors`.
+
+    Raises:
+        OSError: the disk refuses; nothing is left behind.
+    """
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with replacing(path) as temporary:
+        try:
+            safetensors.numpy.save_file(whole, temporary, metadata=dict(metadata or {}))
+            sort_metadata(temporary)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def sort_metadata(path: Path) -> None:
+    """Sort the metadata of a file: the library writes it in another order every time, so that bytes would differ."""
+    with path.open("rb+") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            stream.seek(8)
+            stream.write(text.ljust(length))
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[tuple[Callable[[str], Array], list[str], dict[str, str]]]:
+    """Open ``path`` and yield ``(get, names, metadata)``; ``get(name)`` reads one array.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    with opened(path, "np") as (get, names, metadata):
+        yield get, names, metadata
+
+
+@contextmanager
+def opened(path: Path, framework: str) -> Iterator[tuple[Callable[[str], Any], list[str], dict[str, str]]]:
+    """Open ``path`` for the ``framework`` that its tensors are read into: ``np`` or ``pt``.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safetensors.safe_open(path, framework=framework) as stream:
+            yield stream.get_tensor, list(stream.keys()), dict(stream.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{path}: not a readable safetensors file ({error}); delete it and run snakemake again"
+        ) from error
+
+
+def load_arrays(path: Path) -> dict[str, Array]:
+    """Read all arrays of ``path``."""
+    with open_arrays(path) as (get, names, _):
+        return {name: get(name) for name in names}
