@@ -5,8 +5,6 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
 
-from proponent.config.benchmark import LEARNED_FROM
-from proponent.config.schema import n_rows
 from proponent.plan import start
 
 PLAN = start(
@@ -57,15 +55,4 @@ def memory(wildcards, attempt):
 
 GPU = int(COMPUTE.device != "cpu")
 
-# Metrics of few predictions (queries times masks) take seconds: not worth a job of their own on a cluster. Designs that
-# methods learn from are not evaluated on.
-EVALUATES_HERE = all(
-    (setting.queries.tune + setting.queries.test)
-    * sum(
-        n_rows(design)
-        for name, design in setting.designs.items()
-        if name not in LEARNED_FROM.values()
-    )
-    <= 250_000
-    for setting in PLAN.benchmark.settings.values()
-)
+EVALUATES_HERE = PLAN.evaluates_locally()

@@ -12,7 +12,8 @@ import click
 from proponent import __version__
 from proponent.errors import UserError
 from proponent.steps.io.device import settle_device
-from proponent.steps.io.job import Job, announce, prepare_libraries
+from proponent.steps.io.job import Job
+from proponent.steps.io.process import announce, prepare_libraries
 from proponent.store.lease import leased
 
 STEPS = {
@@ -22,6 +23,7 @@ STEPS = {
     "ground_truth": "Merge a design's shards.",
     "featurize": "Turn a shard of members into features.",
     "attribute": "Tune and run one attribution method.",
+    "adopt": "Check the scores that a rule of your own made, and record them.",
     "evaluate": "Evaluate one method's scores against the ground truth.",
     "collect": "Make the leaderboard.",
     "summary": "Sum up a setting for DVC: metrics by method.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proponent.config.benchmark import load_benchmark
-from proponent.plan.graph import key_path
+from proponent.plan.artefact_paths import key_path
 from proponent.plan.run_plan import Plan
 from proponent.store.files import read_json
 

@@ -73,6 +73,8 @@ class Method:
     """How many checkpoints a setting must save along training, beside the final model."""
     labels: tuple[str, ...] = ()
     """Values of the hyper-parameter ``labels`` that ask whether labels are equal: for classification alone."""
+    arrays: str = "torch"
+    """Library of the arrays that it computes with: ``torch`` or ``numpy`` (the constant ``ARRAYS`` of its module)."""
     groups: bool = False
     """Whether it says itself what a group of examples counts for, as that is no sum of their scores."""
 
@@ -248,6 +250,7 @@ class _Reader:
             labels=signature.constants.get("LABELS_OF_CLASSES", ()),
             finish_needs=finish_needs,
             groups=groups,
+            arrays=signature.constants.get("ARRAYS", "torch"),
         )
 
     def _family_module(self, family: str, source: str) -> str:

@@ -28,7 +28,7 @@ class Workflow:
         Raises:
             UserError: none does.
         """
-        name = node.spec["family"] if node.step == "attribute" else node.step
+        name = node.content["family"] if node.step == "attribute" else node.step
         if name in self._rules:
             return str(name)
         for rule in self._rules.values():

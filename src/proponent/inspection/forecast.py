@@ -28,7 +28,7 @@ class Task(Protocol):
     @property
     def step(self) -> str: ...  # noqa: D102
     @property
-    def spec(self) -> dict[str, Any]: ...  # noqa: D102
+    def content(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Cost(NamedTuple):
@@ -51,7 +51,7 @@ ESTIMATES: dict[str, Cost] = {
     "ground_truth": Cost(1, 300, 1e6),
     "featurize": Cost(2, 800, 10e6),
     "attribute": Cost(10, 800, 5e6),
-    "external": Cost(10, 800, 5e6),
+    "adopt": Cost(10, 800, 5e6),
     "evaluate": Cost(5, 400, 50e3),
     "collect": Cost(5, 300, 100e3),
     "summary": Cost(1, 300, 10e3),
@@ -60,16 +60,16 @@ ESTIMATES: dict[str, Cost] = {
 }
 """Where nothing was measured: seconds and bytes of a unit (see :func:`units`) and the memory of a job, for a setting as
 small as the default ones."""
-_WRITES_ONE = ("attribute", "external")
+_WRITES_ONE = ("attribute", "adopt")
 """Steps whose result is as large for many members as for one."""
 
 
 def units(node: Task) -> int:
     """Return how many models a job trains or looks at: retrainings, or members; 1 for others."""
     if node.step == "retrain":
-        first, stop = node.spec["runs"]
+        first, stop = node.content["runs"]
         return int(stop) - int(first)
-    members = node.spec.get("members")
+    members = node.content.get("members")
     if node.step == "attribute" and isinstance(members, int):
         return members
     return len(members) if isinstance(members, list) else 1
@@ -77,7 +77,7 @@ def units(node: Task) -> int:
 
 def kind_of(step: str, spec: Mapping[str, object]) -> tuple[str, str]:
     """Return what jobs must have in common to be of one kind: the step, and the method or kind of features."""
-    own = {"attribute": "method", "external": "method", "featurize": "kind"}.get(step)
+    own = {"attribute": "method", "adopt": "method", "featurize": "kind"}.get(step)
     return (step, str(spec[own]) if own else "")
 
 
@@ -93,16 +93,16 @@ class History:
     def add(self, node: Task, cost: Cost) -> None:
         """Remember what a job cost."""
         self.by_job[node.path] = cost._replace(basis=BASES[0])
-        kind = kind_of(node.step, node.spec)
+        kind = kind_of(node.step, node.content)
         settings = self.by_kind.setdefault(kind, {})
-        settings.setdefault(str(node.spec.get("setting", "")), []).append((units(node), cost))
+        settings.setdefault(str(node.content.get("setting", "")), []).append((units(node), cost))
 
     def cost(self, node: Task) -> Cost:
         """Return what a job is expected to cost, and on what basis."""
         if node.path in self.by_job:
             return self.by_job[node.path]
-        settings = self.by_kind.get(kind_of(node.step, node.spec), {})
-        setting = str(node.spec.get("setting", ""))
+        settings = self.by_kind.get(kind_of(node.step, node.content), {})
+        setting = str(node.content.get("setting", ""))
         if setting in settings:
             return _typical(node, settings[setting], BASES[1])
         if settings:

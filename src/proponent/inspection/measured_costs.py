@@ -19,7 +19,7 @@ class _Made:
 
     path: str
     step: str
-    spec: dict[str, Any]
+    content: dict[str, Any]
 
 
 def read_history(root: Path, graph: Graph, benchmark_of: Callable[[Node], str | None]) -> History:

@@ -55,7 +55,7 @@ def explain(graph: Graph, artefact: str) -> list[str]:
     elif node is not None:
         lines += [f"not made yet; `proponent {node.step}` makes it", ""]
         lines += ["made from", *(f"  {name}" for name in node.inputs), ""] if node.inputs else []
-        lines += ["configuration", *(f"  {line}" for line in _settings(node.spec)), ""]
+        lines += ["configuration", *(f"  {line}" for line in _settings(node.content)), ""]
     if node is None:
         return [
             *lines,
@@ -72,7 +72,7 @@ def _history(graph: Graph, artefact: str, manifest: Manifest) -> list[str]:
     seconds = sum(made.seconds for made in upstream.values())
     size = f"{manifest.bytes / 2**20:.2f} MiB in {1 + len(manifest.parts)} files"
     threads = f"{manifest.threads} thread{'s' * (manifest.threads > 1)}"
-    step = "a rule of your own" if manifest.step == "external" else f"`proponent {manifest.step}`"
+    step = "a rule of your own" if manifest.step == "adopt" else f"`proponent {manifest.step}`"
     seeds = {name: made.spec["seed"] for name, made in upstream.items() if "seed" in made.spec}
     rows = {
         "made by": f"{step}, {manifest.created_at}",
@@ -148,7 +148,7 @@ def _differences(manifest: Manifest, node: Node) -> Iterator[str]:
     """Yield what differs between how an artefact was made and how it would be, inputs' own changes apart."""
     if manifest.step != node.step:
         yield f"was made by `proponent {manifest.step}`, now by `proponent {node.step}`"
-    was, now = _leaves(manifest.spec), _leaves(node.spec)
+    was, now = _leaves(manifest.spec), _leaves(node.content)
     for name in sorted({*was, *now}):
         if was.get(name) != now.get(name):
             yield f"{name} was {was.get(name, 'not set')}, is {now.get(name, 'not set')}"

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proponent.errors import UserError
-from proponent.plan.graph import Graph, key_path
+from proponent.plan.artefact_paths import key_path
+from proponent.plan.graph import Graph
 from proponent.store.manifest import SUFFIX, manifest_path, read_manifest
 
 _ABANDONED_AFTER = 3600.0

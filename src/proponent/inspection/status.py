@@ -26,7 +26,7 @@ _STAGES = {
     "ground_truth": "ground truth",
     "featurize": "features",
     "attribute": "scores",
-    "external": "scores",
+    "adopt": "scores",
     "evaluate": "metrics",
 }
 """Columns of the table; what is left is tables and figures."""
@@ -185,7 +185,7 @@ def _print_table(status: Status, console: Console) -> None:
     left = {node.path for node in status.left}
     counts: dict[str, dict[str, list[int]]] = {}
     for node in status.wanted:
-        row = counts.setdefault(_setting(node.spec), {})
+        row = counts.setdefault(_setting(node.content), {})
         cell = row.setdefault(_stage(node), [0, 0, 0, 0])
         cell[0] += node.path not in left
         cell[1] += 1

@@ -1,58 +1,75 @@
-"""The nodes of the plan: one artefact each, with its key and the file that carries it to the job."""
+"""The graph of artefacts: one node per artefact, with its content key and the key file that tells a job what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from proponent.config.keys import content_key, plain
 from proponent.config.source_digest import SourceTree
+from proponent.config.step_specs import AdoptSpec, StepSpec, paths_of
 from proponent.errors import UserError
+from proponent.store.manifest import SUFFIX
 
 
 @dataclass(frozen=True)
 class Node:
-    """One artefact: where it lies, which step makes it from what, and its content key."""
+    """One artefact: its path, the step that makes it from which inputs, and its content key."""
 
     path: str
-    step: str
-    spec: dict[str, Any]
-    inputs: tuple[str, ...]
+    spec: StepSpec
+    named_inputs: Any
+    """The inputs dataclass of the specification's step (:mod:`proponent.config.step_specs`)."""
     sources: dict[str, str]
     """Digests of the modules that decide its numbers."""
     files: dict[str, str]
-    """Digests of files that are read beside its inputs."""
+    """Digests of files that are read in addition to its inputs."""
     versions: dict[str, str]
+    """Versions of the third-party distributions that its modules import."""
     input_keys: dict[str, str]
+    """Content key per input path."""
+    upstream: tuple[str, ...]
+    """Inputs of its rule: those artefacts, and the manifests of adopted ones, which a rule of their own makes."""
     key: str
     depth: int
     """1 + the largest depth among its inputs."""
     roots: tuple[str, ...] = ()
     """Modules whose closure gave ``sources``; the job digests them again before it starts."""
 
+    @property
+    def step(self) -> str:
+        """Name of the step."""
+        return self.spec.step
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Paths of the artefacts that it is made from."""
+        return tuple(self.input_keys)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The specification as JSON, as the manifest records it."""
+        content: dict[str, Any] = plain(self.spec)
+        return content
+
     def key_content(self) -> dict[str, Any]:
-        """Return what the key file holds: all that a job needs to know."""
+        """Return the content of the key file: all that a job needs to know."""
         return {
             "artefact": self.path,
             "step": self.step,
             "key": self.key,
-            "spec": self.spec,
-            "inputs": self.input_keys,
+            "spec": self.content,
+            "inputs": plain(self.named_inputs),
+            "input_keys": self.input_keys,
+            "upstream": list(self.upstream),
             "roots": list(self.roots),
             "sources": self.sources,
             "files": self.files,
             "versions": self.versions,
         }
-
-
-def key_path(artefact: str) -> str:
-    """Return where the key file of an artefact lies: ``results/S/scores/M…`` → ``results/S/keys/scores/M….json``."""
-    parts = PurePosixPath(artefact).parts
-    if len(parts) < 3 or parts[1] in ("figures", "summaries"):
-        return str(PurePosixPath(parts[0], "keys", *parts[1:])) + ".json"
-    return str(PurePosixPath(parts[0], parts[1], "keys", *parts[2:])) + ".json"
 
 
 @dataclass
@@ -67,40 +84,46 @@ class Graph:
     def add(
         self,
         path: str,
-        step: str,
-        spec: Mapping[str, Any],
-        inputs: Iterable[str] = (),
+        spec: StepSpec,
+        inputs: Any,
         modules: Iterable[str] = (),
         files: Mapping[str, str] | None = None,
     ) -> str:
         """Add a node and return its path.
 
         Args:
-            path: of the artefact, relative to the checkout.
-            step: module of :mod:`proponent.steps` that makes it, and subcommand; ``external`` for a rule of its own.
-            spec: resolved slice of the configuration.
-            inputs: paths of nodes added before.
-            modules: importable modules, besides the step's, that decide its numbers.
-            files: digests of files that are read beside the inputs, by path.
+            path: path of the artefact, relative to the checkout.
+            spec: specification of the step that makes it.
+            inputs: instance of the specification's ``inputs_type``, with paths of nodes added before.
+            modules: importable modules, in addition to the step's, that decide its numbers.
+            files: digests of files that are read in addition to the inputs, by path.
 
         Raises:
             UserError: an input is not a node.
         """
-        upstream = list(inputs)
+        upstream = paths_of(inputs)
         for name in upstream:
             if name not in self.nodes:
-                raise UserError(
-                    f"{path}: its input {name} is made by no configured setting, design or method"
-                )
-        roots = tuple(dict.fromkeys([*([f"proponent.steps.{step}"] if step != "external" else []), *modules]))
+                raise UserError(f"{path}: no configured setting, design or method makes its input {name}")
+        roots = tuple(dict.fromkeys([f"proponent.steps.{spec.step}", *modules]))
         sources, versions = self._digest(roots)
-        content = plain(dict(spec))
         read = dict(files or {})
         input_keys = {name: self.nodes[name].key for name in upstream}
-        key = content_key(step, content, sources, read, versions, input_keys.values())
+        key = content_key(spec.step, plain(spec), sources, read, versions, input_keys.values())
         depth = 1 + max((self.nodes[name].depth for name in upstream), default=0)
+        records = [f"{name}{SUFFIX}" for name in upstream if isinstance(self.nodes[name].spec, AdoptSpec)]
         self.nodes[path] = Node(
-            path, step, content, tuple(upstream), sources, read, versions, input_keys, key, depth, roots
+            path,
+            spec,
+            inputs,
+            sources,
+            read,
+            versions,
+            input_keys,
+            tuple(sorted([*upstream, *records])),
+            key,
+            depth,
+            roots,
         )
         return path
 

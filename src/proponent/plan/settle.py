@@ -10,10 +10,12 @@ import os
 import uuid
 from pathlib import Path
 
+from proponent.config.step_specs import AdoptSpec
 from proponent.errors import UserError
-from proponent.plan.graph import Graph, Node, key_path
+from proponent.plan.artefact_paths import key_path
+from proponent.plan.graph import Graph, Node
 from proponent.store.files import read_json, write_json
-from proponent.store.manifest import is_whole, read_manifest
+from proponent.store.manifest import SUFFIX, is_whole, read_manifest
 
 _EPOCH = 1_000_000_000
 """Any moment in the past will do; times of current artefacts follow the order of the DAG from here, a second a level."""
@@ -50,7 +52,9 @@ def _files(root: Path, node: Node) -> list[str]:
         manifest = read_manifest(root / node.path)
     except UserError:
         manifest = None
-    return [node.path, *(part.path for part in manifest.parts)] if manifest else [node.path]
+    # The manifest of adopted scores is the output of a rule, so its time matters to Snakemake as well.
+    record = [f"{node.path}{SUFFIX}"] if isinstance(node.spec, AdoptSpec) else []
+    return [node.path, *(part.path for part in manifest.parts), *record] if manifest else [node.path]
 
 
 def _write_if_changed(path: Path, content: dict[str, object]) -> None:

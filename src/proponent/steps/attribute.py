@@ -14,6 +14,8 @@ from torch import Tensor
 
 from proponent.attribution.member_mean import MemberMean
 from proponent.config.keys import canonical
+from proponent.config.schema import Combine
+from proponent.config.step_specs import AttributeInputs, AttributeSpec
 from proponent.errors import UserError
 from proponent.methods.shared.solvers import damping_grid
 from proponent.metrics.lds import predict
@@ -29,20 +31,20 @@ from proponent.store.tensors import load_tensors
 Candidate = dict[str, Any]
 
 
-def run(job: Job) -> None:
+def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
     """Write ``scores`` (n_query, n_train) float32, ``self_influence`` (n_train,) where defined, and how it was tuned."""
     spec = job.spec
     data = load_data(job)
     torch.set_num_threads(job.threads)
-    module = importlib.import_module(spec["module"])
-    attribute = getattr(module, spec["function"])
-    candidates = spec["candidates"]
+    module = importlib.import_module(spec.module)
+    attribute = getattr(module, spec.function)
+    candidates = list(spec.candidates)
     chosen = candidates[0]
     if len(candidates) > 1:
         chosen = _tune(job, data, attribute, candidates)
     tuned_at = job.seconds()
 
-    tensors = _score(job, data, slice(None), attribute, [chosen], spec["members"])[0]
+    tensors = _score(job, data, slice(None), attribute, [chosen], spec.members)[0]
     expected = (len(data.x_query), len(data.x_train))
     _check(job, tensors["scores"], expected, "scores")
     figures = {name: round(tensor.item(), 6) for name, tensor in tensors.items() if tensor.ndim == 0}
@@ -51,34 +53,39 @@ def run(job: Job) -> None:
         job.details["figures"] = figures
     job.details["attribution_seconds"] = round(job.seconds() - tuned_at, 3)
     job.details["tuning_seconds"] = round(tuned_at, 3) if len(candidates) > 1 else 0.0
-    if spec["self_influence"]:
+    if spec.self_influence:
         # What explains retrainings best says nothing of which labels are wrong, so the choice is not carried over.
-        means = _average(job, data, slice(None), module.self_influence, [spec["params"]], spec["members"])
+        means = _average(job, data, slice(None), module.self_influence, [spec.params], spec.members)
         own = means[0].scores()
         _check(job, own, expected[1:], "self_influence")
         tensors["self_influence"] = own.float()
     job.details["hyper_parameters"] = chosen
     metadata = {
-        "setting": spec["setting"],
-        "method": spec["method"],
+        "setting": spec.setting,
+        "method": spec.method,
         "key": job.key,
         "sign": "positive: having the training example raises the target of the query",
     }
     job.write_tensors(job.artefact, tensors, metadata)
 
 
-def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: list[Candidate]) -> Candidate:
+def _tune(
+    job: Job[AttributeSpec, AttributeInputs],
+    data: Arrays,
+    attribute: Callable[..., Any],
+    candidates: list[Candidate],
+) -> Candidate:
     """Return the candidate with the best LDS on tune queries and tune masks, and write what every candidate reached."""
     spec = job.spec
-    rows = slice(0, spec["queries"]["tune"])
-    truth = load_tensors(job.read(job.input("/ground_truth/tune.safetensors")))
+    rows = slice(0, spec.queries.tune)
+    truth = load_tensors(job.read(job.inputs.ground_truth["tune"]))
     usable = usable_retrainings(truth["targets"][:, :, rows].double().numpy(), "tune")
     masks = truth["masks"].numpy()[usable.subsets]
     once = np.ones((len(masks), 1))
     ordered = sorted(candidates, key=_without_damping)
     reached: list[dict[str, Any]] = []
     failed: dict[int, UserError] = {}
-    averages = _score(job, data, rows, attribute, ordered, spec["tune_members"], failed)
+    averages = _score(job, data, rows, attribute, ordered, spec.tune_members, failed)
     for at, (candidate, tensors) in enumerate(zip(ordered, averages, strict=True)):
         if at in failed:
             reached.append({"params": candidate, "lds": None, "why": str(failed[at])})
@@ -92,25 +99,23 @@ def _tune(job: Job, data: Arrays, attribute: Callable[..., Any], candidates: lis
         raise next(iter(failed.values()))
     finite = [entry for entry in reached if entry["lds"] is not None]
     if not finite:
-        raise UserError(
-            f"configs/methods/{spec['method']}.yaml: no candidate of tune.grid gives finite scores"
-        )
+        raise UserError(f"configs/methods/{spec.method}.yaml: no candidate of tune.grid gives finite scores")
     best = max(finite, key=lambda entry: float(entry["lds"]))
     record = {
-        "setting": spec["setting"],
-        "method": spec["method"],
+        "setting": spec.setting,
+        "method": spec.method,
         "metric": "lds on tune queries and tune masks",
-        "members": spec["tune_members"],
+        "members": spec.tune_members,
         "candidates": reached,
         "chosen": best["params"],
         "seconds": round(job.seconds(), 3),
     }
-    job.write_json(f"results/{spec['setting']}/tuning/{spec['method']}.json", record)
+    job.write_json(f"results/{spec.setting}/tuning/{spec.method}.json", record)
     return dict(best["params"])
 
 
 def _score(
-    job: Job,
+    job: Job[AttributeSpec, AttributeInputs],
     data: Arrays,
     rows: slice,
     attribute: Callable[..., Any],
@@ -123,32 +128,34 @@ def _score(
     What a method returns beside them is kept: tensors where there is one member, figures (of no dimension) as means.
     Where ``failed`` is given, candidates that the method refuses are put there by their number, and have nothing.
     """
-    if job.spec["groups"]:
+    if job.spec.groups:
         return [
             _attempt(job, attribute, inputs, candidates, at, failed) or {}
             for inputs in member_inputs(job, data, rows, members)
             for at in range(len(candidates))
         ]
     means = _average(job, data, rows, attribute, candidates, members, failed)
-    if not job.spec["finish_needs"]:
+    if not job.spec.finish_needs:
         return [{"scores": mean.scores(), **mean.beside()} if mean.count else {} for mean in means]
-    finish = importlib.import_module(job.spec["module"]).finish
-    inputs = shared_inputs(job, job.spec["finish_needs"], data, rows)
+    finish = importlib.import_module(job.spec.module).finish
+    inputs = shared_inputs(job, job.spec.finish_needs, data, rows)
     return [
         {"scores": finish(mean.scores(), **inputs), **mean.beside()} if mean.count else {} for mean in means
     ]
 
 
-def _predict(job: Job, tensors: dict[str, Tensor], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    if not job.spec["groups"]:
+def _predict(
+    job: Job[AttributeSpec, AttributeInputs], tensors: dict[str, Tensor], masks: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    if not job.spec.groups:
         return predict(tensors["scores"].numpy(), masks)
-    group_scores = importlib.import_module(job.spec["module"]).group_scores
+    group_scores = importlib.import_module(job.spec.module).group_scores
     found: NDArray[np.float64] = group_scores(tensors, torch.from_numpy(masks)).double().numpy()
     return found
 
 
 def _average(
-    job: Job,
+    job: Job[AttributeSpec, AttributeInputs],
     data: Arrays,
     rows: slice,
     function: Callable[..., Any],
@@ -163,12 +170,12 @@ def _average(
     Members are the outer loop and dampings the inner one, so that features are read once and one decomposition serves a
     whole damping grid.
     """
-    means = [MemberMean(normalised=job.spec["combine"] == "normalised") for _ in candidates]
+    means = [MemberMean(normalised=job.spec.combine is Combine.normalised) for _ in candidates]
     groups = [
         list(group)
         for _, group in itertools.groupby(range(len(candidates)), lambda at: _without_damping(candidates[at]))
     ]
-    along = [{"checkpoint": checkpoint} for checkpoint in job.spec.get("checkpoints", ())] or [{}]
+    along = [{"checkpoint": checkpoint} for checkpoint in job.spec.checkpoints] or [{}]
     for inputs in progress(member_inputs(job, data, rows, members), "attributing, by member", members):
         for group, at_checkpoint in itertools.product(groups, along):
             with damping_grid([candidates[at]["damping"] for at in group if "damping" in candidates[at]]):
@@ -180,7 +187,7 @@ def _average(
 
 
 def _attempt(
-    job: Job,
+    job: Job[AttributeSpec, AttributeInputs],
     function: Callable[..., Any],
     inputs: dict[str, Any],
     candidates: list[Candidate],
@@ -200,11 +207,16 @@ def _attempt(
         return None
 
 
-def _call(job: Job, function: Callable[..., Any], inputs: dict[str, Any], candidate: Candidate) -> Any:
+def _call(
+    job: Job[AttributeSpec, AttributeInputs],
+    function: Callable[..., Any],
+    inputs: dict[str, Any],
+    candidate: Candidate,
+) -> Any:
     try:
         return function(**inputs, **candidate)
     except (UserError, ValueError) as error:
-        raise UserError(f"configs/methods/{job.spec['method']}.yaml with {candidate}: {error}") from error
+        raise UserError(f"configs/methods/{job.spec.method}.yaml with {candidate}: {error}") from error
 
 
 def _stored(tensor: Tensor) -> Tensor:
@@ -215,8 +227,10 @@ def _without_damping(candidate: Candidate) -> str:
     return canonical({name: value for name, value in candidate.items() if name != "damping"})
 
 
-def _check(job: Job, tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
-    method = f"configs/methods/{job.spec['method']}.yaml"
+def _check(
+    job: Job[AttributeSpec, AttributeInputs], tensor: Tensor, shape: tuple[int, ...], name: str
+) -> None:
+    method = f"configs/methods/{job.spec.method}.yaml"
     if tuple(tensor.shape) != shape:
         raise UserError(f"{method}: its {name} have shape {tuple(tensor.shape)}, {shape} expected")
     if not bool(tensor.isfinite().all()):

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from proponent.config.step_specs import CollectInputs, CollectSpec
 from proponent.errors import UserError
 from proponent.metrics.compare import compare_all
 from proponent.publish import leaderboard
@@ -14,9 +15,9 @@ from proponent.steps.io.job import Job
 from proponent.store.files import read_json
 
 
-def run(job: Job) -> None:
+def run(job: Job[CollectSpec, CollectInputs]) -> None:
     """Write ``leaderboard.csv``, ``comparisons.csv`` and ``leaderboard.md``."""
-    documents = [read_json(job.read(path)) for path in job.inputs]
+    documents = [read_json(job.read(path)) for path in job.inputs.metrics]
     rows, ranks = compare_all(documents)
     tables = {
         "results/comparisons.csv": leaderboard.to_csv(leaderboard.comparisons(rows)),
@@ -36,7 +37,7 @@ def show(root: Path) -> None:
     key_file = root / "results/keys/leaderboard.csv.json"
     if not (root / "results/leaderboard.csv").exists() or not key_file.exists():
         raise UserError("results/leaderboard.csv: not made yet; run snakemake")
-    documents: list[dict[str, Any]] = [read_json(root / path) for path in read_json(key_file)["inputs"]]
+    documents: list[dict[str, Any]] = [read_json(root / path) for path in read_json(key_file)["input_keys"]]
     _, ranks = compare_all(documents)
     console = Console()
     for table in leaderboard.terminal(documents, ranks):

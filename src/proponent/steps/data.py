@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from proponent.config.load import structured
-from proponent.config.schema import FactoryConfig, LabelNoiseConfig, QueriesConfig
+from proponent.config.schema import Inputs
+from proponent.config.step_specs import DataSpec, NoInputs
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_dataset
@@ -15,37 +15,30 @@ from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 
 
-def run(job: Job) -> None:
-    """Write train and query tensors, ids, what is known of the classes, and the mask of corrupted labels if any."""
+def run(job: Job[DataSpec, NoInputs]) -> None:
+    """Write train and query tensors, ids, a description of the classes, and the mask of corrupted labels if any."""
     spec = job.spec
-    name = spec["setting"]
-    source = f"configs/settings/{name}.yaml"
-    queries = structured(QueriesConfig, spec["queries"], source)
-    task = get_task(spec["task"])
-    split = build_dataset(
-        structured(FactoryConfig, spec["dataset"], source), derive_seed(spec["seed"], "dataset")
-    )
-    arrays = materialise(split, task, queries, name)
-    if spec.get("inputs") == "tokens":
-        check_tokens(arrays, name)
+    split = build_dataset(spec.dataset, derive_seed(spec.seed, "dataset"))
+    arrays = materialise(split, get_task(spec.task), spec.queries, spec.setting)
+    if spec.inputs is Inputs.tokens:
+        check_tokens(arrays, spec.setting)
     folder = PurePosixPath(job.artefact).parent
     y_train = arrays.y_train
-    if spec["label_noise"] is not None:
-        noise = structured(LabelNoiseConfig, spec["label_noise"], source)
-        y_train, mask = flip_labels(y_train, noise.fraction, derive_seed(spec["seed"], "label-noise"))
+    if spec.label_noise is not None:
+        y_train, mask = flip_labels(y_train, spec.label_noise.fraction, derive_seed(spec.seed, "label-noise"))
         job.write_tensors(str(folder / "noisy_labels.safetensors"), {"noisy_labels": mask})
     n_train, n_query = len(arrays.x_train), len(arrays.x_query)
-    if "stages" in spec and sum(spec["stages"]) != n_train:
+    if spec.stages and sum(spec.stages) != n_train:
         raise UserError(
-            f"{source}: recipe.stages have {' + '.join(map(str, spec['stages']))} = {sum(spec['stages'])} examples, but "
-            f"the training set has {n_train}"
+            f"configs/settings/{spec.setting}.yaml: recipe.stages have {' + '.join(map(str, spec.stages))} = "
+            f"{sum(spec.stages)} examples, but the training set has {n_train}"
         )
     described = {
         "class_names": split.class_names,
         "image_shape": list(split.image_shape) if split.image_shape else None,
         "n_train": n_train,
-        "n_tune": queries.tune,
-        "n_test": queries.test,
+        "n_tune": spec.queries.tune,
+        "n_test": spec.queries.test,
     }
     job.write_json(str(folder / "train_ids.json"), list(range(n_train)))
     job.write_json(str(folder / "query_ids.json"), list(range(n_query)))

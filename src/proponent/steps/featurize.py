@@ -1,4 +1,4 @@
-"""``proponent featurize``: what methods need from a shard of members, computed once for all of them."""
+"""``proponent featurize``: features of a shard of members, computed once for all methods that need them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proponent.config.step_specs import FeaturizeInputs, FeaturizeSpec
 from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
@@ -19,32 +20,32 @@ from proponent.steps.io.stored_checkpoints import load_checkpoint, moments_of
 from proponent.store.files import read_json
 
 
-def run(job: Job) -> None:
+def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
     """Write the features of every member and checkpoint of the shard; how they were chosen is in the header."""
     spec = job.spec
     torch.set_num_threads(job.threads)
-    data = Arrays(*(tensor.to(spec["device"]) for tensor in load_data(job)))
-    module, task = load_model(job)
-    module.to(spec["device"])
-    shard = job.read(job.inputs_under("ensemble/")[0])
+    data = Arrays(*(tensor.to(job.device) for tensor in load_data(job)))
+    module, task = load_model(spec.model, spec.task)
+    module.to(job.device)
+    shard = job.read(job.inputs.ensemble)
     tensors: dict[str, Tensor] = {}
     described: dict[str, dict[str, Any]] = {}
-    for member in spec["members"]:
+    for member in spec.members:
         name = f"member-{member:03d}"
         training = read_json(shard.parent / name / "training.json")
         own, description = featurize(
-            spec["kind"],
+            spec.kind,
             module,
             partial(load_checkpoint, shard.parent / name, training["steps"]),
             len(training["steps"]),
             task,
             data,
-            memory_mib=max(1, spec["memory_mib"] // len(spec["members"])),
+            memory_mib=max(1, spec.memory_mib // len(spec.members)),
             seed=derive_seed(0, "projection", member),
         )
         tensors |= {f"{name}/{key}": tensor.cpu() for key, tensor in own.items()}
         described[name] = {
-            "training": asdict(moments_of(training, spec["momentum"])),
+            "training": asdict(moments_of(training, spec.momentum)),
             "features": description,
         }
     job.write_tensors(job.artefact, tensors, {"members": json.dumps(described, sort_keys=True)})

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from proponent.config.step_specs import FiguresInputs, FiguresSpec
 from proponent.metrics.compare import compare_all
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
@@ -13,21 +14,21 @@ from proponent.publish.figures import loss_figure as loss
 from proponent.publish.figures import proponents_figure as proponents
 from proponent.publish.figures.style import render
 from proponent.steps.io.job import Job
-from proponent.steps.io.setting_inputs import load_data
+from proponent.steps.io.stored_arrays import load_numpy_data
+from proponent.store.arrays import load_arrays
 from proponent.store.files import read_json
-from proponent.store.tensors import load_tensors
 
 SHOWN_QUERIES = 6
 
 
-def run(job: Job) -> None:
+def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
     """Write four figures as SVG, and as PNG beside: LDS, quality against cost, loss curves, strongest examples."""
-    setting = job.spec["setting"]
-    documents = [read_json(job.read(path)) for path in job.inputs_under("metrics/")]
+    setting = job.spec.setting
+    documents = [read_json(job.read(path)) for path in job.inputs.metrics.values()]
     _, ranks = compare_all(documents)
     trainings = [
         read_json(path)
-        for shard in job.inputs_under("ensemble/")
+        for shard in job.inputs.ensemble
         for path in sorted(job.read(shard).parent.glob("member-*/training.json"))
         if int(path.parent.name.removeprefix("member-")) in read_json(job.root / shard)["members"]
     ]
@@ -43,11 +44,13 @@ def run(job: Job) -> None:
             job.write_bytes(f"results/figures/{name}-{setting}.{kind}", content)
 
 
-def _draw_proponents(job: Job, setting: str, documents: list[dict[str, Any]]) -> Any:
+def _draw_proponents(
+    job: Job[FiguresSpec, FiguresInputs], setting: str, documents: list[dict[str, Any]]
+) -> Any:
     """Draw the strongest proponents and opponents of the best method for the first test queries of different labels."""
     best = max(documents, key=_quality)["method"]
-    scores = load_tensors(job.read(job.input(f"/scores/{best}.safetensors")))["scores"].numpy()
-    data = load_data(job)
+    scores = load_arrays(job.read(job.inputs.scores[best]))["scores"]
+    data = load_numpy_data(job)
     described = read_json(job.root / f"results/{setting}/data/description.json")
 
     def item(x: Any, y: Any, row: int, name: str, score: float | None = None) -> proponents.Item:
@@ -62,7 +65,7 @@ def _draw_proponents(job: Job, setting: str, documents: list[dict[str, Any]]) ->
         ]
 
     cases = []
-    for query in _varied(data.y_query.numpy(), described["n_tune"]):
+    for query in _varied(data.y_query, described["n_tune"]):
         strong, opposed = proponents.strongest(scores[query])
         asked = item(data.x_query, data.y_query, query, f"query {query}")
         cases.append(proponents.Case(asked, ranked(query, strong), ranked(query, opposed)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from proponent.config.step_specs import DataInputs, TrainSpec
 from proponent.errors import UserError
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
-from proponent.steps.io.setting_inputs import load_data, training_of
+from proponent.steps.io.setting_inputs import checked_model, load_data
 from proponent.training.checkpoint_steps import checkpoint_steps
 from proponent.training.designs import member_run
 from proponent.training.lockstep import train
@@ -15,18 +16,18 @@ from proponent.training.stack import state_dict
 from proponent.training.stages import stages_of
 
 
-def run(job: Job) -> None:
+def run(job: Job[TrainSpec, DataInputs]) -> None:
     """Write the state dicts of every member and checkpoint, its ``training.json``, and the shard's list of them."""
     spec = job.spec
     data = load_data(job)
-    build, task, recipe = training_of(job, data)
-    members = spec["members"]
-    runs = [member_run(spec["seed"], member) for member in members]
+    recipe, members = spec.recipe, spec.members
+    build, task = checked_model(spec.model, spec.task, data, spec.setting)
+    runs = [member_run(spec.seed, member) for member in members]
     stages = stages_of(recipe, runs[0], len(data.x_train))
     *steps, total = [
         stage.start + step
         for stage in stages
-        for step in (*checkpoint_steps(stage.steps, spec["checkpoints"]), stage.steps)
+        for step in (*checkpoint_steps(stage.steps, spec.checkpoints), stage.steps)
     ]
     trained = train(
         build,
@@ -37,12 +38,12 @@ def run(job: Job) -> None:
         runs,
         checkpoints=steps,
         lockstep=lockstep_of(job, build, data, task, recipe, runs, len(steps)),
-        device=spec["device"],
+        device=job.device,
     )
     if trained.diverged:
         names = ", ".join(str(members[index]) for index in trained.diverged)
         raise UserError(
-            f"configs/settings/{spec['setting']}.yaml: training of member {names} diverged (its loss is not finite); "
+            f"configs/settings/{spec.setting}.yaml: training of member {names} diverged (its loss is not finite); "
             "lower recipe.lr"
         )
     folder = PurePosixPath(job.artefact).parent
@@ -71,4 +72,4 @@ def run(job: Job) -> None:
             ]
         job.write_json(f"{own}/training.json", record)
         job.write_tensors(f"{own}/final.safetensors", state_dict(trained.template, trained.state, index))
-    job.write_json(job.artefact, {"members": members, "steps": [*steps, total]})
+    job.write_json(job.artefact, {"members": list(members), "steps": [*steps, total]})

@@ -1,24 +1,25 @@
-"""Where a job computes: the promise of a GPU is kept, or the job fails."""
+"""The device of a job: a configured GPU is used, or the job fails."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from proponent.errors import UserError
 from proponent.steps.io.job import Job
 
 
-def settle_device(job: Job) -> None:
-    """Fix where the numbers are computed, and let the job see no other device; must come before torch is imported.
+def settle_device(job: Job[Any, Any]) -> None:
+    """Decide where the numbers are computed, and hide every other device; must be called before torch is imported.
 
-    ``cuda`` is a promise: without a device the job fails. ``auto`` takes a device where there is one; the log and the
-    manifest say what it came to.
+    With ``cuda`` a job without a device fails. ``auto`` uses a device if there is one; the log and the manifest record
+    which device it was.
 
     Raises:
-        UserError: a GPU was promised and there is none.
+        UserError: ``compute.device`` is ``cuda``, but no GPU is visible.
     """
-    asked = job.spec.get("device", "cpu")
+    asked = job.spec.engine.device
     if asked == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return
@@ -29,14 +30,14 @@ def settle_device(job: Job) -> None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
-        found, words = "cuda", f"{name}, the first of {torch.cuda.device_count()}"
+        job.device, described = "cuda", f"{name}, the first of {torch.cuda.device_count()}"
     elif asked == "auto":
-        found, words = "cpu", "no GPU was found"
+        job.device, described = "cpu", "no GPU was found"
     else:
         raise UserError(
-            f"{job.artefact}: was promised a GPU and has none (CUDA_VISIBLE_DEVICES is {visible or 'empty'}); ask "
-            "for the right partition, or set compute.device to auto or cpu in params.yaml"
+            f"{job.artefact}: compute.device is 'cuda', but no GPU is visible to this job (CUDA_VISIBLE_DEVICES is "
+            f"{visible or 'empty'}); request a partition with GPUs, or set compute.device to auto or cpu in params.yaml"
         )
-    print(f"device: {found} ({words}; CUDA_VISIBLE_DEVICES is {visible or 'empty'})", file=sys.stderr)
-    job.asked_device = asked
-    job.spec = {**job.spec, "device": found}
+    print(
+        f"device: {job.device} ({described}; CUDA_VISIBLE_DEVICES is {visible or 'empty'})", file=sys.stderr
+    )

@@ -1,21 +1,19 @@
-"""One job: what a key file asks for, checked before the work starts, and recorded when it is done."""
+"""A job: the specification and inputs in a key file, checked before the work starts, and the record of what was made."""
 
 from __future__ import annotations
 
 import datetime
-import os
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from proponent.config.source_digest import SourceTree, file_digest
+from proponent.config.step_specs import SPECS, StepSpec, parse
 from proponent.errors import UserError
 from proponent.slurm import own_job
+from proponent.steps.io.process import git_commit, peak_memory_mib
 from proponent.store.files import read_json, replacing, sha256, write_json
 from proponent.store.lease import Lease
 from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, write_manifest
@@ -23,56 +21,77 @@ from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, writ
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from proponent.store.arrays import Array
+
 SEEN_AFTER = 60.0
-"""Seconds until what a node wrote is seen on all others; as long as NFS keeps attributes by default (acdirmax)."""
+"""Seconds until all nodes see what one of them wrote; as long as NFS keeps attributes by default (acdirmax)."""
 LOOKED_EVERY = 2.0
+
+S = TypeVar("S", bound=StepSpec)
+I = TypeVar("I")  # noqa: E741 - the usual name of an input's type
 
 
 @dataclass
-class Job:
-    """A step's view of the world: its spec, its inputs (verified when asked for) and where its outputs go."""
+class Job(Generic[S, I]):
+    """Everything that a step sees: its specification, its inputs (verified when they are read) and its outputs."""
 
     root: Path
     artefact: str
-    step: str
     key: str
-    spec: dict[str, Any]
-    inputs: dict[str, str]
+    spec: S
+    inputs: I
+    """Paths of the inputs by name; :meth:`read` verifies one of them."""
+    input_keys: dict[str, str]
+    """Content key per input path, as planned."""
     roots: list[str]
     sources: dict[str, str]
     files: dict[str, str]
     versions: dict[str, str]
+    device: str = "cpu"
+    """Where the numbers are computed; see :func:`proponent.steps.io.device.settle_device`."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What the step wants to be remembered; goes into the manifest."""
-    asked_device: str = ""
-    """What the configuration asks for; since :func:`proponent.steps.io.device.settle_device`, ``spec`` says what it came to."""
+    """Whatever the step records in the manifest in addition to the usual fields."""
+    measured: tuple[float, float] | None = None
+    """Seconds and peak memory in MiB of an artefact that another process made; None for what this job makes."""
     _written: list[str] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def load(cls, key_file: Path, step: str) -> Job:
+    def load(cls, key_file: Path, step: str) -> Job[Any, Any]:
         """Read a key file.
 
         Raises:
-            UserError: it is missing, or belongs to another step.
+            UserError: the file is missing, malformed, or belongs to another step.
         """
         content = read_json(key_file)
-        content.pop("asked", None)
         try:
-            job = cls(root=Path.cwd(), **content)
-        except TypeError as error:
+            made_by = content["step"]
+            spec_type = SPECS[made_by]
+            job = cls(
+                root=Path.cwd(),
+                artefact=content["artefact"],
+                key=content["key"],
+                spec=parse(spec_type, content["spec"]),  # type: ignore[arg-type]
+                inputs=parse(spec_type.inputs_type, content["inputs"]),
+                input_keys=content["input_keys"],
+                roots=content["roots"],
+                sources=content["sources"],
+                files=content["files"],
+                versions=content["versions"],
+            )
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{key_file}: not a key file ({error}); run snakemake, which writes it anew"
             ) from error
-        if job.step != step:
-            raise UserError(f"{key_file}: is for 'proponent {job.step}', not 'proponent {step}'")
+        if made_by != step:
+            raise UserError(f"{key_file}: is for 'proponent {made_by}', not 'proponent {step}'")
         return job
 
     @property
     def threads(self) -> int:
         """Threads of torch and BLAS: configuration, never the number of cores that happens to be free."""
-        return int(self.spec.get("threads", 1))
+        return self.spec.engine.threads
 
     def seconds(self) -> float:
         """Return the time since the job began."""
@@ -83,34 +102,29 @@ class Job:
         return is_whole(self.root, self.artefact, self.key)
 
     def check(self) -> None:
-        """Refuse to start where the result would not be what the key says.
+        """Refuse to start if the result would not be what the key says.
 
         Raises:
             UserError: the source or a file changed since the plan was made, or an input was made under another key.
         """
-        if self.roots:
-            sources, _ = SourceTree((self.root / "src", self.root)).digest(self.roots)
-            changed = sorted(
-                name for name in {*sources, *self.sources} if sources.get(name) != self.sources.get(name)
+        sources, _ = SourceTree((self.root / "src", self.root)).digest(self.roots)
+        changed = sorted(
+            name for name in {*sources, *self.sources} if sources.get(name) != self.sources.get(name)
+        )
+        changed += [name for name, known in self.files.items() if file_digest(self.root / name) != known]
+        if changed:
+            raise UserError(
+                f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again"
             )
-            if changed:
-                raise UserError(
-                    f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again"
-                )
-        for name, expected in self.files.items():
-            if file_digest(self.root / name) != expected:
-                raise UserError(
-                    f"{self.artefact}: {name} changed since this run was planned; run snakemake again"
-                )
 
     def read(self, path: str) -> Path:
         """Return the location of an input after comparing its bytes with its manifest, once.
 
-        What another node wrote may be seen late, or for a while as it was before: a job on a cluster looks again for
+        A node may see late what another node wrote, or for a while in its earlier state: a job on a cluster looks again for
         a minute. Snakemake waits for artefacts, but knows nothing of manifests and parts.
 
         Raises:
-            UserError: it is missing, truncated or corrupt, or was made under another key than planned.
+            UserError: the input is missing, truncated or corrupt, or was made under another key than planned.
         """
         deadline = time.monotonic() + (SEEN_AFTER if own_job() else 0)
         while path not in self._checked:
@@ -125,18 +139,9 @@ class Job:
     def _as_planned(self, path: str) -> set[str]:
         """Return the files of an input, all of which are as they were written, under the key that was planned."""
         manifest = check_bytes(self.root, path)
-        if path in self.inputs and manifest.key != self.inputs[path]:
+        if path in self.input_keys and manifest.key != self.input_keys[path]:
             raise UserError(f"{path}: was made from something else than planned; run snakemake again")
         return {path, *(part.path for part in manifest.parts)}
-
-    def input(self, ending: str) -> str:
-        """Return the one input whose path ends with ``ending``."""
-        (found,) = [path for path in self.inputs if path.endswith(ending)]
-        return found
-
-    def inputs_under(self, folder: str) -> list[str]:
-        """Return the inputs whose path holds ``/folder``, in order."""
-        return sorted(path for path in self.inputs if f"/{folder}" in path)
 
     def write_tensors(
         self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
@@ -145,6 +150,15 @@ class Job:
         from proponent.store.tensors import save_tensors
 
         save_tensors(self.root / path, tensors, metadata)
+        self._written.append(path)
+
+    def write_arrays(
+        self, path: str, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write one file of the artefact as safetensors, atomically, without torch."""
+        from proponent.store.arrays import save_arrays
+
+        save_arrays(self.root / path, arrays, metadata)
         self._written.append(path)
 
     def write_json(self, path: str, content: Any) -> None:
@@ -158,8 +172,13 @@ class Job:
             temporary.write_bytes(content)
         self._written.append(path)
 
+    def adopt(self, path: str, seconds: float, peak_memory_mib: float) -> None:
+        """Take a file that another process wrote, at this cost, as one of the artefact's files."""
+        self.measured = (seconds, peak_memory_mib)
+        self._written.append(path)
+
     def read_partial(self) -> dict[str, Tensor] | None:
-        """Return what :meth:`write_partial` kept of an earlier attempt at this very key; None where there is nothing."""
+        """Return what :meth:`write_partial` kept of an earlier attempt at this very key; None if it kept nothing."""
         from proponent.store.tensors import open_tensors
 
         if not self._partial.exists():
@@ -174,7 +193,7 @@ class Job:
             return None
 
     def write_partial(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep what is done so far beside the artefact, in a file that is no output and goes when the artefact is whole."""
+        """Keep what is done so far next to the artefact, in a file that is removed when the artefact is whole."""
         from proponent.store.tensors import save_tensors
 
         save_tensors(self._partial, tensors, {"key": self.key, "seconds": f"{self.seconds():.3f}"})
@@ -188,104 +207,36 @@ class Job:
         """Write the manifest: from here on the artefact counts as made.
 
         Raises:
-            UserError: another job took the artefact over, believing this one to be gone.
+            UserError: another job took the artefact over, believing that this one had ended.
         """
+        from proponent.config.keys import plain
+
         lease.check()
         parts = [
             Part(path, sha256(self.root / path), (self.root / path).stat().st_size) for path in self._written
         ]
         (first,) = [part for part in parts if part.path == self.artefact]
+        seconds, peak = self.measured or (self.seconds(), peak_memory_mib())
         manifest = Manifest(
             artefact=self.artefact,
             key=self.key,
             sha256=first.sha256,
             size=first.size,
-            inputs=self.inputs,
-            step=self.step,
-            spec={**self.spec, "device": self.asked_device} if self.asked_device else self.spec,
+            inputs=self.input_keys,
+            step=self.spec.step,
+            spec=plain(self.spec),
             sources=self.sources,
             files=self.files,
             versions=self.versions,
             parts=[part for part in parts if part is not first],
-            commit=_commit(self.root),
-            device=str(self.spec.get("device", "cpu")),
+            commit=git_commit(self.root),
+            device=self.device,
             threads=self.threads,
-            seconds=round(self.seconds(), 3),
-            peak_memory_mib=round(peak_memory_mib(), 1),
+            seconds=round(seconds, 3),
+            peak_memory_mib=round(peak, 1),
             created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             details=self.details,
         )
         write_manifest(self.root, manifest)
         self._partial.unlink(missing_ok=True)
         return manifest
-
-
-def peak_memory_mib() -> float:
-    """Return the largest resident set of this process so far, in MiB.
-
-    Linux's own record is asked where there is one: what ``getrusage`` says begins with that of the process that started
-    this one, be it a large controller.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def prepare_libraries(threads: int) -> None:
-    """Fix how every numerical library uses threads and memory; must come before any of them is imported."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ[variable] = str(threads)
-    os.environ["MKL_DYNAMIC"] = "FALSE"
-    os.environ["OMP_DYNAMIC"] = "FALSE"
-    # Huge pages for large tensors, if the kernel has them: on a virtual machine new memory came four times as fast.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
-
-def announce(step: str, key_file: Path) -> None:
-    """Print the command that this job is, the first line of its log: it can be run by hand."""
-    print(f"proponent {step} {key_file}", file=sys.stderr, flush=True)
-
-
-def _commit(root: Path) -> str | None:
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def adopt(root: Path, artefact: str, key_file: Path) -> None:
-    """Write the manifest of an artefact that somebody's own rule made, unless it has a fitting one.
-
-    Its cost is what the rule's ``benchmark: "results/{setting}/benchmarks/attribute-<name>.tsv"`` measured.
-    """
-    content = read_json(key_file)
-    if is_whole(root, artefact, content["key"]):
-        return
-    path = root / artefact
-    manifest = Manifest(
-        artefact=artefact,
-        key=content["key"],
-        sha256=sha256(path),
-        size=path.stat().st_size,
-        inputs=content["inputs"],
-        step=content["step"],
-        spec=content["spec"],
-        sources=content["sources"],
-        files=content["files"],
-        versions=content["versions"],
-        commit=_commit(root),
-        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-    benchmark = path.parents[1] / "benchmarks" / f"attribute-{path.stem}.tsv"
-    if benchmark.exists():
-        names, values = (line.split("\t") for line in benchmark.read_text(encoding="utf-8").splitlines()[:2])
-        measured = dict(zip(names, values, strict=True))
-        manifest.seconds = float(measured["s"])
-        manifest.peak_memory_mib = (
-            float(measured["max_rss"]) if measured["max_rss"] not in ("-", "NA") else 0.0
-        )
-    write_manifest(root, manifest)

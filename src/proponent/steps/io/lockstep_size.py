@@ -1,4 +1,4 @@
-"""How many models a job trains at a time."""
+"""Number of models that a job trains at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from proponent.config.schema import RecipeConfig
+from proponent.config.step_specs import DataInputs, RetrainSpec, TrainSpec
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.steps.io.job import Job
@@ -17,7 +18,7 @@ from proponent.training.memory import models_that_fit
 
 
 def lockstep_of(
-    job: Job,
+    job: Job[TrainSpec, DataInputs] | Job[RetrainSpec, DataInputs],
     build: Callable[[int], nn.Module],
     data: Arrays,
     task: Task,
@@ -25,12 +26,11 @@ def lockstep_of(
     runs: Sequence[Run],
     checkpoints: int = 0,
 ) -> int:
-    """Return ``compute.lockstep``, or as many models as the job's GPU holds where these are fewer.
+    """Return ``compute.lockstep``, or the number of models that fit on the job's GPU if that is smaller.
 
-    Then the log and the manifest say so. On a CPU nothing but the configuration decides.
+    In the second case the log and the manifest say so. On a CPU the configuration alone decides.
     """
-    asked: int = job.spec["lockstep"]
-    device = job.spec["device"]
+    asked, device = job.spec.lockstep, job.device
     if device == "cpu":
         return asked
     size = torch.cuda.get_device_properties(device).total_memory

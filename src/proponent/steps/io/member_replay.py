@@ -1,49 +1,63 @@
-"""From a stored member of the ensemble to its training, to be walked through again: for methods that unroll."""
+"""The training of a stored member, to be walked through again by methods that unroll it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import ExitStack
 
 import torch
 
+from proponent.config.step_specs import AttributeInputs, AttributeSpec
 from proponent.errors import UserError
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
-from proponent.steps.io.setting_inputs import training_of
+from proponent.steps.io.setting_inputs import checked_model
+from proponent.steps.io.stored_checkpoints import member_folder
 from proponent.store.tensors import load_tensors
 from proponent.training.designs import member_run
 from proponent.training.replay import Replay
 
 MAX_DRIFT = 0.05
-"""Largest distance from the stored member, relative to its length, at which a replay is of the same training."""
+"""Largest distance from the stored member, relative to its norm, at which a replay counts as the same training."""
 
 
-def replay_of(job: Job, folder: Path, member: int, data: Arrays, rows: slice) -> Replay:
-    """Return the training of a member, and note in the manifest how far from the stored model it ends.
+def read(
+    job: Job[AttributeSpec, AttributeInputs],
+    need: str,
+    member: int,
+    data: Arrays,
+    rows: slice,
+    opened: ExitStack,
+) -> Replay:
+    """Return the training of a member, and record in the manifest how far from the stored model it ends.
 
-    One model alone rounds otherwise than the same model in lockstep with others, and training amplifies that.
+    A model trained alone rounds differently from the same model in lockstep with others, and training amplifies that.
 
     Args:
-        job: of the method.
-        folder: of the stored member.
-        member: its index.
+        job: job of the method.
+        need: name of the need, ``replay``.
+        member: index of the member.
         data: all training examples and queries.
-        rows: the queries that are wanted.
+        rows: queries that are wanted.
+        opened: files that stay open while the member is the current one; none here.
 
     Raises:
-        UserError: the replay ends elsewhere than the stored member.
+        UserError: the replay ends too far from the stored member.
     """
-    build, task, recipe = training_of(job, data)
+    spec = job.spec.replay
+    if spec is None:
+        raise ValueError("the specification of a method that needs a replay names no training")
+    folder = member_folder(job, member)
+    build, task = checked_model(spec.model, job.spec.task, data, job.spec.setting)
     own = Arrays(data.x_train, data.y_train, data.x_query[rows], data.y_query[rows])
-    device = torch.device(job.spec["device"])
+    device = torch.device(job.device)
     replay = Replay(
         build,
         task,
-        recipe,
-        member_run(job.spec["seed"], member),
+        spec.recipe,
+        member_run(spec.seed, member),
         Arrays(*(tensor.to(device) for tensor in own)),
         member,
-        job.spec["memory_mib"] // 2,
+        job.spec.memory_mib // 2,
     )
     stored = load_tensors(folder / "final.safetensors")
     found = replay.parameters(replay.end())

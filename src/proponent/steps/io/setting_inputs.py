@@ -1,14 +1,15 @@
-"""From artefacts to what the stages work on: data, how to train, and (lazily, a member at a time) features."""
+"""Data, model and recipe of a setting, from a job's specification and inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
-from proponent.config.load import structured
-from proponent.config.schema import FactoryConfig, RecipeConfig
+from proponent.config.schema import FactoryConfig
+from proponent.config.step_specs import DataInputs
 from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays, check_model
 from proponent.settings.tasks import Task, get_task
@@ -16,28 +17,33 @@ from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors
 
 
-def load_data(job: Job) -> Arrays:
-    """Read the train and query tensors among the job's inputs."""
-    train = job.read(job.input("/data/train.safetensors"))
+def load_data(job: Job[Any, Any]) -> Arrays:
+    """Read the train and query tensors of a job whose inputs are :class:`~proponent.config.step_specs.DataInputs`."""
+    inputs: DataInputs = job.inputs
+    train = job.read(inputs.data)
     first, second = load_tensors(train), load_tensors(train.with_name("query.safetensors"))
     return Arrays(first["x"], first["y"], second["x"], second["y"])
 
 
-def training_of(job: Job, data: Arrays) -> tuple[Callable[[int], nn.Module], Task, RecipeConfig]:
-    """Return how to build a model from a seed, the task and the recipe of a job that trains.
+def checked_model(
+    model: FactoryConfig, task_name: str, data: Arrays, setting: str
+) -> tuple[Callable[[int], nn.Module], Task]:
+    """Return how to build a model from a seed, and the task, after building one model and trying it on the data.
+
+    Args:
+        model: factory of the model.
+        task_name: name of the task.
+        data: training examples and queries that the model must accept.
+        setting: name of the setting, for messages.
 
     Raises:
         UserError: the model cannot be built, or does not fit the data.
     """
-    source = f"configs/settings/{job.spec['setting']}.yaml"
-    config = structured(FactoryConfig, job.spec["model"], source)
-    task = get_task(job.spec["task"])
-    recipe = structured(RecipeConfig, job.spec["recipe"], source)
-    check_model(build_model(config, 0), data, task, job.spec["setting"])
-    return partial(build_model, config), task, recipe
+    task = get_task(task_name)
+    check_model(build_model(model, 0), data, task, setting)
+    return partial(build_model, model), task
 
 
-def load_model(job: Job) -> tuple[nn.Module, Task]:
-    """Return the architecture of a job's model (whose parameters are to be loaded) and the task."""
-    config = structured(FactoryConfig, job.spec["model"], f"configs/settings/{job.spec['setting']}.yaml")
-    return build_model(config, 0), get_task(job.spec["task"])
+def load_model(model: FactoryConfig, task_name: str) -> tuple[nn.Module, Task]:
+    """Return a model of the setting's architecture, whose parameters are yet to be loaded, and the task."""
+    return build_model(model, 0), get_task(task_name)

@@ -1,4 +1,4 @@
-"""The saved checkpoints of a member."""
+"""Saved checkpoints of a member of the ensemble."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
+from proponent.config.step_specs import AttributeInputs, AttributeSpec
 from proponent.features.views import Moments
+from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors
+
+
+def member_folder(job: Job[AttributeSpec, AttributeInputs], member: int) -> Path:
+    """Return the folder of a member's checkpoints, whose shard is verified."""
+    shard = job.inputs.ensemble[member // job.spec.members_per_job]
+    return job.read(shard).parent / f"member-{member:03d}"
 
 
 def load_checkpoint(folder: Path, steps: list[int], index: int) -> dict[str, Tensor]:

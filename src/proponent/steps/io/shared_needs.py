@@ -1,12 +1,15 @@
-"""From the stored retrainings of a design to what a method may learn from."""
+"""Needs that are the same for all members: stored retrainings, and the scores of other methods."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from proponent.config.benchmark import LEARNED_FROM
+from proponent.config.step_specs import AttributeInputs, AttributeSpec
 from proponent.metrics.metric_inputs import usable_retrainings
 from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors
@@ -28,29 +31,37 @@ class Permutations:
     targets: Tensor
 
 
-def read_retrainings(job: Job, design: str, rows: slice) -> Retrainings:
-    """Read the retrainings of a design, without those that diverged.
+def read(job: Job[AttributeSpec, AttributeInputs], need: str, rows: slice) -> Any:
+    """Return what a method is handed under the name ``need``: ``retrainings``, ``permutations`` or ``scores``.
 
     Args:
-        job: has the ground truth of the design among its inputs.
-        design: name of the design.
-        rows: the queries that are wanted.
+        job: job of the method.
+        need: name of the need.
+        rows: queries that are wanted.
 
     Raises:
         UserError: too few retrainings are usable.
     """
-    stored = load_tensors(job.read(job.input(f"/ground_truth/{design}.safetensors")))
+    if need == "scores":
+        return {
+            name: load_tensors(job.read(path))["scores"][rows] for name, path in job.inputs.scores.items()
+        }
+    design = LEARNED_FROM[need]
+    stored = load_tensors(job.read(job.inputs.ground_truth[design]))
+    return (
+        _retrainings(stored, design, rows) if need == "retrainings" else _permutations(stored, design, rows)
+    )
+
+
+def _retrainings(stored: dict[str, Tensor], design: str, rows: slice) -> Retrainings:
+    """Return the retrainings of a design, without those that diverged."""
     usable = usable_retrainings(stored["targets"][:, :, rows].double().numpy(), design)
     masks = stored["masks"][torch.from_numpy(usable.subsets)]
     return Retrainings(masks, torch.from_numpy(usable.mean).float())
 
 
-def read_permutations(job: Job, design: str, rows: slice) -> Permutations:
-    """Read the retrainings of a design of nested subsets; an order in which one diverged is left out whole.
-
-    Arguments and errors are those of :func:`read_retrainings`.
-    """
-    stored = load_tensors(job.read(job.input(f"/ground_truth/{design}.safetensors")))
+def _permutations(stored: dict[str, Tensor], design: str, rows: slice) -> Permutations:
+    """Return the retrainings of a design of nested subsets; an order in which one diverged is left out entirely."""
     n_prefixes = int(stored["masks"].all(1).nonzero()[0].item()) + 1
     targets = stored["targets"][:, :, rows].unflatten(0, (-1, n_prefixes))
     usable = usable_retrainings(targets.permute(0, 2, 1, 3).flatten(2).double().numpy(), design)

@@ -1,0 +1,61 @@
+"""Paths of artefacts and of their key files, relative to the checkout."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+LEADERBOARD = "results/leaderboard.csv"
+OVERVIEW = "results/figures/overview.svg"
+
+
+def data(setting: str) -> str:
+    """Return the path of a setting's training tensors."""
+    return f"results/{setting}/data/train.safetensors"
+
+
+def ensemble(setting: str, shard: int) -> str:
+    """Return the path of the list of members in a shard of the ensemble."""
+    return f"results/{setting}/ensemble/shard-{shard:03d}.json"
+
+
+def features(setting: str, kind: str, shard: int) -> str:
+    """Return the path of a shard's features of one kind."""
+    return f"results/{setting}/features/{kind}-{shard:03d}.safetensors"
+
+
+def retrained_shard(setting: str, design: str, shard: int) -> str:
+    """Return the path of a shard of a design's retrainings."""
+    return f"results/{setting}/ground_truth/shards/{design}-{shard:04d}.safetensors"
+
+
+def ground_truth(setting: str, design: str) -> str:
+    """Return the path of a design's merged retrainings."""
+    return f"results/{setting}/ground_truth/{design}.safetensors"
+
+
+def scores(setting: str, method: str) -> str:
+    """Return the path of a method's scores."""
+    return f"results/{setting}/scores/{method}.safetensors"
+
+
+def metrics(setting: str, method: str) -> str:
+    """Return the path of a method's metrics."""
+    return f"results/{setting}/metrics/{method}.json"
+
+
+def summary(setting: str) -> str:
+    """Return the path of a setting's summary."""
+    return f"results/summaries/{setting}.json"
+
+
+def figure(name: str, setting: str) -> str:
+    """Return the path of one of a setting's figures."""
+    return f"results/figures/{name}-{setting}.svg"
+
+
+def key_path(artefact: str) -> str:
+    """Return the path of an artefact's key file: ``results/S/scores/M…`` → ``results/S/keys/scores/M….json``."""
+    parts = PurePosixPath(artefact).parts
+    if len(parts) < 3 or parts[1] in ("figures", "summaries"):
+        return str(PurePosixPath(parts[0], "keys", *parts[1:])) + ".json"
+    return str(PurePosixPath(parts[0], parts[1], "keys", *parts[2:])) + ".json"

@@ -1,0 +1,157 @@
+"""Nodes of a method on a setting: its scores and its metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from proponent.config.benchmark import LEARNED_FROM, Method
+from proponent.config.need_loaders import loaders_of
+from proponent.config.signature import read_signature
+from proponent.config.step_specs import (
+    AdoptSpec,
+    AttributeInputs,
+    AttributeSpec,
+    EvaluateInputs,
+    EvaluateSpec,
+    MetricSpec,
+    NetworkSpec,
+    ReplaySpec,
+)
+from proponent.plan import artefact_paths as paths
+from proponent.plan.charges import TUNED_ON, shares, tuned_on
+from proponent.plan.eligibility import has_need
+from proponent.plan.setting_nodes import FEATURES, SettingNodes, file_digests, module_of, ranges
+
+
+@dataclass(frozen=True)
+class MethodNodes:
+    """Adds the nodes of one method to the graph of its setting.
+
+    Args:
+        base: nodes of the setting, already added.
+        method: the method, which can run on the setting.
+    """
+
+    base: SettingNodes
+    method: Method
+
+    def add(self) -> None:
+        """Add scores, then metrics."""
+        self._add_metrics(self._add_scores())
+
+    def _inputs(self) -> AttributeInputs:
+        name, method = self.base.name, self.method
+        compute = self.base.benchmark.config.compute
+        shards = range(len(ranges(method.config.members, compute.members_per_job)))
+        designs = [LEARNED_FROM[need] for need in method.all_needs if need in LEARNED_FROM]
+        if len(self._candidates()) > 1:
+            designs.append(TUNED_ON)
+        return AttributeInputs(
+            data=paths.data(name),
+            features={
+                need: tuple(paths.features(name, need, shard) for shard in shards)
+                for need in method.all_needs
+                if need in FEATURES
+            },
+            ensemble=tuple(
+                paths.ensemble(name, shard)
+                for shard in shards
+                if "network" in method.all_needs or "replay" in method.all_needs
+            ),
+            ground_truth={design: paths.ground_truth(name, design) for design in designs},
+            scores={other: paths.scores(name, other) for other in method.config.scores},
+        )
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        """Return the hyper-parameters to compare; only the configured ones if the setting has nothing to tune on."""
+        if self.method.config.tune is None or TUNED_ON not in self.base.setting.designs:
+            return [dict(self.method.config.params)]
+        return self.method.candidates(self.base.setting.task)
+
+    def _add_scores(self) -> str:
+        graph, name, method = self.base.graph, self.base.name, self.method
+        path = paths.scores(name, method.name)
+        common: dict[str, Any] = {
+            "setting": name,
+            "method": method.name,
+            "family": method.config.family,
+            "needs": method.needs,
+            "members": method.config.members,
+            "params": method.config.params,
+            "queries": self.base.setting.queries,
+        }
+        if method.external:
+            files = file_digests(graph.root, method.config.sources)
+            return graph.add(path, AdoptSpec(**common), self._inputs(), files=files)
+        setting, compute = self.base.setting, self.base.benchmark.config.compute
+        recipe, network, replay = setting.recipe, "network" in method.needs, "replay" in method.needs
+        spec = AttributeSpec(
+            **common,
+            engine=self.base.engine,
+            task=setting.task,
+            module=method.module,
+            function=method.function,
+            arrays=method.arrays,
+            finish_needs=method.finish_needs,
+            groups=method.groups,
+            self_influence=method.self_influence,
+            candidates=tuple(self._candidates()),
+            tune_members=(method.config.tune and method.config.tune.members) or method.config.members,
+            members_per_job=compute.members_per_job,
+            combine=method.config.combine,
+            checkpoints=tuple(method.config.checkpoints),
+            memory_mib=compute.memory_mib,
+            network=NetworkSpec(setting.model, recipe.weight_decay, recipe.momentum) if network else None,
+            replay=ReplaySpec(setting.model, recipe, setting.seed) if replay else None,
+        )
+        modules = [method.module, *loaders_of(method.all_needs, method.arrays)]
+        if network or replay:
+            modules += module_of(setting.model)
+        return graph.add(path, spec, self._inputs(), modules)
+
+    def _add_metrics(self, scores: str) -> None:
+        graph, name, method = self.base.graph, self.base.name, self.method
+        asked = self._metrics()
+        designs = [
+            need.removeprefix("ground_truth/")
+            for metric in asked.values()
+            for need in metric.needs
+            if need.startswith("ground_truth/")
+        ]
+        spec = EvaluateSpec(
+            setting=name,
+            method=method.name,
+            queries=self.base.setting.queries,
+            metrics=asked,
+            groups=method.module if method.groups else "",
+            shares=shares(graph, scores),
+            tuned_on=tuned_on(graph, name, scores),
+        )
+        inputs = EvaluateInputs(
+            data=paths.data(name),
+            scores=scores,
+            ground_truth={design: paths.ground_truth(name, design) for design in designs},
+        )
+        modules = [f"proponent.metrics.{metric.metric}" for metric in asked.values()]
+        if method.groups:
+            modules.append(method.module)
+        graph.add(paths.metrics(name, method.name), spec, inputs, modules)
+
+    def _metrics(self) -> dict[str, MetricSpec]:
+        """Return the configured metrics that the setting's ground truth allows."""
+        asked: dict[str, MetricSpec] = {}
+        for metric, config in self.base.benchmark.metrics.items():
+            signature = read_signature(
+                self.base.benchmark.tree,
+                f"proponent.metrics.{config.metric}",
+                "evaluate",
+                f"configs/metrics/{metric}.yaml",
+            )
+            constants = signature.constants if signature else {}
+            needs = tuple(constants.get("NEEDS", ()))
+            if not all(has_need(self.base.setting, need) for need in needs):
+                continue
+            optional = (need for need in constants.get("MAY_USE", ()) if has_need(self.base.setting, need))
+            asked[metric] = MetricSpec(config.metric, config.params, (*needs, *optional))
+        return asked

@@ -1,0 +1,159 @@
+"""Nodes of a setting that do not depend on its methods: data, ensemble, features and retrainings."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+from proponent.config.benchmark import Benchmark
+from proponent.config.schema import DesignConfig, FactoryConfig, SettingConfig, n_rows
+from proponent.config.source_digest import file_digest
+from proponent.config.step_specs import (
+    DataInputs,
+    DataSpec,
+    Draw,
+    Engine,
+    FeatureKind,
+    FeaturizeInputs,
+    FeaturizeSpec,
+    GroundTruthInputs,
+    GroundTruthSpec,
+    NoInputs,
+    RetrainSpec,
+    TrainSpec,
+)
+from proponent.plan import artefact_paths as paths
+from proponent.plan.graph import Graph
+
+FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
+"""Kinds of features that are stored."""
+
+
+def ranges(total: int, size: int) -> list[range]:
+    """Return the consecutive ranges of at most ``size`` numbers that cover ``range(total)``: one per shard."""
+    return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def module_of(factory: FactoryConfig) -> list[str]:
+    """Return the module of a factory, as a list of modules whose source decides an artefact."""
+    return [factory.factory.partition(":")[0]]
+
+
+def file_digests(root: Path, files: list[str]) -> dict[str, str]:
+    """Return the digest of each file that a factory or a command reads."""
+    return {file: file_digest(root / file) for file in files}
+
+
+@dataclass(frozen=True)
+class SettingNodes:
+    """Adds the nodes of one setting to a graph.
+
+    Args:
+        graph: graph to add to.
+        benchmark: what the run is asked to make.
+        name: name of the setting.
+        setting: its configuration.
+    """
+
+    graph: Graph
+    benchmark: Benchmark
+    name: str
+    setting: SettingConfig
+
+    def add(self) -> None:
+        """Add data, ensemble, features and retrainings, in this order."""
+        self._add_data()
+        for shard, members in enumerate(self.member_shards):
+            self._add_members(shard, members)
+            for kind in FEATURES:
+                self._add_features(kind, shard, members)
+        for design, config in self.setting.designs.items():
+            self._add_design(design, config)
+
+    @property
+    def engine(self) -> Engine:
+        """Where the setting's models are trained and used."""
+        compute = self.benchmark.config.compute
+        return Engine(threads=compute.threads, device=compute.device)
+
+    @property
+    def member_shards(self) -> list[range]:
+        """Members of the ensemble per shard."""
+        return ranges(self.setting.ensemble.members, self.benchmark.config.compute.members_per_job)
+
+    def _add_data(self) -> None:
+        setting = self.setting
+        spec = DataSpec(
+            setting=self.name,
+            engine=Engine(threads=self.engine.threads),
+            task=setting.task,
+            dataset=setting.dataset,
+            inputs=setting.inputs,
+            label_noise=setting.label_noise,
+            queries=setting.queries,
+            stages=tuple(stage.examples for stage in setting.recipe.stages),
+            seed=setting.seed,
+        )
+        files = file_digests(self.graph.root, setting.dataset.files)
+        self.graph.add(paths.data(self.name), spec, NoInputs(), module_of(setting.dataset), files)
+
+    def _add_members(self, shard: int, members: range) -> None:
+        setting = self.setting
+        spec = TrainSpec(
+            setting=self.name,
+            engine=self.engine,
+            task=setting.task,
+            model=setting.model,
+            recipe=setting.recipe,
+            seed=setting.seed,
+            lockstep=self.benchmark.config.compute.lockstep,
+            members=tuple(members),
+            checkpoints=setting.ensemble.checkpoints,
+        )
+        inputs = DataInputs(data=paths.data(self.name))
+        self.graph.add(paths.ensemble(self.name, shard), spec, inputs, *self._model())
+
+    def _add_features(self, kind: FeatureKind, shard: int, members: range) -> None:
+        setting = self.setting
+        spec = FeaturizeSpec(
+            setting=self.name,
+            engine=self.engine,
+            task=setting.task,
+            kind=kind,
+            members=tuple(members),
+            model=setting.model,
+            momentum=setting.recipe.momentum,
+            memory_mib=self.benchmark.config.compute.memory_mib,
+        )
+        inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
+        self.graph.add(paths.features(self.name, kind, shard), spec, inputs, *self._model())
+
+    def _add_design(self, design: str, config: DesignConfig) -> None:
+        setting, compute = self.setting, self.benchmark.config.compute
+        draw = Draw(name=design, kind=config.kind, seeds=config.seeds, fraction=config.fraction)
+        inputs = DataInputs(data=paths.data(self.name))
+        shards = []
+        for shard, runs in enumerate(ranges(n_rows(config) * config.seeds, compute.models_per_job)):
+            spec = RetrainSpec(
+                setting=self.name,
+                engine=self.engine,
+                task=setting.task,
+                model=setting.model,
+                recipe=setting.recipe,
+                seed=setting.seed,
+                lockstep=compute.lockstep,
+                design=draw,
+                runs=(runs.start, runs.stop),
+            )
+            path = paths.retrained_shard(self.name, design, shard)
+            shards.append(self.graph.add(path, spec, inputs, *self._model()))
+        self.graph.add(
+            paths.ground_truth(self.name, design),
+            GroundTruthSpec(setting=self.name, design=draw, count=config.count),
+            GroundTruthInputs(data=paths.data(self.name), shards=tuple(shards)),
+        )
+
+    def _model(self) -> tuple[list[str], dict[str, str]]:
+        """Return the modules and the digests of files that decide what the model is."""
+        return module_of(self.setting.model), file_digests(self.graph.root, self.setting.model.files)

@@ -1,0 +1,33 @@
+"""A setting's data as NumPy arrays, for steps and methods that do not need torch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from proponent.config.step_specs import DataInputs
+from proponent.steps.io.job import Job
+from proponent.store.arrays import Array, load_arrays, open_arrays
+
+
+class NumpyData(NamedTuple):
+    """A setting's data; see :class:`proponent.settings.split.Arrays`."""
+
+    x_train: Array
+    y_train: Array
+    x_query: Array
+    y_query: Array
+
+
+def load_numpy_data(job: Job[Any, Any]) -> NumpyData:
+    """Read the train and query arrays of a job whose inputs are :class:`~proponent.config.step_specs.DataInputs`."""
+    inputs: DataInputs = job.inputs
+    train = job.read(inputs.data)
+    first, second = load_arrays(train), load_arrays(train.with_name("query.safetensors"))
+    return NumpyData(first["x"], first["y"], second["x"], second["y"])
+
+
+def count_examples(job: Job[Any, Any]) -> int:
+    """Return the number of training examples of a job whose inputs are :class:`~proponent.config.step_specs.DataInputs`."""
+    inputs: DataInputs = job.inputs
+    with open_arrays(job.read(inputs.data)) as (get, _, _):
+        return len(get("y"))
