@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from proponent import __version__
-from proponent.errors import UserError
+from proponent.errors import UserError, line_for
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.job import Job
 from proponent.steps.io.process import announce, prepare_libraries
 from proponent.store.lease import leased
+
+if TYPE_CHECKING:
+    from proponent.plan.run_plan import Plan
 
 STEPS = {
     "data": "Load a setting's dataset, corrupt labels where asked, and store what is left of it.",
@@ -70,11 +74,19 @@ for _name, _summary in STEPS.items():
 
 
 def _root() -> Path:
-    """Return the checkout, which is where one stands."""
+    """Return the current directory, which must be a checkout."""
     root = Path.cwd()
     if not (root / "params.yaml").exists():
-        raise UserError(f"no params.yaml in {root}: go to the checkout")
+        raise UserError(f"no params.yaml in {root}: run this from the root of a proponent checkout")
     return root
+
+
+def _plan(overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Return the plan for the checkout, as ``params.yaml`` and ``overrides`` ask for it."""
+    from proponent.config.benchmark import load_benchmark
+    from proponent.plan.run_plan import Plan
+
+    return Plan(load_benchmark(_root(), overrides or {}))
 
 
 @cli.command()
@@ -99,11 +111,9 @@ def publish(metrics: tuple[str, ...]) -> None:
 
 
 def _current_metrics(root: Path) -> list[str]:
-    from proponent.config.benchmark import load_benchmark
-    from proponent.plan.run_plan import Plan
     from proponent.store.manifest import is_whole
 
-    plan = Plan(load_benchmark(root, {}))
+    plan = _plan()
     for path in plan.metrics_files():
         if not is_whole(root, path, plan.graph.nodes[path].key):
             raise UserError(f"{path}: not there, or not what params.yaml now asks for; run snakemake publish")
@@ -128,13 +138,11 @@ def verify(paths: tuple[Path, ...]) -> None:
     Also whether each was made by the current configuration and source, and everything that it was made from. PATHS are
     files or folders, all of results/ by default. Exits with 1 unless all is whole.
     """
-    from proponent.config.benchmark import load_benchmark
     from proponent.inspection.verify import absent, said_of
     from proponent.inspection.verify import verify as check_results
-    from proponent.plan.run_plan import Plan
 
     root = _root()
-    found = Plan(load_benchmark(root, {}))
+    found = _plan()
     verdict = check_results(root, {path: node.key for path, node in found.graph.nodes.items()}, paths)
     not_here = [] if paths else absent(found, verdict)
     for line in said_of(verdict, not_here):
@@ -173,13 +181,11 @@ def status(config: tuple[str, ...]) -> None:
     """
     from rich.console import Console
 
-    from proponent.config.benchmark import load_benchmark
     from proponent.inspection.declared_resources import parse_overrides
     from proponent.inspection.status import show_status
-    from proponent.plan.run_plan import Plan
 
     width = None if sys.stdout.isatty() else 120
-    found = Plan(load_benchmark(_root(), parse_overrides(config)))
+    found = _plan(parse_overrides(config))
     show_status(found, Console(highlight=False, width=width))
 
 
@@ -191,12 +197,10 @@ def explain(path: Path) -> None:
     PATH is any file of results/, also one that is not made yet: by what it was made, when, on what, at what cost, from
     which inputs and configuration, with which seeds and versions.
     """
-    from proponent.config.benchmark import load_benchmark
     from proponent.inspection.provenance import artefact_of
     from proponent.inspection.provenance import explain as lines_about
-    from proponent.plan.run_plan import Plan
 
-    graph = Plan(load_benchmark(_root(), {})).graph
+    graph = _plan().graph
     click.echo("\n".join(lines_about(graph, artefact_of(graph, path))))
 
 
@@ -211,12 +215,10 @@ def pack(setting: str, output: Path | None) -> None:
     For people without your DVC remote: `proponent unpack` gives them data, models, features, ground truth, scores and
     metrics, so that a new method is evaluated without training anything.
     """
-    from proponent.config.benchmark import load_benchmark
     from proponent.inspection.pack import pack as write_archive
-    from proponent.plan.run_plan import Plan
 
     archive = output or Path(f"{setting}.tar")
-    graph = Plan(load_benchmark(_root(), {"settings": [setting]})).graph
+    graph = _plan({"settings": [setting]}).graph
     packed = write_archive(graph, setting, archive)
     click.echo(f"{archive}: {packed.files} files, {packed.bytes / 2**20:.1f} MiB")
 
@@ -249,14 +251,12 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
     manifests and key files; also what a killed job left half-written, an hour later. FOLDERS are below results/, all of it
     by default. Other files that no manifest names stay.
     """
-    from proponent.config.benchmark import load_benchmark
     from proponent.inspection.prune import remove, unneeded
     from proponent.plan.controller import hold_checkout
-    from proponent.plan.run_plan import Plan
 
     root = _root()
     hold_checkout(root)
-    files = unneeded(Plan(load_benchmark(root, {})).graph, folders)
+    files = unneeded(_plan().graph, folders)
     for path in files:
         click.echo(path.relative_to(root))
     if dry_run:
@@ -267,7 +267,7 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; a mistake that the user can mend is one line and exit code 1."""
+    """Run the command line; a mistake that the user can correct is one line and exit code 1."""
     sys.path.insert(0, str(Path.cwd()))
     try:
         cli(standalone_mode=False)
@@ -276,23 +276,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except UserError as error:
-        click.echo(f"error: {error}", err=True)
+    except Exception as error:
+        line = line_for(error)
+        if line is None:
+            raise
+        click.echo(f"error: {line}", err=True)
         sys.exit(1)
-    except MemoryError:
-        _out_of("memory")
-    except RuntimeError as error:
-        # torch's, which only a step that computes has imported
-        if type(error).__name__ == "OutOfMemoryError":
-            _out_of("the GPU's memory")
-        if "can't allocate memory" in str(error):
-            _out_of("memory")
-        raise
-    except OSError as error:
-        click.echo(f"error: {error.filename or 'disk'}: {error.strerror or error}", err=True)
-        sys.exit(1)
-
-
-def _out_of(what: str) -> NoReturn:
-    click.echo(f"error: out of {what}; lower compute.lockstep or compute.memory_mib in params.yaml", err=True)
-    sys.exit(1)

@@ -1,10 +1,25 @@
-"""The one exception that a user is meant to read."""
+"""The exception that users see as one line, and the line for other errors that are no bug of ours."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend; its message is one line that names the file, the key and what to do.
+    """A mistake that the user can correct; printed as one line, without a traceback."""
 
-    The command line and the Snakefile print it as ``error: <message>`` and exit with 1, without a traceback.
+
+def line_for(error: Exception) -> str | None:
+    """Return the line that tells a user about ``error``; None for a bug, whose traceback is needed.
+
+    torch is not imported here, so its errors are recognised by the names of their classes.
     """
+    if isinstance(error, UserError):
+        return str(error)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    remedy = "lower compute.lockstep or compute.memory_mib in params.yaml"
+    if "OutOfMemoryError" in names:
+        return f"out of the GPU's memory; {remedy}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return f"out of memory; {remedy}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'disk'}: {error.strerror or error}"
+    return None

@@ -36,7 +36,10 @@ def test_retrainings_come_from_the_fit_design_and_tuning_from_one_of_its_own(lai
 
 def test_retrainings_that_were_learned_from_are_charged_and_no_others(laid_out) -> None:
     made = plan(laid_out, "datamodels-ridge", "datamodels-prior", "trak")
-    shares = {name: made.spec(f"results/toy/metrics/{name}.json")["shares"] for name in made.scores["toy"]}
+    shares = {
+        name: made.graph.nodes[f"results/toy/metrics/{name}.json"].content["shares"]
+        for name in made.scores["toy"]
+    }
     retrained = {FIT: 1.0} | {
         f"results/toy/ground_truth/shards/fit-{shard:04d}.safetensors": 1.0 for shard in range(2)
     }
@@ -51,10 +54,14 @@ def test_retrainings_that_were_learned_from_are_charged_and_no_others(laid_out) 
     assert both == {**alone, **retrained}
     assert not any("ground_truth" in path for path in alone)
     tuned_on = [f"results/toy/ground_truth/shards/tune-{shard:04d}.safetensors" for shard in range(1)]
-    assert all(made.spec(f"results/toy/metrics/{name}.json")["tuned_on"] == tuned_on for name in shares)
+    assert all(
+        made.graph.nodes[f"results/toy/metrics/{name}.json"].content["tuned_on"] == tuned_on
+        for name in shares
+    )
     untuned = plan(laid_out, "random", "banzhaf")
     assert all(
-        untuned.spec(f"results/toy/metrics/{name}.json")["tuned_on"] == [] for name in ("random", "banzhaf")
+        untuned.graph.nodes[f"results/toy/metrics/{name}.json"].content["tuned_on"] == []
+        for name in ("random", "banzhaf")
     )
 
 
@@ -73,7 +80,7 @@ def test_orders_are_cut_into_shards_by_prefix(laid_out) -> None:
     truth = "results/toy/ground_truth/permutations.safetensors"
     assert made.inputs("results/toy/scores/data-shapley.safetensors")[1:] == [truth]
     assert len(made.inputs(truth)) == 1 + 2
-    assert made.spec("results/toy/metrics/data-shapley.json")["shares"][truth] == 1.0
+    assert made.graph.nodes["results/toy/metrics/data-shapley.json"].content["shares"][truth] == 1.0
 
 
 @pytest.fixture
@@ -87,8 +94,8 @@ def test_a_method_that_starts_from_scores_waits_for_them_and_pays_for_each_once(
     scores = "results/toy/scores/datamodels-mixed.safetensors"
     others = [f"results/toy/scores/{name}.safetensors" for name in ("if-cg", "trak-2")]
     assert made.inputs(scores) == ["results/toy/data/train.safetensors", FIT, TUNE, *others]
-    spec = made.spec("results/toy/metrics/datamodels-mixed.json")
-    own = {name: made.spec(f"results/toy/metrics/{name}.json") for name in ("if-cg", "trak-2")}
+    spec = made.graph.nodes["results/toy/metrics/datamodels-mixed.json"].content
+    own = {name: made.graph.nodes[f"results/toy/metrics/{name}.json"].content for name in ("if-cg", "trak-2")}
     for path in {*own["if-cg"]["shares"], *own["trak-2"]["shares"]}:
         asked = [found["shares"].get(path, 0.0) for found in own.values()]
         assert spec["shares"][path] == max(asked), path

@@ -10,8 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from docs.guides import REPOSITORY, blocks_of
-from proponent.config.benchmark import load_benchmark
-from proponent.plan.run_plan import Plan
 from workflow.checkout import Checkout, make_checkout
 
 SETTING = "configs/settings/toy.yaml"
@@ -57,15 +55,3 @@ def test_its_scores_are_near_the_exact_derivatives(done: Path) -> None:
 
 def test_it_is_retrained_in_stages_too(done: Path) -> None:
     assert load_file(done / "ground_truth/loo.safetensors")["targets"].isfinite().all()
-
-
-def test_a_recipe_without_stages_says_nothing_of_them(tmp_path: Path) -> None:
-    """So that their coming did not change what such a recipe's artefacts are made from."""
-
-    def mentions(checkout: Checkout) -> list[bool]:
-        plan = Plan(load_benchmark(checkout.root, {"methods": ["magic"]}))
-        paths = ("data/train.safetensors", "ensemble/shard-000.json", "scores/magic.safetensors")
-        return ["stages" in json.dumps(plan.spec(f"results/toy/{path}")) for path in paths]
-
-    assert mentions(make_checkout(tmp_path / "plain")) == [False] * 3
-    assert mentions(with_stages(tmp_path / "staged")) == [True] * 3

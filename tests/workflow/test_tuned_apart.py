@@ -77,7 +77,7 @@ def test_a_setting_without_ground_truth_takes_hyper_parameters_as_they_are(laid_
     del content["designs"]["subsets"], content["designs"]["tune"]
     (laid_out.root / "configs/settings/toy.yaml").write_text(yaml.safe_dump(content))
     plan = Plan(load_benchmark(laid_out.root, {"methods": ["trak"], "metrics": ["loo"]}))
-    assert plan.spec("results/toy/scores/trak.safetensors")["candidates"] == [{}]
+    assert plan.graph.nodes["results/toy/scores/trak.safetensors"].content["candidates"] == [{}]
 
 
 def test_masks_to_tune_on_are_subsets(laid_out) -> None:

@@ -116,7 +116,7 @@ def test_nothing_is_refused_without_need(kind: str, plan: Plan) -> None:
 def test_candidates_that_ask_for_equal_labels_are_for_classification(plan: Plan) -> None:
     """What is no class has no other class to be an opponent of."""
     tried = {
-        kind: plan.spec(f"results/{kind}/scores/similarity-dot.safetensors")["candidates"]
+        kind: plan.graph.nodes[f"results/{kind}/scores/similarity-dot.safetensors"].content["candidates"]
         for kind in ("everything", "regression", "language")
     }
     assert {candidate["labels"] for candidate in tried["everything"]} == {"ignored", "signed"}
@@ -151,7 +151,7 @@ def test_a_parameter_that_asks_for_equal_labels_needs_classes(checkout: Checkout
 
 def test_an_average_over_checkpoints_needs_checkpoints(checkout: Checkout) -> None:
     plan = with_method(checkout, "along", {"family": "graddot", "checkpoints": [0.25, 1.0]})
-    spec = plan.spec("results/everything/scores/along.safetensors")
+    spec = plan.graph.nodes["results/everything/scores/along.safetensors"].content
     assert spec["checkpoints"] == [0.25, 1.0]
     assert (
         "final-only/along needs checkpoints along training, and configs/settings/final-only.yaml saves none"
@@ -189,10 +189,10 @@ def test_a_number_behind_a_name_is_that_method_averaged_over_so_many_members(che
     with pytest.raises(UserError, match="no method can run on setting 'one-member'"):
         Plan(load_benchmark(checkout.root, asked))
     plan = Plan(load_benchmark(checkout.root, asked | {"settings": ["everything"]}))
-    spec = plan.spec("results/everything/scores/graddot-10.safetensors")
+    spec = plan.graph.nodes["results/everything/scores/graddot-10.safetensors"].content
     assert (spec["members"], spec["tune_members"], spec["family"]) == (10, 2, "graddot")
     assert len(spec["candidates"]) == 4
-    assert plan.spec("results/everything/scores/trak-projected-3.safetensors")["members"] == 3
+    assert plan.graph.nodes["results/everything/scores/trak-projected-3.safetensors"].content["members"] == 3
     assert plan.methods_of("ekfac") == "kfac-2"
 
 
