@@ -1,4 +1,4 @@
-"""What the rules ask at parse time: paths, keys and needs. Imports no torch."""
+"""The plan of a run: its artefacts, their keys and inputs, and the start that settles them. Imports no torch."""
 
 from proponent.plan.controller import start
 from proponent.plan.run_plan import Plan

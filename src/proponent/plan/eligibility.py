@@ -1,4 +1,4 @@
-"""Which method and which metric can run on which setting, told from the configuration alone."""
+"""Eligibility: the methods and metrics that can run on a setting, decided from the configuration alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from proponent.config.schema import SettingConfig
 
 
 def has_need(setting: SettingConfig, need: str) -> bool:
-    """Say whether a setting has what a metric needs: ``noisy_labels`` or ``ground_truth/DESIGN``."""
+    """Return whether a setting provides a need of a metric: ``noisy_labels`` or ``ground_truth/DESIGN``."""
     if need == "noisy_labels":
         return setting.label_noise is not None
     return need.removeprefix("ground_truth/") in setting.designs
 
 
 def why_left_out(name: str, setting: SettingConfig, methods: Mapping[str, Method]) -> dict[str, str]:
-    """Return, for each method that cannot run on the setting ``name``, what it needs; the sentence begins with its name."""
+    """Return, for each method that cannot run on the setting ``name``, the reason: a sentence without its subject."""
     lacking = {method: _lacks(name, setting, methods[method]) for method in methods}
     for method in methods.values():
         for other in method.config.scores:
@@ -28,7 +28,7 @@ def why_left_out(name: str, setting: SettingConfig, methods: Mapping[str, Method
 
 
 def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
-    """Return what a method needs of a setting that has it not; None if there is nothing."""
+    """Return what a method needs and the setting does not provide; None if the method can run."""
     file = f"configs/settings/{name}.yaml"
     if method.name in setting.left_out:
         return setting.left_out[method.name]
