@@ -206,7 +206,7 @@ def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, c
     program = [sys.executable, "-c", "from proponent.cli import main; main()", *command.split()]
     done = subprocess.run(program, cwd=elsewhere, env=fresh.environment(), capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == f"error: no params.yaml in {elsewhere}: go to the checkout\n"
+    assert done.stderr == f"error: no params.yaml in {elsewhere}: run this from the root of a proponent checkout\n"
     assert not list(elsewhere.iterdir())
 
 
