@@ -73,8 +73,8 @@ def complaint(checkout, *arguments: str) -> str:
         ("configs/methods/trak.yaml", "damping:", "dampng:", "configs/methods/trak.yaml: unknown key"),
         (
             "configs/metrics/lds.yaml",
-            "resamples:",
-            "resample:",
+            "metric: lds",
+            "metric: lds\nparams: {resample: 10}",
             "configs/metrics/lds.yaml: unknown key 'params.resample'; did you mean 'resamples'?",
         ),
     ],

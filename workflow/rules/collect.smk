@@ -1,4 +1,4 @@
-# The leaderboard and the figures, from the metrics of all methods.
+# The leaderboard of all settings: results/leaderboard.csv, from the summaries of the settings.
 rule collect:
     input:
         key=key_of("results/leaderboard.csv"),
@@ -30,7 +30,8 @@ rule collect:
         "proponent collect {input.key:q} > {log:q} 2>&1"
 
 
-# A setting's metrics by method: what DVC shows and compares between revisions.
+# The leaderboard of one setting, from the metrics of its methods: results/S/leaderboard/, and the values by method that
+# DVC shows and compares between revisions.
 rule summary:
     input:
         key=key_of("results/summaries/{setting}.json"),
@@ -38,6 +39,8 @@ rule summary:
     output:
         "results/summaries/{setting}.json",
         "results/summaries/{setting}.csv",
+        "results/{setting}/leaderboard/ranking.json",
+        "results/{setting}/leaderboard/comparisons.csv",
     log:
         "logs/{setting}/summary.log",
     localrule: True

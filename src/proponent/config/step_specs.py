@@ -94,8 +94,8 @@ class FiguresInputs(DataInputs):
     """Inputs of a setting's figures."""
 
     ensemble: tuple[str, ...]
-    metrics: dict[str, str]
-    """Metrics file per method."""
+    summary: str
+    """Leaderboard of the setting."""
     scores: dict[str, str]
     """Scores per method."""
 
@@ -104,15 +104,16 @@ class FiguresInputs(DataInputs):
 class CollectInputs:
     """Inputs of the leaderboard."""
 
-    metrics: tuple[str, ...]
-    """Metrics files of all methods on all settings."""
+    summaries: dict[str, str]
+    """Summary per setting."""
 
 
 @dataclass(frozen=True)
 class OverviewInputs:
     """Inputs of the figure of all settings."""
 
-    leaderboard: str
+    summaries: dict[str, str]
+    """Summary per setting."""
 
 
 @dataclass(frozen=True)

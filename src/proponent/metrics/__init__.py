@@ -1,1 +1,1 @@
-"""One module per metric, on shared statistics."""
+"""Metrics of attribution quality, one per module, and their shared statistics (ranks, resamples, ceilings, comparisons)."""

@@ -1,4 +1,4 @@
-"""The correlation that a noise-free predictor, or the best sum of scores, could reach on a noisy ground truth."""
+"""Ceilings: the correlation that a noise-free predictor, or the best sum of scores, could reach on noisy ground truth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from proponent.seeds import derive_seed
 def ceiling(targets: Array, units: Array, resamples: Resamples) -> Estimate | None:
     """Return the attainable correlation from the split-half reliability over seeds, averaged over queries.
 
-    Two halves of the seeds, each averaged, correlate by rho_h over subsets. Spearman and Brown (1910) step
-    that up to the reliability of the mean over all seeds; a predictor that follows the expectation over seeds
-    without error correlates with that mean by the square root of its reliability. An anticorrelation of
-    halves counts as 0. Where the ceiling is low (below about .3) clipping and the root bias it, up or down:
-    do not divide by it.
+    Two halves of the seeds, each averaged, have the correlation rho_h over subsets. The formula of Spearman and
+    Brown (1910) converts it to the reliability of the mean over all seeds; the correlation of that mean with a
+    predictor that equals the expectation over seeds is the square root of this reliability. A negative
+    correlation of the halves counts as 0. Where the ceiling is low (below about .3), clipping and the square
+    root bias it in either direction: do not divide by it.
 
     Args:
-        targets: (m, n_seeds, n_query) subsets with all their seeds; for the ``loo`` design, truths.
+        targets: (m, n_seeds, n_query) targets of the subsets whose seeds are complete; for the ``loo`` design,
+            effects of the left-out examples.
         units: (m, 1 + B) how often each of these subsets occurs in each resample; the first column is all
             ones.
         resamples: the joint resamples; their query weights are used.
@@ -48,31 +49,32 @@ def additive_ceiling(
 ) -> Estimate | None:
     """Return a bound on the correlation that a sum of scores can reach, from retrainings on complementary halves.
 
-    Let u(S) be the rank of the expected target after training on half S, centred. It is the sum of an odd part,
-    (u(S) - u(S^c)) / 2, and an even one. What a half's scores sum to is a constant minus what the other half's do,
-    so the ranks of any sum of scores are odd: they correlate with u by at most the root of the odd part's share of
-    its variance, which is ``(1 - Cov(u(S), u(S^c)) / Var u) / 2``. A target that is a monotone function of a sum
-    has share 1. The odd part also holds interactions of three, five, ... examples, so the best sum may stay below.
+    Let u(S) be the centred rank of the expected target after training on half S. It is the sum of an odd part,
+    (u(S) - u(S^c)) / 2, and an even part. The scores of a half sum to a constant minus the sum over the other half,
+    so the ranks of any sum of scores are odd: their correlation with u is at most the square root of the odd part's
+    share of the variance of u, which is ``(1 - Cov(u(S), u(S^c)) / Var u) / 2``. A target that is a monotone
+    function of a sum has share 1. The odd part also contains interactions of three, five, ... examples, so the best
+    sum may stay below the bound.
 
-    Both correlations are those of models of one seed: of S with S^c over the pairs, and of S with itself over seeds
-    (Spearman and Brown's formula, from the reliability). Their ratio is taken after averaging over queries.
+    Both correlations refer to models of one seed: of S with S^c over the pairs, and of S with itself over seeds
+    (Spearman and Brown's formula, from the reliability). Each is averaged over queries before their ratio is taken.
 
     Args:
-        targets: (m, n_seeds, n_query) as for :func:`ceiling`, of halves.
+        targets: (m, n_seeds, n_query) as for :func:`ceiling`; every subset is a half of the training set.
         units: (m, 1 + B) as for :func:`ceiling`.
         pairs: (n_pairs, 2, n_seeds', n_query) targets of both halves of each pair.
-        resamples: the joint resamples; their query weights are used. Pairs are drawn anew, independently.
-        seed: of these draws.
+        resamples: the joint resamples; their query weights are used. Pairs are resampled independently.
+        seed: seed of the resamples of pairs.
 
     Returns:
         The estimate, with ``share`` in its extras; None with fewer than two seeds or three subsets or pairs, or
-        where subsets do not tell one model from another (single-seed correlation of 0).
+        where the subset has no effect on the target (single-seed correlation of 0).
     """
     if not _can_be_halved(targets) or len(pairs) < MIN_UNITS:
         return None
     drawn = draw(len(pairs), pairs.shape[-1], units.shape[1] - 1, derive_seed(seed, "complements")).units
     twice = np.concatenate([drawn, drawn])
-    # Which half comes first means nothing, so both are ranked as one sample.
+    # The order of the two halves is arbitrary, so both are ranked as one sample.
     across = np.mean(
         [
             resampled_spearman(
@@ -109,9 +111,9 @@ def _reliability(targets: Array, units: Array) -> Array:
 
 
 def splits(n_seeds: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return how to halve the seeds: the first half against the next, in each rotation that differs.
+    """Return the ways to halve the seeds: the first half and the next, in each distinct rotation of the seeds.
 
-    Rotations use every seed equally often. An odd number of seeds leaves one out of each split.
+    The rotations use every seed equally often. With an odd number of seeds each split leaves one out.
     """
     half = n_seeds // 2
     rotations = half if n_seeds % 2 == 0 else n_seeds
@@ -120,6 +122,6 @@ def splits(n_seeds: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 
 def spearman_brown(correlation: Array, factor: float) -> Array:
-    """Return the reliability of a measure ``factor`` times as long as those that correlate."""
+    """Return the reliability of the mean of ``factor`` times as many seeds as in the two means that were correlated."""
     clipped = np.maximum(correlation, 0.0)
     return factor * clipped / (1 + (factor - 1) * clipped)

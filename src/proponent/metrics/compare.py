@@ -1,23 +1,23 @@
-"""Which methods of a setting the data can tell apart, and the ranks that follow."""
+"""Paired comparisons of the methods of a setting, and their ranks with ties."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from proponent.metrics.estimate import LEVEL, Array, interval
 
 ALPHA = 1 - LEVEL
+"""Level of significance."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on one metric of one setting; the first is the one with the larger value."""
+    """Comparison of two methods on one metric of one setting; the first has the larger value."""
 
     method_a: str
     method_b: str
@@ -33,24 +33,24 @@ class Comparison:
 def compare(values: Mapping[str, float], replicates: Mapping[str, Array]) -> list[Comparison]:
     """Compare every pair of methods on the same resamples.
 
-    The interval is that of the paired differences (:func:`~proponent.metrics.estimate.interval`), for one
-    pair. The p-value is that of the difference over its bootstrap standard error (a share of replicates on
-    the other side of 0 could not get below 1 / (B + 1), which Holm's correction over a hundred pairs would
-    make 1). Two methods are *tied* unless both tell them apart: the interval lies beyond 0 and p after Holm
-    is below .05.
+    The interval is that of the paired differences (:func:`~proponent.metrics.estimate.interval`), not corrected
+    for the number of pairs. The p-value is computed from the difference divided by its bootstrap standard error:
+    the share of replicates on the other side of 0 cannot be smaller than 1 / (B + 1), which becomes 1 after
+    Holm's correction for a thousand pairs. Two methods are *tied* unless the interval excludes 0 and the
+    corrected p-value is below .05.
 
     Args:
         values: value of the metric by method.
-        replicates: (B,) replicates by method, of the same resamples.
+        replicates: (B,) replicates by method, computed on the same resamples.
 
     Returns:
-        One comparison a pair; methods in descending order of value, equal values in order of name.
+        One comparison per pair; methods in descending order of value, equal values in order of name.
 
     Raises:
-        ValueError: methods with different numbers of replicates.
+        ValueError: methods have different numbers of replicates.
     """
     if len({len(replicates[method]) for method in values}) > 1:
-        raise ValueError(f"replicates of {sorted(values)} are of different resamples")
+        raise ValueError(f"replicates of {sorted(values)} come from different resamples")
     ordered = sorted(values, key=lambda method: (-values[method], method))
     pairs = list(combinations(ordered, 2))
     differences = [values[a] - values[b] for a, b in pairs]
@@ -64,12 +64,12 @@ def compare(values: Mapping[str, float], replicates: Mapping[str, Array]) -> lis
 
 
 def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """Return the rank of each method; one that the data cannot tell from a better one shares its rank.
+    """Return the rank of each method; methods that the data cannot distinguish share a rank.
 
-    Go down the methods in descending order of value. The first leads rank 1. Each next one shares the rank of
-    the current leader if it is tied with that leader; otherwise it becomes the leader of a new rank, which is
-    its place in the order (1, 1, 1, 4, ...). So ranks never rise with the value, and a tie is always a tie
-    with the best of the group.
+    Methods are visited in descending order of value. The first one leads rank 1. Each further method shares the
+    rank of the current leader if it is tied with that leader; otherwise it becomes the leader of a new rank, which
+    is its place in the order (1, 1, 1, 4, ...). A method with a larger value therefore never has a worse rank, and
+    every member of a shared rank is tied with the best method of that rank.
     """
     tied = {(c.method_a, c.method_b) for c in comparisons if c.tied}
     result: dict[str, int] = {}
@@ -82,36 +82,11 @@ def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison]) -> dic
     return result
 
 
-def compare_all(
-    documents: Iterable[Mapping[str, Any]],
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, dict[str, int]]]]:
-    """Compare all methods of each setting on each metric.
-
-    Args:
-        documents: contents of ``results/S/metrics/M.json``, in any order.
-
-    Returns:
-        The comparisons as rows with ``setting`` and ``metric`` in front, and the ranks by setting, metric and
-        method.
-    """
-    groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for document in documents:
-        for metric, entry in document["metrics"].items():
-            groups.setdefault((document["setting"], metric), {})[document["method"]] = entry
-    rows: list[dict[str, Any]] = []
-    placed: dict[str, dict[str, dict[str, int]]] = {}
-    for (setting, metric), entries in sorted(groups.items()):
-        values = {method: entry["value"] for method, entry in entries.items()}
-        pairs = compare(
-            values, {method: np.asarray(entry["replicates"]) for method, entry in entries.items()}
-        )
-        rows += [{"setting": setting, "metric": metric, **asdict(pair)} for pair in pairs]
-        placed.setdefault(setting, {})[metric] = ranks(values, pairs)
-    return rows, placed
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for the size of the family (Holm 1979, step-down), in the same order."""
+    """Return p-values corrected for the size of the family (Holm, 1979, step-down), in the same order.
+
+    Written out because statsmodels, which has it, is not needed for anything else.
+    """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     scaled = p[order] * np.arange(len(p), 0, -1)
@@ -124,4 +99,6 @@ def _p_value(difference: float, spread: Array) -> float:
     error = float(np.std(spread, ddof=1))
     if error == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / error))
+    return math.erfc(
+        abs(difference) / error / math.sqrt(2)
+    )  # two-sided normal tail; importing scipy.stats takes a second

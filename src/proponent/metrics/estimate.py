@@ -1,4 +1,4 @@
-"""A figure with its uncertainty: what every metric returns."""
+"""An estimate with its uncertainty, which every metric returns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """One value of a metric, its 95 % interval, and the replicates that the interval comes from.
+    """The value of a metric, its 95 % interval, and the replicates from which the interval is computed.
 
-    ``replicates[b]`` of two methods of a setting belong to the same resample b, so their difference is
-    paired. ``extras`` holds only what JSON can: numbers, text, lists and None.
+    ``replicates[b]`` of two methods of a setting belong to the same resample b, so that their difference is
+    paired. ``extras`` holds only values that JSON can represent: numbers, text, lists and None.
     """
 
     value: float
@@ -41,7 +41,7 @@ class Estimate:
         return cls(float(value), low, high, np.asarray(replicates, dtype=np.float64), extras or {})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``results/S/metrics/M.json`` stores under the metric's name."""
+        """Return the entry of this metric in ``results/S/metrics/M.json``."""
         return {
             "value": self.value,
             "ci_low": self.ci_low,
@@ -56,16 +56,17 @@ def interval(
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of ``replicates``, moved so that their mean falls on ``value``.
 
-    A resample repeats some units and misses others. The repeats tie, which pulls a rank correlation towards
-    zero (by about .005 at .78 with 100 units, .018 at .93 with 20), although nothing in the data does. The
-    plain percentile interval keeps that shift and covered .94 and .76 in these two worlds; moved back it
-    covered .97 and .98. The bias-corrected percentile, with or without acceleration, does as well on the LDS
-    but covered only .86 on a ceiling of .33. ``tests/metrics/test_coverage.py`` repeats the simulation.
+    A resample repeats some units and misses others. The repeated units tie, which pulls a rank correlation
+    towards zero (by about .005 at .78 with 100 units, by .018 at .93 with 20), although nothing in the data
+    does. The plain percentile interval keeps that shift: it covered the true value in 94 % and 76 % of these
+    two simulated worlds, compared with 97 % and 98 % after the shift is removed. The bias-corrected
+    percentile interval, with or without acceleration, does as well on the LDS but covered only 86 % on a
+    ceiling of .33. ``tests/metrics/test_coverage.py`` repeats the simulation.
 
     Args:
         value: the estimate on the sample itself.
         replicates: (n_resamples,) the same quantity on each resample.
-        bounds: values that the quantity cannot leave.
+        bounds: smallest and largest possible value of the quantity.
     """
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail]) + (value - np.mean(replicates))

@@ -1,4 +1,4 @@
-"""The linear data-modelling score (Park et al. 2023): do summed scores rank retrainings on subsets?"""
+"""Linear data-modelling score (Park et al., 2023): rank correlation of summed scores with retrainings on subsets."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ NEEDS = ("ground_truth/subsets",)
 MAY_USE = ("ground_truth/complements",)
 
 MIN_CEILING = 0.3
-"""Below it ``lds_over_ceiling`` is None: a ratio to a ceiling that may be noise tells nothing."""
+"""Smallest ceiling for which ``lds_over_ceiling`` is given; a lower ceiling may be noise, not to be divided by."""
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return ``lds``: :func:`score` on the ``subsets`` design, and its additive ceiling by the ``complements`` one."""
+    """Return ``lds``: :func:`score` on the design ``subsets``, with an additive ceiling from ``complements``."""
     return {"lds": score(inputs, "subsets", resamples, seed, complements="complements")}
 
 
@@ -37,21 +37,23 @@ def score(
     """Return how well the summed scores of the kept examples rank the target over subsets.
 
     For each query this is Spearman's correlation over subsets; the value is its mean over queries. The target
-    is averaged over seeds. Ties take mid-ranks; a query whose prediction (or target) is the same for every
+    is averaged over seeds. Ties get mid-ranks; a query whose prediction (or target) is the same for every
     subset counts as 0. The interval is over subsets and queries jointly; it does not cover the seeds of the
-    ensemble that the scores come from. Where the method predicts groups itself, its prediction is taken for the sum.
+    ensemble from which the scores were computed. If the method predicts groups itself, its prediction
+    replaces the sum.
 
     Args:
         inputs: scores, and the ground truth of ``design`` for the same queries.
-        design: whose retrainings are predicted.
+        design: name of the design whose retrainings are predicted.
         resamples: number of bootstrap resamples.
-        seed: of the resamples; equal seeds pair the methods of a setting.
-        complements: the design for the additive ceiling, where the inputs have it and ``design`` keeps halves.
+        seed: seed of the resamples; equal seeds pair the methods of a setting.
+        complements: name of the design for the additive ceiling; used if the inputs contain it and the subsets
+            of ``design`` are halves.
 
     Returns:
         The estimate. Its extras: ``ceiling`` and ``lds_over_ceiling``, each with ``_low`` and ``_high`` (None
-        with one seed); ``ceiling_additive`` with ``_low`` and ``_high``, and ``additive_share``, where they can be
-        had; ``n_constant`` and ``n_constant_targets`` queries counted as 0; ``n_diverged``
+        with one seed); ``ceiling_additive`` with ``_low`` and ``_high``, and ``additive_share``, if they are
+        defined; ``n_constant`` and ``n_constant_targets`` queries counted as 0; ``n_diverged``
         retrainings left out and which (``diverged``: [subset, seed]); ``n_subsets``, ``n_seeds``,
         ``n_queries``; ``per_query`` values.
 
@@ -92,9 +94,9 @@ def score(
 def predict(scores: NDArray[np.floating], masks: NDArray[np.bool_]) -> Array:
     """Return the summed scores of the kept examples, (n_subsets, n_query).
 
-    Scores are taken as float32, their type on disk, and summed in float64: such sums are exact unless the
-    scores of a query span more than eight orders of magnitude, so that equal predictions tie, in whatever
-    order a processor adds.
+    Scores are rounded to float32, their type on disk, and summed in float64: such sums are exact unless the
+    scores of a query span more than eight orders of magnitude, so that equal predictions tie whatever the
+    order of summation.
     """
     return masks.astype(np.float64) @ scores.astype(np.float32).astype(np.float64).T
 

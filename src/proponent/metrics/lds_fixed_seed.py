@@ -1,4 +1,4 @@
-"""The linear data-modelling score for one model: retrainings keep the seeds of a member of the ensemble."""
+"""Linear data-modelling score of a single model: retrainings use the seeds of one member of the ensemble."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ NEEDS = ("ground_truth/subsets_fixed_seed",)
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return ``lds_fixed_seed``: as :func:`proponent.metrics.lds.evaluate`, on the ``subsets_fixed_seed`` design.
+    """Return ``lds_fixed_seed``: as :func:`proponent.metrics.lds.evaluate`, on the design ``subsets_fixed_seed``.
 
-    Its truth is what leaving examples out does to *that* member, with its initialisation and batches: there is no
-    noise of seeds, and a perfect additive predictor of the member reaches 1 where effects add up.
+    The ground truth is the effect of leaving examples out on *that* member, with its initialisation and batches:
+    it has no seed noise, and a perfect additive predictor reaches 1 where effects are additive.
     """
     return {"lds_fixed_seed": lds.score(inputs, "subsets_fixed_seed", resamples, seed)}

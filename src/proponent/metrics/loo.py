@@ -1,4 +1,4 @@
-"""Leave-one-out correlation (Koh & Liang 2017): do scores rank what leaving out single examples does?"""
+"""Leave-one-out correlation (Koh & Liang, 2017) between scores and the effects of leaving out single examples."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     the two with the same seed r. The interval is over left-out examples and queries jointly.
 
     Args:
-        inputs: scores, and the ``loo`` ground truth: row 0 is trained on all examples, each other row lacks
-            one.
+        inputs: scores, and the ``loo`` ground truth: row 0 is trained on all examples, each other row on all
+            but one.
         resamples: number of bootstrap resamples.
-        seed: of the resamples; equal seeds pair the methods of a setting.
+        seed: seed of the resamples; equal seeds pair the methods of a setting.
 
     Returns:
         One estimate. Its extras: ``pearson`` with ``_low`` and ``_high``; ``ceiling`` of the Spearman
-        correlation with ``_low`` and ``_high``, and the ``reliability`` of the effects over seeds that it
-        comes from (None with one seed); ``n_constant``, ``n_diverged`` and ``diverged`` ([row, seed]),
+        correlation with ``_low`` and ``_high``, and the ``reliability`` over seeds from which it is computed
+        (None with one seed); ``n_constant``, ``n_diverged`` and ``diverged`` ([row, seed]),
         ``n_examples``, ``n_seeds``, ``n_queries``, ``per_query``.
 
     Raises:
@@ -44,7 +44,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     check_scores(inputs.scores, n_query, truth.masks.shape[1])
     examples = left_out(truth)
     diverged = np.argwhere(~np.isfinite(truth.targets).all(axis=2)).tolist()
-    # A seed whose full run diverged makes NaN of that seed's effects, all of which are then left out.
+    # If the full run of a seed diverged, all effects of that seed are NaN and are left out.
     usable = usable_retrainings(truth.targets[:1] - truth.targets[1:], "loo")
     scores = inputs.scores[:, examples[usable.subsets]].astype(np.float64).T
     joint = draw(len(usable.subsets), n_query, resamples, seed)
@@ -74,7 +74,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
 
 
 def left_out(truth: Retrainings) -> NDArray[np.intp]:
-    """Return which example each row after the first leaves out, (n_rows - 1,).
+    """Return the index of the example that each row after the first leaves out, (n_rows - 1,).
 
     Raises:
         UserError: the first row leaves out an example, or another row not exactly one.
@@ -84,6 +84,6 @@ def left_out(truth: Retrainings) -> NDArray[np.intp]:
     if len(wrong):
         raise UserError(
             f"ground truth 'loo': row {wrong[0]} leaves out {missing[wrong[0]]} examples; "
-            "row 0 must keep all and every other row all but one: delete the file and run again"
+            "row 0 must keep all examples and every other row all but one; delete the file and run again"
         )
     return np.argmin(truth.masks[1:], axis=1)

@@ -1,9 +1,9 @@
-"""What a metric may be handed, and the checks that come before any arithmetic.
+"""Inputs of metrics, and the checks made before any arithmetic.
 
-A metric is a module with two names: ``NEEDS``, a tuple of text literals read from the source at parse time (a
-design as ``"ground_truth/<design>"``, or ``"noisy_labels"``), and ``evaluate(inputs, *, <parameters>) ->
-dict[str, Estimate]``, whose parameters come from ``configs/metrics/<name>.yaml`` and whose result has one
-entry for each metric of the leaderboard. ``MAY_USE``, likewise, names what it is handed where the setting has it.
+A metric is a module with two names. ``NEEDS`` is a tuple of text literals that is read from the source at parse time:
+``"ground_truth/<design>"`` or ``"noisy_labels"``. ``evaluate(inputs, *, <parameters>) -> dict[str, Estimate]`` takes its
+parameters from ``configs/metrics/<name>.yaml`` and returns one entry per metric of the leaderboard. An optional third
+name, ``MAY_USE``, lists inputs that the metric uses if the setting has them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 
 MIN_UNITS = 3
-"""Fewest masks or left-out examples between which a rank correlation says anything."""
+"""Smallest number of masks or left-out examples for which a rank correlation is meaningful."""
 
 
 @dataclass(frozen=True)
 class Retrainings:
-    """Ground truth of one design, for the queries that are reported on."""
+    """Ground truth of one design, for the queries on which metrics are reported."""
 
     masks: NDArray[np.bool_]
     """(n_subsets, n_train), True = kept."""
@@ -33,16 +33,16 @@ class Retrainings:
 
 @dataclass(frozen=True)
 class MetricInputs:
-    """One method on one setting."""
+    """Results of one method on one setting, with the ground truth of that setting."""
 
     scores: NDArray[np.floating]
-    """(n_query, n_train), positive = the example raises the query's target."""
+    """(n_query, n_train); positive = the example raises the query's target."""
     self_influence: NDArray[np.floating] | None = None
-    """(n_train,), large = suspicious; None where the method has none."""
+    """(n_train,); large = suspicious; None if the method does not define it."""
     groups: Callable[[NDArray[np.bool_]], Array] | None = None
-    """From masks (m, n_train) to predictions (m, n_query), where a group counts for no sum of scores."""
+    """Prediction for groups, from masks (m, n_train) to (m, n_query); None if it is the sum of the kept examples' scores."""
     ground_truth: Mapping[str, Retrainings] = field(default_factory=dict)
-    """By design."""
+    """Retrainings by name of the design."""
     noisy_labels: NDArray[np.bool_] | None = None
     """(n_train,), True = the label was corrupted. Methods never see it."""
 

@@ -1,4 +1,4 @@
-"""Finding corrupted labels: are the examples that a method finds suspicious those whose label was flipped?"""
+"""Detection of corrupted labels: how well a method's most suspicious examples match those with a flipped label."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
@@ -17,51 +16,47 @@ from proponent.seeds import derive_seed
 NEEDS = ("noisy_labels",)
 
 INSPECTED = (10, 20, 30)
-"""Per cent of the training set that one would look through, most suspicious first."""
+"""Percentages of the training set to inspect, most suspicious examples first."""
 
 _AT_A_TIME = 64
+"""Resamples per batch, which bounds the memory."""
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
     """Return ``mislabel_auc`` and ``mislabel_found_10``, ``_20``, ``_30``.
 
-    Badness is the self-influence where the method has one that differs between examples, otherwise minus the
-    mean score over queries: an example that lowers most targets. The AUC is that of the ROC curve with flipped
-    labels as positives (ties count half); ``mislabel_found_p`` is the share of flipped labels among the p %
-    with the largest badness, where a tie across the cut is found in proportion. Intervals are over examples,
-    flipped and clean ones resampled apart.
+    The badness of an example is its self-influence if the method has one that differs between examples,
+    otherwise minus its mean score over queries: an example that lowers most targets is suspicious. The AUC is
+    the area under the ROC curve with flipped labels as positives (ties count half). ``mislabel_found_p`` is the
+    share of all flipped labels found among the p % of examples with the largest badness; a tie across the cut
+    counts in proportion. Intervals are over examples; flipped and clean examples are resampled separately.
 
     Args:
-        inputs: scores, self-influence if any, and which labels were flipped.
+        inputs: scores, self-influence if any, and the mask of flipped labels.
         resamples: number of bootstrap resamples.
-        seed: of the resamples; equal seeds pair the methods of a setting.
+        seed: seed of the resamples; equal seeds pair the methods of a setting.
 
     Raises:
         UserError: scores or self-influence of the wrong shape or not finite; no flipped or no clean label.
     """
     if inputs.noisy_labels is None:
         raise UserError(
-            "metric mislabel: the setting has no noisy_labels; give it a label_noise or leave the metric out"
+            "metric mislabel: the setting has no noisy labels; give it a label_noise or leave the metric out"
         )
     flipped = inputs.noisy_labels.astype(bool)
     if flipped.all() or not flipped.any():
         raise UserError(
             f"metric mislabel: {flipped.sum()} of {flipped.size} labels are flipped; "
-            "it needs some that are and some that are not"
+            "it needs both flipped and clean labels"
         )
     badness, source = _badness(inputs, len(flipped))
     columns = _resampled(badness, flipped, resamples, seed)
     extras: dict[str, Any] = {"badness": source, "n_flipped": int(flipped.sum()), "n_train": len(flipped)}
-    auc = float(roc_auc_score(flipped, badness))
-    estimates = {
-        "mislabel_auc": Estimate.from_replicates(auc, columns[1:, 0], bounds=(0.0, 1.0), extras=extras)
+    names = ("mislabel_auc", *(f"mislabel_found_{percent}" for percent in INSPECTED))
+    return {
+        name: Estimate.from_replicates(column[0], column[1:], bounds=(0.0, 1.0), extras=extras)
+        for name, column in zip(names, columns.T, strict=True)
     }
-    for column, percent in enumerate(INSPECTED, start=1):
-        found = columns[:, column]
-        estimates[f"mislabel_found_{percent}"] = Estimate.from_replicates(
-            found[0], found[1:], bounds=(0.0, 1.0), extras=extras
-        )
-    return estimates
 
 
 def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
@@ -80,20 +75,18 @@ def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
             f"self_influence: {bad.sum()} of {n_train} values are NaN or infinite, "
             f"the first at example {np.argmax(bad)}"
         )
-    if (
-        np.ptp(inputs.self_influence) == 0
-    ):  # the cosine of a gradient with itself tells no example from another
+    if np.ptp(inputs.self_influence) == 0:  # for example the cosine of each gradient with itself
         return mean_score
     return inputs.self_influence.astype(np.float64), "self-influence"
 
 
 def _resampled(badness: Array, flipped: NDArray[np.bool_], resamples: int, seed: int) -> Array:
-    """Return AUC and shares found, (1 + resamples, 1 + len(INSPECTED)); the first row is the sample."""
+    """Return the AUC and the shares found, (1 + resamples, 1 + len(INSPECTED)); the first row is the sample itself."""
     counts = {
         kind: np.vstack([np.ones(n), draw_counts(n, resamples, derive_seed(seed, "bootstrap", kind, n))])
         for kind, n in (("flipped", int(flipped.sum())), ("clean", int((~flipped).sum())))
     }
-    # Examples in groups of equal badness, worst first: all that the curves need.
+    # The curves depend only on the counts per group of equal badness, largest badness first.
     distinct, group = np.unique(-badness, return_inverse=True)
     starts = range(0, 1 + resamples, _AT_A_TIME)
     return np.concatenate(
@@ -108,14 +101,14 @@ def _resampled(badness: Array, flipped: NDArray[np.bool_], resamples: int, seed:
 
 
 def _by_group(counts: Array, group: NDArray[np.intp], n_groups: int) -> Array:
-    """Return the number drawn of each group, (B, n_groups)."""
+    """Return how many examples of each group each resample contains, (B, n_groups)."""
     sums = np.zeros((n_groups, len(counts)))
     np.add.at(sums, group, counts.T)
     return sums.T
 
 
 def _curves(flipped: Array, clean: Array) -> Array:
-    """Return AUC and shares found, (B, 1 + len(INSPECTED)), from numbers by group, (B, n_groups)."""
+    """Return the AUC and the shares found, (B, 1 + len(INSPECTED)), from the counts per group, (B, n_groups)."""
     zero = np.zeros((len(flipped), 1))
     found = np.hstack([zero, np.cumsum(flipped, axis=1)])
     passed = np.hstack([zero, np.cumsum(clean, axis=1)])

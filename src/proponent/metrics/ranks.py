@@ -1,8 +1,8 @@
 """Rank and linear correlations on many resamples at once, from the counts of the resampled units.
 
-A resample of m units is a vector of m counts. Mid-ranks with multiplicities need no sorting of their
-own: where a value stands in a resample is how many resampled units lie below it, which is a cumulative sum of
-the counts in the order of the original sample. So one sort per variable serves all resamples.
+A resample of m units is a vector of m counts. Mid-ranks with multiplicities do not need a sort per resample:
+the position of a value in a resample is the number of resampled units below it, which is a cumulative sum of
+the counts in the order of the original sample. One sort per variable therefore serves all resamples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def resampled_ranks(values: Array, counts: Array) -> Array:
         counts: (m, B) how often each unit occurs in each resample.
 
     Returns:
-        (m, B). Units with count zero get the rank that they would have between the others.
+        (m, B). Units with count zero get the rank that they would have among the others.
     """
     m, resamples = counts.shape
     order = np.argsort(values, kind="stable")
@@ -29,8 +29,8 @@ def resampled_ranks(values: Array, counts: Array) -> Array:
     behind = np.searchsorted(ordered, values, side="right")
     below = np.zeros((m + 1, resamples))
     np.cumsum(counts[order], axis=0, out=below[1:])
-    # A group of ties fills places below[first] + 1 ... below[behind]; their mean, minus the mean (N + 1) / 2
-    # of all N.
+    # Tied values share the ranks below[first] + 1 ... below[behind]. Their mean rank is centred by subtracting the
+    # mean (N + 1) / 2 of all N ranks.
     ranks: Array = below[first]
     ranks += below[behind]
     ranks *= 0.5
@@ -39,12 +39,12 @@ def resampled_ranks(values: Array, counts: Array) -> Array:
 
 
 def resampled_spearman(x: Array, y: Array, counts: Array) -> Array:
-    """Return Spearman's correlation of each column of ``x`` with that of ``y`` in each resample.
+    """Return Spearman's correlation of each column of ``x`` with the same column of ``y`` in each resample.
 
     Args:
-        x: (m, n_query)
-        y: (m, n_query)
-        counts: (m, B)
+        x: (m, n_query) first variable of each query.
+        y: (m, n_query) second variable of each query.
+        counts: (m, B) how often each unit occurs in each resample.
 
     Returns:
         (B, n_query); 0 where a variable is constant in the resample.
@@ -62,12 +62,12 @@ def resampled_spearman(x: Array, y: Array, counts: Array) -> Array:
 
 
 def resampled_pearson(x: Array, y: Array, counts: Array) -> Array:
-    """Return Pearson's correlation of each column of ``x`` with that of ``y`` in each resample.
+    """Return Pearson's correlation of each column of ``x`` with the same column of ``y`` in each resample.
 
     Arguments and result are those of :func:`resampled_spearman`.
     """
     drawn = counts.sum(axis=0)[:, None]
-    # Taking the first unit away makes a constant exactly zero; taking the mean away as well keeps the digits.
+    # Subtracting the first unit makes a constant exactly zero; subtracting the mean as well avoids cancellation.
     x = x - x[:1]
     y = y - y[:1]
     x = x - x.mean(axis=0)
@@ -77,7 +77,7 @@ def resampled_pearson(x: Array, y: Array, counts: Array) -> Array:
     covariance = counts.T @ (x * y) - sums_x * sums_y / drawn
     variance_x = squares_x - sums_x**2 / drawn
     variance_y = squares_y - sums_y**2 / drawn
-    # A resample of one unit alone has no variance but that of rounding.
+    # In a resample that repeats a single unit, the variance consists of rounding errors alone.
     variance_x[variance_x <= 1e-12 * squares_x] = 0.0
     variance_y[variance_y <= 1e-12 * squares_y] = 0.0
     return _ratio(covariance, variance_x * variance_y)

@@ -1,4 +1,4 @@
-"""Shared resamples, so that whatever is computed on them is paired between methods."""
+"""Bootstrap resamples that all methods of a setting share, so that their estimates are paired."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Resamples:
     """Joint resamples of units (masks, or left-out examples) and queries; number 0 is the sample itself.
 
     Units and queries are crossed, so each resample draws both, independently, with replacement. Seeds are
-    *not* drawn again inside a mask: they are nested in it and travel with it, so that a resample of masks
-    already carries their noise, once. Drawing them again with replacement makes the resampled target noisier
-    than the target is, and the correlation smaller: with two seeds the 95 % interval then covered the truth
-    in 72 % of worlds where the ceiling is .95, and in 39 % where it is .66 (94 % and 95 % without; Davison &
-    Hinkley 1997, section 3.8, come to the same choice).
+    *not* drawn again within a mask: they are nested in it, so that a resample of masks already contains their
+    noise, once. Drawing them again with replacement makes the resampled target noisier than the target itself,
+    and the correlation smaller: with two seeds the 95 % interval then covered the truth in 72 % of worlds
+    where the ceiling is .95, and in 39 % where it is .66 (94 % and 95 % without; Davison & Hinkley 1997,
+    section 3.8, recommend the same).
     """
 
     units: Array
@@ -36,10 +36,10 @@ def draw(n_units: int, n_queries: int, resamples: int, seed: int) -> Resamples:
     """Draw joint resamples; the same arguments give the same resamples, for every method and metric.
 
     Args:
-        n_units: masks or examples over which a correlation is taken.
-        n_queries: queries over which it is averaged.
+        n_units: number of masks or examples over which a correlation is computed.
+        n_queries: number of queries over which it is averaged.
         resamples: number B of resamples.
-        seed: any integer; what is drawn also depends on the sizes.
+        seed: any integer; the draws also depend on the sizes.
     """
     units = np.ones((n_units, 1 + resamples))
     units[:, 1:] = draw_counts(n_units, resamples, derive_seed(seed, "bootstrap", "units", n_units)).T
@@ -51,7 +51,7 @@ def draw(n_units: int, n_queries: int, resamples: int, seed: int) -> Resamples:
 
 
 def draw_counts(size: int, resamples: int, seed: int) -> Array:
-    """Return how often each of ``size`` things is drawn in each resample, (resamples, size)."""
+    """Return how often each of ``size`` units is drawn in each resample, (resamples, size)."""
     drawn = np.random.default_rng(seed).integers(size, size=(resamples, size))
     drawn += size * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)

@@ -129,7 +129,7 @@ class Plan:
         inputs = FiguresInputs(
             data=paths.data(name),
             ensemble=tuple(paths.ensemble(name, shard) for shard, _ in enumerate(nodes.member_shards)),
-            metrics=metrics,
+            summary=paths.summary(name),
             scores={method: paths.scores(name, method) for method in methods},
         )
         spec = FiguresSpec(setting=name, methods=methods, figures=FIGURES)
@@ -138,8 +138,7 @@ class Plan:
     def _add_collection(self) -> None:
         """Add what is made from all settings: the leaderboard and the overview."""
         methods = {name: tuple(methods) for name, methods in self.scores.items()}
-        self.graph.add(
-            paths.LEADERBOARD, CollectSpec(methods=methods), CollectInputs(tuple(self.metrics_files()))
-        )
+        summaries = {name: paths.summary(name) for name in self.scores}
+        self.graph.add(paths.LEADERBOARD, CollectSpec(methods=methods), CollectInputs(summaries))
         overview = OverviewSpec(settings=tuple(self.scores))
-        self.graph.add(paths.OVERVIEW, overview, OverviewInputs(paths.LEADERBOARD))
+        self.graph.add(paths.OVERVIEW, overview, OverviewInputs(summaries))

@@ -1,1 +1,1 @@
-"""Leaderboard, figures and report: tables in, tables and pictures out."""
+"""Presentation of results: tables, figures and MLflow runs. Its functions take values and return text, figures or runs."""

@@ -1,45 +1,67 @@
-"""``proponent collect``: the leaderboard, for programs and for people, and who can be told apart from whom."""
+"""``proponent collect``: the leaderboard and the paired comparisons of all settings, for programs and for people."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from proponent.config.step_specs import CollectInputs, CollectSpec
 from proponent.errors import UserError
-from proponent.metrics.compare import compare_all
-from proponent.publish import leaderboard
+from proponent.publish.leaderboard import COLUMNS, leaderboard, to_csv
+from proponent.publish.leaderboard_tables import markdown, terminal
 from proponent.steps.io.job import Job
+from proponent.steps.io.rankings import comparisons_path, load_ranking, ranking_path, read_ranking
 from proponent.store.files import read_json
 
 
 def run(job: Job[CollectSpec, CollectInputs]) -> None:
-    """Write ``leaderboard.csv``, ``comparisons.csv`` and ``leaderboard.md``."""
-    documents = [read_json(job.read(path)) for path in job.inputs.metrics]
-    rows, ranks = compare_all(documents)
-    tables = {
-        "results/comparisons.csv": leaderboard.to_csv(leaderboard.comparisons(rows)),
-        "results/leaderboard.md": leaderboard.markdown(documents, ranks),
-        job.artefact: leaderboard.to_csv(leaderboard.leaderboard(documents)),
-    }
-    for path, text in tables.items():
-        job.write_bytes(path, text.encode())
+    """Write ``leaderboard.csv``, ``comparisons.csv`` and ``leaderboard.md`` from the summaries of all settings."""
+    settings = sorted(job.spec.methods)
+    rankings = [load_ranking(job, setting, job.inputs.summaries[setting]) for setting in settings]
+    documents = [document for ranking in rankings for document in ranking.documents]
+    job.write_bytes("results/comparisons.csv", _joined([job.root / comparisons_path(s) for s in settings]))
+    job.write_bytes("results/leaderboard.md", markdown(rankings).encode())
+    job.write_bytes(job.artefact, to_csv(leaderboard(documents), COLUMNS).encode())
 
 
-def show(root: Path) -> None:
-    """Print the leaderboard that was collected last.
+def _joined(tables: list[Path]) -> bytes:
+    """Return CSV files with the same header as one."""
+    header, *_ = contents = [table.read_bytes().splitlines(keepends=True) for table in tables]
+    return b"".join(header[:1] + [line for content in contents for line in content[1:]])
+
+
+def show(root: Path, setting: str | None = None) -> None:
+    """Print the leaderboard of ``setting``, or of every setting of the last run that has been summarised.
 
     Raises:
-        UserError: there is none.
+        UserError: the setting has not been summarised yet, or none has.
     """
-    key_file = root / "results/keys/leaderboard.csv.json"
-    if not (root / "results/leaderboard.csv").exists() or not key_file.exists():
+    from rich.console import Console
+
+    from proponent.config.load import nearest
+
+    settings = _planned(root)
+    if setting is not None:
+        if settings and setting not in settings:
+            raise UserError(f"--setting: the last run has no setting '{setting}'{nearest(setting, settings)}")
+        settings = [setting]
+    finished = [name for name in settings if name == setting or (root / ranking_path(name)).exists()]
+    if not finished:
         raise UserError("results/leaderboard.csv: not made yet; run snakemake")
-    documents: list[dict[str, Any]] = [read_json(root / path) for path in read_json(key_file)["input_keys"]]
-    _, ranks = compare_all(documents)
     console = Console()
-    for table in leaderboard.terminal(documents, ranks):
-        console.print(table)
-    console.print("Figures: results/figures/   Tables: results/leaderboard.md, .csv, results/comparisons.csv")
+    for name in finished:
+        table = terminal(read_ranking(root, name))
+        if table:
+            console.print(table)
+    missing = [name for name in settings if name not in finished]
+    if missing:
+        console.print(f"Not finished yet: {', '.join(missing)}")
+    if (root / "results/leaderboard.csv").exists():
+        console.print(
+            "Figures: results/figures/   Tables: results/leaderboard.md, .csv, results/comparisons.csv"
+        )
+
+
+def _planned(root: Path) -> list[str]:
+    """Return the settings that the last run collects; the key file is written before its jobs start."""
+    key_file = root / "results/keys/leaderboard.csv.json"
+    return list(read_json(key_file)["spec"]["methods"]) if key_file.exists() else []

@@ -1,20 +1,19 @@
-"""``proponent figures``: one setting's figures."""
+"""``proponent figures``: the figures of one setting."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from proponent.config.step_specs import FiguresInputs, FiguresSpec
-from proponent.metrics.compare import compare_all
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss
 from proponent.publish.figures import proponents_figure as proponents
-from proponent.publish.figures.style import render
+from proponent.publish.figures.style import Figure, render
 from proponent.steps.io.job import Job
-from proponent.steps.io.stored_arrays import load_numpy_data
+from proponent.steps.io.rankings import load_ranking
 from proponent.store.arrays import load_arrays
 from proponent.store.files import read_json
 
@@ -22,10 +21,9 @@ SHOWN_QUERIES = 6
 
 
 def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
-    """Write four figures as SVG, and as PNG beside: LDS, quality against cost, loss curves, strongest examples."""
+    """Write four figures as SVG and PNG: LDS, quality against cost, loss curves, strongest examples."""
     setting = job.spec.setting
-    documents = [read_json(job.read(path)) for path in job.inputs.metrics.values()]
-    _, ranks = compare_all(documents)
+    ranking = load_ranking(job, setting, job.inputs.summary)
     trainings = [
         read_json(path)
         for shard in job.inputs.ensemble
@@ -33,10 +31,10 @@ def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
         if int(path.parent.name.removeprefix("member-")) in read_json(job.root / shard)["members"]
     ]
     drawn = {
-        "frontier": frontier.draw(setting, documents),
+        "frontier": frontier.draw(ranking),
         "loss": loss.draw(setting, trainings),
-        "proponents": _draw_proponents(job, setting, documents),
-        "lds": lds.draw(setting, documents, ranks.get(setting, {}).get("lds", {})),
+        "proponents": _draw_proponents(job, setting, ranking.ordered()[0]["method"]),
+        "lds": lds.draw(ranking),
     }
     for name, figure in drawn.items():
         for kind in ("png", "svg"):
@@ -44,36 +42,40 @@ def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
             job.write_bytes(f"results/figures/{name}-{setting}.{kind}", content)
 
 
-def _draw_proponents(
-    job: Job[FiguresSpec, FiguresInputs], setting: str, documents: list[dict[str, Any]]
-) -> Any:
-    """Draw the strongest proponents and opponents of the best method for the first test queries of different labels."""
-    best = max(documents, key=_quality)["method"]
-    scores = load_arrays(job.read(job.inputs.scores[best]))["scores"]
-    data = load_numpy_data(job)
-    described = read_json(job.root / f"results/{setting}/data/description.json")
+def _draw_proponents(job: Job[FiguresSpec, FiguresInputs], setting: str, method: str) -> Figure:
+    """Draw the strongest proponents and opponents of the first test queries of different labels."""
+    scores = load_arrays(job.read(job.inputs.scores[method]))["scores"]
+    train = job.read(job.inputs.data)
+    examples, queries = load_arrays(train), load_arrays(train.with_name("query.safetensors"))
+    described = read_json(train.with_name("description.json"))
 
-    def item(x: Any, y: Any, row: int, name: str, score: float | None = None) -> proponents.Item:
-        names = described["class_names"]
-        label = names[int(y[row])] if names and y.ndim == 1 else _label(y[row])
-        picture = proponents.as_picture(np.asarray(x[row], dtype=np.float64), described["image_shape"])
-        return proponents.Item(name, label, picture, score)
+    def item(
+        data: dict[str, NDArray[Any]], row: int, name: str, score: float | None = None
+    ) -> proponents.Item:
+        picture = proponents.as_picture(data["x"][row], described["image_shape"])
+        return proponents.Item(
+            f"{name} {row}", _label(data["y"][row], described["class_names"]), picture, score
+        )
 
-    def ranked(query: int, chosen: list[int]) -> list[proponents.Item]:
-        return [
-            item(data.x_train, data.y_train, row, f"train {row}", float(scores[query, row])) for row in chosen
-        ]
+    def ranked(query: int, rows: list[int]) -> list[proponents.Item]:
+        return [item(examples, row, "train", float(scores[query, row])) for row in rows]
 
     cases = []
-    for query in _varied(data.y_query, described["n_tune"]):
+    for query in varied_labels(queries["y"], described["n_tune"]):
         strong, opposed = proponents.strongest(scores[query])
-        asked = item(data.x_query, data.y_query, query, f"query {query}")
-        cases.append(proponents.Case(asked, ranked(query, strong), ranked(query, opposed)))
-    return proponents.draw(setting, best, cases)
+        cases.append(
+            proponents.Case(item(queries, query, "query"), ranked(query, strong), ranked(query, opposed))
+        )
+    return proponents.draw(setting, method, cases)
 
 
-def _varied(labels: Any, first: int) -> list[int]:
-    """Return a few test queries, of different labels where there are as many."""
+def varied_labels(labels: NDArray[Any], first: int) -> list[int]:
+    """Return the rows of a few test queries, with different labels if labels are one number per query.
+
+    Args:
+        labels: (n_query, ...) labels of all queries.
+        first: row of the first test query.
+    """
     rows: list[int] = []
     for row in range(first, len(labels)):
         if len(rows) < SHOWN_QUERIES and (labels.ndim > 1 or labels[row] not in labels[rows]):
@@ -81,13 +83,7 @@ def _varied(labels: Any, first: int) -> list[int]:
     return rows
 
 
-def _label(y: Any) -> str:
-    return f"{float(y):.3g}" if y.ndim == 0 else " ".join(str(value) for value in y.flatten()[:8].tolist())
-
-
-def _quality(document: dict[str, Any]) -> float:
-    metrics = document["metrics"]
-    for name in ("lds", "mislabel_auc", "loo"):
-        if name in metrics:
-            return float(metrics[name]["value"])
-    return 0.0
+def _label(label: NDArray[Any], class_names: list[str] | None) -> str:
+    if label.ndim:
+        return " ".join(str(value) for value in label.flatten()[:8].tolist())
+    return class_names[int(label)] if class_names else f"{float(label):.3g}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from proponent.config.step_specs import OverviewInputs, OverviewSpec
 from proponent.publish.figures import overview_figure as overview
 from proponent.publish.figures.style import render
 from proponent.steps.io.job import Job
+from proponent.steps.io.rankings import load_ranking
 
 
 def run(job: Job[OverviewSpec, OverviewInputs]) -> None:
-    """Write ``results/figures/overview.svg``, and a PNG beside it."""
-    leaderboard = job.read(job.inputs.leaderboard)
-    figure = overview.draw(pd.read_csv(leaderboard), pd.read_csv(leaderboard.with_name("comparisons.csv")))
+    """Write ``results/figures/overview.svg`` and the same figure as PNG from the summaries of all settings."""
+    summaries = sorted(job.inputs.summaries.items())
+    figure = overview.draw([load_ranking(job, setting, summary) for setting, summary in summaries])
     job.write_bytes("results/figures/overview.png", render(figure, "png", "leaderboard"))
     job.write_bytes(job.artefact, render(figure, "svg", "leaderboard"))

@@ -1,1 +1,1 @@
-"""Figures: tables and arrays in, matplotlib figures out, the same bytes every time."""
+"""Figures of a setting and of all settings. Equal input gives equal bytes."""

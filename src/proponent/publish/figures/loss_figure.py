@@ -1,4 +1,4 @@
-"""How the members of the ensemble trained."""
+"""Loss figure: training loss of the members of the ensemble."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from proponent.publish.figures.style import BLUE, GREY, VERMILION, heading, new_figure, plain, styled
 
 _WIDE = 5.0
-"""Losses that span more than this ratio, and are positive, are shown on a logarithmic axis."""
+"""Positive losses whose range exceeds this ratio are shown on a logarithmic axis."""
 
 
 @styled
@@ -21,8 +21,8 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         setting: name of the setting.
-        trainings: contents of ``training.json`` of the members: ``loss`` at ``loss_steps``, checkpoints at
-            ``steps``.
+        trainings: contents of ``training.json`` of the members; uses ``loss``, ``loss_steps`` (optimiser steps of
+            these losses) and ``steps`` (optimiser steps of the checkpoints).
     """
     figure = new_figure(3.9)
     members = f"{len(trainings)} members" if len(trainings) != 1 else "1 member"
@@ -30,7 +30,7 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
         figure,
         f"{setting}: training of the ensemble",
         f"Training loss of {members} (thin) and their mean (thick).\n"
-        "Triangles: saved checkpoints, log-spaced because early ones matter to attribution.",
+        "Triangles: saved checkpoints, log-spaced because early checkpoints matter to attribution.",
     )
     axes = figure.add_axes((0.085, 0.14, 0.83, 0.64))
     axes.set(xscale="log", xlabel="optimiser steps", ylabel="training loss")
@@ -67,7 +67,7 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def average(trainings: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and mean loss over the members, interpolated where their steps differ."""
+    """Return the steps of the first member and the mean loss over members, interpolated at these steps."""
     steps = np.asarray(trainings[0]["loss_steps"], dtype=np.float64)
     curves = [np.interp(steps, training["loss_steps"], training["loss"]) for training in trainings]
     return steps, np.mean(curves, axis=0)

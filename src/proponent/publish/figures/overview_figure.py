@@ -1,74 +1,85 @@
-"""All settings at a glance: the LDS of every method, one panel per setting."""
+"""Overview figure: the LDS of every method, one panel per setting."""
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from proponent.publish.figures.lds_figure import ceiling, dot, finish
+from proponent.publish.figures.marks import ceilings, dot, finish
 from proponent.publish.figures.style import GREY, heading, new_figure, styled, text_width
+from proponent.publish.ranking import Ranking
 
 _ROW = 0.235
-_TOP, _BOTTOM, _GAP = 1.1, 0.32, 0.58
+_TOP, _BOTTOM, _GAP = 1.27, 0.32, 0.58
 _RIGHT, _BETWEEN = 0.15, 0.2
 _COLUMNS = 5
 _DOT = 3.8
 
 
 @styled
-def draw(leaderboard: pd.DataFrame, comparisons: pd.DataFrame) -> Figure:
-    """Return panels of LDS, intervals and ceilings that share their rows: methods, the best on average first.
+def draw(rankings: Sequence[Ranking]) -> Figure:
+    """Return panels of LDS, intervals and ceilings whose rows are the same methods, the best on average first.
+
+    Methods with rank 1 of a setting are filled, the others hollow.
 
     Args:
-        leaderboard: the tidy table; only its ``lds`` rows are used.
-        comparisons: the table of paired differences: methods tied with the best of a setting are filled too.
+        rankings: leaderboards of the settings, in the order of the panels; those without ``lds`` are left out.
     """
-    table = leaderboard[leaderboard["metric"] == "lds"].astype({"setting": str, "method": str})
-    settings = sorted(table["setting"].unique())
-    # A method that was not run everywhere is placed by its distance from the median where it was.
-    centred = table["value"] - table.groupby("setting")["value"].transform("median")
-    order = centred.groupby(table["method"]).mean()
-    methods = list(order.sort_values(ascending=False, kind="stable").index)
-    lines = -(-len(settings) // _COLUMNS) or 1
-    columns = -(-len(settings) // lines) or 1
+    panels = {ranking.setting: ranking for ranking in rankings if ranking.entries("lds")}
+    methods = best_first([ranking.entries("lds") for ranking in panels.values()])
+    lines = -(-len(panels) // _COLUMNS) or 1
+    columns = -(-len(panels) // lines) or 1
     panel = _ROW * len(methods) + 0.1
     figure = new_figure(_TOP + lines * panel + (lines - 1) * _GAP + _BOTTOM)
     width, height = figure.get_size_inches()
     heading(
         figure,
-        "Which training data attribution can one trust?",
-        "LDS: how well scores predict what retraining on random subsets of the data does; 1 = perfectly.\n"
-        "Whiskers: 95 % intervals. Dashed: ceiling, by the noise of retraining. Filled: the best, and ties.",
+        "Which attribution methods can you trust?",
+        "LDS: how well scores predict the effect of retraining on random subsets of the data; 1 = perfectly.\n"
+        "Bars: 95 % intervals. Filled: the best method, and those that the data cannot distinguish from it.\n"
+        "Dashed: ceiling set by retraining noise. Dotted: ceiling of any sum of scores, where it was measured.",
     )
     names = 0.25 + text_width(figure, methods, 9.5)
     span = (width - names - _RIGHT - (columns - 1) * _BETWEEN) / columns
-    for number, setting in enumerate(settings):
+    for number, ranking in enumerate(panels.values()):
         line, column = divmod(number, columns)
         left = names + column * (span + _BETWEEN)
         bottom = height - _TOP - (line + 1) * panel - line * _GAP
         axes = figure.add_axes((left / width, bottom / height, span / width, panel / height))
-        rows = table[table["setting"] == setting].set_index("method")
-        best = rows["value"].idxmax()
-        first = {best, *_tied(comparisons, setting, str(best))}
-        for row, method in enumerate(methods):
-            if method in rows.index:
-                dot(axes, row, rows.loc[method].to_dict(), first=method in first, size=_DOT)
-        ceiling(axes, {"ceiling": rows["ceiling"].iloc[0]}, labelled=False)
-        finish(axes, methods)
-        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.set_title(setting, loc="left", weight="bold")
+        _draw_panel(axes, ranking, methods)
         if column:
             axes.set_yticklabels([])
-    if not settings:
+    if not panels:
         figure.text(0.5, 0.3, "No setting has an LDS yet.", ha="center", color=GREY)
     return figure
 
 
-def _tied(comparisons: pd.DataFrame, setting: str, best: str) -> set[str]:
-    with_best = comparisons[
-        (comparisons["setting"].astype(str) == setting)
-        & (comparisons["metric"] == "lds")
-        & (comparisons["method_a"].astype(str) == best)
-        & comparisons["tied"].astype(bool)
-    ]
-    return set(with_best["method_b"].astype(str))
+def _draw_panel(axes: Axes, ranking: Ranking, methods: Sequence[str]) -> None:
+    entries = ranking.entries("lds")
+    for row, method in enumerate(methods):
+        if method in entries:
+            dot(axes, row, entries[method], first=ranking.ranks["lds"][method] == 1, size=_DOT)
+    ceilings(axes, next(iter(entries.values())), "vertical")
+    finish(axes, methods)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.set_title(ranking.setting, loc="left", weight="bold")
+
+
+def best_first(panels: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Return all methods by their average distance from the median method of a setting, the best one first.
+
+    The distance, not the value, is averaged because a method need not have run on every setting.
+
+    Args:
+        panels: entry of the metric by method, for each setting.
+    """
+    distances: dict[str, list[float]] = {}
+    for entries in panels:
+        middle = median(entry["value"] for entry in entries.values())
+        for method, entry in entries.items():
+            distances.setdefault(method, []).append(entry["value"] - middle)
+    return sorted(distances, key=lambda method: (-fmean(distances[method]), method))

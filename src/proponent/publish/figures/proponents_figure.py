@@ -1,4 +1,4 @@
-"""What a method says of a few queries: the training examples that raise and lower their targets most."""
+"""Proponents figure: the training examples that raise and lower the targets of a few queries most, for one method."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from numpy.typing import NDArray
 from proponent.publish.figures.style import BLUE, GREY, INK, VERMILION, heading, new_figure, styled
 
 SHOWN = 5
-"""Proponents, and opponents, of each query."""
+"""Number of proponents, and of opponents, per query."""
 
 _TOP, _BOTTOM, _CELL, _PICTURE = 1.22, 0.05, 1.22, 0.67
 
 
 @dataclass(frozen=True)
 class Item:
-    """One example or query as it is shown."""
+    """One example or query as it is drawn."""
 
     name: str
-    """Which one of the data it is: ``train 12``, ``query 3``."""
+    """Identifier in the data: ``train 12``, ``query 3``."""
     label: str
     picture: NDArray[np.float64] | None = None
-    """(h, w) or (h, w, 3); without one, the label is shown large."""
+    """(h, w) or (h, w, 3); if None, the label is drawn in its place."""
     score: float | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """A query with its strongest proponents and opponents, strongest first."""
+    """One query with its strongest proponents and opponents, strongest first."""
 
     query: Item
     proponents: Sequence[Item]
@@ -44,9 +44,9 @@ class Case:
 
 @styled
 def draw(setting: str, method: str, cases: Sequence[Case]) -> Figure:
-    """Return a row per query: the query, its proponents, its opponents, with labels and scores.
+    """Return one row per query: the query, its proponents and its opponents, with labels and scores.
 
-    Scores are divided by the largest absolute one of the row: their unit differs between methods.
+    Scores are divided by the largest absolute score of the row, because their unit differs between methods.
     """
     figure = new_figure(_TOP + _BOTTOM + _CELL * len(cases))
     width, height = figure.get_size_inches()
@@ -54,7 +54,7 @@ def draw(setting: str, method: str, cases: Sequence[Case]) -> Figure:
         figure,
         f"{setting}: strongest proponents and opponents by {method}",
         "A proponent raises the query's target (a classifier's margin of the label), an opponent lowers it.\n"
-        "Scores relative to the row's strongest. Framed: proponents of another label, opponents of the same.",
+        "Scores relative to the strongest of the row. Framed: proponents with another label, opponents with the same label.",
     )
     lefts = _lefts(float(width))
     heads = (("query", 0, INK), ("▲ proponents", 1, BLUE), ("▼ opponents", 1 + SHOWN, VERMILION))
@@ -77,11 +77,11 @@ def draw(setting: str, method: str, cases: Sequence[Case]) -> Figure:
 
 
 def strongest(scores: NDArray[np.floating], count: int = SHOWN) -> tuple[list[int], list[int]]:
-    """Return the numbers of the strongest proponents and of the strongest opponents, strongest first.
+    """Return the rows of the strongest proponents and of the strongest opponents, strongest first.
 
     Args:
-        scores: (n_train,) of one query. Ties go to the lower number; an example of score 0 is neither.
-        count: at most so many of each.
+        scores: (n_train,) scores of one query. Ties are broken by row; an example with score 0 is neither.
+        count: largest number of proponents, and of opponents.
     """
     order = np.argsort(-scores, kind="stable")
     backwards = np.argsort(scores, kind="stable")
@@ -92,12 +92,12 @@ def strongest(scores: NDArray[np.floating], count: int = SHOWN) -> tuple[list[in
 
 
 def as_picture(row: NDArray[np.floating], image_shape: Sequence[int] | None) -> NDArray[np.float64] | None:
-    """Return a row of ``x`` as a picture between 0 and 1, or None where the data are no images.
+    """Return an example as a picture with values between 0 and 1, or None if the data are not images.
 
     Args:
         row: one example, of any shape.
-        image_shape: (height, width) or (channels, height, width) with 1 or 3 channels; None if the data are
-            no images.
+        image_shape: (height, width) or (channels, height, width) with 1 or 3 channels; None if the data are not
+            images.
     """
     if image_shape is None:
         return None
@@ -109,7 +109,7 @@ def as_picture(row: NDArray[np.floating], image_shape: Sequence[int] | None) -> 
 
 
 def _lefts(width: float) -> list[float]:
-    """Return the left ends of the columns in inches: the query, a gap, proponents, a gap, opponents."""
+    """Return the left edges of the columns in inches: the query, a gap, proponents, a gap, opponents."""
     gap = 0.26
     step = (width - 0.24 - 2 * gap) / (1 + 2 * SHOWN)
     gaps = [0.0, *[gap] * SHOWN, *[2 * gap] * SHOWN]

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes bytes."""
+"""Style of all figures, and their conversion to SVG and PNG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Okabe and Ito's palette: told apart by colour-blind readers too. Fill or shape always says the same again.
+# Okabe and Ito's palette, which colour-blind readers can distinguish. Never rely on colour alone: fill or shape repeats
+# the distinction.
 BLUE = "#0072B2"
 SKY = "#56B4E9"
 VERMILION = "#D55E00"
@@ -25,7 +26,7 @@ GREY = "#6E6E6E"
 PALE = "#E4E4E4"
 
 WIDTH = 8.6
-"""Inches: a README is about 860 pixels wide, so that 10 points of type stay readable in it."""
+"""Inches; a README is about 860 pixels wide, so that text of 10 points is readable in it."""
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -57,7 +58,7 @@ _RC: dict[str, Any] = {
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Make a function draw or render in this style, whatever a user's matplotlibrc says."""
+    """Decorate a function that draws or renders, so that it uses this style whatever the user's matplotlibrc."""
 
     @functools.wraps(draw)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -70,14 +71,14 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure with an Agg canvas, of ``width`` × ``height`` inches."""
+    """Return an empty figure of ``width`` × ``height`` inches with an Agg canvas."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
 def heading(figure: Figure, title: str, subtitle: str = "") -> None:
-    """Write title and subtitle at the top left; with two lines of subtitle they take .8 inches."""
+    """Write title and subtitle at the top left; with two lines of subtitle they occupy 0.8 inches."""
     height = figure.get_figheight()
     left = 0.12 / figure.get_figwidth()
     figure.text(left, 1 - 0.10 / height, title, size=12, weight="bold", va="top")
@@ -102,12 +103,12 @@ def plain(axes: Axes, grid: Literal["x", "y", "both"] = "both") -> None:
 
 @styled
 def render(figure: Figure, kind: Literal["svg", "png"], title: str) -> bytes:
-    """Return a figure as a file's bytes, without dates or versions in them.
+    """Return a figure as the content of a file that contains no dates or versions.
 
     Args:
         figure: any figure of this package.
-        kind: ``svg`` (letters as outlines: it looks the same everywhere) or ``png`` (160 dots per inch).
-        title: what the figure is, in its metadata; a screen reader says it of an SVG.
+        kind: ``svg`` (letters as outlines, which look the same everywhere) or ``png`` (160 dots per inch).
+        title: title in the metadata; screen readers read it aloud for an SVG.
     """
     stream = io.BytesIO()
     if kind == "svg":

@@ -1,4 +1,7 @@
-"""Labels beside points, without overlaps."""
+"""Placement of labels next to points, without overlaps.
+
+Written here rather than with ``adjustText`` because the placement is deterministic and leaves out labels that do not fit.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
 _MARGIN = 2.0
-"""Points of type between a label and whatever is next to it."""
+"""Distance in points of type between a label and everything around it."""
 _LEADER = {"arrowstyle": "-", "lw": 0.6, "color": "#9A9A9A", "shrinkA": 0, "shrinkB": 4}
 _POINT = 4.0
-"""Radius of the space that a point needs, in points of type."""
+"""Radius of the free space around a data point, in points of type."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A text that belongs to a point, in data coordinates."""
+    """Text of a data point, with the coordinates of the point."""
 
     x: float
     y: float
@@ -28,18 +31,17 @@ class Label:
 
 
 def place(axes: Axes, labels: Sequence[Label], obstacles: Sequence[Bbox] = ()) -> list[str]:
-    """Write each label at the first place near its point where it covers nothing else.
+    """Write each label at the first position near its point where it covers nothing else.
 
-    Labels come in order of importance: the first has the first choice. One that finds no place is not
-    written. The limits and the layout of the axes must be final.
+    A label without a free position is not written. The limits and the layout of the axes must be final.
 
     Args:
-        axes: where the points are.
-        labels: one for each point; every point is kept free.
+        axes: axes of the points.
+        labels: one label per point, the most important first; every point is kept free.
         obstacles: further boxes to keep free, in pixels.
 
     Returns:
-        The texts that found no place.
+        The texts of the labels that were not written.
     """
     unit = axes.figure.dpi / 72
     frame = axes.get_window_extent()
@@ -55,7 +57,7 @@ def place(axes: Axes, labels: Sequence[Label], obstacles: Sequence[Bbox] = ()) -
             box = _box(x + px, y + py, np.sign(dx), np.sign(dy) * (not with_leader), width, height)
             parts = [_padded(box, _MARGIN * unit)]
             if with_leader:
-                # Dense enough that two crossing lines always share a box.
+                # The boxes are dense enough that two crossing leader lines always share one.
                 along = np.linspace(_POINT * unit / np.hypot(px, py), 1, 2 + int(np.hypot(px, py) / 2))
                 parts += [_around(x + t * px, y + t * py, 1.5) for t in along]
             if _inside(box, frame) and not any(part.overlaps(other) for part in parts for other in blocked):
@@ -68,7 +70,7 @@ def place(axes: Axes, labels: Sequence[Label], obstacles: Sequence[Bbox] = ()) -
 
 
 def _offsets() -> Iterator[tuple[float, float, bool]]:
-    """Yield offsets in points of type, nearest first, and whether a line must lead back to the point."""
+    """Yield offsets in points of type, nearest first, and whether a leader line to the point is needed."""
     yield from ((7, 0, False), (-7, 0, False), (0, 6, False), (0, -6, False))
     yield from ((5, 5, False), (-5, 5, False), (5, -5, False), (-5, -5, False))
     for radius in (14, 20, 28, 38, 50, 64, 80):
@@ -99,7 +101,7 @@ def _size(axes: Axes, label: Label) -> tuple[float, float]:
 
 
 def _box(x: float, y: float, right: float, up: float, width: float, height: float) -> Bbox:
-    """Return the box of a text that hangs on (x, y): to its right or left, above or below, or centred (0)."""
+    """Return the box of a text that is anchored at (x, y): to its right or left, above or below, or centred (0)."""
     x0 = x + (right - 1) * width / 2
     y0 = y + (up - 1) * height / 2
     return Bbox.from_bounds(x0, y0, width, height)
