@@ -1,17 +1,18 @@
-"""Paired comparisons, Holm's correction, and ranks that say which methods are tied."""
+"""Paired comparisons, Holm's correction, and ranks with ties."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from proponent.metrics import lds
-from proponent.metrics.compare import compare, compare_all, holm, ranks
+from proponent.metrics.compare import compare, holm, ranks
 from proponent.metrics.metric_inputs import MetricInputs, Retrainings
 
 
 def test_holm_by_hand():
-    # sorted .01 .02 .03 .04, times 4 3 2 1 = .04 .06 .06 .04, then never below the one before
+    # Sorted .01 .02 .03 .04, times 4 3 2 1 = .04 .06 .06 .04, then never below the previous value.
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
@@ -37,6 +38,12 @@ def test_methods_are_tied_if_the_interval_covers_zero():
     (pair,) = compare({"a": 0.51, "b": 0.5}, {m: replicates(rng, 0.5, zero, 0.05) for m in "ab"})
     assert pair.ci_low < 0 < pair.ci_high
     assert pair.tied
+
+
+def test_the_p_value_is_that_of_a_normal_difference():
+    spread = np.random.default_rng(0).standard_normal(400)
+    (pair,) = compare({"a": 2.1, "b": 0.0}, {"a": spread, "b": np.zeros(400)})
+    assert pair.p_holm == pytest.approx(2 * norm.sf(2.1 / np.std(spread, ddof=1)), rel=1e-12)
 
 
 def test_methods_are_tied_if_holm_leaves_no_evidence():
@@ -77,8 +84,8 @@ def test_replicates_of_different_resamples_are_refused():
         compare({"a": 0.5, "b": 0.4}, {"a": np.zeros(3), "b": np.zeros(4)})
 
 
-def test_two_methods_evaluated_apart_are_paired():
-    """A method and the same with a little noise move together from resample to resample."""
+def test_two_methods_that_were_evaluated_separately_are_paired():
+    """The replicates of a method and of the same method with a little noise differ by little in every resample."""
     rng = np.random.default_rng(0)
     masks = rng.random((50, 20)) < 0.5
     scores = rng.standard_normal((6, 20))
@@ -89,21 +96,3 @@ def test_two_methods_evaluated_apart_are_paired():
         for s in (scores, scores + 1e-3 * rng.standard_normal(scores.shape))
     )
     assert np.std(first.replicates - second.replicates) < 0.05 * np.std(first.replicates)
-
-
-def test_methods_are_compared_within_a_setting_and_a_metric_only():
-    rng = np.random.default_rng(0)
-
-    def document(setting: str, method: str, **values: float) -> dict:
-        metrics = {
-            m: {"value": v, "replicates": (v + 0.01 * rng.random(40)).tolist()} for m, v in values.items()
-        }
-        return {"setting": setting, "method": method, "metrics": metrics}
-
-    rows, placed = compare_all(
-        [document("s", "a", lds=0.2, loo=0.9), document("s", "b", lds=0.8), document("t", "a", lds=0.5)]
-    )
-    assert [(row["setting"], row["metric"], row["method_a"], row["method_b"]) for row in rows] == [
-        ("s", "lds", "b", "a")
-    ]
-    assert placed == {"s": {"lds": {"b": 1, "a": 2}, "loo": {"a": 1}}, "t": {"lds": {"a": 1}}}

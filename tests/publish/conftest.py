@@ -1,4 +1,4 @@
-"""Made-up results of realistic size: four settings, fifteen methods, costs of the usual ratios."""
+"""Invented results of realistic size: five settings, fourteen methods, costs with the usual ratios."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-# Method: (LDS relative to the ceiling, seconds of its own, seconds of what it needs, LOO, mislabel AUC)
+from proponent.publish.ranking import Ranking
+from proponent.steps.summary import rank
+
+# Method: (LDS relative to the ceiling, seconds of the method itself, seconds of its inputs, LOO, mislabel AUC)
 METHODS = {
     "if-exact": (0.92, 9.0, 14.0, 0.81, 0.981),
     "trak-10": (0.88, 21.0, 140.0, 0.74, 0.962),
@@ -83,6 +86,17 @@ def document(setting: str, method: str) -> dict[str, Any]:
 @pytest.fixture
 def documents() -> list[dict[str, Any]]:
     return [document(setting, method) for setting in CEILINGS for method in METHODS]
+
+
+def ranked(documents: list[dict[str, Any]]) -> list[Ranking]:
+    """Rank the methods of each setting."""
+    settings = sorted({document["setting"] for document in documents})
+    return [rank(name, [d for d in documents if d["setting"] == name])[1] for name in settings]
+
+
+@pytest.fixture
+def rankings(documents) -> list[Ranking]:
+    return ranked(documents)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Figures: the same bytes every time, no overlapping labels, and the right things marked."""
+"""Figures: equal bytes for equal input, no overlapping labels, and the right methods marked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Callable
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from proponent.metrics.compare import compare_all
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss
@@ -21,7 +19,9 @@ from proponent.publish.figures import proponents_figure as proponents
 from proponent.publish.figures.proponents_figure import Case, Item, as_picture, strongest
 from proponent.publish.figures.style import new_figure, render
 from proponent.publish.figures.text_labels import Label, place
-from proponent.publish.leaderboard import comparisons, leaderboard
+from proponent.publish.ranking import Ranking
+from proponent.steps.figures import varied_labels
+from publish.conftest import ranked
 
 SETTING = "mnist-mlp"
 
@@ -33,13 +33,17 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture
-def figures(documents, trainings) -> dict[str, Callable[[], Figure]]:
-    rows, ranks = compare_all(documents)
-    own = [d for d in documents if d["setting"] == SETTING]
+def own(documents) -> list[dict]:
+    return [document for document in documents if document["setting"] == SETTING]
+
+
+@pytest.fixture
+def figures(own, rankings, trainings) -> dict[str, Callable[[], Figure]]:
+    (ranking,) = ranked(own)
     return {
-        "lds": lambda: lds.draw(SETTING, own, ranks[SETTING]["lds"]),
-        "overview": lambda: overview.draw(leaderboard(documents), comparisons(rows)),
-        "frontier": lambda: frontier.draw(SETTING, own),
+        "lds": lambda: lds.draw(ranking),
+        "overview": lambda: overview.draw(rankings),
+        "frontier": lambda: frontier.draw(ranking),
         "loss": lambda: loss.draw(SETTING, trainings),
         "proponents": lambda: proponents.draw(SETTING, "trak-10", cases()),
     }
@@ -57,16 +61,16 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(figures, n
     assert first.startswith(b"\x89PNG" if kind == "png" else b"<?xml")
 
 
-def test_files_hold_no_date_and_no_version(figures):
+def test_files_contain_no_date_and_no_version(figures):
     assert b"date" not in render(figures["lds"](), "svg", "t").lower()
     assert b"matplotlib" not in render(figures["lds"](), "png", "t").lower()
 
 
-def test_a_title_is_there_for_screen_readers(figures):
+def test_files_have_a_title_for_screen_readers(figures):
     assert b"<dc:title>LDS of mnist-mlp</dc:title>" in render(figures["lds"](), "svg", "LDS of mnist-mlp")
 
 
-def test_drawing_leaves_the_users_matplotlib_alone(figures):
+def test_drawing_does_not_change_the_users_matplotlib(figures):
     before = dict(matplotlib.rcParams)
     render(figures["frontier"](), "png", "t")
     assert dict(matplotlib.rcParams) == before
@@ -81,30 +85,44 @@ def filled(figure: Figure) -> int:
     return sum(dot.get_markerfacecolor() != "white" for dot in dots)
 
 
-def test_methods_tied_with_the_best_are_filled_in_both_lds_figures(documents, figures):
-    _, ranks = compare_all(documents)
-    tied = {setting: list(own["lds"].values()).count(1) for setting, own in ranks.items()}
+def test_methods_of_rank_1_are_filled_in_both_lds_figures(rankings, figures):
+    tied = {ranking.setting: list(ranking.ranks["lds"].values()).count(1) for ranking in rankings}
     assert filled(figures["lds"]()) == tied[SETTING]
     assert filled(figures["overview"]()) == sum(tied.values())
 
 
-def test_the_ceiling_is_drawn_and_named(figures):
+def test_the_ceiling_is_drawn_and_labelled(figures):
     assert "ceiling 0.905" in texts(figures["lds"]())
     assert "ceiling 0.905" in texts(figures["frontier"]())
 
 
-def test_the_ceiling_of_sums_is_a_line_of_its_own(documents, figures):
-    own = [d for d in documents if d["setting"] == SETTING]
-    _, ranks = compare_all(own)
-    lines = {name: len(figures[name]().axes[0].lines) for name in ("lds", "frontier")}
+def dotted(figure: Figure) -> list[list[tuple[float, float]]]:
+    """Return the coordinates of the dotted lines of each panel, (across, along)."""
+    lines = [
+        [line for line in axes.lines if line._unscaled_dash_pattern[1] == (1, 2)] for axes in figure.axes
+    ]
+    return [[(line.get_xdata()[0], line.get_ydata()[0]) for line in panel] for panel in lines]
+
+
+def test_the_ceiling_of_sums_is_a_dotted_line(own, figures):
+    assert all(dotted(figures[name]()) == [[]] for name in ("lds", "frontier"))
     for document in own:
         document["metrics"]["lds"]["ceiling_additive"] = 0.871
-    for name, figure in (
-        ("lds", lds.draw(SETTING, own, ranks[SETTING]["lds"])),
-        ("frontier", frontier.draw(SETTING, own)),
-    ):
+    (ranking,) = ranked(own)
+    assert dotted(lds.draw(ranking)) == [[(0.871, 0)]]
+    assert dotted(frontier.draw(ranking)) == [[(0, 0.871)]]
+    for figure in (lds.draw(ranking), frontier.draw(ranking)):
         assert "ceiling 0.905, of sums 0.871" in texts(figure)
-        assert len(figure.axes[0].lines) == lines[name] + 1
+
+
+def test_the_overview_draws_the_ceiling_of_sums_of_the_settings_that_have_one(documents, figures):
+    assert dotted(figures["overview"]()) == [[]] * 5
+    for document in documents:
+        if document["setting"] == SETTING:
+            document["metrics"]["lds"]["ceiling_additive"] = 0.871
+    rankings = ranked(documents)
+    expected = [[(0.871, 0)] if ranking.setting == SETTING else [] for ranking in rankings]
+    assert dotted(overview.draw(rankings)) == expected
 
 
 def test_undominated_methods_are_filled_joined_and_bold(figures, documents):
@@ -124,37 +142,37 @@ def test_undominated_methods_are_filled_joined_and_bold(figures, documents):
     assert {points[method] for method in best} <= set(zip(*steps[0].get_data(), strict=True))
 
 
-def test_figures_do_without_a_ceiling(documents):
-    own = [d for d in documents if d["setting"] == SETTING]
+def test_figures_do_without_a_ceiling(own):
     for document in own:
         document["metrics"]["lds"].update(dict.fromkeys(("ceiling", "ceiling_low", "ceiling_high")))
-    rows, ranks = compare_all(own)
-    for figure in (
-        lds.draw(SETTING, own, ranks[SETTING]["lds"]),
-        frontier.draw(SETTING, own),
-        overview.draw(leaderboard(own), comparisons(rows)),
-    ):
+    (ranking,) = ranked(own)
+    for figure in (lds.draw(ranking), frontier.draw(ranking), overview.draw([ranking])):
         assert render(figure, "png", "t")
         assert not any("ceiling" in text for text in texts(figure))
 
 
-def test_methods_without_lds_or_cost_are_left_out_of_the_figures(documents):
-    own = [d for d in documents if d["setting"] == SETTING]
-    _, ranks = compare_all(own)
+def test_methods_without_lds_or_cost_are_left_out_of_the_figures(own):
     del own[0]["metrics"]["lds"]
     own[1]["cost"] = {}
-    assert own[0]["method"] not in texts(frontier.draw(SETTING, own))
-    assert own[1]["method"] not in texts(frontier.draw(SETTING, own))
-    names = [
-        label.get_text() for label in lds.draw(SETTING, own, ranks[SETTING]["lds"]).axes[0].get_yticklabels()
-    ]
+    (ranking,) = ranked(own)
+    assert own[0]["method"] not in texts(frontier.draw(ranking))
+    assert own[1]["method"] not in texts(frontier.draw(ranking))
+    names = [label.get_text() for label in lds.draw(ranking).axes[0].get_yticklabels()]
     assert len(names) == len(own) - 1
 
 
-def test_nothing_evaluated_still_draws():
-    empty = (lds.draw("s", [], {}), frontier.draw("s", []), overview.draw(leaderboard([]), comparisons([])))
-    for figure in empty:
+def test_figures_without_results_are_drawn():
+    nothing = Ranking("s", [], {})
+    for figure in (lds.draw(nothing), frontier.draw(nothing), overview.draw([]), overview.draw([nothing])):
         assert render(figure, "png", "t")
+
+
+def test_the_overview_lists_methods_by_their_mean_distance_from_the_median():
+    panels = [
+        {"good": {"value": 0.5}, "middle": {"value": 0.4}, "bad": {"value": 0.1}},
+        {"middle": {"value": 0.8}, "elsewhere": {"value": 0.9}, "bad": {"value": 0.2}},
+    ]
+    assert overview.best_first(panels) == ["elsewhere", "good", "middle", "bad"]
 
 
 def test_undominated_methods_by_hand():
@@ -168,7 +186,7 @@ def test_undominated_methods_by_hand():
     assert frontier.undominated(points) == {"fast", "slow", "twin"}
 
 
-def test_labels_of_the_frontier_do_not_overlap_and_name_every_method(documents, figures):
+def test_labels_of_the_frontier_do_not_overlap_and_cover_every_method(documents, figures):
     figure = figures["frontier"]()
     written = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
     assert {d["method"] for d in documents} <= {text.get_text() for text in written}
@@ -186,7 +204,7 @@ def assert_no_overlap(figure: Figure, written: list[Annotation]) -> None:
             assert not box.overlaps(other)
 
 
-def test_crowded_labels_are_left_out_rather_than_laid_over_each_other():
+def test_crowded_labels_are_left_out_rather_than_overlapping():
     figure = new_figure(2.5, 4)
     axes = figure.add_subplot()
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -201,7 +219,7 @@ def test_crowded_labels_are_left_out_rather_than_laid_over_each_other():
     assert_no_overlap(figure, list(axes.texts))
 
 
-def test_strongest_are_in_order_and_never_of_the_wrong_sign():
+def test_the_strongest_examples_are_in_order_and_have_the_right_sign():
     scores = np.array([0.0, 3.0, -1.0, 5.0, 5.0, -2.0])
     assert strongest(scores, 2) == ([3, 4], [5, 2])
     assert strongest(scores, 5) == ([3, 4, 1], [5, 2])
@@ -218,7 +236,7 @@ def test_pictures_from_rows_of_data():
     assert (as_picture(np.ones(4), (2, 2)) == 0).all()
 
 
-def test_without_pictures_labels_are_shown_instead():
+def test_without_pictures_labels_are_drawn_instead():
     case = Case(
         Item("query 0", "setosa"),
         [Item("train 4", "virginica", score=2.0)],
@@ -228,7 +246,7 @@ def test_without_pictures_labels_are_shown_instead():
     assert written == ["setosa", "query 0", "virginica", "+1.00", "train 4", "setosa", "−0.50", "train 7"]
 
 
-def test_the_mean_loss_interpolates_members_of_other_lengths():
+def test_the_mean_loss_interpolates_members_with_other_steps():
     steps, mean = loss.average(
         [{"loss_steps": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}, {"loss_steps": [1, 3], "loss": [1.0, 3.0]}]
     )
@@ -244,13 +262,12 @@ def test_the_loss_axis_fits_the_losses(final, scale):
     assert render(figure, "png", "t")
 
 
-def test_a_setting_without_an_ensemble_has_a_loss_figure_that_says_so():
+def test_the_loss_figure_of_a_setting_without_an_ensemble_says_so():
     assert texts(loss.draw("s", [])) == ["No member has been trained."]
 
 
-def test_methods_and_settings_named_by_numbers_survive_the_csv():
-    """Pandas reads a column of such names as integers."""
-    row = {"metric": "lds", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "ceiling": 0.9}
-    board = pd.DataFrame([{"setting": 7, "method": m, **row} for m in (10, 20)])
-    pair = {"setting": 7, "metric": "lds", "method_a": 10, "method_b": 20, "tied": True}
-    assert filled(overview.draw(board, pd.DataFrame([pair]))) == 2
+def test_queries_are_shown_for_as_many_labels_as_there_are():
+    labels = np.array([0, 0, 1, 1, 0, 2, 2, 3])
+    assert varied_labels(labels, first=1) == [1, 2, 5, 7]
+    assert varied_labels(labels[:, None] * np.ones(4, dtype=int), first=1) == [1, 2, 3, 4, 5, 6]
+    assert varied_labels(labels[:1], first=1) == []
