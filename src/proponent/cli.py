@@ -90,9 +90,10 @@ def _plan(overrides: Mapping[str, Any] | None = None) -> Plan:
 
 
 @cli.command()
-def leaderboard() -> None:
-    """Print the leaderboard that was made last."""
-    importlib.import_module("proponent.steps.collect").show(_root())
+@click.option("--setting", metavar="NAME", help="Print the leaderboard of this setting only.")
+def leaderboard(setting: str | None) -> None:
+    """Print the leaderboard of every setting that is finished."""
+    importlib.import_module("proponent.steps.collect").show(_root(), setting)
 
 
 @cli.command()
