@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from docs.guides import REPOSITORY, Done, Reader, blocks_of
-from publish.browser import beside, chromium, compare, hosts
+from publish.browser import texts_right_of, chromium, compare, hosts
 from publish.services import free_port, listening, postgresql, serving
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def test_three_methods_are_compared_in_a_browser(ui, own, tmp_path):
     methods = ["trak", "graddot", "same-label"]
     with chromium() as browser:
         compare(browser, ui, "digits-lr", methods, picture)
-        shown = dict(zip(beside(browser, "Run Name:"), beside(browser, "lds"), strict=True))
+        shown = dict(zip(texts_right_of(browser, "Run Name:"), texts_right_of(browser, "lds"), strict=True))
         asked = hosts(browser)
     table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'").set_index("method")
     assert {name: float(value) for name, value in shown.items()} == pytest.approx(

@@ -1,4 +1,4 @@
-"""The Spearman-Brown ceiling is what a predictor without any noise reaches."""
+"""Ceilings equal what a noise-free predictor, or the best sum of scores, reaches."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def test_equals_the_correlation_of_the_noise_free_predictor(n_seeds, noise):
     assert ceiling(targets, joint.units, joint).value == pytest.approx(attained, abs=0.01)
 
 
-def test_anticorrelated_halves_count_as_no_reliability():
+def test_anticorrelated_halves_have_no_reliability():
     targets = np.stack([np.arange(10.0), -np.arange(10.0)], axis=1)[:, :, None]
     joint = draw(10, 1, resamples=5, seed=0)
     assert ceiling(targets, joint.units, joint).value == 0.0
 
 
 @pytest.mark.parametrize("shape", [(50, 1, 4), (2, 2, 4)], ids=["one seed", "two subsets"])
-def test_there_is_none_where_nothing_can_be_halved(shape):
+def test_without_two_seeds_and_three_subsets_there_is_no_ceiling(shape):
     joint = draw(shape[0], 4, resamples=5, seed=0)
     assert ceiling(np.zeros(shape), joint.units, joint) is None
 
 
-def test_splits_use_every_seed_equally_often_and_none_twice_in_one():
+def test_splits_use_every_seed_equally_often_and_at_most_once_per_split():
     for n_seeds in range(2, 8):
         found = splits(n_seeds)
         assert len({frozenset(split) for split in found}) == len(found)
@@ -47,14 +47,14 @@ def test_spearman_brown_by_hand():
 
 
 def of_all_halves(values: np.ndarray) -> float:
-    """The additive ceiling where every half and every pair of halves is seen, without noise: (n_halves,) in."""
+    """Return the additive ceiling of noise-free targets of all halves, (n_halves,)."""
     targets = np.stack([values, values], axis=1)[:, :, None]
     pairs = np.stack([values, values[::-1]], axis=1)[: len(values) // 2, :, None, None]
     joint = draw(len(values), 1, resamples=1, seed=0)
     return additive_ceiling(targets, joint.units, pairs, joint, seed=0).value
 
 
-def test_a_monotone_function_of_a_sum_can_be_reached_by_a_sum():
+def test_the_additive_ceiling_of_a_monotone_function_of_a_sum_is_one():
     masks = all_halves(10)
     total = masks @ np.random.default_rng(0).standard_normal(10)
     assert of_all_halves(total) == pytest.approx(1.0)
@@ -62,8 +62,8 @@ def test_a_monotone_function_of_a_sum_can_be_reached_by_a_sum():
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.7, 1.5])
-def test_no_sum_beats_the_additive_ceiling_and_the_best_comes_near(strength):
-    """Pairs of examples interact: the ranks of the target have an even part, which no sum can follow."""
+def test_no_sum_exceeds_the_additive_ceiling_and_the_best_is_close_to_it(strength):
+    """Pairs of examples interact: the ranks of the target have an even part, which no sum can predict."""
     rng = np.random.default_rng(1)
     masks = all_halves(12)
     signs = masks - 0.5
@@ -74,14 +74,14 @@ def test_no_sum_beats_the_additive_ceiling_and_the_best_comes_near(strength):
     assert bound - 0.1 < reached < bound < 0.995
 
 
-def test_what_is_the_same_for_a_half_and_its_complement_is_no_sum():
+def test_the_additive_ceiling_is_zero_if_a_half_and_its_complement_have_the_same_target():
     masks = all_halves(10)
     value = np.random.default_rng(0).standard_normal(len(masks))
     assert of_all_halves(value + value[::-1]) == pytest.approx(0.0)
 
 
-def test_with_noise_it_is_what_the_additive_part_itself_reaches():
-    """Each query's target is a sum, pairs of examples that interact, and the noise of one seed."""
+def test_with_noise_the_additive_ceiling_is_what_the_additive_part_reaches():
+    """The target of each query is a sum, plus interactions of pairs of examples, plus noise of each seed."""
     rng = np.random.default_rng(2)
     n, n_query, noise = 200, 20, 0.6
     weights = rng.standard_normal((n, n_query)) / np.sqrt(n / 4)
@@ -109,7 +109,7 @@ def test_with_noise_it_is_what_the_additive_part_itself_reaches():
     assert found.value < everything - 0.05
 
 
-def test_there_is_no_additive_ceiling_where_nothing_can_be_halved():
+def test_without_seeds_pairs_or_an_effect_of_subsets_there_is_no_additive_ceiling():
     joint = draw(50, 4, resamples=5, seed=0)
     some = np.random.default_rng(0).standard_normal((50, 2, 1, 4))
     assert additive_ceiling(np.zeros((50, 1, 4)), joint.units, some, joint, seed=0) is None

@@ -32,7 +32,7 @@ def test_differences_are_paired_so_that_common_noise_cancels():
     assert not pair.tied
 
 
-def test_methods_are_tied_if_the_interval_covers_zero():
+def test_methods_are_tied_if_the_interval_contains_zero():
     rng = np.random.default_rng(0)
     zero = np.zeros(500)
     (pair,) = compare({"a": 0.51, "b": 0.5}, {m: replicates(rng, 0.5, zero, 0.05) for m in "ab"})
@@ -46,7 +46,7 @@ def test_the_p_value_is_that_of_a_normal_difference():
     assert pair.p_holm == pytest.approx(2 * norm.sf(2.1 / np.std(spread, ddof=1)), rel=1e-12)
 
 
-def test_methods_are_tied_if_holm_leaves_no_evidence():
+def test_methods_are_tied_if_the_corrected_p_value_is_not_significant():
     rng = np.random.default_rng(0)
     values = {f"m{i:02}": 0.5 + 0.008 * i for i in range(12)}
     pairs = compare(values, {m: replicates(rng, v, np.zeros(800), 0.02) for m, v in values.items()})
@@ -56,7 +56,7 @@ def test_methods_are_tied_if_holm_leaves_no_evidence():
     assert all(p.tied == (p.ci_low <= 0 or p.p_holm >= 0.05) for p in pairs)
 
 
-def test_identical_methods_are_tied_and_exact_ones_are_not():
+def test_identical_methods_are_tied_and_methods_without_noise_are_not():
     same = np.linspace(0.4, 0.6, 50)
     (pair,) = compare({"a": 0.5, "b": 0.5}, {"a": same, "b": same})
     assert (pair.difference, pair.p_holm, pair.tied) == (0.0, 1.0, True)
@@ -64,8 +64,8 @@ def test_identical_methods_are_tied_and_exact_ones_are_not():
     assert (pair.p_holm, pair.tied) == (0.0, False)
 
 
-def test_a_rank_is_shared_with_its_leader_only():
-    """a-b tied and b-c tied but a-c not: c leads a new rank, because b does not lead one."""
+def test_a_method_shares_the_rank_of_the_leader_only():
+    """a-b and b-c are tied but a-c is not: c leads a new rank, because b does not lead one."""
     rng = np.random.default_rng(0)
     values = {"a": 0.6, "b": 0.55, "c": 0.5, "d": 0.1}
     pairs = compare(values, {m: replicates(rng, v, np.zeros(500), 0.02) for m, v in values.items()})
@@ -74,7 +74,7 @@ def test_a_rank_is_shared_with_its_leader_only():
     assert ranks(values, pairs) == {"a": 1, "b": 1, "c": 3, "d": 4}
 
 
-def test_one_method_alone_is_first():
+def test_a_single_method_has_rank_1():
     assert compare({"a": 0.5}, {"a": np.zeros(3)}) == []
     assert ranks({"a": 0.5}, []) == {"a": 1}
 

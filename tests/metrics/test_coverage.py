@@ -1,8 +1,8 @@
-"""The 95 % intervals hold the true value in about 95 % of worlds.
+"""The 95 % intervals contain the true value in about 95 % of simulated worlds.
 
 With N worlds the share covered has a standard error of sqrt(.95 * .05 / N): .022 for the quick version (N =
-100), .011 for the slow one (N = 400). Intervals are joint over subsets and queries, which counts noise that
-is both a subset's and a query's own up to three times (Owen 2007): harmless where methods follow the target,
+100), .011 for the slow one (N = 400). Intervals are joint over subsets and queries, which counts the noise of
+each pair of a subset and a query up to three times (Owen, 2007): harmless where methods predict the target,
 conservative for random scores.
 """
 
@@ -20,14 +20,14 @@ from proponent.metrics.statistics import draw
 
 
 def simulate(world: World, n_worlds: int, n_subsets: int, n_query: int, seed: int = 0) -> dict[str, float]:
-    """Return the share of worlds in which the interval of each quantity holds the truth.
+    """Return the share of worlds in which the interval of each quantity contains the true value.
 
-    ``lds`` is that of the first method, ``difference`` that to the second. ``told_apart`` is the share in
-    which the two methods are not tied.
+    ``lds`` is the LDS of the first method, ``difference`` its difference from the second. ``distinguished`` is the
+    share of worlds in which the two methods are not tied.
     """
     rng = np.random.default_rng(seed)
     lds, limit = world.truth()
-    covered: dict[str, list[bool]] = {"lds": [], "difference": [], "ceiling": [], "told_apart": []}
+    covered: dict[str, list[bool]] = {"lds": [], "difference": [], "ceiling": [], "distinguished": []}
     for k in range(n_worlds):
         predicted, targets, _ = world.draw(rng, n_subsets, n_query)
         joint = draw(n_subsets, n_query, 200, seed=k)
@@ -42,7 +42,7 @@ def simulate(world: World, n_worlds: int, n_subsets: int, n_query: int, seed: in
         covered["lds"].append(estimates[0].ci_low <= lds[0] <= estimates[0].ci_high)
         covered["difference"].append(pair.ci_low <= difference <= pair.ci_high)
         covered["ceiling"].append(top.ci_low <= limit <= top.ci_high)
-        covered["told_apart"].append(not pair.tied)
+        covered["distinguished"].append(not pair.tied)
     return {name: float(np.mean(held)) for name, held in covered.items()}
 
 
@@ -52,10 +52,10 @@ def test_intervals_cover():
         assert 0.88 <= covered[name] <= 1.0, (name, covered)
 
 
-def test_random_scores_are_not_said_to_work():
+def test_random_scores_are_not_reported_to_work():
     covered = simulate(World(follow=(0.0, 0.0), noise=0.5), n_worlds=60, n_subsets=60, n_query=20)
     assert covered["lds"] >= 0.9
-    assert covered["told_apart"] <= 0.1
+    assert covered["distinguished"] <= 0.1
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_random_scores_are_not_said_to_work():
         ((1.5, 1.2), 1.5, 100, 60, 0.92),  # ceiling .66
         ((0.5, 0.5), 0.5, 100, 60, 0.92),  # LDS .44, two equally good methods
         ((3.0, 1.5), 0.2, 20, 20, 0.92),  # LDS .93 and few subsets: the plain percentile interval covers .76
-        ((1.5, 1.0), 0.4, 100, 10, 0.87),  # ten queries say little about the others
+        ((1.5, 1.0), 0.4, 100, 10, 0.87),  # ten queries are a small sample
     ],
 )
 def test_intervals_cover_in_many_worlds(follow, noise, n_subsets, n_query, least):
@@ -74,12 +74,12 @@ def test_intervals_cover_in_many_worlds(follow, noise, n_subsets, n_query, least
     for name in ("lds", "difference", "ceiling"):
         assert least <= covered[name] <= 0.999, (name, covered)
     if follow[0] == follow[1]:
-        assert covered["told_apart"] <= 0.07
+        assert covered["distinguished"] <= 0.07
 
 
 @pytest.mark.slow
-def test_drawing_seeds_again_inside_a_mask_would_not_cover():
-    """Why resamples leave the seeds alone: drawn again, they add noise that the target does not have."""
+def test_intervals_that_resample_seeds_within_a_mask_would_not_cover():
+    """Reason why seeds are not resampled: doing so adds noise that the target does not have."""
     world = World(follow=(1.5,), noise=1.5)
     ((truth,), _) = world.truth()
     rng = np.random.default_rng(0)

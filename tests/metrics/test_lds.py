@@ -1,4 +1,4 @@
-"""LDS on worlds where the answer is known."""
+"""LDS on worlds whose LDS is known."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_negated_weights_score_minus_one():
     assert evaluate(-weights, truth).value == pytest.approx(-1.0)
 
 
-def test_random_scores_score_about_zero_and_the_interval_says_so():
+def test_random_scores_score_about_zero_within_the_interval():
     _, truth = additive_world()
     scores = np.random.default_rng(1).standard_normal((N_QUERY, N_TRAIN)).astype(np.float32)
     estimate = evaluate(scores, truth, resamples=400)
@@ -65,7 +65,7 @@ def test_constant_predictions_score_zero_and_are_counted(constant):
     assert estimate.value == pytest.approx(8 / 12)
 
 
-def test_a_query_whose_target_never_moves_scores_zero_and_is_counted():
+def test_a_query_with_a_constant_target_scores_zero_and_is_counted():
     weights, truth = additive_world()
     truth.targets[:, :, 2] = 5.0
     estimate = evaluate(weights, truth)
@@ -73,7 +73,7 @@ def test_a_query_whose_target_never_moves_scores_zero_and_is_counted():
     assert estimate.value == pytest.approx(11 / 12)
 
 
-def test_each_query_is_scipys_spearman_with_the_mean_over_seeds():
+def test_each_query_equals_scipys_spearman_with_the_mean_over_seeds():
     weights, truth = additive_world(noise=4.0)
     scores = np.round(weights)  # sums with many ties
     per_query = evaluate(scores, truth).extras["per_query"]
@@ -88,13 +88,13 @@ def test_positive_scaling_of_a_query_changes_nothing():
     assert evaluate(weights * scale, truth).value == pytest.approx(evaluate(weights, truth).value, abs=1e-3)
 
 
-def test_same_seed_same_bytes():
+def test_the_same_seed_gives_the_same_bytes():
     weights, truth = additive_world(noise=4.0)
     first, second = (json.dumps(evaluate(weights, truth).as_dict()) for _ in range(2))
     assert first == second
 
 
-def test_one_seed_has_no_ceiling():
+def test_with_one_seed_there_is_no_ceiling():
     weights, truth = additive_world(n_seeds=1, noise=1.0)
     extras = evaluate(weights, truth).extras
     assert extras["ceiling"] is None
@@ -102,7 +102,7 @@ def test_one_seed_has_no_ceiling():
     assert extras["lds_over_ceiling_high"] is None
 
 
-def test_a_ceiling_that_is_only_noise_divides_nothing():
+def test_no_ratio_is_given_to_a_ceiling_that_may_be_noise():
     weights, truth = additive_world(noise=1000.0)
     extras = evaluate(weights, truth).extras
     assert extras["ceiling"] < 0.3
@@ -121,7 +121,7 @@ def pairs_of(weights: np.ndarray, noise: float = 0.0, count: int = 40) -> Retrai
     return Retrainings(masks, (sums + noise * np.random.default_rng(4).standard_normal(sums.shape))[:, None])
 
 
-def test_an_additive_world_has_an_additive_ceiling_as_high_as_the_other():
+def test_in_an_additive_world_both_ceilings_are_equal():
     weights, truth = additive_world(noise=2.0)
     extras = with_pairs(truth, pairs_of(weights, noise=2.0))
     assert extras["ceiling_additive"] == pytest.approx(extras["ceiling"], abs=0.01)
@@ -129,7 +129,7 @@ def test_an_additive_world_has_an_additive_ceiling_as_high_as_the_other():
     assert extras["additive_share"] == pytest.approx(1.0, abs=0.03)
 
 
-def test_a_pair_that_diverged_is_left_out():
+def test_a_diverged_pair_is_left_out():
     weights, truth = additive_world(noise=2.0)
     pairs = pairs_of(weights, noise=2.0)
     pairs.targets[9] = np.nan
@@ -138,14 +138,14 @@ def test_a_pair_that_diverged_is_left_out():
     assert with_pairs(truth, pairs) == with_pairs(truth, clean)
 
 
-def test_the_additive_ceiling_is_of_halves_alone():
+def test_only_designs_of_halves_have_an_additive_ceiling():
     weights, truth = additive_world(noise=2.0)
     smaller = Retrainings(truth.masks & (np.arange(N_TRAIN) < 30), truth.targets)
     assert "ceiling_additive" not in with_pairs(smaller, pairs_of(weights))
     assert "ceiling_additive" not in evaluate(weights, truth).extras
 
 
-def test_diverged_retrainings_are_left_out_whole_and_counted():
+def test_diverged_retrainings_are_left_out_for_all_queries_and_counted():
     weights, truth = additive_world()
     truth.targets[3, 1, 5] = np.nan  # one query of one seed of subset 3: seed 0 still counts
     truth.targets[8] = np.inf  # subset 8 altogether
@@ -187,7 +187,7 @@ def test_scores_of_the_wrong_shape_are_an_error():
         evaluate(weights.T, truth)
 
 
-def test_what_is_stored_is_json_and_holds_the_replicates():
+def test_an_estimate_is_stored_as_json_with_its_replicates():
     weights, truth = additive_world(noise=4.0)
     estimate = evaluate(weights, truth)
     stored = json.loads(json.dumps(estimate.as_dict(), allow_nan=False))

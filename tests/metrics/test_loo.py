@@ -1,4 +1,4 @@
-"""Leave-one-out correlation on effects that are known."""
+"""Leave-one-out correlation on known effects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def evaluate(scores: np.ndarray, truth: Retrainings):
     return loo.evaluate(MetricInputs(scores, ground_truth={"loo": truth}), resamples=100)["loo"]
 
 
-def test_the_true_effects_correlate_perfectly_whatever_the_seeds_do():
+def test_the_true_effects_correlate_perfectly_whatever_the_seeds():
     effects, truth = world()
     estimate = evaluate(effects, truth)
     assert estimate.value == pytest.approx(1.0)
@@ -38,12 +38,12 @@ def test_the_true_effects_correlate_perfectly_whatever_the_seeds_do():
     assert estimate.extras["reliability"] == pytest.approx(1.0)
 
 
-def test_sign_an_example_that_raises_the_target_when_present_scores_positive():
+def test_an_example_that_raises_the_target_when_present_has_a_positive_score():
     effects, truth = world()
     assert evaluate(-effects, truth).value == pytest.approx(-1.0)
 
 
-def test_equals_scipy_with_the_paired_difference_averaged_over_seeds():
+def test_the_value_equals_scipy_with_the_paired_difference_averaged_over_seeds():
     effects, truth = world(n_seeds=3, noise=0.7)
     effect = (truth.targets[:1] - truth.targets[1:]).mean(axis=1)
     scores = effects[:, 3:27:2].T
@@ -57,7 +57,7 @@ def test_equals_scipy_with_the_paired_difference_averaged_over_seeds():
     assert estimate.ci_low < estimate.value < estimate.ci_high
 
 
-def test_noise_of_the_effects_lowers_their_ceiling():
+def test_noise_of_the_effects_lowers_the_ceiling():
     _, quiet = world(n_seeds=2, noise=0.2)
     effects, loud = world(n_seeds=2, noise=3.0)
     assert evaluate(effects, loud).extras["ceiling"] < evaluate(effects, quiet).extras["ceiling"]
@@ -71,7 +71,7 @@ def test_a_diverged_retraining_is_left_out_and_counted():
     assert estimate.extras["diverged"] == [[4, 1]]
 
 
-def test_a_diverged_full_run_takes_its_seed_with_it():
+def test_if_the_full_run_diverged_its_seed_is_left_out():
     effects, truth = world()
     truth.targets[0, 0] = np.nan
     estimate = evaluate(effects, truth)
@@ -80,7 +80,7 @@ def test_a_diverged_full_run_takes_its_seed_with_it():
     assert estimate.extras["ceiling"] is None
 
 
-def test_a_row_that_does_not_leave_out_one_example_is_an_error():
+def test_a_row_that_does_not_leave_out_exactly_one_example_is_an_error():
     effects, truth = world()
     truth.masks[2, 0] = False
     with pytest.raises(UserError, match="'loo': row 2 leaves out 2 examples"):

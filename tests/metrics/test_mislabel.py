@@ -1,4 +1,4 @@
-"""Finding flipped labels: scikit-learn, every pair compared, and worlds whose answer is obvious."""
+"""Detection of flipped labels: against scikit-learn, against all pairs, and on cases with an obvious answer."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def test_perfect_badness_finds_all_in_the_first_tenth():
     assert [found[f"mislabel_found_{p}"].value for p in (10, 20, 30)] == [1.0, 1.0, 1.0]
 
 
-def test_a_self_influence_that_is_the_same_for_all_gives_way_to_the_mean_score():
+def test_a_constant_self_influence_is_replaced_by_the_mean_score():
     scores = np.where(FLIPPED, -1.0, 1.0) * np.ones((3, 1))
     inputs = MetricInputs(scores, self_influence=np.ones(N), noisy_labels=FLIPPED)
     assert mislabel.evaluate(inputs, resamples=10)["mislabel_auc"].value == 1.0
 
 
-def test_constant_badness_finds_as_many_as_one_inspects():
+def test_constant_badness_finds_the_share_that_is_inspected():
     found = evaluate(np.ones(N))
     assert found["mislabel_auc"].value == 0.5
     assert [found[f"mislabel_found_{p}"].value for p in (10, 20, 30)] == pytest.approx([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_equals_scikit_learn_and_every_pair_compared(ties):
+def test_the_auc_equals_scikit_learn_and_the_comparison_of_all_pairs(ties):
     badness = np.random.default_rng(0).standard_normal(N) + FLIPPED
     if ties:
         badness = np.round(badness)
@@ -49,7 +49,7 @@ def test_equals_scikit_learn_and_every_pair_compared(ties):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_replicates_equal_written_out_resamples(ties):
+def test_replicates_equal_explicit_resamples(ties):
     rng = np.random.default_rng(1)
     badness = rng.standard_normal(N) + 2 * FLIPPED
     if ties:
@@ -71,7 +71,7 @@ def test_replicates_equal_written_out_resamples(ties):
 
 
 def expected_found(badness: np.ndarray, flipped: np.ndarray, cut: float) -> float:
-    """Average over orders of equal badness: a group counts fully, in part or not at all."""
+    """Return the share found, averaged over the orders of equal badness."""
     found = 0.0
     for value in np.unique(badness)[::-1]:
         group = badness == value
@@ -80,7 +80,7 @@ def expected_found(badness: np.ndarray, flipped: np.ndarray, cut: float) -> floa
     return found / flipped.sum()
 
 
-def test_the_point_estimate_of_the_share_found_needs_no_ties_to_be_exact():
+def test_without_ties_the_share_found_is_a_count():
     badness = np.random.default_rng(2).standard_normal(N) + FLIPPED
     first = np.argsort(-badness)[:40]
     assert evaluate(badness)["mislabel_found_20"].value == pytest.approx(FLIPPED[first].sum() / FLIPPED.sum())
@@ -94,7 +94,7 @@ def test_without_self_influence_an_example_that_lowers_the_targets_is_suspicious
     assert evaluate(scores[0])["mislabel_auc"].extras["badness"] == "self-influence"
 
 
-def test_intervals_hold_the_value_and_stay_within_bounds():
+def test_intervals_contain_the_value_and_stay_within_bounds():
     for estimate in evaluate(
         np.random.default_rng(0).standard_normal(N) + 4 * FLIPPED, resamples=300
     ).values():
@@ -102,7 +102,7 @@ def test_intervals_hold_the_value_and_stay_within_bounds():
 
 
 @pytest.mark.parametrize("flipped", [np.zeros(N, dtype=bool), np.ones(N, dtype=bool)])
-def test_without_both_kinds_of_labels_there_is_nothing_to_find(flipped):
+def test_a_setting_without_both_kinds_of_labels_is_an_error(flipped):
     with pytest.raises(UserError, match="of 200 labels are flipped"):
         mislabel.evaluate(MetricInputs(np.zeros((3, N)), noisy_labels=flipped))
 

@@ -1,4 +1,4 @@
-"""The fast resampling engine equals resamples that are written out and ranked from scratch."""
+"""The fast resampling of correlations equals explicit resamples that are ranked from scratch."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def variables(ties: bool) -> tuple[np.ndarray, np.ndarray]:
     [(resampled_spearman, spearman), (resampled_pearson, pearson)],
     ids=["spearman", "pearson"],
 )
-def test_equals_a_loop_over_written_out_resamples(engine, plain, ties):
+def test_correlations_equal_a_loop_over_explicit_resamples(engine, plain, ties):
     x, y = variables(ties)
     counts = draw(15, 4, resamples=60, seed=1).units
     np.testing.assert_allclose(engine(x, y, counts), correlations(plain, x, y, counts), rtol=0, atol=1e-12)
 
 
-def test_equals_scipy_for_each_query_of_the_sample_itself():
+def test_correlations_of_the_sample_itself_equal_scipy():
     x, y = variables(ties=True)
     expected = [spearmanr(x[:, q], y[:, q]).statistic for q in range(4)]
     np.testing.assert_allclose(resampled_spearman(x, y, np.ones((15, 1)))[0], expected, rtol=0, atol=1e-12)
@@ -45,7 +45,7 @@ def test_ranks_are_centred_mid_ranks():
 
 @pytest.mark.parametrize("engine", [resampled_spearman, resampled_pearson])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e8])
-def test_a_constant_variable_correlates_by_zero(engine, constant):
+def test_the_correlation_with_a_constant_is_zero(engine, constant):
     x = np.full((10, 1), constant)
     y = np.arange(10.0)[:, None]
     assert engine(x, y, np.ones((10, 1))).item() == 0.0
@@ -53,15 +53,15 @@ def test_a_constant_variable_correlates_by_zero(engine, constant):
 
 
 @pytest.mark.parametrize("engine", [resampled_spearman, resampled_pearson])
-def test_a_resample_of_one_unit_alone_correlates_by_zero(engine):
+def test_the_correlation_in_a_resample_of_a_single_unit_is_zero(engine):
     x, y = variables(ties=False)
     counts = np.zeros((15, 1))
     counts[7] = 15
     assert (engine(x, y, counts) == 0).all()
 
 
-def test_some_of_the_units_may_be_left_out():
-    """The ceiling uses only subsets with all seeds, in the resamples that were drawn for all subsets."""
+def test_some_units_may_be_left_out():
+    """The ceiling uses only subsets whose seeds are complete, in resamples that were drawn for all subsets."""
     x, y = variables(ties=False)
     counts = draw(15, 4, resamples=20, seed=0).units
     kept = np.arange(15) % 3 > 0
@@ -71,7 +71,7 @@ def test_some_of_the_units_may_be_left_out():
     )
 
 
-def test_resamples_begin_with_the_sample_and_are_shared_by_all_methods():
+def test_resamples_start_with_the_sample_itself_and_depend_on_the_seed_only():
     first, again, other = draw(12, 5, 30, seed=4), draw(12, 5, 30, seed=4), draw(12, 5, 30, seed=5)
     assert (first.units[:, 0] == 1).all()
     assert np.allclose(first.queries[0], 1 / 5)
@@ -82,7 +82,7 @@ def test_resamples_begin_with_the_sample_and_are_shared_by_all_methods():
     assert np.allclose(first.queries.sum(axis=1), 1)
 
 
-def test_more_resamples_begin_with_the_same_ones():
+def test_a_larger_number_of_resamples_starts_with_the_same_resamples():
     assert (draw_counts(9, 40, seed=0)[:10] == draw_counts(9, 10, seed=0)).all()
 
 

@@ -1,4 +1,4 @@
-"""MLflow's UI, used as a person does: in a browser, by what is written on it."""
+"""MLflow's UI in a real browser, operated by its visible texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ONLY_THIS_MACHINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 @contextmanager
 def chromium(width: int = 1280, height: int = 1560) -> Iterator[webdriver.Chrome]:
-    """Yield a headless Chromium that reaches nothing but this machine."""
+    """Yield a headless Chromium that can reach this machine only."""
     options = webdriver.ChromeOptions()
     options.binary_location = program("chromium", "chromium chromium-driver fonts-liberation")
     driver = program("chromedriver", "chromium chromium-driver fonts-liberation")
@@ -39,9 +39,9 @@ def chromium(width: int = 1280, height: int = 1560) -> Iterator[webdriver.Chrome
 
 
 def compare(browser: webdriver.Chrome, url: str, setting: str, methods: Sequence[str], picture: Path) -> None:
-    """Open the runs of ``setting``, tick ``methods``, press Compare, and take a picture when the figures are there."""
+    """Open the runs of ``setting``, tick ``methods``, press Compare, and take a screenshot when the plots are drawn."""
     browser.get(f"{url}/health")
-    # The chat of MLflow's assistant opens by itself on the first visit and covers a third of the window.
+    # MLflow's chat assistant opens on the first visit and covers a third of the window.
     browser.execute_script(
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
         "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
@@ -50,23 +50,23 @@ def compare(browser: webdriver.Chrome, url: str, setting: str, methods: Sequence
     browser.get(f"{url}/#/experiments?workflowType=machine_learning")
     _click(browser, f"//a[.='{setting}']")
     for method in methods:
-        # The box itself is transparent, over a picture of one.
+        # The checkbox itself is transparent and covers a picture of a checkbox.
         row = f"//div[@role='row'][.//a[.='{method}']]"
         _click(browser, f"{row}//div[contains(@class, 'ag-selection-checkbox')]")
     _click(browser, "//button[normalize-space(.)='Compare']")
     _click(
         browser, "//*[@role='button' or self::button][normalize-space(.)='Parameters']"
-    )  # fold: the plot has them
+    )  # folds the section; the plot shows the parameters
     _click(browser, "//label[normalize-space(.)='Show diff only'] | //*[@role='switch']")
-    _wait(browser, lambda: beside(browser, "lds"))
+    _wait(browser, lambda: texts_right_of(browser, "lds"))
     _wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".parcoords"))
     browser.execute_script("document.querySelectorAll('*').forEach(element => { element.scrollTop = 0; })")
     picture.parent.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(picture))
 
 
-def beside(browser: webdriver.Chrome, name: str) -> list[str]:
-    """Return what stands to the right of ``name`` in a table, a text a run. Its columns are drawn one by one."""
+def texts_right_of(browser: webdriver.Chrome, name: str) -> list[str]:
+    """Return the texts to the right of ``name`` in a table, one per run. The page draws its columns one by one."""
     script = """
         const leaves = [...document.querySelectorAll('main *, #root *')].filter(
             e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim()) && e.closest('svg') === null);
@@ -80,13 +80,13 @@ def beside(browser: webdriver.Chrome, name: str) -> list[str]:
 
 
 def hosts(browser: webdriver.Chrome) -> set[str]:
-    """Return the hosts from which the page asked for something."""
+    """Return the hosts from which the page loaded a resource."""
     script = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).hostname)"
     return {host for host in browser.execute_script(script) if host}
 
 
 def _click(browser: webdriver.Chrome, path: str) -> None:
-    """Click on what is shown at ``path``, as soon as nothing moves or lies over it."""
+    """Click on the element at ``path`` as soon as it is visible, at rest and not covered."""
 
     def clicked() -> bool:
         shown = [element for element in browser.find_elements(By.XPATH, path) if element.is_displayed()]

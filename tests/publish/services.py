@@ -1,4 +1,4 @@
-"""Servers and a browser that really run: PostgreSQL, MLflow, Chromium; each ends with the test that started it."""
+"""Real servers and programs for tests: PostgreSQL, MLflow, Chromium. Each stops with the test that started it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ import requests
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program, or skip where it is neither there nor can be installed.
+    """Return the path of a program, or skip the test if it is missing and cannot be installed.
 
-    Nobody's machine is changed: Debian's package is installed only by root on a machine for tests, which says ``CI=true``.
+    The Debian package is installed only by root on a machine for tests, which sets ``CI=true``; no other machine is
+    changed.
     """
     found = _find(name)
     if found is None and os.environ.get("CI") and os.geteuid() == 0 and shutil.which("apt-get"):
@@ -54,9 +55,9 @@ def free_port() -> int:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Yield the URI of a new PostgreSQL, which listens on a Unix socket alone."""
+    """Yield the URI of a new PostgreSQL server, which listens on a Unix socket only."""
     initdb, server = program("initdb", "postgresql"), program("postgres", "postgresql")
-    # It refuses to run as root, and must reach its folder: pytest's are closed to others.
+    # PostgreSQL refuses to run as root, and other users cannot read the folders of pytest.
     other = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if other:
@@ -89,7 +90,7 @@ def postgresql() -> Iterator[str]:
 def serving(
     command: str | Sequence[str], port: int, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """Run a command that serves HTTP on a port of 127.0.0.1, and yield its URL as soon as it answers."""
+    """Run a command that serves HTTP on a port of 127.0.0.1; yield its URL as soon as it answers."""
     url = f"http://127.0.0.1:{port}"
 
     def healthy() -> bool:
@@ -114,12 +115,12 @@ def serving(
             _wait(healthy, process)
             yield url
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # keeps nothing; its workers too
+            os.killpg(process.pid, signal.SIGKILL)  # stops its workers too; nothing has to be saved
             process.wait(30)
 
 
 def listening(port: int) -> set[str]:
-    """Return the addresses on which something listens at a port, as the kernel writes them in hexadecimal."""
+    """Return the addresses on which a process listens at a port, in the hexadecimal form of the kernel."""
     found = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         for line in table.read_text().splitlines()[1:] if table.exists() else []:

@@ -1,4 +1,4 @@
-"""A real MLflow server over a real PostgreSQL: the same view, the same laws, and sixteen publishers at once."""
+"""Publishing to a real MLflow server with a real PostgreSQL database, also from sixteen processes at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def table(uri: str, setting: str, view: int = ViewType.ACTIVE_ONLY) -> list[tupl
     return sorted((run.info.run_name, run.data.tags["key"], run.data.tags["state"]) for run in runs)
 
 
-def test_the_view_follows_changes_removals_and_returns(server):
+def test_the_server_shows_changed_removed_and_restored_runs(server):
     first = [record("laws", "trak", "k1"), record("laws", "random", "k2")]
     assert publish(first, server) == {"written": 2}
     assert publish(first, server) == {"kept": 2}
@@ -75,13 +75,13 @@ def test_runs_written_through_the_server_are_in_the_database(server, database, t
     assert artifact.path == "configuration.json"
 
 
-def test_another_that_adds_the_same_dataset_first_costs_nothing(server, database):
-    """MLflow looks for the dataset, then adds it: here another publisher does so in between."""
+def test_a_dataset_that_another_publisher_adds_first_does_not_fail(server, database):
+    """MLflow looks for the dataset and then adds it; here another publisher adds it in between."""
     publish([record("raced", "random", "k1")], server)
     engine = create_engine(database)
     with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as watch:
         other.execute(text("UPDATE datasets SET digest = 'of old data' WHERE name = 'raced'"))
-        other.commit()  # so that this publisher looks for a dataset that is not there yet
+        other.commit()  # so that this publisher does not find the dataset
         other.execute(
             text("UPDATE datasets SET digest = :now WHERE name = 'raced'"), {"now": ("ab" * 32)[:36]}
         )
@@ -97,8 +97,8 @@ def test_another_that_adds_the_same_dataset_first_costs_nothing(server, database
     assert table(server, "raced") == [("random", "k1", "current"), ("trak", "k2", "current")]
 
 
-def test_sixteen_at_once_from_as_many_checkouts_lose_nothing_and_leave_one_run_a_method(server):
-    """Here nothing locks: who was slower sets its own run aside."""
+def test_sixteen_publishers_at_once_leave_one_run_per_method(server):
+    """A server is not locked: a slower publisher deletes its own run as a duplicate."""
     records = [record("many", method, f"k-{method}") for method in ("trak", "random")]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(

@@ -1,4 +1,4 @@
-"""MLflow shows what there is: published again, changed, removed, deleted, cut short, by many at once, on any database."""
+"""MLflow shows the current results after changes, removals, interruptions and concurrent publishing, on any database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RECORDS = [record("trak", "k1"), record("random", "k2")]
 
 @pytest.fixture(scope="session")
 def initialised(tmp_path_factory) -> Path:
-    """A database with MLflow's tables and nothing in them, which take seconds to make."""
+    """Database with MLflow's empty tables, which take seconds to create."""
     path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     publish([], f"sqlite:///{path}")
     return path
@@ -61,7 +61,7 @@ def runs(uri: str, view: int = ViewType.ACTIVE_ONLY, setting: str = "toy") -> li
 
 
 def table(uri: str, view: int = ViewType.ACTIVE_ONLY) -> list[tuple[str, str, str]]:
-    """Method, key and state of the runs; those of the default view, unless said otherwise."""
+    """Return method, key and state of the runs; by default those that MLflow shows."""
     return sorted(
         (run.info.run_name, run.data.tags.get("key"), run.data.tags["state"]) for run in runs(uri, view)
     )
@@ -71,7 +71,7 @@ CURRENT = [("random", "k2", "current"), ("trak", "k1", "current")]
 
 
 def everything_shown(uri: str) -> list:
-    """What the default view shows, whatever MLflow numbers it by."""
+    """Return the content of the default view without MLflow's own identifiers."""
     return sorted(
         (run.info.run_name, run.info.start_time, run.info.end_time, run.data.params, run.data.metrics,
          {name: value for name, value in run.data.tags.items() if name != "since"})
@@ -79,13 +79,13 @@ def everything_shown(uri: str) -> list:
     )  # fmt: skip
 
 
-def test_a_run_a_method_and_publishing_twice_adds_none(uri):
+def test_there_is_one_run_per_method_and_publishing_twice_adds_none(uri):
     assert publish(RECORDS, uri) == {"written": 2}
     assert publish(RECORDS, uri) == {"kept": 2}
     assert table(uri, ViewType.ALL) == CURRENT
 
 
-def test_a_run_holds_parameters_intervals_tags_dataset_figures_and_configuration(uri, tmp_path):
+def test_a_run_contains_parameters_intervals_tags_dataset_figures_and_configuration(uri, tmp_path):
     figure = tmp_path / "lds-toy.svg"
     figure.write_text("<svg/>")
     publish([record("trak", "k1", figures=(figure,))], uri)
@@ -107,7 +107,7 @@ def test_a_run_holds_parameters_intervals_tags_dataset_figures_and_configuration
     assert client.list_artifacts(run.info.run_id)[0].path == "configuration.json"
 
 
-def test_a_deleted_database_is_written_again_and_shows_the_same(uri, tmp_path):
+def test_a_deleted_database_is_written_again_with_the_same_content(uri, tmp_path):
     publish([record("trak", "old"), RECORDS[1]], uri)
     publish(RECORDS, uri)
     before = everything_shown(uri)
@@ -116,7 +116,7 @@ def test_a_deleted_database_is_written_again_and_shows_the_same(uri, tmp_path):
     assert everything_shown(fresh) == before
 
 
-def test_a_changed_method_replaces_its_run_and_the_old_one_is_found_and_comes_back(uri):
+def test_a_changed_method_replaces_its_run_and_the_old_run_can_be_restored(uri):
     publish(RECORDS, uri)
     changed = [record("trak", "k3", params={"damping": "0.3"}), RECORDS[1]]
     assert publish(changed, uri) == {"written": 1, "kept": 1, "superseded": 1}
@@ -127,7 +127,7 @@ def test_a_changed_method_replaces_its_run_and_the_old_one_is_found_and_comes_ba
     assert table(uri, ViewType.DELETED_ONLY) == [("trak", "k3", "superseded")]
 
 
-def test_a_removed_method_leaves_the_view_and_comes_back(uri):
+def test_a_removed_method_is_hidden_and_can_be_restored(uri):
     publish(RECORDS, uri)
     assert publish(RECORDS[:1], uri) == {"kept": 1, "removed": 1}
     assert table(uri) == CURRENT[1:]
@@ -136,14 +136,14 @@ def test_a_removed_method_leaves_the_view_and_comes_back(uri):
     assert table(uri) == CURRENT
 
 
-def test_a_narrowed_run_says_nothing_of_other_methods_and_settings(uri):
+def test_a_partial_run_does_not_touch_other_methods_and_settings(uri):
     publish([*RECORDS, record("trak", "k9", "other")], uri)
     assert publish([record("trak", "k3")], uri, complete=False) == {"written": 1, "superseded": 1}
     assert table(uri) == [("random", "k2", "current"), ("trak", "k3", "current")]
     assert len(runs(uri, setting="other")) == 1
 
 
-def test_a_setting_that_is_configured_no_longer_leaves_with_its_runs_and_comes_back(uri):
+def test_a_removed_setting_is_hidden_with_its_runs_and_can_be_restored(uri):
     both = [*RECORDS, record("trak", "k9", "other")]
     publish(both, uri)
     client = MlflowClient(uri)
@@ -157,8 +157,8 @@ def test_a_setting_that_is_configured_no_longer_leaves_with_its_runs_and_comes_b
     assert table(uri) == CURRENT
 
 
-def test_results_made_again_under_the_same_key_update_their_run(uri):
-    """Another duration was measured, or another method was added to the setting's figures."""
+def test_results_recomputed_under_the_same_key_update_their_run(uri):
+    """For example, another duration was measured, or a method was added to the figures of the setting."""
     publish(RECORDS, uri)
     again = [record("trak", "k1", metrics={"lds": 0.5, "lds_ci_low": 0.4, "total_seconds": 1.0}), RECORDS[1]]
     assert publish(again, uri) == {"updated": 1, "kept": 1}
@@ -170,7 +170,7 @@ def test_results_made_again_under_the_same_key_update_their_run(uri):
     assert publish(again, uri) == {"kept": 2}
 
 
-def test_runs_of_somebody_else_in_the_same_experiment_stay(uri):
+def test_runs_of_others_in_the_same_experiment_are_kept(uri):
     publish(RECORDS, uri)
     client = MlflowClient(uri)
     theirs = client.create_run(
@@ -180,7 +180,7 @@ def test_runs_of_somebody_else_in_the_same_experiment_stay(uri):
     assert client.get_run(theirs).info.lifecycle_stage == "active"
 
 
-def test_what_was_cut_short_never_counts_as_whole_and_is_removed(uri, monkeypatch):
+def test_an_interrupted_run_is_incomplete_and_is_removed_later(uri, monkeypatch):
     def dies(*_, **__):
         raise KeyboardInterrupt
 
@@ -194,7 +194,7 @@ def test_what_was_cut_short_never_counts_as_whole_and_is_removed(uri, monkeypatc
     assert table(uri) == CURRENT
 
 
-def test_an_update_that_was_cut_short_is_finished(uri, monkeypatch):
+def test_an_interrupted_update_is_finished_later(uri, monkeypatch):
     def dies(*_, **__):
         raise KeyboardInterrupt
 
@@ -210,7 +210,7 @@ def test_an_update_that_was_cut_short_is_finished(uri, monkeypatch):
 
 
 def publish_in_many(count: int, uri: str) -> None:
-    """Publish from so many processes at once; all must succeed."""
+    """Publish from ``count`` processes at once; all must succeed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "mlflow.store.tracking.sqlalchemy_store", tracking.__name__])
     processes = [context.Process(target=publish, args=(RECORDS, uri)) for _ in range(count)]
@@ -221,13 +221,13 @@ def publish_in_many(count: int, uri: str) -> None:
     assert [process.exitcode for process in processes] == [0] * count
 
 
-def test_forty_at_once_on_no_database_lose_nothing(uri, tmp_path):
+def test_forty_publishers_at_once_create_one_database_with_all_runs(uri, tmp_path):
     (tmp_path / "mlflow.db").unlink()
     publish_in_many(40, uri)
     assert table(uri, ViewType.ALL) == CURRENT
 
 
-def test_a_locked_database_is_one_line(uri, tmp_path):
+def test_a_locked_database_is_an_error_of_one_line(uri, tmp_path):
     publish(RECORDS[:1], uri)
     other = sqlite3.connect(tmp_path / "mlflow.db")
     other.execute("BEGIN EXCLUSIVE")
@@ -239,13 +239,13 @@ def test_a_locked_database_is_one_line(uri, tmp_path):
     assert table(uri) == CURRENT[1:]
 
 
-def test_what_is_no_database_is_one_line(uri, tmp_path):
+def test_a_file_that_is_not_a_database_is_an_error_of_one_line(uri, tmp_path):
     (tmp_path / "mlflow.db").write_text("hello")
     with pytest.raises(UserError, match=r"^MLflow at sqlite:.*: .*file is not a database$"):
         publish(RECORDS, uri)
 
 
-def test_a_database_that_cannot_be_reached_is_one_line_without_the_password():
+def test_an_unreachable_database_is_an_error_of_one_line_without_the_password():
     with pytest.raises(
         UserError, match=r"^MLflow at postgresql://me:…@127\.0\.0\.1:9/x: .*Connection refused$"
     ):
@@ -259,7 +259,7 @@ def test_a_missing_driver_is_named():
 
 @pytest.fixture
 def failing_server() -> Iterator[str]:
-    """Something on a port that fails at everything."""
+    """Server that answers every request with an error."""
 
     class Failing(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -274,13 +274,13 @@ def failing_server() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_server_that_fails_is_one_line(failing_server):
+def test_a_failing_server_is_an_error_of_one_line(failing_server):
     with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:\d+: .*501.*") as error:
         publish(RECORDS, failing_server)
     assert "\n" not in str(error.value)
 
 
-def test_a_server_that_is_not_there_is_one_line(monkeypatch):
+def test_a_missing_server_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9: .*Connection refused"):
         publish(RECORDS, "http://127.0.0.1:9")

@@ -214,7 +214,7 @@ def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, c
 def test_what_is_no_metrics_file_cannot_be_published(checkout, path):
     done = checkout.run_step("publish", path)
     assert done.returncode == 1
-    assert f"error: {path}: no metrics file is called that" in done.stdout
+    assert f"error: {path}: not a metrics file; name one like results/SETTING/metrics/METHOD.json" in done.stdout
 
 
 def test_a_misspelt_target_is_named_with_the_nearest(fresh):

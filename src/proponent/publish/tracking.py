@@ -19,14 +19,14 @@ from typing import Any
 from proponent.errors import UserError
 
 _OURS = {"proponent": "setting"}
-"""Tag of the experiments made here; others are never deleted."""
+"""Tag of the experiments that this project creates; others are never deleted."""
 _ABANDONED_AFTER_SECONDS = 600
-"""How long a run on a server may stay incomplete before it counts as left behind by a publisher that died."""
+"""Seconds for which a run on a server may stay incomplete before its publisher is assumed to have died."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Of MLflow's own seven attempts the last comes after four minutes.
+    # By default MLflow makes seven attempts over four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -34,7 +34,7 @@ _QUIET = {
 
 @dataclass(frozen=True)
 class Record:
-    """What the run of one method on one setting shows."""
+    """Content of the run of one method on one setting."""
 
     setting: str
     method: str
@@ -46,12 +46,13 @@ class Record:
     data_source: str
     configuration: dict[str, Any]
     begun: int = 0
-    """When the scores were begun to be computed, and when they were there, in ms since 1970."""
+    """Start of the computation of the scores, in ms since 1970."""
     ended: int = 0
+    """End of the computation of the scores, in ms since 1970."""
     figures: tuple[Path, ...] = ()
 
     def content(self) -> str:
-        """Return a digest of everything that the run shows: results of one key may differ in the seconds measured."""
+        """Return a digest of the whole content; results with the same key may still differ in measured seconds."""
         shown = [
             vars(replace(self, figures=())),
             [hashlib.sha256(f.read_bytes()).hexdigest() for f in self.figures],
@@ -62,40 +63,40 @@ class Record:
 def publish(records: Sequence[Record], uri: str, complete: bool = True) -> Counter[str]:
     """Make a tracking server or database show ``records``.
 
-    A run that shows a record already is left alone, a deleted one is restored. What another run of the same method
-    showed before is tagged ``state = superseded`` and deleted, once its successor is complete.
+    A run that already shows a record is kept, and a deleted one is restored. The previous run of the same method is
+    tagged ``state = superseded`` and deleted once its successor is complete.
 
     Args:
         records: at most one per setting and method.
-        uri: MLflow tracking URI; a local sqlite database is locked meanwhile, others are not.
-        complete: whether these are all records: other methods' runs on these settings are then deleted as ``removed``,
-            and so are the experiments of other settings.
+        uri: MLflow tracking URI; a local SQLite database is locked during the call, others are not.
+        complete: whether these are all records; if so, runs of other methods on these settings are deleted as
+            ``removed``, and so are the experiments of other settings.
 
     Returns:
-        How many runs were ``written``, ``updated``, ``restored``, ``kept``, and set aside as ``superseded``, ``removed``,
-        ``duplicate`` (another publisher was faster) or ``incomplete`` (another publisher died).
+        Number of runs that were ``written``, ``updated``, ``restored``, ``kept``, and deleted as ``superseded``,
+        ``removed``, ``duplicate`` (another publisher was faster) or ``incomplete`` (another publisher died).
 
     Raises:
-        UserError: the server or database cannot be reached or does not accept the records. What was being written then
-            is an incomplete run, which the next call removes.
+        UserError: the server or database cannot be reached or rejects a record. The run that was being written stays
+            incomplete, and the next call removes it.
     """
     with connected(uri) as client:
         view = _View(client, 0 if _database_file(uri) else _ABANDONED_AFTER_SECONDS)
         for setting in dict.fromkeys(record.setting for record in records):
             view.show(setting, [r for r in records if r.setting == setting], complete)
         if complete:
-            view.forget_settings_but({record.setting for record in records})
+            view.delete_other_settings({record.setting for record in records})
         return view.done
 
 
 @contextmanager
 def connected(uri: str) -> Iterator[Any]:
-    """Return a client of the tracking server or database at ``uri``, which is initialised.
+    """Yield a client of the tracking server or database at ``uri``, after initialising the database.
 
-    Other publishers are kept out of a local sqlite database: it breaks for good when several initialise it at once.
+    A local SQLite database is locked against other publishers: concurrent initialisation damages it permanently.
 
     Raises:
-        UserError: anything that MLflow or the database finds wrong, in one line.
+        UserError: any error of MLflow or the database, in one line.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -106,13 +107,13 @@ def connected(uri: str) -> Iterator[Any]:
     from sqlalchemy.exc import SQLAlchemyError
 
     for name in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what is wrong is said once, below
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported once, below
     file = _database_file(uri)
     try:
         with exclusive(file.with_name(f"{file.name}.lock")) if file else _nothing():
             if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
                 engine = create_engine(uri)
-                inspect(engine).get_table_names()  # MLflow would try for two minutes to reach a database
+                inspect(engine).get_table_names()  # fails at once, where MLflow would retry for two minutes
                 engine.dispose()
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
@@ -127,7 +128,7 @@ def connected(uri: str) -> Iterator[Any]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; the kernel lets go of it when the process ends, however it ends."""
+    """Hold a lock file; the kernel releases it when the process ends, even after kill -9."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -175,33 +176,33 @@ class _View:
             method, state = tags["method"], tags["state"]
             if state == "incomplete":
                 if time.time() - float(tags["since"]) >= self.abandoned_after:
-                    self._set_aside(run.info.run_id, "incomplete")
+                    self._delete_as(run.info.run_id, "incomplete")
             elif method not in keys:
                 if complete:
-                    self._set_aside(run.info.run_id, "removed")
+                    self._delete_as(run.info.run_id, "removed")
             elif tags["key"] != keys[method]:
-                self._set_aside(run.info.run_id, "superseded")
+                self._delete_as(run.info.run_id, "superseded")
             elif method in shown:
-                self._set_aside(run.info.run_id, "duplicate")
+                self._delete_as(run.info.run_id, "duplicate")
             else:
                 shown.add(method)
 
-    def forget_settings_but(self, settings: set[str]) -> None:
-        """Delete the experiments, made here, of settings that are configured no longer."""
+    def delete_other_settings(self, settings: set[str]) -> None:
+        """Delete the experiments that this project created for settings other than ``settings``."""
         ((name, value),) = _OURS.items()
         for experiment in self.client.search_experiments(filter_string=f"tags.{name} = '{value}'"):
             if experiment.name not in settings:
                 self.client.delete_experiment(experiment.experiment_id)
 
     def _show(self, experiment: str, record: Record, known: list[Any]) -> str:
-        """Make one run show ``record``, and return what had to be done."""
+        """Make one run show ``record``; return what was done with it."""
         content = record.content()
         same = [
             run
             for run in known
             if run.data.tags.get("key") == record.key
             and run.data.tags.get("data") == record.data_digest
-            and run.data.params == record.params  # which MLflow never changes
+            and run.data.params == record.params  # MLflow cannot change the parameters of a run
         ]
         if not same:
             begun = {"setting": record.setting, "method": record.method, **_incomplete()}
@@ -222,7 +223,7 @@ class _View:
         return "restored" if deleted else "kept"
 
     def _fill(self, run_id: str, record: Record, content: str) -> None:
-        """Write everything; what makes a run count as whole comes last."""
+        """Write the content of a run; the tags that mark it as complete come last."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
         now = int(1000 * time.time())
@@ -245,10 +246,11 @@ class _View:
         try:
             self.client.log_inputs(run_id, [data])
         except MlflowException:
-            # A server looks for the dataset, then adds it. If another publisher did so in between, it is found now.
+            # The server looks for the dataset and then adds it. If another publisher added it in between, the first
+            # attempt fails and the second finds it.
             self.client.log_inputs(run_id, [data])
 
-    def _set_aside(self, run_id: str, state: str) -> None:
+    def _delete_as(self, run_id: str, state: str) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -256,7 +258,7 @@ class _View:
             self.client.delete_run(run_id)
         except MlflowException:
             if self.client.get_run(run_id).info.lifecycle_stage == "active":
-                raise  # otherwise another publisher has just deleted it
+                raise  # otherwise another publisher deleted it first
         self.done[state] += 1
 
     def _restore(self, run_id: str) -> None:
@@ -266,7 +268,7 @@ class _View:
             self.client.restore_run(run_id)
         except MlflowException:
             if self.client.get_run(run_id).info.lifecycle_stage != "active":
-                raise  # otherwise another publisher has just restored it
+                raise  # otherwise another publisher restored it first
 
     def _experiment(self, setting: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -278,13 +280,13 @@ class _View:
             except MlflowException:
                 found = self.client.get_experiment_by_name(setting)
                 if found is None:
-                    raise  # otherwise another publisher was faster
+                    raise  # otherwise another publisher created it first
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
     def _runs(self, experiment: str, setting: str, view: int) -> list[Any]:
-        """Return the runs made here, in an order that every publisher agrees on."""
+        """Return the runs that this project created, in an order that is the same for every publisher."""
         runs: list[Any] = []
         token = None
         while True:

@@ -1,4 +1,4 @@
-"""MLflow's own UI on this machine: started with what the tracking database is, and open to nobody else."""
+"""MLflow's own UI over the tracking database, reachable from this machine only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ HOST = "127.0.0.1"
 
 
 def serve(uri: str, port: int) -> None:
-    """Replace this process by MLflow's server on ``http://127.0.0.1:PORT``, over the database at ``uri``.
+    """Replace this process with MLflow's server on ``http://127.0.0.1:PORT`` for the database at ``uri``.
 
     Raises:
-        UserError: ``uri`` is a server, which has a UI already; the port is taken; the database cannot be opened.
+        UserError: ``uri`` is a server, which has a UI already; the port is in use; the database cannot be opened.
     """
     if uri.startswith(("http://", "https://")):
-        raise UserError(f"MLFLOW_TRACKING_URI is a server, which has its own UI; open {uri}")
+        raise UserError(f"MLFLOW_TRACKING_URI is a server, which has its own UI: open {uri}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -29,9 +29,9 @@ def serve(uri: str, port: int) -> None:
                 f"port {port}: {error.strerror}; choose another, as in 'make ui PORT=5001'"
             ) from error
     with connected(uri):
-        pass  # initialised, while no publisher does the same
+        pass  # initialises the database while no publisher does the same
     print(
-        f"open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends the server)",
+        f"open http://{HOST}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C stops the server)",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""``proponent publish``: metrics files, with what their manifests say, become runs in MLflow."""
+"""``proponent publish``: MLflow runs from metrics files and their manifests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ def tracking_uri(root: Path) -> str:
 
 
 def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:
-    """Publish the metrics files at ``paths``, which are ``complete`` where nothing else is configured.
+    """Publish metrics files as MLflow runs.
+
+    Args:
+        root: root of the checkout.
+        paths: paths ``results/S/metrics/M.json``, relative to the root.
+        complete: whether these are all configured results; if so, other runs are deleted.
 
     Returns:
-        How many runs were written, kept…; see :func:`proponent.publish.tracking.publish`.
+        Number of runs that were written, kept, …; see :func:`proponent.publish.tracking.publish`.
 
     Raises:
-        UserError: a file is not what its manifest says, or MLflow cannot be reached.
+        UserError: a file differs from its manifest, or MLflow cannot be reached.
     """
     checked = functools.cache(functools.partial(check_bytes, root))
     with exclusive(root / "results/.publishing"):
@@ -41,7 +46,7 @@ def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:
 
 def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record:
     if not re.fullmatch(r"results/[^/]+/metrics/[^/]+\.json", path) or not (root / path).is_file():
-        raise UserError(f"{path}: no metrics file is called that; results/SETTING/metrics/METHOD.json")
+        raise UserError(f"{path}: not a metrics file; name one like results/SETTING/metrics/METHOD.json")
     metrics = checked(path)
     document = read_json(root / path)
     setting, method = document["setting"], document["method"]
@@ -53,19 +58,19 @@ def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record
         method=method,
         key=metrics.key,
         params=_params(scores),
-        metrics=_figures(document),
+        metrics=_values(document),
         tags=_tags(scores, metrics),
         data_digest=data.sha256,
         data_source=json.dumps({"uri": data.artefact, "factory": data.spec["dataset"]["factory"]}),
         configuration={"data": data.spec, "scores": scores.spec, "metrics": metrics.spec},
         begun=round(1000 * (ended - scores.seconds)),
         ended=round(1000 * ended),
-        figures=_drawn(root, setting, checked),
+        figures=_figures(root, setting, checked),
     )
 
 
 def _params(scores: Manifest) -> dict[str, str]:
-    """Return the hyper-parameters that the scores were computed with: tuned ones as chosen."""
+    """Return the hyper-parameters with which the scores were computed; tuned ones have their chosen values."""
     spec = scores.spec
     ensemble = {"family": spec["family"], "members": spec["members"], "combine": spec["combine"]}
     if "checkpoints" in spec:
@@ -74,17 +79,17 @@ def _params(scores: Manifest) -> dict[str, str]:
     return {name: str(value) for name, value in params.items()}
 
 
-def _figures(document: Mapping[str, Any]) -> dict[str, float]:
-    """Return what can be compared: ``lds``, ``lds_ci_low``, ``lds_ceiling``… and the cost."""
-    figures = {
+def _values(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return the values that MLflow compares: ``lds``, ``lds_ci_low``, ``lds_ceiling``, … and the cost."""
+    values = {
         metric if part == "value" else f"{metric}_{part}": entry.get(part)
         for metric, entry in document["metrics"].items()
         for part in ("value", "ci_low", "ci_high", "ceiling", "ceiling_low", "ceiling_high")
     }
-    figures["lds_over_ceiling"] = document["metrics"].get("lds", {}).get("lds_over_ceiling")
-    figures |= {name: value for name, value in document["cost"].items() if name != "ledger"}
+    values["lds_over_ceiling"] = document["metrics"].get("lds", {}).get("lds_over_ceiling")
+    values |= {name: value for name, value in document["cost"].items() if name != "ledger"}
     return {
-        name: float(value) for name, value in figures.items() if value is not None and math.isfinite(value)
+        name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)
     }
 
 
@@ -98,8 +103,8 @@ def _tags(scores: Manifest, metrics: Manifest) -> dict[str, str]:
     }
 
 
-def _drawn(root: Path, setting: str, checked: Callable[[str], Manifest]) -> tuple[Path, ...]:
-    """Return the figures of a setting; there are none before a whole run."""
+def _figures(root: Path, setting: str, checked: Callable[[str], Manifest]) -> tuple[Path, ...]:
+    """Return the figures of a setting; none before its first complete run."""
     first = f"results/figures/lds-{setting}.svg"
     if read_manifest(root / first) is None:
         return ()
