@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from docs.guides import REPOSITORY, Done, Reader, blocks_of
-from publish.browser import texts_right_of, chromium, compare, hosts
+from publish.browser import chromium, compare, hosts, texts_right_of
 from publish.services import free_port, listening, postgresql, serving
 
 pytestmark = pytest.mark.slow

@@ -85,6 +85,10 @@ def test_a_setting_is_printed_as_soon_as_it_is_summarised(tmp_path, rankings, ca
         UserError, match=r"^results/mnist-lr/leaderboard/ranking\.json: not made yet; run snakemake"
     ):
         show(tmp_path, "mnist-lr")
+    with pytest.raises(
+        UserError, match=r"the last run has no setting 'mnist-rl'; did you mean 'mnist-lr'\?$"
+    ):
+        show(tmp_path, "mnist-rl")
 
 
 def test_before_the_first_run_there_is_nothing_to_print(tmp_path):
