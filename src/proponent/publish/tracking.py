@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def connected(uri: str) -> Iterator[Any]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported once, below
     file = _database_file(uri)
     try:
-        with exclusive(file.with_name(f"{file.name}.lock")) if file else _nothing():
+        with exclusive(file.with_name(f"{file.name}.lock")) if file else nullcontext():
             if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
                 engine = create_engine(uri)
                 inspect(engine).get_table_names()  # fails at once, where MLflow would retry for two minutes
@@ -133,11 +133,6 @@ def exclusive(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _database_file(uri: str) -> Path | None:
