@@ -73,7 +73,7 @@ def test_a_ranking_is_read_as_it_was_written(tmp_path, rankings):
 def test_a_setting_is_printed_as_soon_as_it_is_summarised(tmp_path, rankings, capsys):
     keys = tmp_path / "results/keys/leaderboard.csv.json"
     keys.parent.mkdir(parents=True)
-    keys.write_text(json.dumps({"spec": {"settings": ["digits-lr", "mnist-lr"]}}))
+    keys.write_text(json.dumps({"spec": {"methods": {"digits-lr": [], "mnist-lr": []}}}))
     write(tmp_path, next(ranking for ranking in rankings if ranking.setting == "digits-lr"))
     show(tmp_path)
     printed = capsys.readouterr().out
@@ -101,6 +101,7 @@ NUMPY_ONLY = [
     "proponent.metrics.lds_fixed_seed",
     "proponent.metrics.loo",
     "proponent.metrics.mislabel",
+    "proponent.steps.evaluate",
     "proponent.steps.collect",
     "proponent.steps.summary",
     "proponent.steps.figures",

@@ -14,6 +14,7 @@ from proponent.publish.figures import proponents_figure as proponents
 from proponent.publish.figures.style import Figure, render
 from proponent.steps.io.job import Job
 from proponent.steps.io.rankings import load_ranking
+from proponent.steps.io.stored_arrays import load_numpy_data
 from proponent.store.arrays import load_arrays
 from proponent.store.files import read_json
 
@@ -45,23 +46,22 @@ def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
 def _draw_proponents(job: Job[FiguresSpec, FiguresInputs], setting: str, method: str) -> Figure:
     """Draw the strongest proponents and opponents of the first test queries of different labels."""
     scores = load_arrays(job.read(job.inputs.scores[method]))["scores"]
-    train = job.read(job.inputs.data)
-    examples, queries = load_arrays(train), load_arrays(train.with_name("query.safetensors"))
-    described = read_json(train.with_name("description.json"))
+    data = load_numpy_data(job)
+    examples, queries = (data.x_train, data.y_train), (data.x_query, data.y_query)
+    described = read_json(job.root / f"results/{setting}/data/description.json")
 
     def item(
-        data: dict[str, NDArray[Any]], row: int, name: str, score: float | None = None
+        rows: tuple[NDArray[Any], NDArray[Any]], row: int, name: str, score: float | None = None
     ) -> proponents.Item:
-        picture = proponents.as_picture(data["x"][row], described["image_shape"])
-        return proponents.Item(
-            f"{name} {row}", _label(data["y"][row], described["class_names"]), picture, score
-        )
+        x, y = rows
+        picture = proponents.as_picture(x[row], described["image_shape"])
+        return proponents.Item(f"{name} {row}", _label(y[row], described["class_names"]), picture, score)
 
     def ranked(query: int, rows: list[int]) -> list[proponents.Item]:
         return [item(examples, row, "train", float(scores[query, row])) for row in rows]
 
     cases = []
-    for query in varied_labels(queries["y"], described["n_tune"]):
+    for query in varied_labels(data.y_query, described["n_tune"]):
         strong, opposed = proponents.strongest(scores[query])
         cases.append(
             proponents.Case(item(queries, query, "query"), ranked(query, strong), ranked(query, opposed))
