@@ -58,9 +58,10 @@ def test_replicates_equal_explicit_resamples(ties):
     good = rng.integers(3, size=(4, (~FLIPPED).sum())).astype(float)
     distinct, group = np.unique(-badness, return_inverse=True)
     by_group = [
-        mislabel._by_group(c, g, len(distinct)) for c, g in ((bad, group[FLIPPED]), (good, group[~FLIPPED]))
+        mislabel.count_by_group(c, g, len(distinct))
+        for c, g in ((bad, group[FLIPPED]), (good, group[~FLIPPED]))
     ]
-    for b, row in enumerate(mislabel._curves(*by_group)):
+    for b, row in enumerate(mislabel.auc_and_shares(*by_group)):
         copies = np.empty(N, dtype=int)
         copies[FLIPPED], copies[~FLIPPED] = bad[b], good[b]
         worse, label = np.repeat(badness, copies), np.repeat(FLIPPED, copies)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from proponent.publish.leaderboard import COLUMNS, by_method, leaderboard, to_csv
+from proponent.publish.leaderboard import COLUMNS, by_method, join_csv, leaderboard, to_csv
 from proponent.publish.leaderboard_tables import duration, markdown, terminal
 from proponent.publish.ranking import Ranking
 from publish.conftest import ranked
@@ -61,6 +61,12 @@ def test_values_are_written_as_pandas_writes_them():
     ]
     expected = pd.DataFrame(rows).astype({"x": float, "y": float})
     assert to_csv(rows, ["method", "x", "y", "tied"]) == expected.to_csv(index=False, float_format="%.6g")
+
+
+def test_joined_tables_have_one_header():
+    rows = [{"method": "a", "x": 1}, {"method": "b", "x": 2}, {"method": "c", "x": 3}]
+    parts = [to_csv(part, ["method", "x"]) for part in (rows[:2], [], rows[2:])]
+    assert join_csv(parts) == to_csv(rows, ["method", "x"])
 
 
 def test_values_by_method_begin_with_the_best_and_with_the_metrics_that_are_shown(documents):

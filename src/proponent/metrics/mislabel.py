@@ -91,23 +91,23 @@ def _resampled(badness: Array, flipped: NDArray[np.bool_], resamples: int, seed:
     starts = range(0, 1 + resamples, _AT_A_TIME)
     return np.concatenate(
         [
-            _curves(
-                _by_group(counts["flipped"][s : s + _AT_A_TIME], group[flipped], len(distinct)),
-                _by_group(counts["clean"][s : s + _AT_A_TIME], group[~flipped], len(distinct)),
+            auc_and_shares(
+                count_by_group(counts["flipped"][s : s + _AT_A_TIME], group[flipped], len(distinct)),
+                count_by_group(counts["clean"][s : s + _AT_A_TIME], group[~flipped], len(distinct)),
             )
             for s in starts
         ]
     )
 
 
-def _by_group(counts: Array, group: NDArray[np.intp], n_groups: int) -> Array:
+def count_by_group(counts: Array, group: NDArray[np.intp], n_groups: int) -> Array:
     """Return how many examples of each group each resample contains, (B, n_groups)."""
     sums = np.zeros((n_groups, len(counts)))
     np.add.at(sums, group, counts.T)
     return sums.T
 
 
-def _curves(flipped: Array, clean: Array) -> Array:
+def auc_and_shares(flipped: Array, clean: Array) -> Array:
     """Return the AUC and the shares found, (B, 1 + len(INSPECTED)), from the counts per group, (B, n_groups)."""
     zero = np.zeros((len(flipped), 1))
     found = np.hstack([zero, np.cumsum(flipped, axis=1)])

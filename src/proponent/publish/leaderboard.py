@@ -79,6 +79,12 @@ def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
     return stream.getvalue()
 
 
+def join_csv(tables: Sequence[str]) -> str:
+    """Return tables with the same columns, each as CSV, as one table."""
+    lines = [table.splitlines(keepends=True) for table in tables]
+    return "".join(lines[0][:1] + [line for table in lines for line in table[1:]])
+
+
 def _cell(value: Any) -> str:
     if value is None or value != value:
         return ""

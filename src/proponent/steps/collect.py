@@ -6,7 +6,7 @@ from pathlib import Path
 
 from proponent.config.step_specs import CollectInputs, CollectSpec
 from proponent.errors import UserError
-from proponent.publish.leaderboard import COLUMNS, leaderboard, to_csv
+from proponent.publish.leaderboard import COLUMNS, join_csv, leaderboard, to_csv
 from proponent.publish.leaderboard_tables import markdown, terminal
 from proponent.steps.io.job import Job
 from proponent.steps.io.rankings import comparisons_path, load_ranking, ranking_path, read_ranking
@@ -18,15 +18,10 @@ def run(job: Job[CollectSpec, CollectInputs]) -> None:
     settings = sorted(job.spec.methods)
     rankings = [load_ranking(job, setting, job.inputs.summaries[setting]) for setting in settings]
     documents = [document for ranking in rankings for document in ranking.documents]
-    job.write_bytes("results/comparisons.csv", _joined([job.root / comparisons_path(s) for s in settings]))
+    comparisons = [(job.root / comparisons_path(setting)).read_text(encoding="utf-8") for setting in settings]
+    job.write_bytes("results/comparisons.csv", join_csv(comparisons).encode())
     job.write_bytes("results/leaderboard.md", markdown(rankings).encode())
     job.write_bytes(job.artefact, to_csv(leaderboard(documents), COLUMNS).encode())
-
-
-def _joined(tables: list[Path]) -> bytes:
-    """Return CSV files with the same header as one."""
-    header, *_ = contents = [table.read_bytes().splitlines(keepends=True) for table in tables]
-    return b"".join(header[:1] + [line for content in contents for line in content[1:]])
 
 
 def show(root: Path, setting: str | None = None) -> None:
