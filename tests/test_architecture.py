@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/proponent"
-FREE = {"errors", "progress", "seeds", "slurm"}
+FREE = {"errors", "formatting", "progress", "seeds", "slurm"}
 MAY_IMPORT = {
     "config": set(),
     "methods": set(),

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from proponent.formatting import duration
 from proponent.publish.leaderboard import COLUMNS, by_method, join_csv, leaderboard, to_csv
-from proponent.publish.leaderboard_tables import duration, markdown, terminal
+from proponent.publish.leaderboard_tables import markdown, terminal
 from proponent.publish.ranking import Ranking
 from publish.conftest import ranked
 
@@ -172,8 +173,6 @@ def test_the_terminal_table_fits_in_eighty_columns(rankings):
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (None, "–"),
-        (float("nan"), "–"),
         (0.0123, "0.012 s"),
         (3.14, "3.1 s"),
         (9.96, "10 s"),

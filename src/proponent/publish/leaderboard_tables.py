@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from proponent.publish.ranking import METRICS, Ranking
+from proponent.formatting import duration
+from proponent.publish.ranking import METRICS, Document, Ranking
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,10 +91,8 @@ def _content(ranking: Ranking, compact: bool) -> _Content:
             header = "/ ceiling" if compact else "LDS / ceiling"
             columns[header] = [_value(entry, "lds_over_ceiling") for entry in entries]
     if not compact:
-        columns["Attribution"] = [
-            duration(document["cost"].get("attribution_seconds")) for document in ordered
-        ]
-    columns["Total time"] = [duration(document["cost"].get("total_seconds")) for document in ordered]
+        columns["Attribution"] = [_duration(document, "attribution_seconds") for document in ordered]
+    columns["Total time"] = [_duration(document, "total_seconds") for document in ordered]
     return _Content(
         notes=_notes(ranking),
         headers=list(columns),
@@ -143,15 +141,6 @@ def _interval(entry: Mapping[str, Any] | None, name: str = "ci") -> str:
     return "" if entry is None else f" [{_number(entry[f'{name}_low'])}, {_number(entry[f'{name}_high'])}]"
 
 
-def duration(seconds: float | None) -> str:
-    """Return a time in the largest fitting unit: 0.31 s, 12 s, 3 min 20 s, 25 min, 5.2 h."""
-    if seconds is None or math.isnan(seconds):
-        return _ABSENT
-    if seconds < 9.95:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _duration(document: Document, name: str) -> str:
+    seconds = document["cost"].get(name)
+    return _ABSENT if seconds is None else duration(seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,6 +14,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from proponent.errors import UserError
 
@@ -126,13 +127,10 @@ def connected(uri: str) -> Iterator[Any]:
         ) from error
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; the kernel releases it when the process ends, even after kill -9."""
+def exclusive(path: Path) -> FileLock:
+    """Return a lock on a file, to be held in a ``with`` block; the kernel releases it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return FileLock(path, fallback_to_soft=False)
 
 
 def _database_file(uri: str) -> Path | None:
