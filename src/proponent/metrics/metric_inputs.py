@@ -18,7 +18,7 @@ from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 
 MIN_UNITS = 3
-"""Smallest number of masks or left-out examples for which a rank correlation is meaningful."""
+"""Fewest masks or left-out examples between which a rank correlation says anything."""
 
 
 @dataclass(frozen=True)
