@@ -49,7 +49,7 @@ def minutes(estimate):
 
 
 def memory(wildcards, attempt):
-    """Return the memory to request, in MB: `compute.memory_mib` plus the interpreter with torch, doubled with every attempt."""
+    """Return the memory to request, in MB: `memory_mib` plus the interpreter with torch, doubled with every attempt."""
     return (COMPUTE.memory_mib + 1000) * 2 ** (attempt - 1)
 
 

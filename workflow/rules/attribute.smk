@@ -1,5 +1,5 @@
-# The template of every attribution rule. The files methods/<kind>.smk use it, once per method module; it makes nothing itself.
-# Their outputs are results/{setting}/scores/{method}.safetensors.
+# The template of every attribution rule. The files methods/<kind>.smk use it, once per method module; it makes
+# nothing itself. Their outputs are results/{setting}/scores/{method}.safetensors.
 rule attribute:
     input:
         key=key_of("results/{setting}/scores/{method}.safetensors"),

@@ -1,4 +1,5 @@
-# The dataset of a setting as tensors, results/{setting}/data/: train and query rows, and the mask of flipped labels if there is one.
+# The dataset of a setting as tensors, results/{setting}/data/: train and query rows, and the mask of flipped labels
+# if there is one.
 rule data:
     input:
         key=key_of("results/{setting}/data/train.safetensors"),

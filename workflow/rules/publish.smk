@@ -1,4 +1,5 @@
-# Runs in MLflow, from the metrics files. The rule has no output, so it runs whenever it is requested and updates the database.
+# Runs in MLflow, from the metrics files. The rule has no output, so it runs whenever it is requested and updates the
+# database.
 rule publish:
     input:
         metrics=PLAN.metrics_files(),
@@ -9,7 +10,8 @@ rule publish:
     conda:
         ENVIRONMENT
     params:
-        # A run that is restricted by --config does not know the other methods and settings, so it leaves their runs unchanged.
+        # A run that is restricted by --config does not know the other methods and settings, so it leaves their runs
+        # unchanged.
         only=lambda wildcards, input: input.metrics if config else [],
     shell:
         "proponent publish {params.only:q} > {log:q} 2>&1"
