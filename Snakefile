@@ -1,5 +1,5 @@
 # The benchmark's DAG: data -> ensemble -> ground truth and features -> scores -> metrics -> leaderboard and figures.
-# params.yaml says what to run; --config settings=[…] methods=[…] selects a part of it. See README.md.
+# What to run is in params.yaml; --config settings=[…] methods=[…] narrows it. See README.md.
 from snakemake.utils import min_version
 
 min_version("9.0")

@@ -1,4 +1,4 @@
-# Keys, paths and helper functions: nothing else. All of them use PLAN, which is made here, once per run.
+# Keys, paths and helper functions: nothing else. All of them ask PLAN, which is made here, once a run.
 import sys
 from pathlib import Path
 
@@ -29,27 +29,27 @@ wildcard_constraints:
 
 
 def key_of(artefact):
-    """Return the key file of an artefact: the input that decides when the artefact must be made again."""
+    """The key file of an artefact: the input that says when it must be made again."""
     return lambda wildcards: PLAN.key_file(artefact.format(**wildcards))
 
 
 def inputs_of(artefact):
-    """Return the artefacts from which an artefact is made."""
+    """The artefacts that an artefact is made from."""
     return lambda wildcards: PLAN.inputs(artefact.format(**wildcards))
 
 
 def methods_of(family):
-    """Return a wildcard constraint that matches the configured methods of a family."""
+    """A wildcard constraint that fits the configured methods of a family."""
     return PLAN.methods_of(family)
 
 
 def minutes(estimate):
-    """Return the run time to request: an estimate in minutes, doubled with every attempt."""
+    """Run time to ask for: an estimate in minutes, doubled at every attempt."""
     return lambda wildcards, attempt: estimate * 2 ** (attempt - 1)
 
 
 def memory(wildcards, attempt):
-    """Return the memory to request, in MB: `memory_mib` plus the interpreter with torch, doubled with every attempt."""
+    """Memory to ask for, in MB: what a job may plan for and the interpreter with torch, doubled at every attempt."""
     return (COMPUTE.memory_mib + 1000) * 2 ** (attempt - 1)
 
 

@@ -1,5 +1,4 @@
-# The template of every attribution rule. The files methods/<kind>.smk use it, once per method module; it makes
-# nothing itself. Their outputs are results/{setting}/scores/{method}.safetensors.
+# The template of every attribution rule: methods/<family>.smk uses it for the methods of one family. Makes nothing itself.
 rule attribute:
     input:
         key=key_of("results/{setting}/scores/{method}.safetensors"),
@@ -12,7 +11,7 @@ rule attribute:
         "results/{setting}/benchmarks/attribute-{method}.tsv"
     wildcard_constraints:
         method="(?!)",
-    # On a cluster, several methods share a job; group-components in the profile sets their number.
+    # On a cluster, so many of them share a job as the profile's group-components says.
     group:
         "methods"
     conda:

@@ -1,4 +1,4 @@
-# Leaderboard, summaries and figures, from the metrics of all methods: results/leaderboard.*, summaries/ and figures/.
+# The leaderboard and the figures, from the metrics of all methods.
 rule collect:
     input:
         key=key_of("results/leaderboard.csv"),
@@ -30,7 +30,7 @@ rule collect:
         "proponent collect {input.key:q} > {log:q} 2>&1"
 
 
-# The metrics of a setting by method, which DVC shows and compares between revisions.
+# A setting's metrics by method: what DVC shows and compares between revisions.
 rule summary:
     input:
         key=key_of("results/summaries/{setting}.json"),

@@ -1,5 +1,4 @@
-# The dataset of a setting as tensors, results/{setting}/data/: train and query rows, and the mask of flipped labels
-# if there is one.
+# A setting's dataset as tensors: train and query rows, and the mask of corrupted labels where there is one.
 rule data:
     input:
         key=key_of("results/{setting}/data/train.safetensors"),

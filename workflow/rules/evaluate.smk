@@ -1,5 +1,4 @@
-# The metrics of one method on one setting, results/{setting}/metrics/: every metric for which the setting has ground
-# truth, with intervals and costs.
+# One method on one setting: every metric that the setting's ground truth allows, with intervals and costs.
 rule evaluate:
     input:
         key=key_of("results/{setting}/metrics/{method}.json"),

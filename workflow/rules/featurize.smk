@@ -1,4 +1,4 @@
-# Features of the members of a shard, results/{setting}/features/: gradients, outputs or representations along training.
+# What methods need from the members of a shard: gradients, outputs or representations along training.
 rule featurize:
     input:
         key=key_of("results/{setting}/features/{kind}-{shard}.safetensors"),

@@ -1,5 +1,4 @@
-# Runs in MLflow, from the metrics files. The rule has no output, so it runs whenever it is requested and updates the
-# database.
+# Runs in MLflow from the metrics files. No output: whoever asks for it wants the database to show what is here now.
 rule publish:
     input:
         metrics=PLAN.metrics_files(),
@@ -10,8 +9,7 @@ rule publish:
     conda:
         ENVIRONMENT
     params:
-        # A run that is restricted by --config does not know the other methods and settings, so it leaves their runs
-        # unchanged.
+        # A run narrowed by --config knows nothing of other methods and settings, so it says nothing of them.
         only=lambda wildcards, input: input.metrics if config else [],
     shell:
         "proponent publish {params.only:q} > {log:q} 2>&1"

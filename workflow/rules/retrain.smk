@@ -1,5 +1,4 @@
-# Ground truth, results/{setting}/ground_truth/: the model retrained on subsets of the data, one shard per job, and
-# the merged shards of each design.
+# Ground truth: the model retrained on subsets of the data, a shard a job, and the shards of a design merged.
 rule retrain:
     input:
         key=key_of("results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"),

@@ -1,5 +1,4 @@
-# A shard of ensemble members, trained in lockstep, results/{setting}/ensemble/; weights and checkpoints are in
-# member-XXX/ next to the shard's file.
+# A shard of ensemble members, trained in lockstep; their weights and checkpoints lie beside, in member-XXX/.
 rule train:
     input:
         key=key_of("results/{setting}/ensemble/shard-{shard}.json"),
