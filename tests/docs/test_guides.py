@@ -95,3 +95,10 @@ def test_every_method_has_a_section_that_links_to_its_module():
     assert set(without_averages(described)) == set(methods)
     modules = {method_module(family) for family in methods.values()}
     assert {module for module in modules if f"../{module}" not in page} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_tests_exist(page: Path):
+    named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
+    sources = " ".join(path.read_text(encoding="utf-8") for path in REPOSITORY.glob("tests/*/test_*.py"))
+    assert {name for name in named if f"def {name}(" not in sources} == set()
