@@ -205,7 +205,7 @@ def paper() -> None:
                 _row(
                     dataclasses.replace(sizes, beside=0),
                     jobs,
-                    f"{sizes.name[:3]} without the last layer beside",
+                    f"{sizes.name[:3]} without the exact factors of the last layer",
                 )
             )
 

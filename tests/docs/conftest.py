@@ -1,4 +1,4 @@
-"""One checkout for all guides: who reads them one after the other keeps what is already there, and so do the tests."""
+"""One checkout for all guides: like a user, the tests keep the results of earlier guides."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from docs.guides import Reader, clone
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """A reader after `make env` and `make test`, whose environment is the one that these tests run in.
+    """A reader after `make env` and `make test`, with the environment in which these tests run.
 
-    Installing takes minutes and the network, so `.venv` holds links to what is in this environment, and the stamps by
-    which the Makefile knows that the locks are installed.
+    Installing takes minutes and needs the network. Therefore `.venv` contains links to this environment, and the stamp
+    files that tell the Makefile that the locked packages are installed.
     """
     root = clone(tmp_path_factory.mktemp("reader") / "proponent")
     environment = root / ".venv"

@@ -1,13 +1,13 @@
-"""Read a guide as a user does: write the files that it shows, type the commands that it gives, look at what they print.
+"""Follow a guide like a user: write the files that it shows, type its commands, and check what they print.
 
 In a guide, fenced blocks mean:
 
 - ```` ```yaml file=PATH ```` (any language): the file at PATH in the checkout;
 - ```` ```bash ````: commands, typed in the checkout with the environment activated;
-- ```` ```text ```` right after a bash block: lines that the commands print, in this order, others between them;
-  ``…`` stands for whatever differs from run to run.
+- ```` ```text ```` right after a bash block: lines that the commands print, in this order, possibly with other lines
+  between them; ``…`` stands for text that differs from run to run.
 
-Other blocks are pictures for the reader and are passed over.
+Other blocks are illustrations for the reader and are ignored.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -41,7 +43,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Done:
-    """A bash block that was run, and what it printed (stderr included)."""
+    """A bash block that was run, and its output (including stderr)."""
 
     block: Block
     printed: str
@@ -68,18 +70,18 @@ class Reader:
     root: Path
 
     def follow(self, guide: str, environment: Mapping[str, Mapping[str, str]] | None = None) -> list[Done]:
-        """Do what a guide says, from its first block to its last.
+        """Follow a guide from its first block to its last.
 
         Args:
-            guide: path in the repository.
-            environment: variables to set for a command of the guide, by the command's line.
+            guide: path of the guide in the repository.
+            environment: environment variables for single commands of the guide, by the line of the command.
 
         Returns:
-            The bash blocks, run.
+            The bash blocks that were run, with their output.
 
         Raises:
-            AssertionError: a command failed or did not print what the guide shows, or ``environment`` names a command
-                that is not in the guide.
+            AssertionError: a command failed or did not print the lines that the guide shows, or ``environment`` names
+                a command that is not in the guide.
         """
         given = dict(environment or {})
         done: list[Done] = []
@@ -96,17 +98,17 @@ class Reader:
         return done
 
     def _type(self, block: Block, given: dict[str, Mapping[str, str]]) -> str:
-        """Run a block a line at a time where variables are given for one of them, in one shell otherwise."""
+        """Run a block line by line if variables are given for one of its lines, otherwise in one shell."""
         lines = block.text.splitlines()
         if not given.keys() & set(lines):
             return self.shell(block.text, block.where)
         return "".join(self.shell(line, block.where, given.pop(line, None)) for line in lines)
 
     def shell(self, commands: str, where: str, variables: Mapping[str, str] | None = None) -> str:
-        """Run commands up to the first that fails, and return what they printed.
+        """Run commands up to the first failure, and return their output.
 
         Raises:
-            AssertionError: one failed.
+            AssertionError: a command failed.
         """
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", commands],
@@ -122,9 +124,10 @@ class Reader:
         return done.stdout
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables of a shell after ``. .venv/bin/activate``, in this checkout.
+        """Return the environment variables of a shell after ``. .venv/bin/activate`` in this checkout.
 
-        The environment's ``proponent`` is installed from the repository, not from the copy; the path says otherwise.
+        In the environment, ``proponent`` is installed from the repository and not from the copy; ``PYTHONPATH`` puts the
+        copy first.
         """
         own = {
             name: value
@@ -136,7 +139,7 @@ class Reader:
 
 
 def check_printed(printed: str, expected: Block) -> None:
-    """Compare what was printed with a text block of a guide."""
+    """Check that the lines of a text block of a guide were printed, in order."""
     rest = iter(printed.splitlines())
     for line in filter(str.strip, expected.text.splitlines()):
         pattern = ".*".join(map(re.escape, " ".join(line.split()).split("…")))
@@ -145,6 +148,25 @@ def check_printed(printed: str, expected: Block) -> None:
 
 
 def clone(to: Path) -> Path:
-    """Copy what git would: everything but ``.git`` and what .gitignore names."""
+    """Copy the files that git would copy: everything except ``.git`` and the patterns in .gitignore."""
     ignored = [line.strip("/") for line in (REPOSITORY / ".gitignore").read_text().split()]
     return shutil.copytree(REPOSITORY, to, ignore=shutil.ignore_patterns(".git", *ignored), symlinks=True)
+
+
+def configured_methods() -> dict[str, str]:
+    """Return the family of each method with a YAML file, by the name of the method."""
+    files = (REPOSITORY / "configs/methods").glob("*.yaml")
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))["family"] for path in files}
+
+
+def without_averages(names: Iterable[str]) -> list[str]:
+    """Return the names that need a YAML file: all except ``NAME-10`` where ``NAME`` has a file and ``NAME-10`` has none."""
+    files = set(configured_methods())
+    implied = {name for name in names if name not in files and re.sub(r"-\d+$", "", name) in files}
+    return [name for name in names if name not in implied]
+
+
+def method_module(family: str) -> Path:
+    """Return the path, in the repository, of the module of a family, in whichever folder of ``methods/`` it is."""
+    (module,) = (REPOSITORY / "src/proponent/methods").glob(f"*/{family}.py")
+    return module.relative_to(REPOSITORY)

@@ -1,4 +1,4 @@
-"""docs/adding-a-setting.md, done as it says, on data and a model that are not in the repository."""
+"""docs/adding-a-setting.md, followed step by step, with data and a model that are not in the repository."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def test_every_method_has_an_lds_with_interval_ceiling_and_cost(leaderboard):
 
 
 @pytest.mark.slow
-def test_the_leaderboard_answers_the_question(leaderboard):
-    """Random is within its interval of 0, and something is clearly better."""
+def test_the_leaderboard_separates_good_methods_from_random_scores(leaderboard):
+    """The interval of `random` contains 0, and another method is clearly better."""
     table = leaderboard[leaderboard["metric"] == "lds"].set_index("method")
     assert table.loc["random", "ci_low"] < 0 < table.loc["random", "ci_high"]
     assert table.loc[["trak", "if-exact"], "ci_low"].max() > table.loc["random", "ci_high"]
 
 
 @pytest.mark.slow
-def test_the_ground_truth_is_that_of_the_yaml(followed, reader):
+def test_the_ground_truth_has_the_numbers_of_the_yaml_file(followed, reader):
     truth = load_file(reader.root / "results/wine/ground_truth/subsets.safetensors")
     assert truth["targets"].shape == (40, 2, 60)
     assert (truth["masks"].sum(1) == 59).all()
 
 
 @pytest.mark.slow
-def test_the_figures_to_read_are_there(followed, reader):
+def test_the_figures_exist(followed, reader):
     for name in ("lds-wine.svg", "proponents-wine.svg"):
         assert (reader.root / "results/figures" / name).stat().st_size > 0
     assert "class_0" in (reader.root / "results/wine/data/description.json").read_text()
 
 
-def test_the_table_has_every_key_of_a_setting_and_a_recipe():
+def test_the_table_lists_every_key_of_a_setting_and_a_recipe():
     text = (REPOSITORY / GUIDE).read_text(encoding="utf-8").partition("## The keys")[2]
     listed = set(re.findall(r"`(\w+)`", text))
     for schema in (SettingConfig, RecipeConfig, StageConfig):

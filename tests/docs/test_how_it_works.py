@@ -1,4 +1,4 @@
-"""docs/how-it-works.md: its commands print what it shows, and what it says of files and lists is so."""
+"""docs/how-it-works.md: its commands print the lines that it shows, and its lists of files and columns are right."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def followed(reader: Reader) -> list[Done]:
 
 
 @pytest.mark.slow
-def test_commands_print_what_is_shown_and_leave_sources_as_they_were(followed, reader):
+def test_commands_print_the_shown_lines_and_leave_sources_unchanged(followed, reader):
     assert len(followed) >= 8
     module = "src/proponent/methods/gradient_similarity/graddot.py"
     assert (reader.root / module).read_bytes() == (REPOSITORY / module).read_bytes()
 
 
 @pytest.mark.slow
-def test_every_kind_of_file_that_is_listed_is_there_with_its_manifest(followed, reader):
+def test_every_listed_kind_of_file_exists_with_its_manifest(followed, reader):
     results = reader.root / "results"
     table = TEXT.partition("## Files")[2]
     cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
@@ -47,12 +47,12 @@ def test_every_kind_of_file_that_is_listed_is_there_with_its_manifest(followed, 
 
 
 @pytest.mark.slow
-def test_costs_are_those_of_the_leaderboard(followed, reader):
+def test_the_shown_cost_equals_that_of_the_leaderboard(followed, reader):
     table = pd.read_csv(reader.root / "results/leaderboard.csv").set_index("method")
     printed = next(done.printed for done in followed if "total_seconds" in done.printed)
     total = float(re.search(r"total_seconds ([\d.]+)", printed)[1])
     assert table.loc["graddot", "total_seconds"].iloc[0] == pytest.approx(total, rel=1e-4)
 
 
-def test_the_columns_of_the_leaderboard_are_those_of_the_contract():
+def test_the_page_lists_the_columns_of_the_leaderboard():
     assert f"`{','.join(COLUMNS)}`" in TEXT

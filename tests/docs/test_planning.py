@@ -1,4 +1,4 @@
-"""docs/planning.md, typed in a clone where nothing has been run."""
+"""docs/planning.md, followed in a clone in which nothing has been run."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from docs.guides import Reader, clone
 
 
 @pytest.mark.slow
-def test_commands_print_what_is_shown(tmp_path):
+def test_commands_print_the_shown_lines(tmp_path):
     assert len(Reader(clone(tmp_path / "proponent")).follow("docs/planning.md")) == 3

@@ -1,9 +1,9 @@
-"""README.md, command by command, and what it claims about files, targets and methods.
+"""README.md, command by command, and its statements about files, targets and methods.
 
-Two commands cannot run in a test as they stand: `make benchmark` and `make report` take a quarter of an hour with the five
-default settings, and `make test` would run this test again. They are typed as they stand, with ``ARGS`` (which the Makefile
-passes on) in the environment: one setting and four methods, and collecting the tests of this folder instead of running
-all. Installing is left out (see the `reader` fixture); `make -n` shows that it is part of each.
+Three commands cannot run in a test unchanged: `make benchmark` and `make report` take a quarter of an hour with the five
+default settings, and `make test` would run this test again. They are run with ``ARGS`` in the environment, which the
+Makefile passes on: one setting and four methods, and collecting the tests of this folder instead of running all tests.
+Installing is left out (see the `reader` fixture); `make -n` shows that it is part of each command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from docs.guides import REPOSITORY, Done, Reader
+from docs.guides import REPOSITORY, Done, Reader, configured_methods, method_module, without_averages
 
 REDUCED = {"ARGS": "--config 'settings=[digits-lr]' 'methods=[random,same-label,graddot,trak]'"}
 STAND_INS = {
@@ -26,13 +26,24 @@ STAND_INS = {
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
+def methods_by_folder() -> list[tuple[str, str]]:
+    """Return the rows of the table of methods: the folder of the kind, and the cell with the names of methods."""
+    table = README.partition("## The methods")[2].partition("\n## ")[0]
+    rows = [row.split(" | ") for row in table.splitlines() if re.match(r"\| (.* )?\| [`*]", row)]
+    folders: list[str] = []
+    for kind, *_ in rows:
+        named = re.search(r"`(\w+)/`", kind)
+        folders.append(named[1] if named else folders[-1])
+    return [(folder, row[1]) for folder, row in zip(folders, rows, strict=True)]
+
+
 @pytest.fixture(scope="module")
 def followed(reader: Reader) -> list[Done]:
     return reader.follow("README.md", STAND_INS)
 
 
 @pytest.mark.slow
-def test_make_benchmark_prints_the_leaderboard_of_the_reference_settings(followed):
+def test_make_benchmark_prints_the_leaderboard(followed):
     printed = followed[0].printed
     for name in ("digits-lr", "ceiling", "random", "same-label", "graddot", "trak"):
         assert name in printed
@@ -46,7 +57,7 @@ def test_make_report_writes_one_file_with_figures_and_tables(followed, reader):
 
 
 @pytest.mark.slow
-def test_the_files_to_open_are_there(followed, reader):
+def test_the_files_to_open_exist(followed, reader):
     for name in ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "figures/overview.svg"):
         assert (reader.root / "results" / name).stat().st_size > 0
     for figure in ("lds", "frontier", "loss", "proponents"):
@@ -54,8 +65,8 @@ def test_the_files_to_open_are_there(followed, reader):
 
 
 @pytest.mark.slow
-def test_the_part_of_the_leaderboard_that_is_shown_is_what_this_version_gives(followed, reader):
-    """To one in the second decimal: another processor rounds otherwise."""
+def test_the_shown_part_of_the_leaderboard_is_that_of_this_version(followed, reader):
+    """Values agree to 0.01, because another processor rounds differently."""
     table = pd.read_csv(reader.root / "results/leaderboard.csv").query("metric == 'lds'").set_index("method")
     shown = re.findall(r"^\| (\d+) \| ([\w-]+) \| ([\d.]+) \[([−\d.]+), ([\d.]+)\]", README, re.MULTILINE)
     assert [method for _, method, *_ in shown] == list(table["value"].sort_values(ascending=False).index)
@@ -68,7 +79,7 @@ def test_the_part_of_the_leaderboard_that_is_shown_is_what_this_version_gives(fo
 
 
 @pytest.mark.slow
-def test_tuning_is_recorded_where_the_readme_says(followed, reader):
+def test_the_tuning_record_lists_candidates_and_choice(followed, reader):
     budget = yaml.safe_load((reader.root / "configs/methods/trak.yaml").read_text())["tune"]["budget"]
     record = json.loads((reader.root / "results/digits-lr/tuning/trak.json").read_text())
     assert 1 < len(record["candidates"]) <= budget
@@ -76,12 +87,12 @@ def test_tuning_is_recorded_where_the_readme_says(followed, reader):
 
 
 @pytest.mark.slow
-def test_a_target_can_be_any_result(followed, reader):
+def test_any_result_can_be_a_target(followed, reader):
     assert (reader.root / "results/digits-lr/scores/gradcos.safetensors").exists()
 
 
 @pytest.mark.slow
-def test_the_drawn_chain_is_that_of_this_version(followed, reader):
+def test_the_picture_of_the_chain_is_that_of_this_version(followed, reader):
     drawn = (REPOSITORY / "docs/images/rulegraph.svg").read_text(encoding="utf-8")
     command = re.search(r"<!-- (snakemake --rulegraph .*) \| dot", README)[1]
     graph = reader.shell(f"{command} 2> /dev/null", "README.md, the comment above the chain")
@@ -94,14 +105,14 @@ def test_the_drawn_chain_is_that_of_this_version(followed, reader):
 
 @pytest.mark.slow
 def test_installing_is_part_of_each_make_target(reader):
-    """What `make` would do where nothing is installed yet: the stamps of the fixture are new, so they are told to be old."""
+    """The plan of `make` if nothing is installed: ``-W`` makes the stamp files of the fixture count as out of date."""
     for target, command in (("benchmark", ".venv/bin/snakemake"), ("test", ".venv/bin/python -m pytest")):
         planned = reader.shell(f"make -n -W requirements.lock {target}", "this test")
         assert "pip install" in planned
         assert planned.index("pip install") < planned.index(command)
 
 
-def test_every_make_target_that_is_named_exists():
+def test_every_named_make_target_exists():
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     for page in ("README.md", "CONTRIBUTING.md"):
@@ -115,13 +126,18 @@ def test_every_make_target_that_is_named_exists():
 
 
 def test_the_table_of_methods_lists_all_and_those_of_the_default_run_in_bold():
-    cells = re.findall(
-        r"^\| ([`*][^|]+) \| ", README.partition("## The methods")[2].partition("\n## ")[0], re.MULTILINE
-    )
-    names = re.findall(r"`([\w-]+)`", " ".join(cells))
-    assert sorted(names) == sorted(path.stem for path in (REPOSITORY / "configs/methods").glob("*.yaml"))
+    cells = " ".join(cell for _, cell in methods_by_folder())
+    names = re.findall(r"`([\w-]+)`", cells)
+    assert sorted(without_averages(names)) == sorted(configured_methods())
     default = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["methods"]
-    assert sorted(re.findall(r"\*\*`([\w-]+)`\*\*", " ".join(cells))) == sorted(default)
+    assert sorted(re.findall(r"\*\*`([\w-]+)`\*\*", cells)) == sorted(default)
+
+
+def test_the_table_of_methods_names_the_folder_of_each_method():
+    families = configured_methods()
+    for folder, cell in methods_by_folder():
+        for name in without_averages(re.findall(r"`([\w-]+)`", cell)):
+            assert method_module(families[name]).parent.name == folder, name
 
 
 def test_the_folders_in_the_table_exist():
@@ -135,3 +151,10 @@ def test_the_folders_in_the_table_exist():
     assert [
         path for path in paths if path not in made and not any((root / path).exists() for root in roots)
     ] == []
+
+
+def test_the_changelog_counts_methods_and_modules():
+    changelog = " ".join((REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8").split())
+    methods = configured_methods()
+    counted = f"{len(methods)} configured attribution methods in {len(set(methods.values()))} modules"
+    assert counted in changelog

@@ -1,4 +1,4 @@
-"""docs/scaling.md: the problems on paper are what this version's arithmetic gives."""
+"""docs/scaling.md: the table of large problems is the one that this version computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from docs.guides import REPOSITORY, Reader, clone
 
 
 @pytest.mark.slow
-def test_the_table_on_paper_is_that_of_this_version(tmp_path):
+def test_the_table_of_large_problems_is_that_of_this_version(tmp_path):
     (done,) = Reader(clone(tmp_path / "proponent")).follow("docs/scaling.md")
     rows = [line for line in done.printed.splitlines() if line.startswith("| (")]
     page = (REPOSITORY / "docs/scaling.md").read_text(encoding="utf-8").splitlines()

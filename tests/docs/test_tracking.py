@@ -1,6 +1,6 @@
-"""docs/tracking.md, done as it says, in a checkout whose params.yaml names one setting and four methods; and its picture.
+"""docs/tracking.md, followed in a checkout whose params.yaml names one setting and four methods; and its picture.
 
-The picture is taken anew with ``PICTURE=docs/images/mlflow-compare.png`` in the environment.
+To make the picture again, run the tests with ``PICTURE=docs/images/mlflow-compare.png`` in the environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METHODS = ["random", "same-label", "graddot", "trak"]
 
 @pytest.fixture(scope="module")
 def own(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    """A copy of the other guides' checkout, with what they have made, as this guide changes what is configured."""
+    """A copy of the checkout and results of the other guides, because this guide changes the configuration."""
     root = shutil.copytree(reader.root, tmp_path_factory.mktemp("tracking") / "proponent", symlinks=True)
     params = root / "params.yaml"
     content = params.read_text()
@@ -45,19 +45,19 @@ def followed(own: Reader) -> list[Done]:
 
 
 def servers() -> list[str]:
-    """The guide's commands that serve until they are ended."""
+    """Return the commands of the guide that start a server."""
     return [block.text.strip() for block in blocks_of(REPOSITORY / GUIDE) if block.language == "sh"]
 
 
 @pytest.fixture(scope="module")
 def ui(followed: list[Done], own: Reader) -> Iterator[str]:
-    """The address of `make ui`."""
+    """The address of the server that `make ui` starts."""
     port = free_port()
     with serving(f"{servers()[0]} PORT={port}", port, own.root, own.environment()) as url:
         yield url
 
 
-def test_the_view_holds_a_run_a_method_with_what_results_say(followed, own):
+def test_the_view_has_one_run_per_method_with_the_values_of_the_results(followed, own):
     client = MlflowClient(f"sqlite:///{own.root / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("digits-lr").experiment_id])
     assert sorted(run.info.run_name for run in runs) == sorted(METHODS)
@@ -73,7 +73,7 @@ def test_the_view_holds_a_run_a_method_with_what_results_say(followed, own):
         }
 
 
-def test_the_ui_listens_on_this_machine_alone(ui):
+def test_the_ui_only_listens_on_this_machine(ui):
     assert listening(int(ui.rpartition(":")[2])) == {"0100007F"}  # 127.0.0.1
 
 
@@ -92,7 +92,7 @@ def test_three_methods_are_compared_in_a_browser(ui, own, tmp_path):
     assert asked == {"127.0.0.1"}
 
 
-def test_what_the_ui_is_told_of_telemetry(ui):
+def test_telemetry_of_the_ui_is_switched_off(ui):
     import requests
 
     told = requests.get(f"{ui}/ajax-api/3.0/mlflow/ui-telemetry", timeout=30).json()
