@@ -25,7 +25,7 @@ from proponent.features.member_features import (
     read_representations,
 )
 from proponent.features.representations import representations
-from proponent.features.views import History, Moments
+from proponent.features.views import CheckpointTimes, History
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
 
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from models import build
 
 TASK = Classification()
-MOMENTS = Moments([10, 40], [0.2, 0.1], [2.0, 5.0])
+TIMES = CheckpointTimes([10, 40], [0.2, 0.1], [2.0, 5.0])
 
 
 def member(name="mlp"):
@@ -60,7 +60,7 @@ def test_gradients_of_every_checkpoint_come_back_exactly(name):
     module, states, data = member(name)
     get, description = stored("gradients", module, states, data)
     assert description["choice"] == "factored"
-    history = read_gradients(description, get, data, 3, MOMENTS, slice(2, 5))
+    history = read_gradients(description, get, data, 3, TIMES, slice(2, 5))
     assert history.member == 3
     for pair, state, rate, duration in zip(history.along(), states, (0.2, 0.1), (2.0, 5.0), strict=True):
         at_checkpoint(module, state)
@@ -87,7 +87,7 @@ def test_gradients_that_do_not_fit_are_projected(monkeypatch):
     monkeypatch.setattr(module_under_test, "plan", lambda rows, _, *rest: plan(rows, 10**9, *rest))
     get, description = stored("gradients", module, states, data, seed=7)
     assert (description["choice"], description["dim"]) == ("projected", 4096)
-    history = read_gradients(description, get, data, 0, MOMENTS)
+    history = read_gradients(description, get, data, 0, TIMES)
     for pair, state in zip(history.along(), states, strict=True):
         at_checkpoint(module, state)
         train = gradients_by_loop(module, TASK.target, data.x_train, data.y_train)
@@ -109,9 +109,9 @@ def test_a_projection_is_computed_in_chunks_of_the_memory(monkeypatch):
 
 def test_outputs_and_representations_come_back():
     module, states, data = member("mlp")
-    out = read_outputs(stored("outputs", module, states, data)[0], 0, MOMENTS, slice(0, 2)).at(1.0)
+    out = read_outputs(stored("outputs", module, states, data)[0], 0, TIMES, slice(0, 2)).at(1.0)
     get, description = stored("representations", module, states, data)
-    inside = read_representations(description, get, data, 0, MOMENTS).at(0.25)
+    inside = read_representations(description, get, data, 0, TIMES).at(0.25)
     at_checkpoint(module, states[1])
     torch.testing.assert_close(out.train, module(data.x_train))
     torch.testing.assert_close(out.query, module(data.x_query[:2]))
@@ -127,7 +127,7 @@ def test_the_input_of_a_linear_model_is_not_stored_again_as_its_representation()
         "representations", module, states.__getitem__, 2, TASK, data, memory_mib=100
     )
     assert tensors == {}
-    pair = read_representations(description, tensors.__getitem__, data, 0, MOMENTS, slice(1, 3)).at(1.0)
+    pair = read_representations(description, tensors.__getitem__, data, 0, TIMES, slice(1, 3)).at(1.0)
     torch.testing.assert_close(pair.train, data.x_train)
     torch.testing.assert_close(pair.query, data.x_query[1:3])
 
@@ -163,7 +163,7 @@ def test_the_network_of_a_member_has_the_curvature_of_its_checkpoint():
         TASK,
         data,
         1,
-        MOMENTS,
+        TIMES,
         weight_decay=0.1,
         memory_mib=100,
         query_rows=slice(1, 3),
@@ -182,18 +182,18 @@ def test_the_network_of_a_member_has_the_curvature_of_its_checkpoint():
     [(1.0, 4), (0.6, 3), (0.5, 3), (0.3, 2), (0.1, 1), (0.0625, 0), (0.001, 0), (0.36, 3), (0.35, 2)],
 )
 def test_a_checkpoint_is_the_nearest_in_ratio(fraction, index):
-    assert Moments([50, 100, 200, 400, 800], [], []).nearest(fraction) == index
+    assert CheckpointTimes([50, 100, 200, 400, 800], [], []).nearest(fraction) == index
 
 
 def test_a_fraction_outside_training_is_refused():
     for fraction in (0.0, 1.5, -1):
         with pytest.raises(ValueError, match="a checkpoint is a fraction of training"):
-            MOMENTS.nearest(fraction)
+            TIMES.nearest(fraction)
 
 
 def test_only_the_latest_checkpoint_is_remembered():
     loaded = []
-    history = History(0, MOMENTS, lambda index: loaded.append(index) or object())
+    history = History(0, TIMES, lambda index: loaded.append(index) or object())
     assert history.at(1.0) is history.at(1.0)
     history.at(0.25)
     history.at(1.0)

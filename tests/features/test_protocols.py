@@ -10,7 +10,14 @@ from torch import nn
 
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.capture import target_gradients
-from proponent.features.views import GradientPair, History, Moments, Network, OutputPair, RepresentationPair
+from proponent.features.views import (
+    CheckpointTimes,
+    GradientPair,
+    History,
+    Network,
+    OutputPair,
+    RepresentationPair,
+)
 from proponent.methods.shared import needs as inputs
 from proponent.settings.tasks import Classification
 
@@ -22,9 +29,9 @@ def made():
     block, outputs = target_gradients(module, task, x, y)
     weight = task.loss_weight(outputs, y)
     pair = GradientPair(block, block, weight, 0.1, 1.0)
-    history = History(0, Moments([1], [0.1], [1.0]), lambda index: pair)
+    history = History(0, CheckpointTimes([1], [0.1], [1.0]), lambda index: pair)
     curvature = Curvature(module, task, x, y, x, y, weight_decay=0.0, duration=1.0)
-    network = Network(0, history.moments, lambda index: curvature, lambda weights: curvature)
+    network = Network(0, history.times, lambda index: curvature, lambda weights: curvature)
     return {
         "GradientBlock": block,
         "GradientPair": pair,

@@ -22,7 +22,7 @@ from proponent.features.member_features import (
     read_outputs,
     read_representations,
 )
-from proponent.features.views import Moments
+from proponent.features.views import CheckpointTimes
 from proponent.methods.baselines import similarity
 from proponent.methods.gradient_similarity import graddot, tracin
 from proponent.methods.influence import datainf, ekfac, if_cg, if_exact
@@ -35,7 +35,7 @@ from proponent.training.memory import models_that_fit
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
-MOMENTS = Moments([10], [0.1], [1.0])
+TIMES = CheckpointTimes([10], [0.1], [1.0])
 TASK = get_task("classification")
 
 
@@ -176,7 +176,7 @@ def network_of(model: str, device: str, dtype: torch.dtype):
     module = MODELS[model]().to(device, dtype)
     state = {name: value.clone() for name, value in module.state_dict().items()}
     return network(
-        module, lambda index: state, TASK, arrays(device, dtype), 0, MOMENTS, weight_decay=0.01, memory_mib=64
+        module, lambda index: state, TASK, arrays(device, dtype), 0, TIMES, weight_decay=0.01, memory_mib=64
     )
 
 
@@ -216,9 +216,9 @@ def stored(kind: str, device: str, dtype: torch.dtype):
     state = {name: value.clone() for name, value in module.state_dict().items()}
     tensors, description = featurize(kind, module, lambda index: state, 1, TASK, data, memory_mib=64)
     if kind == "outputs":
-        return read_outputs(tensors.__getitem__, 0, MOMENTS)
+        return read_outputs(tensors.__getitem__, 0, TIMES)
     read = read_gradients if kind == "gradients" else read_representations
-    return read(description, tensors.__getitem__, data, 0, MOMENTS)
+    return read(description, tensors.__getitem__, data, 0, TIMES)
 
 
 def scores(found) -> Tensor:

@@ -382,11 +382,11 @@ class Kronecker:
         bounds = [0, *torch.tensor([out * width for out, width in self.shapes]).cumsum(0).tolist()]
         return tuple(map(slice, bounds, bounds[1:]))
 
-    def turn(self, vectors: Tensor) -> Tensor:
+    def to_eigenbasis(self, vectors: Tensor) -> Tensor:
         """Return coordinates of rows."""
         return vectors @ self.basis
 
-    def back(self, coordinates: Tensor) -> Tensor:
+    def from_eigenbasis(self, coordinates: Tensor) -> Tensor:
         """Return rows with these coordinates."""
         return coordinates @ self.basis.T
 

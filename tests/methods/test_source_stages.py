@@ -13,7 +13,7 @@ from oracles.unrolling import Part, by_segments
 from proponent.config.schema import RecipeConfig, StageConfig
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.member_features import network
-from proponent.features.views import Moments, Network
+from proponent.features.views import CheckpointTimes, Network
 from proponent.methods.shared import segments
 from proponent.methods.unrolling import magic, source, source_adam
 from proponent.settings.split import Arrays
@@ -40,7 +40,7 @@ def build(seed: int) -> nn.Module:
 
 
 STATES = [build(seed).state_dict() for seed in range(4)]
-MOMENTS = Moments([1, 2, 4, 8], [0.1] * 4, [0.5, 1.0, 2.0, 4.0])
+TIMES = CheckpointTimes([1, 2, 4, 8], [0.1] * 4, [0.5, 1.0, 2.0, 4.0])
 DECAY = 0.02
 
 
@@ -52,7 +52,7 @@ def anywhere(stages: list[tuple[slice, int]]) -> Network:
         TASK,
         data(),
         0,
-        MOMENTS,
+        TIMES,
         weight_decay=DECAY,
         memory_mib=50,
         stages=stages,
@@ -131,10 +131,10 @@ def trained(first: int, second: int, lr: float = 0.05) -> tuple[Replay, Network,
         for step in steps
     ]
     sums = torch.tensor(replay.rates).double().cumsum(0).tolist()
-    moments = Moments(list(steps), replay.rates, sums)
+    times = CheckpointTimes(list(steps), replay.rates, sums)
     told, untold = (
         network(
-            *(build(0), states.__getitem__, TASK, data(), 0, moments),
+            *(build(0), states.__getitem__, TASK, data(), 0, times),
             weight_decay=0.0,
             memory_mib=50,
             stages=stages,

@@ -19,7 +19,7 @@ from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.member_features import network as features_network
-from proponent.features.views import Moments
+from proponent.features.views import CheckpointTimes
 from proponent.features.views import Network as History
 from proponent.methods.gradient_similarity import less, tracin_we
 from proponent.methods.influence import ekfac
@@ -46,10 +46,10 @@ def along_training(module: nn.Module, x: Tensor, y: Tensor, n_query: int, decay:
             }
         )
     data = Arrays(x[n_query:], y[n_query:], x[:n_query], y[:n_query])
-    moments = Moments([1, 2, 4, 8], [0.1] * 4, [0.5, 1.0, 2.0, 4.0])
+    times = CheckpointTimes([1, 2, 4, 8], [0.1] * 4, [0.5, 1.0, 2.0, 4.0])
     task = get_task("classification" if not y.is_floating_point() else "regression")
     return features_network(
-        module, lambda at: states[at], task, data, 0, moments, weight_decay=decay, memory_mib=50
+        module, lambda at: states[at], task, data, 0, times, weight_decay=decay, memory_mib=50
     )
 
 
@@ -66,9 +66,9 @@ def test_coordinates_and_back(name: str) -> None:
     path = along_training(module, x, y, 3)
     basis = path.kronecker([0.2, 0.3, 0.5, 0.0], 0, 0)
     for block in (path.at(1.0).query, path.at(0.5).train):
-        coordinates = basis.turn(block.dense())
+        coordinates = basis.to_eigenbasis(block.dense())
         torch.testing.assert_close(coordinates, basis.rotate(block).dense())
-        torch.testing.assert_close(basis.back(coordinates), block.dense())
+        torch.testing.assert_close(basis.from_eigenbasis(coordinates), block.dense())
 
 
 @pytest.mark.parametrize("name", ["linear", "conv2d", "attention"])
@@ -78,7 +78,7 @@ def test_the_eigenvalues_of_several_checkpoints_are_the_mean_curvature_in_their_
     basis = path.kronecker(weights, 0, 0)
     mean = sum(weight * path.checkpoint(index).ggn() for index, weight in enumerate(weights))
     torch.testing.assert_close(
-        basis.eigenvalues, basis.turn(basis.turn(mean).T).diagonal(), rtol=1e-6, atol=1e-10
+        basis.eigenvalues, basis.to_eigenbasis(basis.to_eigenbasis(mean).T).diagonal(), rtol=1e-6, atol=1e-10
     )
 
 
@@ -109,11 +109,9 @@ def stationary(duration: float, decay: float = 0.02) -> Network:
     """A network that stays where it is: all its checkpoints are the same."""
     module, x, y = build("mlp", 12)
     data = Arrays(x[3:], y[3:], x[:3], y[:3])
-    moments = Moments([1, 2, 3], [0.1] * 3, [duration / 4, duration / 2, duration])
+    times = CheckpointTimes([1, 2, 3], [0.1] * 3, [duration / 4, duration / 2, duration])
     state = module.state_dict()
-    return features_network(
-        module, lambda _: state, TASK, data, 0, moments, weight_decay=decay, memory_mib=50
-    )
+    return features_network(module, lambda _: state, TASK, data, 0, times, weight_decay=decay, memory_mib=50)
 
 
 def test_cutting_a_stationary_training_changes_nothing() -> None:
@@ -150,13 +148,13 @@ def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
         exact = magic.attribute(replay)
         saved = [replay.at(part / 40) for part in range(1, 41)]
         states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
-        moments = Moments(
+        times = CheckpointTimes(
             [moment.steps for moment in saved],
             [recipe.lr] * 40,
             [recipe.lr * moment.steps for moment in saved],
         )
         path = features_network(
-            *(make(0), states.__getitem__, get_task("regression"), data, 0, moments),
+            *(make(0), states.__getitem__, get_task("regression"), data, 0, times),
             weight_decay=0.0,
             memory_mib=50,
         )
@@ -228,9 +226,11 @@ def test_eigenvalues_of_scaled_gradients_are_exact_in_their_basis(name: str) -> 
     basis = path.kronecker(weights, 0, 0, scale)
     mean = sum(weight * path.checkpoint(index).ggn() for index, weight in enumerate(weights))
     scaled = scale[:, None] * mean * scale
-    torch.testing.assert_close(basis.eigenvalues, basis.turn(basis.turn(scaled).T).diagonal())
+    torch.testing.assert_close(
+        basis.eigenvalues, basis.to_eigenbasis(basis.to_eigenbasis(scaled).T).diagonal()
+    )
     vectors = path.at(1.0).query.dense()
-    torch.testing.assert_close(basis.back(basis.turn(vectors)), vectors)
+    torch.testing.assert_close(basis.from_eigenbasis(basis.to_eigenbasis(vectors)), vectors)
 
 
 def test_without_scaling_it_is_source() -> None:
@@ -271,9 +271,9 @@ def test_on_a_training_with_adam_it_is_nearer_to_the_exact_unrolling() -> None:
     saved = [replay.at(part / 10) for part in range(1, 11)]
     states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
     steps = [moment.steps for moment in saved]
-    moments = Moments(steps, [recipe.lr] * 10, [recipe.lr * step for step in steps])
+    times = CheckpointTimes(steps, [recipe.lr] * 10, [recipe.lr * step for step in steps])
     path = features_network(
-        make(0), states.__getitem__, task, data, 0, moments, weight_decay=0.0, memory_mib=50
+        make(0), states.__getitem__, task, data, 0, times, weight_decay=0.0, memory_mib=50
     )
     exact = magic.attribute(replay).flatten()
 
@@ -293,9 +293,9 @@ def test_a_copy_of_the_query_is_a_proponent_for_adam() -> None:
     saved = [replay.at(part) for part in (0.3, 0.6, 1.0)]
     states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
     steps = [moment.steps for moment in saved]
-    moments = Moments(steps, [0.05] * 3, [0.05 * step for step in steps])
+    times = CheckpointTimes(steps, [0.05] * 3, [0.05 * step for step in steps])
     path = features_network(
-        network(0), states.__getitem__, TASK, asked, 0, moments, weight_decay=0.1, memory_mib=50
+        network(0), states.__getitem__, TASK, asked, 0, times, weight_decay=0.1, memory_mib=50
     )
     scores = source_adam.attribute(path, replay)
     copies = scores[torch.arange(4), torch.arange(4)]

@@ -105,7 +105,7 @@ def test_bending_is_the_hessian_of_the_batch(dropout: float) -> None:
     replay = Replay(lambda seed: build(seed, dropout), TASK, RECIPES["sgd"], member_run(0, 0), data())
     step = next(replay.backward())
     vectors = torch.randn(3, replay.n_parameters, dtype=torch.float64)
-    along, bent = step.bend(vectors)
+    along, bent = step.gradient_and_hessian_products(vectors)
     torch.testing.assert_close(along, vectors @ step.gradients().T)
     size = 1e-5
     for vector, found in zip(vectors, bent, strict=True):

@@ -25,10 +25,10 @@ from proponent.features.gradients.projection import Plan, plan
 from proponent.features.gradients.serialise import put_together, take_apart
 from proponent.features.representations import outputs, representations
 from proponent.features.views import (
+    CheckpointTimes,
     GradientPair,
     Gradients,
     History,
-    Moments,
     Network,
     OutputPair,
     Outputs,
@@ -140,7 +140,7 @@ def read_gradients(
     get: Get,
     data: Arrays,
     member: int,
-    moments: Moments,
+    times: CheckpointTimes,
     query_rows: slice = slice(None),
 ) -> Gradients:
     """Return a member's gradients from what :func:`featurize` gave.
@@ -150,7 +150,7 @@ def read_gradients(
         get: reads a stored tensor.
         data: all training examples and queries, on which stored gradients lean.
         member: index in the ensemble.
-        moments: of the checkpoints.
+        times: of the checkpoints.
         query_rows: the queries that are wanted.
     """
 
@@ -162,14 +162,14 @@ def read_gradients(
             block(index, "train", data.x_train),
             block(index, "query", data.x_query).slice(query_rows),
             get(f"{index}.loss_weight"),
-            moments.learning_rates[index],
-            moments.durations[index],
+            times.learning_rates[index],
+            times.durations[index],
         )
 
-    return History(member, moments, load)
+    return History(member, times, load)
 
 
-def read_outputs(get: Get, member: int, moments: Moments, query_rows: slice = slice(None)) -> Outputs:
+def read_outputs(get: Get, member: int, times: CheckpointTimes, query_rows: slice = slice(None)) -> Outputs:
     """Return a member's outputs from what :func:`featurize` gave; see :func:`read_gradients`."""
 
     def load(index: int) -> OutputPair:
@@ -177,7 +177,7 @@ def read_outputs(get: Get, member: int, moments: Moments, query_rows: slice = sl
             get(f"{index}.train"), get(f"{index}.query")[query_rows], get(f"{index}.loss_weight")
         )
 
-    return History(member, moments, load)
+    return History(member, times, load)
 
 
 def read_representations(
@@ -185,7 +185,7 @@ def read_representations(
     get: Get,
     data: Arrays,
     member: int,
-    moments: Moments,
+    times: CheckpointTimes,
     query_rows: slice = slice(None),
 ) -> Representations:
     """Return a member's representations from what :func:`featurize` gave; see :func:`read_gradients`."""
@@ -195,7 +195,7 @@ def read_representations(
             return RepresentationPair(data.x_train.flatten(1), data.x_query[query_rows].flatten(1))
         return RepresentationPair(get(f"{index}.train"), get(f"{index}.query")[query_rows])
 
-    return History(member, moments, load)
+    return History(member, times, load)
 
 
 def network(
@@ -204,7 +204,7 @@ def network(
     task: Task,
     data: Arrays,
     member: int,
-    moments: Moments,
+    times: CheckpointTimes,
     *,
     weight_decay: float,
     memory_mib: int,
@@ -219,7 +219,7 @@ def network(
         task: gives target and loss.
         data: on the module's device.
         member: index in the ensemble.
-        moments: of the checkpoints.
+        times: of the checkpoints.
         weight_decay: of the recipe.
         memory_mib: of forward and backward passes, at most ``PASS_MIB``; gradients and matrices come on top.
         query_rows: the queries that are wanted.
@@ -234,10 +234,10 @@ def network(
                 for name, value in load_state(index).items():
                     counts = value.is_floating_point() and name in total
                     total[name] = total[name] + weight * value if counts else _weighted(value, weight)
-        return curvature(total, moments.durations[-1])
+        return curvature(total, times.durations[-1])
 
     def load(index: int) -> Curvature:
-        return curvature(load_state(index), moments.durations[index])
+        return curvature(load_state(index), times.durations[index])
 
     def curvature(state: Mapping[str, Tensor], duration: float) -> Curvature:
         module.load_state_dict(state)
@@ -260,14 +260,14 @@ def network(
             task,
             data._replace(x_train=data.x_train[examples], y_train=data.y_train[examples]),
             member,
-            moments,
+            times,
             weight_decay=weight_decay,
             memory_mib=memory_mib,
             query_rows=query_rows,
         )
 
     parts = [Stage(examples, checkpoint, partial(stage, examples)) for examples, checkpoint in stages]
-    return Network(member, moments, load, blend, parts)
+    return Network(member, times, load, blend, parts)
 
 
 def _weighted(value: Tensor, weight: float) -> Tensor:

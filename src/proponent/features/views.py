@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Moments:
+class CheckpointTimes:
     """When the checkpoints of one member were saved, the final model last.
 
     Attributes:
@@ -55,13 +55,13 @@ class History(Generic[T]):
 
     Args:
         member: index of the member in the ensemble.
-        moments: when the checkpoints were saved.
+        times: when the checkpoints were saved.
         load: from the index of a checkpoint to its features.
     """
 
-    def __init__(self, member: int, moments: Moments, load: Callable[[int], T]) -> None:
+    def __init__(self, member: int, times: CheckpointTimes, load: Callable[[int], T]) -> None:
         self.member = member
-        self.moments = moments
+        self.times = times
         self._load = load
         self._recent: tuple[int, T] | None = None
 
@@ -74,15 +74,15 @@ class History(Generic[T]):
     @property
     def durations(self) -> list[float]:
         """Length of training up to each checkpoint."""
-        return list(self.moments.durations)
+        return list(self.times.durations)
 
     def at(self, checkpoint: float) -> T:
         """Return the features at the saved checkpoint nearest, in ratio, to this fraction of training."""
-        return self._get(self.moments.nearest(checkpoint))
+        return self._get(self.times.nearest(checkpoint))
 
     def along(self) -> Iterator[T]:
         """Yield the features of all checkpoints, the final one last."""
-        for index in range(len(self.moments.steps)):
+        for index in range(len(self.times.steps)):
             yield self._get(index)
 
 
@@ -146,7 +146,7 @@ class Network(History[Curvature]):
 
     Args:
         member: index of the member in the ensemble.
-        moments: when the checkpoints were saved.
+        times: when the checkpoints were saved.
         load: from the index of a checkpoint to the curvature there.
         blend: from a weight for each checkpoint to the curvature at the mean of their parameters.
         stages: of training; empty for one of all examples.
@@ -155,24 +155,24 @@ class Network(History[Curvature]):
     def __init__(
         self,
         member: int,
-        moments: Moments,
+        times: CheckpointTimes,
         load: Callable[[int], Curvature],
         blend: Callable[[Sequence[float]], Curvature],
         stages: Sequence[Stage] = (),
     ) -> None:
-        super().__init__(member, moments, load)
+        super().__init__(member, times, load)
         self.blend = blend
         self._stages = stages
 
     @property
     def stages(self) -> Sequence[Stage]:
         """Stages of training."""
-        return self._stages or [Stage(slice(None), len(self.moments.steps) - 1, lambda: self)]
+        return self._stages or [Stage(slice(None), len(self.times.steps) - 1, lambda: self)]
 
     @property
     def fractions(self) -> list[float]:
         """Share of all steps up to each checkpoint."""
-        return [steps / self.moments.steps[-1] for steps in self.moments.steps]
+        return [steps / self.times.steps[-1] for steps in self.times.steps]
 
     def checkpoint(self, index: int) -> Curvature:
         """Return the curvature at a saved checkpoint."""

@@ -16,7 +16,7 @@ from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import load_data, load_model
-from proponent.steps.io.stored_checkpoints import load_checkpoint, moments_of
+from proponent.steps.io.stored_checkpoints import load_checkpoint, checkpoint_times
 from proponent.store.files import read_json
 
 
@@ -45,7 +45,7 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
         )
         tensors |= {f"{name}/{key}": tensor.cpu() for key, tensor in own.items()}
         described[name] = {
-            "training": asdict(moments_of(training, spec.momentum)),
+            "training": asdict(checkpoint_times(training, spec.momentum)),
             "features": description,
         }
     job.write_tensors(job.artefact, tensors, {"members": json.dumps(described, sort_keys=True)})

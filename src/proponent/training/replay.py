@@ -45,8 +45,8 @@ class _Batch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """Training after some number of steps; see :class:`proponent.methods.shared.needs.Moment`."""
+class ReplayPoint:
+    """Training after some number of steps; see :class:`proponent.methods.shared.needs.ReplayPoint`."""
 
     replay: Replay
     steps: int
@@ -73,7 +73,7 @@ class Moment:
 
 
 @dataclass(frozen=True, eq=False)
-class Step(Moment):
+class Step(ReplayPoint):
     """The state before a step, and the step; see :class:`proponent.methods.shared.needs.ReplayStep`."""
 
     examples: Tensor
@@ -99,7 +99,7 @@ class Step(Moment):
         """Return the gradients of the losses of the batch's examples, (b, p)."""
         return self.replay.jacobian(self.slots[0], self.batch, self.replay.task.loss)
 
-    def bend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient_and_hessian_products(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return each example's slope along, and the loss's Hessian times, each row of ``vectors`` (k, p).
 
         Returns:
@@ -170,24 +170,24 @@ class Replay:
 
     # what a method asks
 
-    def end(self) -> Moment:
+    def end(self) -> ReplayPoint:
         """Return the end of training."""
-        return Moment(self, self.n_steps, self._kept[1])
+        return ReplayPoint(self, self.n_steps, self._kept[1])
 
-    def at(self, fraction: float) -> Moment:
+    def at(self, fraction: float) -> ReplayPoint:
         """Return training after a fraction of its steps, at least one of them."""
         steps = max(1, round(fraction * self.n_steps))
         if steps >= self.n_steps:
             return self.end()
         *_, step = self._steps(steps // self._stretch, steps + 1)
-        return Moment(self, steps, step.slots)
+        return ReplayPoint(self, steps, step.slots)
 
     def backward(self) -> Iterator[Step]:
         """Yield all steps, the last first."""
         for stretch in reversed(range(len(self._kept[0]))):
             yield from reversed(list(self._steps(stretch, self.n_steps)))
 
-    def parameters(self, moment: Moment) -> dict[str, Tensor]:
+    def parameters(self, moment: ReplayPoint) -> dict[str, Tensor]:
         """Return the parameters at a moment by name; those that no output depends on are left out."""
         return self._named(moment.slots[0])
 

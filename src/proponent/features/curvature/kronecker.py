@@ -125,7 +125,7 @@ class KroneckerBasis:
         """Return gradients of the same parameters in the eigenbasis."""
         return RotatedGradients(self, block)
 
-    def turn(self, vectors: Tensor) -> Tensor:
+    def to_eigenbasis(self, vectors: Tensor) -> Tensor:
         """Return the coordinates of vectors laid out as gradients are, (k, n_parameters) -> (k, coordinates)."""
         return self._turn(vectors, self.eigenvalues)
 
@@ -135,7 +135,7 @@ class KroneckerBasis:
             out[:, span] = self._both_sides(self._matrix(vectors, index), index, inverse=False).flatten(1)
         return out
 
-    def back(self, coordinates: Tensor) -> Tensor:
+    def from_eigenbasis(self, coordinates: Tensor) -> Tensor:
         """Return the vectors with these coordinates, (k, coordinates) -> (k, n_parameters)."""
         size = max(span.stop for span in self._where.values())
         out = coordinates.new_zeros(len(coordinates), size)

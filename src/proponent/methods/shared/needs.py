@@ -270,12 +270,12 @@ class KroneckerBasis(Protocol):
         """Return the gradients of a block (of :class:`Curvature`) in the basis."""
         ...
 
-    def turn(self, vectors: Tensor) -> Tensor:
+    def to_eigenbasis(self, vectors: Tensor) -> Tensor:
         """Return the coordinates (k, n) of vectors (k, n_parameters) laid out as those of :meth:`GradientBlock.dense`."""
         ...
 
-    def back(self, coordinates: Tensor) -> Tensor:
-        """Return the vectors with these coordinates: the inverse of :meth:`turn`."""
+    def from_eigenbasis(self, coordinates: Tensor) -> Tensor:
+        """Return the vectors with these coordinates: the inverse of :meth:`to_eigenbasis`."""
         ...
 
     def layer_means(self, vector: Tensor) -> Tensor:
@@ -379,7 +379,7 @@ class Network(Protocol):
         ...
 
 
-class Moment(Protocol):
+class ReplayPoint(Protocol):
     """A member's training after some number of steps."""
 
     steps: int
@@ -406,7 +406,7 @@ class Moment(Protocol):
         ...
 
 
-class ReplayStep(Moment, Protocol):
+class ReplayStep(ReplayPoint, Protocol):
     """One step of training, and its state before. Weight decay is part of the optimiser's update."""
 
     examples: Tensor
@@ -426,7 +426,7 @@ class ReplayStep(Moment, Protocol):
         """Return the gradients of the losses of the batch's examples, dropout and all, (b, p)."""
         ...
 
-    def bend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient_and_hessian_products(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return inner products with those gradients, (k, b), and with the batch's Hessian, (k, p)."""
         ...
 
@@ -445,11 +445,11 @@ class Replay(Protocol):
     queries_at_a_time: int
     """How many vectors of n_slots x p fit, to be carried back together."""
 
-    def end(self) -> Moment:
+    def end(self) -> ReplayPoint:
         """Return the end of training."""
         ...
 
-    def at(self, fraction: float) -> Moment:
+    def at(self, fraction: float) -> ReplayPoint:
         """Return training after a fraction of its steps."""
         ...
 

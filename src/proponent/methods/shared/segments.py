@@ -56,12 +56,14 @@ def walk(
         for weights in reversed(shares(lengths, segments, checkpoints)):
             segment = describe(own, [0.0] * first + weights + [0.0] * (len(durations) - stop))
             decayed = (segment.basis.eigenvalues + segment.decay) * length
-            coordinates = segment.basis.turn(carried * segment.scale)
-            reached = segment.basis.back(coordinates * (length * _mean_decay(decayed))) * segment.scale
+            coordinates = segment.basis.to_eigenbasis(carried * segment.scale)
+            reached = (
+                segment.basis.from_eigenbasis(coordinates * (length * _mean_decay(decayed))) * segment.scale
+            )
             for model, weight in segment.models:
                 loss_weight = model.loss_weight * (weight / model.n_train)
                 scores[:, stage.examples] += model.train.inner_dense(reached).T * loss_weight
-            carried = segment.basis.back(coordinates.mul_(torch.exp(-decayed))) / segment.scale
+            carried = segment.basis.from_eigenbasis(coordinates.mul_(torch.exp(-decayed))) / segment.scale
     return scores
 
 

@@ -38,4 +38,4 @@ def attribute(replay: Replay) -> Tensor:
     Raises:
         UserError: the derivatives overflow.
     """
-    return walk_back(replay, lambda step, vectors: step.bend(vectors))
+    return walk_back(replay, lambda step, vectors: step.gradient_and_hessian_products(vectors))

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from proponent.config.step_specs import AttributeInputs, AttributeSpec
-from proponent.features.views import Moments
+from proponent.features.views import CheckpointTimes
 from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors
 
@@ -25,7 +25,7 @@ def load_checkpoint(folder: Path, steps: list[int], index: int) -> dict[str, Ten
     return load_tensors(folder / ("final.safetensors" if final else f"step-{steps[index]:06d}.safetensors"))
 
 
-def moments_of(training: dict[str, Any], momentum: float) -> Moments:
+def checkpoint_times(training: dict[str, Any], momentum: float) -> CheckpointTimes:
     """Return steps, learning rates and durations (sum of learning rates / (1 - momentum)) at the saved checkpoints."""
     durations = [total / (1 - momentum) for total in training["learning_rate_sums"]]
-    return Moments(training["steps"], training["learning_rates"], durations)
+    return CheckpointTimes(training["steps"], training["learning_rates"], durations)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from proponent.config.step_specs import AttributeInputs, AttributeSpec
 from proponent.features.member_features import network, read_gradients, read_outputs, read_representations
-from proponent.features.views import Moments
+from proponent.features.views import CheckpointTimes
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import load_model
-from proponent.steps.io.stored_checkpoints import load_checkpoint, member_folder, moments_of
+from proponent.steps.io.stored_checkpoints import load_checkpoint, member_folder, checkpoint_times
 from proponent.store.files import read_json
 from proponent.store.tensors import open_tensors
 
@@ -45,15 +45,15 @@ def read(
     get, _, metadata = opened.enter_context(open_tensors(job.read(job.inputs.features[need][shard])))
     name = f"member-{member:03d}"
     described = json.loads(metadata["members"])[name]
-    moments = Moments(**described["training"])
+    times = CheckpointTimes(**described["training"])
 
     def own(tensor: str) -> Tensor:
         return get(f"{name}/{tensor}")
 
     if need == "outputs":
-        return read_outputs(own, member, moments, rows)
+        return read_outputs(own, member, times, rows)
     reader: Callable[..., Any] = read_gradients if need == "gradients" else read_representations
-    return reader(described["features"], own, data, member, moments, rows)
+    return reader(described["features"], own, data, member, times, rows)
 
 
 def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays, rows: slice) -> Any:
@@ -69,7 +69,7 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
         task,
         Arrays(*(tensor.to(torch.device(job.device)) for tensor in data)),
         member,
-        moments_of(training, spec.momentum),
+        checkpoint_times(training, spec.momentum),
         weight_decay=spec.weight_decay,
         memory_mib=job.spec.memory_mib,
         query_rows=rows,
