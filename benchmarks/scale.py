@@ -32,8 +32,9 @@ from proponent.config.schema import (
     SettingConfig,
 )
 from proponent.errors import UserError
-from proponent.features.gradients.projection import BUCKETS, plan
-from proponent.features.member_features import PASS_MIB
+from proponent.features.gradients.projection import BUCKETS
+from proponent.features.member_network import PASS_MIB
+from proponent.features.storage_choice import choose_storage
 from proponent.inspection.forecast import Cost, Resources, forecast, to_run
 from proponent.inspection.formatting import duration, size
 from proponent.plan.graph import Node
@@ -173,7 +174,7 @@ def cost_of(sizes: Sizes, node: Node) -> Cost:
         return cost(0, 2 * total * (n + FLOAT * q), total * (n + FLOAT * q))
     if node.step == "featurize":
         budget = max(1, sizes.compute.memory_mib // models) // 2
-        chosen = plan((n + q) * checkpoints, sizes.factored, sizes.beside, FLOAT, budget)
+        chosen = choose_storage((n + q) * checkpoints, sizes.factored, sizes.beside, FLOAT, budget)
         an_example = 3 * sizes.forward + (sizes.forward + 2 * BUCKETS * p) * (chosen.choice == "projected")
         loss_weights = n * checkpoints * FLOAT
         written = models * (chosen.bytes + loss_weights)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/proponent"
-FREE = {"errors", "formatting", "progress", "seeds", "slurm"}
+FREE = {"chunking", "errors", "formatting", "progress", "seeds", "slurm", "torch_compat"}
 MAY_IMPORT = {
     "config": set(),
     "methods": set(),

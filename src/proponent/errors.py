@@ -1,4 +1,4 @@
-"""The exception that users see as one line, and the line for other errors that are no bug of ours."""
+"""The exception for mistakes that a user can correct, and the line for other errors that are not bugs."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` while reporting how far along they are on stderr.
+    """Yield ``items`` and report on stderr how many of them are done.
 
     Args:
-        items: what to loop over.
-        description: what is being done, e.g. ``"training 50 models"``.
-        total: number of items, where ``items`` has no length.
+        items: items to loop over.
+        description: label of the bar, for example ``"training 50 models"``.
+        total: number of items, for ``items`` without a length.
 
     Yields:
         The items, unchanged.

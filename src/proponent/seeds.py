@@ -1,4 +1,4 @@
-"""Seeds derived by name, so that no two random draws of a benchmark share a stream by accident."""
+"""Seeds derived from names, so that no two random draws of a benchmark share a stream by accident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One small model for each kind of layer, with data, in float64."""
+"""One small model per kind of layer, with data, in float64."""
 # ruff: noqa: D101
 
 from __future__ import annotations
@@ -7,6 +7,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.factored_gradients import FactoredGradients
+from proponent.settings.tasks import Task
 
 CLASSES = 3
 
@@ -185,3 +189,10 @@ def build(name: str, n: int, seed: int = 0) -> tuple[nn.Module, Tensor, Tensor]:
     model, data = MODELS[name]
     module, x = model().double(), data(n)
     return module, x.double() if x.is_floating_point() else x, torch.randint(0, CLASSES, (n,))
+
+
+def target_gradients(
+    module: nn.Module, task: Task, x: Tensor, y: Tensor, memory_mib: int = 1000
+) -> tuple[FactoredGradients, Tensor]:
+    """Return the gradients of each example's target as a block, and the outputs (n, ...)."""
+    return Capture(module, x[:1]).all_gradients(x, y, target_cotangents(task), memory_mib)

@@ -3,22 +3,17 @@
 # ruff: noqa: D101
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
+from features.models import CLASSES, MODELS, build, target_gradients
 from oracles.gradients import gradients_by_loop, gradients_by_vmap
 from proponent.errors import UserError
-from proponent.features.gradients.capture import Capture, target_cotangents, target_gradients
+from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.gradients.per_parameter import WeightPart
-from proponent.features.gradients.serialise import take_apart
+from proponent.features.gradients.serialise import to_tensors
 from proponent.settings.tasks import Classification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import CLASSES, MODELS, build
 
 TASK = Classification()
 
@@ -115,7 +110,7 @@ def test_only_trainable_parameters_count():
 def test_the_first_layer_leans_on_the_data():
     module, x, y = build("mlp", 4)
     block, _ = target_gradients(module, TASK, x, y)
-    assert set(take_apart(block)[0]) == {"0.0.left", "1.0.left", "1.0.right"}
+    assert set(to_tensors(block)[0]) == {"0.0.left", "1.0.left", "1.0.right"}
     assert block.parts[0].terms[0].right.values.data_ptr() == x.data_ptr()
 
 
@@ -151,7 +146,7 @@ class Branching(nn.Module):
     [
         (
             nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)),
-            "BatchNorm uses the statistics",
+            "batch normalisation without running statistics uses the statistics of the batch",
         ),
         (BatchMean(), "BatchMean gives an example other outputs alone"),
         (Greedy(), "Greedy changes its input in place"),

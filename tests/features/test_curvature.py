@@ -3,21 +3,16 @@
 # ruff: noqa: D101
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
+from features.models import build
 from oracles.curvature import dense_ggn, dense_hessian
 from proponent.errors import UserError
-from proponent.features.curvature import member_curvature as curvature_module
+from proponent.features.curvature import curvature_products
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification, LanguageModel, Regression
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import build
 
 TASK = Classification()
 MODELS = [
@@ -69,8 +64,8 @@ def test_blocks_of_vectors_and_examples_do_not_change_a_product(monkeypatch):
     found = curvature_of(module, TASK, x, y)
     vectors = random_vectors(found, 7)
     whole = found.ggn_product(vectors)
-    monkeypatch.setattr(curvature_module, "PRODUCT_EXAMPLES", 3)
-    monkeypatch.setattr(curvature_module, "PRODUCT_MIB", 0)
+    monkeypatch.setattr(curvature_products, "PRODUCT_EXAMPLES", 3)
+    monkeypatch.setattr(curvature_products, "PRODUCT_MIB", 0)
     torch.testing.assert_close(found.ggn_product(vectors), whole)
 
 

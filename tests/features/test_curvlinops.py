@@ -6,18 +6,13 @@ convolutions, and takes vectors one at a time through the whole network. Where b
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
 
+from features.models import build
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import build
 
 curvlinops = pytest.importorskip("curvlinops", reason="needs curvlinops: pip install -e '.[peers]'")
 

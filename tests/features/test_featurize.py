@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import json
-import sys
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
+from features.models import build
 from oracles.curvature import dense_ggn
 from oracles.gradients import gradients_by_loop
 from proponent.errors import UserError
 from proponent.features import member_features as module_under_test
 from proponent.features.gradients.capture import Capture
-from proponent.features.gradients.projection import plan
 from proponent.features.member_features import (
     featurize,
-    network,
     read_gradients,
     read_outputs,
     read_representations,
 )
+from proponent.features.member_network import NetworkReader
 from proponent.features.representations import representations
+from proponent.features.storage_choice import choose_storage
 from proponent.features.views import CheckpointTimes, History
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import build
 
 TASK = Classification()
 TIMES = CheckpointTimes([10, 40], [0.2, 0.1], [2.0, 5.0])
@@ -83,8 +79,10 @@ def test_the_bytes_are_those_that_were_planned():
 
 def test_gradients_that_do_not_fit_are_projected(monkeypatch):
     module, states, data = member("mlp")
-    monkeypatch.setattr("proponent.features.gradients.projection.DIMS", (4096, 512))
-    monkeypatch.setattr(module_under_test, "plan", lambda rows, _, *rest: plan(rows, 10**9, *rest))
+    monkeypatch.setattr("proponent.features.storage_choice.DIMS", (4096, 512))
+    monkeypatch.setattr(
+        module_under_test, "choose_storage", lambda rows, _, *rest: choose_storage(rows, 10**9, *rest)
+    )
     get, description = stored("gradients", module, states, data, seed=7)
     assert (description["choice"], description["dim"]) == ("projected", 4096)
     history = read_gradients(description, get, data, 0, TIMES)
@@ -100,7 +98,9 @@ def test_gradients_that_do_not_fit_are_projected(monkeypatch):
 
 def test_a_projection_is_computed_in_chunks_of_the_memory(monkeypatch):
     module, states, data = member("mlp")
-    monkeypatch.setattr(module_under_test, "plan", lambda rows, _, *rest: plan(rows, 10**9, *rest))
+    monkeypatch.setattr(
+        module_under_test, "choose_storage", lambda rows, _, *rest: choose_storage(rows, 10**9, *rest)
+    )
     whole, _ = stored("gradients", module, states, data)
     monkeypatch.setattr(Capture, "chunk_size", lambda *_: 3)
     pieces, _ = stored("gradients", module, states, data)
@@ -157,7 +157,7 @@ def test_a_model_without_a_linear_layer_has_no_representations():
 
 def test_the_network_of_a_member_has_the_curvature_of_its_checkpoint():
     module, states, data = member("mlp")
-    history = network(
+    history = NetworkReader(
         module,
         states.__getitem__,
         TASK,
@@ -167,7 +167,7 @@ def test_the_network_of_a_member_has_the_curvature_of_its_checkpoint():
         weight_decay=0.1,
         memory_mib=100,
         query_rows=slice(1, 3),
-    )
+    ).network()
     found = history.at(1.0)
     assert history.at(1.0) is found
     assert (found.weight_decay, found.duration, found.n_train) == (0.1, 5.0, 8)

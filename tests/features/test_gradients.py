@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from features.models import CLASSES, MODELS, build, target_gradients
 from oracles.gradients import gradients_by_loop
 from proponent.errors import UserError
 from proponent.features.gradients import per_parameter as parts
-from proponent.features.gradients.block import DenseGradients
-from proponent.features.gradients.capture import Capture, target_cotangents, target_gradients
-from proponent.features.gradients.serialise import put_together, take_apart
+from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.dense_gradients import DenseGradients
+from proponent.features.gradients.serialise import from_tensors, to_tensors
 from proponent.settings.tasks import Classification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import CLASSES, MODELS, build
 
 TASK = Classification()
 
@@ -32,19 +28,19 @@ def block_and_rows(name, n=7):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stored_block_comes_back_the_same(name):
     block, rows, _, x = block_and_rows(name)
-    tensors, layout = take_apart(block)
-    again = put_together(json.loads(json.dumps(layout)), tensors.__getitem__, x)
+    tensors, layout = to_tensors(block)
+    again = from_tensors(json.loads(json.dumps(layout)), tensors.__getitem__, x)
     torch.testing.assert_close(again.dense(), rows, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(again.inner(block), rows @ rows.T, rtol=1e-10, atol=1e-12)
     assert list(again.parameters) == list(block.parameters)
-    assert take_apart(again)[1] == layout
+    assert to_tensors(again)[1] == layout
 
 
 def test_a_stored_projection_comes_back_with_its_last_layer():
     block, _, _, x = block_and_rows("mlp")
     projected = block.project(16, "sparse", 1)
-    tensors, layout = take_apart(projected)
-    again = put_together(json.loads(json.dumps(layout)), tensors.__getitem__, x)
+    tensors, layout = to_tensors(projected)
+    again = from_tensors(json.loads(json.dumps(layout)), tensors.__getitem__, x)
     assert torch.equal(again.values, projected.values)
     torch.testing.assert_close(again.last_layer().dense(), block.last_layer().dense())
     torch.testing.assert_close(again.inner(projected), projected.values @ projected.values.T)
@@ -68,11 +64,11 @@ def test_what_several_layers_took_in_is_kept_once():
     capture = Capture(Heads(), x[:1])
     capture.chunk_size = lambda *_: 4
     block, _ = capture.all_gradients(x, y, target_cotangents(TASK))
-    tensors, layout = take_apart(block)
+    tensors, layout = to_tensors(block)
     assert (
         sum(tensor.shape == (9, 1, 6) for tensor in tensors.values()) == 2
     )  # one input, one output gradient
-    again = put_together(layout, tensors.__getitem__, x)
+    again = from_tensors(layout, tensors.__getitem__, x)
     torch.testing.assert_close(again.dense(), block.dense())
 
 
@@ -100,7 +96,7 @@ def test_a_computed_last_weight_has_no_last_layer():
     block, _ = target_gradients(module, TASK, torch.randn(3, 4), torch.zeros(3, dtype=torch.long))
     with pytest.raises(UserError, match="no last linear layer"):
         block.last_layer()
-    with pytest.raises(UserError, match="not kept beside this projection"):
+    with pytest.raises(UserError, match="stored without the gradients of the last linear layer"):
         block.project(8, "rademacher", 0).last_layer()
 
 

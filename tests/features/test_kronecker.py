@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
+from features.models import MODELS, build
 from oracles.curvature import dense_ggn
 from oracles.kronecker import layer_factors, layer_sides
-from proponent.features.curvature import kronecker
+from proponent.features.curvature import kronecker_factors
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification, LanguageModel, Regression
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import MODELS, build
 
 TASK = Classification()
 
@@ -150,7 +145,7 @@ def test_sampled_labels_are_unbiased_and_seeded(task):
 @pytest.mark.parametrize("name", ["mlp", "embedding", "tied", "conv2d"])
 def test_sides_that_are_too_wide_keep_their_axes_and_are_named(name, monkeypatch):
     module, x, y = build(name, 6)
-    monkeypatch.setattr(kronecker, "MAX_SIDE", 5)
+    monkeypatch.setattr(kronecker_factors, "MAX_SIDE", 5)
     found = curvature_of(module, TASK, x, y)
     basis = found.kronecker(0, 0)
     wide = [layer.name for layer in basis.layers if max(layer.rows, layer.columns) > 5]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import math
 
 import pytest
 import torch
 
+from features.models import build, target_gradients
 from proponent.errors import UserError
-from proponent.features.gradients.block import DenseGradients
-from proponent.features.gradients.capture import target_gradients
-from proponent.features.gradients.projection import BLOCK_COORDINATES, BUCKETS, KINDS, plan, projection_matrix
+from proponent.features.gradients import projection
+from proponent.features.gradients.dense_gradients import DenseGradients
+from proponent.features.gradients.projection import BUCKETS, KINDS
+from proponent.features.storage_choice import choose_storage
 from proponent.settings.tasks import Classification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import build
 
 TASK = Classification()
 
@@ -25,13 +23,24 @@ def block_of(name, n=6):
     return target_gradients(module, TASK, x, y)[0]
 
 
+def projection_matrix(name, shape, dim, kind, seed):
+    """Return the matrix of a projection, (number of elements, dim): the projections of the unit vectors."""
+    units = torch.eye(math.prod(shape), dtype=torch.float64)
+    return DenseGradients(units, {name: shape}, ()).project(dim, kind, seed).values
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Draw matrices in blocks of 512 coordinates, so that a few of them have few unit vectors."""
+    monkeypatch.setattr(projection, "BLOCK_COORDINATES", 512)
+    return 512
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["mlp", "conv2d", "tied", "by-hand", "cross-attention"])
 def test_a_projection_is_a_product_with_its_matrix(name, kind):
     block = block_of(name)
-    matrix = torch.cat(
-        [projection_matrix(n, shape, 16, kind, 3, torch.float64) for n, shape in block.parameters.items()]
-    )
+    matrix = torch.cat([projection_matrix(n, shape, 16, kind, 3) for n, shape in block.parameters.items()])
     torch.testing.assert_close(block.project(16, kind, 3).dense(), block.dense() @ matrix)
 
 
@@ -66,10 +75,10 @@ def _inner(block, kind, seed):
     return projected.inner(projected)
 
 
-def test_a_sparse_projection_has_one_entry_in_each_group_of_buckets():
-    dim, shape = 10, (3, BLOCK_COORDINATES)
-    matrix = projection_matrix("w", shape, dim, "sparse", 0, torch.float64)
-    assert matrix.shape == (3 * BLOCK_COORDINATES, dim)
+def test_a_sparse_projection_has_one_entry_in_each_group_of_buckets(small_blocks):
+    dim, shape = 10, (8, small_blocks)
+    matrix = projection_matrix("w", shape, dim, "sparse", 0)
+    assert matrix.shape == (8 * small_blocks, dim)
     assert (matrix != 0).sum(1).eq(BUCKETS).all()
     assert torch.allclose(matrix.square().sum(1), torch.ones(len(matrix), dtype=torch.float64))
     per_bucket = (matrix != 0).sum(0) / len(matrix)
@@ -77,15 +86,15 @@ def test_a_sparse_projection_has_one_entry_in_each_group_of_buckets():
     assert per_bucket.max() < 0.55
 
 
-def test_blocks_of_coordinates_have_draws_of_their_own():
-    matrix = projection_matrix("w", (2, BLOCK_COORDINATES), 8, "rademacher", 0, torch.float64)
-    first, second = matrix.split(BLOCK_COORDINATES)
+def test_blocks_of_coordinates_have_draws_of_their_own(small_blocks):
+    matrix = projection_matrix("w", (2, small_blocks), 8, "rademacher", 0)
+    first, second = matrix.split(small_blocks)
     assert not torch.equal(first, second)
     torch.testing.assert_close(matrix.abs(), torch.full_like(matrix, 8**-0.5))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_last_layer_stays_exact_beside_a_projection(kind):
+def test_the_last_layer_is_kept_exactly_in_addition_to_a_projection(kind):
     block = block_of("mlp")
     torch.testing.assert_close(block.project(16, kind, 3).last_layer().dense(), block.last_layer().dense())
 
@@ -106,11 +115,11 @@ def test_unknown_kinds_and_too_few_dimensions_are_refused():
         block.project(3, "sparse", 0)
 
 
-def test_the_plan_keeps_factors_where_they_fit_and_else_the_largest_projection_that_does():
-    assert plan(1000, 200, 50, 4, 1).choice == "factored"
-    projected = plan(1000, 10**6, 50, 4, 5)
+def test_factors_are_stored_if_they_fit_and_otherwise_the_largest_projection_that_does():
+    assert choose_storage(1000, 200, 50, 4, 1).choice == "factored"
+    projected = choose_storage(1000, 10**6, 50, 4, 5)
     assert (projected.choice, projected.dim) == ("projected", 1024)
     assert projected.bytes == 1000 * (1024 + 50) * 4 <= 5 * 2**20
     assert projected.factored_bytes == 4 * 10**9
     with pytest.raises(UserError, match=r"takes 3 MiB and 2 are allowed: raise compute\.memory_mib"):
-        plan(1000, 10**6, 50, 4, 2)
+        choose_storage(1000, 10**6, 50, 4, 2)

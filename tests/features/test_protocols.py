@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from features.models import target_gradients
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.gradients.capture import target_gradients
 from proponent.features.views import (
     CheckpointTimes,
     GradientPair,

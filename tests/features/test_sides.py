@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from features.models import build, target_gradients
 from proponent.errors import UserError
-from proponent.features.gradients.block import parameter_spans
-from proponent.features.gradients.capture import target_gradients
-from proponent.features.gradients.two_sided_projection import coordinates
+from proponent.features.gradients.factors import Factor, Term
+from proponent.features.gradients.per_parameter import RowsPart, WeightPart, parameter_spans
+from proponent.features.gradients.two_sided_projection import coordinates, project_sides
 from proponent.settings.tasks import Classification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import build
 
 NAMES = ["mlp", "sequence", "conv2d", "embedding", "layer-norm", "encoder-layer", "cross-attention", "tied"]
 NAMES += ["by-hand", "shared"]
@@ -33,15 +28,16 @@ def written(block, index):
     return torch.cat([dense[:, spans[name]].reshape(len(block), rows, -1) for name in part.names], 2)
 
 
-def matrix_of(kind, width, side, block, index, which):
-    """Recover the matrix of one side from what it does to unit vectors, by a layer of one example each."""
-    from proponent.features.gradients import two_sided_projection as sides
-
-    part = block.parts[index]
-    like = torch.zeros(1, dtype=torch.float64)
-    return sides._side(width, side, kind, 3, part.name, which, like).columns(
-        torch.eye(width, dtype=torch.float64)
-    )
+def matrix_of(kind, width, name, which):
+    """Return the matrix of one side, (width, k): projections of unit vectors whose other side is the number 1."""
+    units = torch.eye(width, dtype=torch.float64)
+    vectors, ones = Factor(units[:, None]), Factor(torch.ones(width, 1, 1, dtype=torch.float64))
+    part = {
+        "rows": RowsPart(name, units),
+        "left": WeightPart(name, width, 1, (Term(vectors, ones),)),
+        "right": WeightPart(name, 1, width, (Term(ones, vectors),)),
+    }[which]
+    return project_sides(part, 3, kind, 3, None)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "mask"])
@@ -57,10 +53,10 @@ def test_a_projection_is_the_kronecker_product_of_its_sides(name, kind, scaled):
         if scaled:
             gradient = gradient * torch.cat([scale[spans[p]].reshape(rows, -1) for p in part.names], 1)
         if rows == 1 and not hasattr(part, "rows"):
-            matrix = matrix_of(kind, columns, 9, block, index, "rows")
+            matrix = matrix_of(kind, columns, part.name, "rows")
         else:
-            left = matrix_of(kind, rows, 3, block, index, "left")
-            right = matrix_of(kind, columns, 3, block, index, "right")
+            left = matrix_of(kind, rows, part.name, "left")
+            right = matrix_of(kind, columns, part.name, "right")
             matrix = torch.kron(left.contiguous(), right.contiguous())
         torch.testing.assert_close(layer.dense(), gradient.reshape(n, -1) @ matrix)
         assert layer.n_parameters <= 9

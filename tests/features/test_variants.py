@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from features.models import build
+from features.models import build, target_gradients
 from methods.fakes import Path
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.gradients.capture import target_gradients
 from proponent.features.variants import Adapted, adapted, dropped
 from proponent.features.views import GradientPair
 from proponent.methods.shared.solvers import damping_grid

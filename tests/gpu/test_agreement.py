@@ -17,11 +17,11 @@ from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.member_features import (
     featurize,
-    network,
     read_gradients,
     read_outputs,
     read_representations,
 )
+from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes
 from proponent.methods.baselines import similarity
 from proponent.methods.gradient_similarity import graddot, tracin
@@ -175,9 +175,9 @@ def test_gradients(device, model, engine):
 def network_of(model: str, device: str, dtype: torch.dtype):
     module = MODELS[model]().to(device, dtype)
     state = {name: value.clone() for name, value in module.state_dict().items()}
-    return network(
+    return NetworkReader(
         module, lambda index: state, TASK, arrays(device, dtype), 0, TIMES, weight_decay=0.01, memory_mib=64
-    )
+    ).network()
 
 
 def vectors(curvature) -> Tensor:

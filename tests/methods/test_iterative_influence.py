@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from features.models import build
+from features.models import build, target_gradients
 from methods.fakes import Curvature, Path, linear_world, mlp_world
 from oracles.influence import mean_of_inverses
 from proponent.errors import UserError
-from proponent.features.gradients.block import DenseGradients
-from proponent.features.gradients.capture import target_gradients
+from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.views import GradientPair
 from proponent.methods.influence import datainf, if_arnoldi, if_exact, if_lissa
 from proponent.methods.shared.lanczos import eigenpairs, largest_eigenvalue

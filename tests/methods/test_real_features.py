@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from features.models import build
+from features.models import build, target_gradients
 from methods.fakes import Path, World
 from proponent.attribution.member_mean import MemberMean
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.gradients.capture import target_gradients
 from proponent.features.views import GradientPair
 from proponent.methods.gradient_similarity import graddot, tracin
 from proponent.methods.influence import datainf, if_arnoldi, if_cg, if_exact, if_lissa

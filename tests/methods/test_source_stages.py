@@ -12,7 +12,7 @@ from methods.test_magic import RUN
 from oracles.unrolling import Part, by_segments
 from proponent.config.schema import RecipeConfig, StageConfig
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.member_features import network
+from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes, Network
 from proponent.methods.shared import segments
 from proponent.methods.unrolling import magic, source, source_adam
@@ -46,7 +46,7 @@ DECAY = 0.02
 
 def anywhere(stages: list[tuple[slice, int]]) -> Network:
     """Return a network at four unrelated points, as if they had been checkpoints of a training."""
-    return network(
+    return NetworkReader(
         build(0),
         STATES.__getitem__,
         TASK,
@@ -55,8 +55,7 @@ def anywhere(stages: list[tuple[slice, int]]) -> Network:
         TIMES,
         weight_decay=DECAY,
         memory_mib=50,
-        stages=stages,
-    )
+    ).network(stages)
 
 
 def described(
@@ -133,12 +132,11 @@ def trained(first: int, second: int, lr: float = 0.05) -> tuple[Replay, Network,
     sums = torch.tensor(replay.rates).double().cumsum(0).tolist()
     times = CheckpointTimes(list(steps), replay.rates, sums)
     told, untold = (
-        network(
+        NetworkReader(
             *(build(0), states.__getitem__, TASK, data(), 0, times),
             weight_decay=0.0,
             memory_mib=50,
-            stages=stages,
-        )
+        ).network(stages)
         for stages in ([(FIRST, first - 1), (SECOND, first + second - 1)], [])
     )
     return replay, told, untold

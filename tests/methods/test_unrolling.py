@@ -18,7 +18,7 @@ from oracles.unrolling import embeddings
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.member_features import network as features_network
+from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes
 from proponent.features.views import Network as History
 from proponent.methods.gradient_similarity import less, tracin_we
@@ -48,9 +48,9 @@ def along_training(module: nn.Module, x: Tensor, y: Tensor, n_query: int, decay:
     data = Arrays(x[n_query:], y[n_query:], x[:n_query], y[:n_query])
     times = CheckpointTimes([1, 2, 4, 8], [0.1] * 4, [0.5, 1.0, 2.0, 4.0])
     task = get_task("classification" if not y.is_floating_point() else "regression")
-    return features_network(
+    return NetworkReader(
         module, lambda at: states[at], task, data, 0, times, weight_decay=decay, memory_mib=50
-    )
+    ).network()
 
 
 def loss_gradients(model: Curvature) -> Tensor:
@@ -111,7 +111,9 @@ def stationary(duration: float, decay: float = 0.02) -> Network:
     data = Arrays(x[3:], y[3:], x[:3], y[:3])
     times = CheckpointTimes([1, 2, 3], [0.1] * 3, [duration / 4, duration / 2, duration])
     state = module.state_dict()
-    return features_network(module, lambda _: state, TASK, data, 0, times, weight_decay=decay, memory_mib=50)
+    return NetworkReader(
+        module, lambda _: state, TASK, data, 0, times, weight_decay=decay, memory_mib=50
+    ).network()
 
 
 def test_cutting_a_stationary_training_changes_nothing() -> None:
@@ -153,11 +155,11 @@ def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
             [recipe.lr] * 40,
             [recipe.lr * moment.steps for moment in saved],
         )
-        path = features_network(
+        path = NetworkReader(
             *(make(0), states.__getitem__, get_task("regression"), data, 0, times),
             weight_decay=0.0,
             memory_mib=50,
-        )
+        ).network()
         found = source.attribute(path, segments=40, checkpoints=40)
         errors.append(float((found - exact).norm() / exact.norm()))
     assert errors[1] < 0.05
@@ -272,9 +274,9 @@ def test_on_a_training_with_adam_it_is_nearer_to_the_exact_unrolling() -> None:
     states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
     steps = [moment.steps for moment in saved]
     times = CheckpointTimes(steps, [recipe.lr] * 10, [recipe.lr * step for step in steps])
-    path = features_network(
+    path = NetworkReader(
         make(0), states.__getitem__, task, data, 0, times, weight_decay=0.0, memory_mib=50
-    )
+    ).network()
     exact = magic.attribute(replay).flatten()
 
     def agreement(scores: Tensor) -> float:
@@ -294,9 +296,9 @@ def test_a_copy_of_the_query_is_a_proponent_for_adam() -> None:
     states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
     steps = [moment.steps for moment in saved]
     times = CheckpointTimes(steps, [0.05] * 3, [0.05 * step for step in steps])
-    path = features_network(
+    path = NetworkReader(
         network(0), states.__getitem__, TASK, asked, 0, times, weight_decay=0.1, memory_mib=50
-    )
+    ).network()
     scores = source_adam.attribute(path, replay)
     copies = scores[torch.arange(4), torch.arange(4)]
     assert (copies > 0).all()

@@ -2,6 +2,9 @@
 
 *Dropped*: hidden units are dropped by one mask, the same for all examples. *Adapted*: low-rank adapters of the linear
 layers (Hu et al. 2021, "LoRA") are trained for a little longer, and are the parameters of the variant.
+
+The adapters are trained here and not by :mod:`proponent.training`, on which features do not depend: the trainer starts
+from a model factory and a recipe, while a variant starts from a checkpoint, and its training is a loop of four lines.
 """
 
 from __future__ import annotations
@@ -14,22 +17,22 @@ import torch
 from torch import Tensor, nn
 
 from proponent.errors import UserError
-from proponent.features.gradients.block import FactoredGradients
 from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
 class VariantPair:
-    """Gradients of the target by a variant's parameters; see :class:`proponent.methods.shared.needs.TargetPair`."""
+    """Gradients with respect to a variant's parameters; see :class:`proponent.methods.shared.needs.TargetPair`."""
 
     train: FactoredGradients
     query: FactoredGradients
     loss_weight: Tensor
 
     def gram(self) -> Tensor:
-        """Return the inner products of the training gradients, computed anew each time."""
+        """Return the inner products of the training gradients, (n_train, n_train), computed on every call."""
         return self.train.inner(self.train)
 
 
@@ -40,7 +43,15 @@ def gradients_of(
     query: tuple[Tensor, Tensor],
     memory_mib: int,
 ) -> VariantPair:
-    """Return the gradients of a variant for training examples and queries, each a pair (x, y)."""
+    """Return the gradients of a variant.
+
+    Args:
+        variant: network; gradients are those with respect to its trainable parameters.
+        task: task that gives the target.
+        train: inputs and labels of the training examples.
+        query: inputs and labels of the queries.
+        memory_mib: memory for forward and backward passes in MiB, in addition to the result.
+    """
     capture = Capture(variant, train[0][:1])
     cotangents = target_cotangents(task)
     block, outputs = capture.all_gradients(*train, cotangents, memory_mib)
@@ -51,17 +62,17 @@ def gradients_of(
 def dropped(module: nn.Module, x: Tensor, drop: float, seed: int) -> nn.Module:
     """Return a copy of ``module`` without some of its hidden units, the others scaled up by 1 / (1 - drop).
 
-    Units are dropped where the module has ``nn.Dropout``, or else at the inputs of its ``nn.Linear`` layers but for the
-    data itself.
+    Units are dropped where the module has ``nn.Dropout``; a module without it loses inputs of its ``nn.Linear`` layers,
+    except inputs that are the data itself.
 
     Args:
-        module: in any mode; it is run as it predicts.
+        module: module in any mode; it is run in eval mode.
         x: (1, ...) one input.
-        drop: share of the units, in [0, 1).
-        seed: of the mask.
+        drop: share of the units that are dropped, in [0, 1).
+        seed: seed of the mask.
 
     Raises:
-        UserError: there is nothing to drop.
+        UserError: the module has no hidden units.
     """
     variant = copy.deepcopy(module)
     places: list[nn.Module] = [part for part in variant.modules() if isinstance(part, nn.Dropout)]
@@ -110,7 +121,7 @@ class Adapted(nn.Module):
             self.up.weight.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of both."""
+        """Return the sum of both outputs."""
         result: Tensor = self.linear(x) + self.up(self.down(x))
         return result
 
@@ -130,18 +141,18 @@ def adapted(
     """Return a copy of ``module`` whose parameters are adapters of its linear layers, trained on (x, y) by Adam.
 
     Args:
-        module: at a checkpoint; everything of it is frozen.
-        task: gives the loss.
+        module: module at a checkpoint, whose own parameters are frozen.
+        task: task that gives the loss.
         x: (n, ...) training inputs.
-        y: (n, ...) their labels.
-        rank: of an adapter.
-        epochs: over the training examples.
-        learning_rate: of Adam.
-        seed: of the adapters' initialisation and of the order of the examples.
-        batch_size: of a step.
+        y: (n, ...) training labels.
+        rank: rank of each adapter.
+        epochs: number of passes over the training examples.
+        learning_rate: learning rate of Adam.
+        seed: seed of the adapters' initialisation and of the order of the examples.
+        batch_size: examples per optimiser step.
 
     Raises:
-        UserError: there is no ``nn.Linear`` to adapt.
+        UserError: the module has no ``nn.Linear`` to adapt.
     """
     generator = torch.Generator().manual_seed(seed)
     variant = copy.deepcopy(module).requires_grad_(False)

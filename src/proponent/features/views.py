@@ -1,7 +1,7 @@
-"""What a member's features look like along its training: the objects that methods are handed.
+"""Views of a member's features along its training: the objects that methods receive.
 
-They are built from plain tensors and callables and know nothing of files: ``load(index)`` brings the features
-of the checkpoint with that index, and only the most recent one is kept.
+They consist of plain tensors and callables and do not depend on files: ``load(index)`` returns the features of the
+checkpoint with that index, and only the most recent ones are kept in memory.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CheckpointTimes:
-    """When the checkpoints of one member were saved, the final model last.
+    """Times at which the checkpoints of one member were saved, the final model last.
 
     Attributes:
-        steps: optimiser steps taken.
-        learning_rates: in force at each.
-        durations: sum of the learning rates so far, divided by 1 - momentum.
+        steps: optimiser steps up to each checkpoint.
+        learning_rates: learning rate at each checkpoint.
+        durations: sum of the learning rates up to each checkpoint, divided by 1 - momentum.
     """
 
     steps: Sequence[int]
@@ -55,8 +55,8 @@ class History(Generic[T]):
 
     Args:
         member: index of the member in the ensemble.
-        times: when the checkpoints were saved.
-        load: from the index of a checkpoint to its features.
+        times: times of the checkpoints.
+        load: function from the index of a checkpoint to its features.
     """
 
     def __init__(self, member: int, times: CheckpointTimes, load: Callable[[int], T]) -> None:
@@ -67,7 +67,7 @@ class History(Generic[T]):
 
     def _get(self, index: int) -> T:
         if self._recent is None or self._recent[0] != index:
-            self._recent = None  # lets go of the old features before the new ones are read
+            self._recent = None  # releases the old features before the new ones are read
             self._recent = (index, self._load(index))
         return self._recent[1]
 
@@ -129,7 +129,7 @@ Representations = History[RepresentationPair]
 
 @dataclass(frozen=True)
 class Stage:
-    """Training on examples of its own; see :class:`proponent.methods.shared.needs.Stage`."""
+    """Stage of training on examples of its own; see :class:`proponent.methods.shared.needs.Stage`."""
 
     examples: slice
     checkpoint: int
@@ -137,7 +137,7 @@ class Stage:
 
     @property
     def network(self) -> Network:
-        """Return the network with these examples alone, a new one that is let go of after use."""
+        """Return a new network with these examples only, to be released after use."""
         return self.make()
 
 
@@ -146,10 +146,10 @@ class Network(History[Curvature]):
 
     Args:
         member: index of the member in the ensemble.
-        times: when the checkpoints were saved.
-        load: from the index of a checkpoint to the curvature there.
-        blend: from a weight for each checkpoint to the curvature at the mean of their parameters.
-        stages: of training; empty for one of all examples.
+        times: times of the checkpoints.
+        load: function from the index of a checkpoint to its curvature.
+        blend: function from one weight per checkpoint to the curvature at the weighted mean of their parameters.
+        stages: stages of training; empty for a single stage of all examples.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Network(History[Curvature]):
 
     @property
     def fractions(self) -> list[float]:
-        """Share of all steps up to each checkpoint."""
+        """Share of all optimiser steps up to each checkpoint."""
         return [steps / self.times.steps[-1] for steps in self.times.steps]
 
     def checkpoint(self, index: int) -> Curvature:
@@ -181,7 +181,7 @@ class Network(History[Curvature]):
     def kronecker(
         self, weights: Sequence[float], samples: int, seed: int, scale: Tensor | None = None
     ) -> KroneckerBasis:
-        """Return the Kronecker eigenbasis of the weighted mean over checkpoints, one weight each."""
+        """Return the Kronecker eigenbasis of the weighted mean over checkpoints, with one weight per checkpoint."""
 
         def networks() -> Iterator[tuple[Curvature, float]]:
             for index, weight in enumerate(weights):

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from proponent.config.schema import RecipeConfig
 from proponent.progress import progress
 from proponent.settings.tasks import Task
+from proponent.torch_compat import stackable
 from proponent.training.designs import Run
 from proponent.training.group import Group
 from proponent.training.recipe import learning_rates
-from proponent.training.stack import Stack, stackable
+from proponent.training.stack import Stack
 from proponent.training.stages import stages_of
 
 LOSS_POINTS = 64

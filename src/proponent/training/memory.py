@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.settings.tasks import Task
+from proponent.torch_compat import stackable
 from proponent.training.designs import Run
 from proponent.training.dropout import recorded_draws
-from proponent.training.stack import stackable
 
 SHARE = 0.8
 """Of the device's memory; the rest is for the driver, libraries' workspaces and gaps between tensors."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from proponent.settings.tasks import Task
-from proponent.training.stack import call, stackable
+from proponent.torch_compat import stackable
+from proponent.training.stack import call
 
 MODELS = 25
 """Evaluated at a time: with more they are no faster."""

@@ -22,11 +22,12 @@ from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
+from proponent.torch_compat import stackable
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.group import dropout_generator
 from proponent.training.recipe import learning_rates
-from proponent.training.stack import call, refuse_batch_statistics, stackable
+from proponent.training.stack import call, refuse_batch_statistics
 from proponent.training.stages import epoch_order, place, stages_of
 from proponent.training.update import derivatives, directions, n_slots, preconditioner, update
 

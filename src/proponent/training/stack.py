@@ -1,18 +1,16 @@
-"""Many models of one architecture as one: the tensors in which they differ, stacked."""
+"""A stack of models of one architecture: the tensors in which they differ, each with a leading axis of models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from proponent.errors import UserError
+from proponent.torch_compat import batch_statistics_error
 
 
 @dataclass
@@ -20,8 +18,8 @@ class Stack:
     """Models of one architecture.
 
     Attributes:
-        template: one of the models; brings the architecture, and the tensors that all of them share.
-        trained: parameters to train, (models, …) each. Parameters that layers share appear once.
+        template: one of the models, with the architecture and the tensors that all models share.
+        trained: trainable parameters, (models, …) each; a parameter that several layers share appears once.
         fixed: frozen parameters and buffers in which the models differ, (models, …) each.
     """
 
@@ -36,10 +34,15 @@ class Stack:
 
 
 def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device: str) -> Stack:
-    """Build one model a seed and stack them.
+    """Build one model per seed and stack them.
+
+    Args:
+        build: model factory, from a seed to a new model.
+        seeds: one seed per model.
+        device: device of the stacked tensors.
 
     Raises:
-        UserError: a layer mixes the examples of a batch, nothing is to be trained, or shapes vary with the
+        UserError: a layer mixes the examples of a batch, no parameter is trainable, or shapes vary with the
             seed.
     """
     template = build(seeds[0])
@@ -47,7 +50,9 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
     tensors = _tensors(template)
     trained = [name for name, value in template.named_parameters() if value.requires_grad]
     if not trained:
-        raise UserError("the model has no parameter to train; the model factory must return one that has")
+        raise UserError(
+            "the model has no trainable parameter; the model factory must return a model that has one"
+        )
     stacked = {name: value.detach().new_empty((len(seeds), *value.shape)) for name, value in tensors.items()}
     differs = dict.fromkeys(tensors, False) | dict.fromkeys(trained, True)
     for row, seed in enumerate(seeds):
@@ -56,7 +61,7 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
             name: v.shape for name, v in tensors.items()
         }:
             raise UserError(
-                "the model factory gives another architecture for another seed; its shapes must be fixed"
+                "the model factory returns another architecture for another seed; its shapes must be fixed"
             )
         for name, value in model.items():
             stacked[name][row] = value.detach()
@@ -81,7 +86,7 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
 
 
 def call(template: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Return the outputs of the model with ``tensors`` in place of the template's; tied ones stay tied."""
+    """Return the outputs of the template with its tensors replaced by ``tensors``; tied tensors stay tied."""
     outputs: Tensor = functional_call(template, dict(tensors), (x,))
     return outputs
 
@@ -97,59 +102,17 @@ def state_dict(template: nn.Module, state: Mapping[str, Tensor], model: int) -> 
 
 
 def refuse_batch_statistics(model: nn.Module) -> None:
-    """Raise a UserError if a layer's output for one example depends on the others of its batch.
-
-    Such a model has no per-example gradients: what an example did is not separate from what its batch did.
-    """
+    """Raise a UserError if a layer's output for one example depends on the others of its batch."""
     for name, module in model.named_modules():
-        batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if batch or (
-            isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats
-        ):
-            raise UserError(
-                f"the model's layer '{name}' ({type(module).__name__}) keeps batch statistics, which mix "
-                "examples; use GroupNorm or LayerNorm"
-            )
+        instances = isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats
+        if instances or isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise batch_statistics_error(f"the model's layer '{name}' ({type(module).__name__})")
 
 
 def versions(stack: Stack) -> dict[str, tuple[int, int]]:
-    """Return, for every parameter and buffer, what changes when a model assigns to it or changes it in place."""
+    """Return identity and version of every parameter and buffer: assignment changes one, a change in place the other."""
     tensors = _tensors(stack.template) | stack.state
     return {name: (id(value), value._version) for name, value in tensors.items()}
-
-
-@contextmanager
-def stackable() -> Iterator[None]:
-    """Within the block, layers that ``vmap`` would get wrong, or cannot stack, are computed in a way that it can.
-
-    Attention is made of matrix products: its fused kernels run one model at a time, or not at all. An embedding
-    looks up its padding without a gradient: stacked by ``vmap``, only the first model's padding would have none.
-    """
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    lookup = F.embedding
-
-    def embedding(
-        input: Tensor,
-        weight: Tensor,
-        padding_idx: int | None = None,
-        max_norm: float | None = None,
-        norm_type: float = 2.0,
-        scale_grad_by_freq: bool = False,
-        sparse: bool = False,
-    ) -> Tensor:
-        rows = lookup(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
-        if padding_idx is None:
-            return rows
-        return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)
-
-    torch.backends.mha.set_fastpath_enabled(False)
-    F.embedding = embedding
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        F.embedding = lookup
-        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -1,10 +1,9 @@
-"""Factors of a weight's gradient: what an operation took in, and what came back to its output.
+"""Factors of a weight's gradient: the inputs of an operation, and the gradients of its outputs.
 
 The gradient of one example with respect to a weight matrix W (rows, columns) is a sum over positions t (and
 over the uses of W, where it is shared) of outer products ``left_t right_tᵀ``. For a linear layer ``left`` is
 the gradient of the layer's output and ``right`` its input; for an embedding ``left`` is the one-hot token,
-kept as its number; for a convolution ``right`` is the patch under the kernel, unfolded only when it is
-needed.
+stored as its number; for a convolution ``right`` is the patch under the kernel, unfolded only where needed.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution's kernel walks over its input."""
+    """Geometry of a convolution: sizes and steps of its kernel, per spatial dimension."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
-    """Zeros before and after, for each spatial dimension."""
+    """Zeros added before and after, per spatial dimension."""
 
     def positions(self, spatial: tuple[int, ...]) -> int:
         """Return the number of places of the kernel on an input of ``spatial`` size."""
@@ -53,14 +52,14 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Factor:
-    """One side of the outer products of n examples: ``values`` and how they are to be read.
+    """One side of the outer products of n examples.
 
     Attributes:
         values: (n, positions, width), or token numbers (n, positions), or images (n, images, channels,
             *spatial).
-        tokens: size of the vocabulary where ``values`` are token numbers, else 0.
-        geometry: the convolution's, where ``values`` are images.
-        from_x: ``values`` are the data x itself, so that they need not be stored again.
+        tokens: size of the vocabulary if ``values`` are token numbers, else 0.
+        geometry: geometry of the convolution if ``values`` are images, else None.
+        from_x: whether ``values`` are the data x itself, so that they need not be stored again.
     """
 
     values: Tensor
@@ -127,7 +126,7 @@ class Term:
 
     @property
     def stop(self) -> int:
-        """One past the last of the weight's rows that the use touches."""
+        """End of the range of the weight's rows that the use touches, exclusive."""
         return self.start + self.left.width
 
     @property
@@ -137,11 +136,11 @@ class Term:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers."""
+        """Data type of the values."""
         return (self.right if self.left.tokens else self.left).values.dtype
 
     def overlaps(self, other: Term) -> bool:
-        """Say whether the two uses have rows of the weight in common."""
+        """Return whether the two uses have rows of the weight in common."""
         return max(self.start, other.start) < min(self.stop, other.stop)
 
     def __len__(self) -> int:

@@ -1,10 +1,9 @@
 """Operations whose weights have factored gradients.
 
-A call is seen at the level of functions, not of modules, so that shared weights, functional code and
-``nn.MultiheadAttention`` are covered; a weight is recognised by identity, also as a transposed view (``h @
-w.T``) or as a slice of rows (the projections inside attention). Whatever is not seen here keeps its ordinary
-derivative, and the capture writes those parameters' gradients out: nothing depends on this list being
-complete.
+Calls are seen at the level of functions, not of modules, so that shared weights, functional code and
+``nn.MultiheadAttention`` are covered. A weight is recognised by identity, also as a transposed view (``h @ w.T``) or as
+a slice of rows (the projections inside attention). Other operations keep their ordinary derivative, and the capture
+writes the gradients of their parameters out, so that this list does not have to be complete.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.features.gradients.factors import Geometry
+from proponent.torch_compat import batch_statistics_error
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Use:
     """One call of an operation with a weight.
 
     Attributes:
-        call: its place among all calls of such operations.
+        call: index among all calls of such operations.
         kind: ``linear`` (input @ weightᵀ), ``matmul`` (input @ weight), ``conv`` or ``embedding``.
-        weight: the parameter's name.
-        start: first row of the parameter that the call uses.
-        bias: the parameter's name, or None.
+        weight: name of the weight.
+        start: first row of the weight that the call uses.
+        bias: name of the bias, or None.
         bias_start: first element of the bias that the call uses.
-        geometry: of a convolution.
+        geometry: geometry of a convolution; None for other kinds.
         padding: token whose rows get no gradient, or -1.
         output: shape of the result for one example.
         input: shape of the operation's input for one example.
@@ -54,7 +54,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of an operation that matter, put in order."""
+    """The arguments of one call that matter here, under the same names for every operation."""
 
     kind: str
     input: Tensor
@@ -101,7 +101,7 @@ def _embedding(
 ) -> Call:
     if scale_grad_by_freq:
         raise UserError(
-            "torch.embedding with scale_grad_by_freq has no per-example gradient; switch it off in the model"
+            "nn.Embedding with scale_grad_by_freq has no per-example gradient; switch scale_grad_by_freq off"
         )
     return Call("embedding", indices, weight, None, lambda w, b: F.embedding(indices, w), padding=padding_idx)
 
@@ -135,22 +135,20 @@ def _convolution(dimensions: int) -> Callable[..., Call]:
             bias,
             lambda w, b: function(input, w, b, stride, padding, dilation, groups),
             geometry=Geometry(kernel, each(stride), spread, pads),
-            # A grouped kernel is small: its gradients are written out instead.
+            # A grouped kernel is small, so that its gradients are written out instead.
             claimable=groups == 1,
         )
 
     return bind
 
 
-def _refuse_batch_statistics(function: str, flag: int, keyword: str) -> Callable[..., None]:
-    def check(*args: Any, **kwargs: Any) -> None:
-        if kwargs.get(keyword, args[flag] if len(args) > flag else False):
-            raise UserError(
-                f"{function} uses the statistics of the batch even in eval mode: no example has a gradient of"
-                " its own; keep running statistics (track_running_stats=True) or use GroupNorm"
-            )
-
-    return check
+def _refuse_batch_statistics(*args: Any, **kwargs: Any) -> None:
+    """Refuse ``torch.batch_norm`` (input, weight, bias, mean, variance, training, …) with statistics of the batch."""
+    if kwargs.get("training", args[5] if len(args) > 5 else False):
+        raise batch_statistics_error(
+            "batch normalisation without running statistics",
+            "set track_running_stats=True, or use GroupNorm or LayerNorm",
+        )
 
 
 CLAIMS: dict[Any, Callable[..., Call]] = {
@@ -169,12 +167,10 @@ CLAIMS: dict[Any, Callable[..., Call]] = {
 
 
 def _renormalised(*args: Any, **kwargs: Any) -> None:
-    raise UserError(
-        "nn.Embedding with max_norm changes its weight during the forward pass; use an embedding without it"
-    )
+    raise UserError("nn.Embedding with max_norm changes its weight in the forward pass; leave max_norm out")
 
 
 REFUSALS: dict[Any, Callable[..., None]] = {
-    torch.batch_norm: _refuse_batch_statistics("BatchNorm", 5, "training"),
+    torch.batch_norm: _refuse_batch_statistics,
     torch.embedding_renorm_: _renormalised,
 }

@@ -2,15 +2,16 @@
 
 :class:`WeightPart` holds sums of outer products. For one position per example the inner products of a linear
 layer are ``(A Bᵀ + 1) ∘ (G Hᵀ)``: A, B are inputs, G, H output gradients, and the 1 is the bias. With several
-positions the cheaper of two exact ways is taken: all pairs of positions, or the gradients written out some
+positions the cheaper of two exact ways is taken: all pairs of positions, or the gradients written out for some
 rows of the weight at a time. :class:`RowsPart` holds gradients that are written out.
 
-Temporaries stay below about ``TEMPORARY_MIB`` beside an operation's result, unless one example alone needs
+Temporaries stay below about ``TEMPORARY_MIB`` in addition to an operation's result, unless one example alone needs
 more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,39 +19,54 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proponent.chunking import chunks
 from proponent.features.gradients.factors import Factor, Term, factor_gram
 
 TEMPORARY_MIB = 128
 BLOCK_ROWS = 1024
-"""Rows of a block of inner products: two such blocks stay in the processor's cache."""
+"""Rows of a block of inner products; two such blocks stay in the processor's cache."""
+SYMMETRIC_ROWS = 512
 ELEMENTWISE = 16
-"""An elementwise operation costs about as much as this many multiply-adds inside a matrix product."""
+"""Cost of an elementwise operation, in multiply-adds of a matrix product."""
+Parameters = dict[str, tuple[int, ...]]
+"""Shape of every trainable parameter, in the order in which gradients are laid out."""
 
 
-def ranges(total: int, step: int) -> Iterator[slice]:
-    """Yield slices that cover ``range(total)``, each of ``step`` items (at least one)."""
-    step = max(1, step)
-    for start in range(0, total, step):
-        yield slice(start, min(start + step, total))
+def parameter_spans(parameters: Parameters) -> dict[str, slice]:
+    """Return the columns of each parameter in a flattened gradient."""
+    spans, start = {}, 0
+    for name, shape in parameters.items():
+        spans[name] = slice(start, start + math.prod(shape))
+        start += math.prod(shape)
+    return spans
 
 
 def temporary(dtype: torch.dtype) -> int:
-    """Return how many numbers a temporary may hold."""
+    """Return the number of elements that a temporary may hold."""
     return TEMPORARY_MIB * 2**20 // dtype.itemsize
 
 
 def add_product(mine: Tensor, theirs: Tensor, out: Tensor, symmetric: bool) -> None:
-    """Add ``mine @ theirs.T`` to ``out``, in place; with ``symmetric`` only its lower blocks."""
+    """Add ``mine @ theirs.T`` to ``out``, in place; if ``symmetric``, to its lower blocks only."""
     if not symmetric:
         out.addmm_(mine, theirs.T)
         return
-    for rows in ranges(len(out), BLOCK_ROWS):
+    for rows in chunks(len(out), BLOCK_ROWS):
         out[rows, : rows.stop].addmm_(mine[rows], theirs[: rows.stop].T)
+
+
+def symmetrize(out: Tensor) -> None:
+    """Copy the lower triangle to the upper one, in blocks that stay in cache."""
+    for rows in chunks(len(out), SYMMETRIC_ROWS):
+        square = out[rows, rows]
+        square.copy_(square.tril() + square.tril(-1).T)
+        for others in chunks(rows.start, SYMMETRIC_ROWS):
+            out[others, rows] = out[rows, others].T
 
 
 @dataclass(frozen=True)
 class WeightPart:
-    """Gradients of one weight, and of a bias that belongs to it alone, as sums of outer products."""
+    """Gradients of one weight, and of a bias that serves this weight only, as sums of outer products."""
 
     name: str
     rows: int
@@ -65,12 +81,12 @@ class WeightPart:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers."""
+        """Data type of the values."""
         return self.terms[0].dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the numbers are."""
+        """Device of the values."""
         return self.terms[0].right.values.device
 
     def __len__(self) -> int:
@@ -87,7 +103,7 @@ class WeightPart:
         """Return rows ``low`` to ``high`` of the weight's gradients, (n, high - low, columns)."""
         out = torch.zeros(len(self), high - low, self.columns, dtype=self.dtype, device=self.device)
         unfolded = max(term.positions * term.right.width for term in self.terms)
-        for rows in ranges(len(out), temporary(self.dtype) // unfolded):
+        for rows in chunks(len(out), temporary(self.dtype) // unfolded):
             for term in self.terms:
                 term[rows].add_to(out[rows], low, high)
         return out
@@ -102,11 +118,11 @@ class WeightPart:
         ]
 
     def row_ranges(self, examples: int) -> Iterator[slice]:
-        """Yield ranges of the weight's rows whose gradients of so many examples fit in a temporary."""
-        yield from ranges(self.rows, temporary(self.dtype) // max(1, examples * self.columns))
+        """Yield ranges of the weight's rows whose gradients, of this many examples, fit in a temporary."""
+        yield from chunks(self.rows, temporary(self.dtype) // max(1, examples * self.columns))
 
     def add_inner(self, other: WeightPart, out: Tensor, symmetric: bool) -> None:
-        """Add the inner products to ``out`` (n, m), in place; with ``symmetric`` only its lower blocks."""
+        """Add the inner products to ``out`` (n, m), in place; if ``symmetric``, to its lower blocks only."""
         pairs = [(a, b) for a in self.terms for b in other.terms if a.overlaps(b)]
         if self._pairs_are_cheaper(other, pairs):
             for a, b in pairs:
@@ -145,7 +161,7 @@ class WeightPart:
 
     def _norms_within(self, positions: int) -> Tensor:
         total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
-        for rows in ranges(len(total), temporary(self.dtype) // (positions * (positions + self.columns))):
+        for rows in chunks(len(total), temporary(self.dtype) // (positions * (positions + self.columns))):
             for a in self.terms:
                 for b in self.terms:
                     if a.overlaps(b):
@@ -155,7 +171,7 @@ class WeightPart:
 
 @dataclass(frozen=True)
 class RowsPart:
-    """Gradients of one parameter, written out: ``values`` (n, number of elements)."""
+    """Written-out gradients of one parameter: ``values`` (n, number of elements)."""
 
     name: str
     values: Tensor
@@ -167,12 +183,12 @@ class RowsPart:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers."""
+        """Data type of the values."""
         return self.values.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the numbers are."""
+        """Device of the values."""
         return self.values.device
 
     def __len__(self) -> int:
@@ -186,7 +202,7 @@ class RowsPart:
         return self.values[:, low:high]
 
     def add_inner(self, other: RowsPart, out: Tensor, symmetric: bool) -> None:
-        """Add the inner products to ``out`` (n, m), in place; with ``symmetric`` only its lower blocks."""
+        """Add the inner products to ``out`` (n, m), in place; if ``symmetric``, to its lower blocks only."""
         add_product(self.values, other.values, out, symmetric)
 
     def norms_squared(self) -> Tensor:
@@ -198,7 +214,7 @@ Part = WeightPart | RowsPart
 
 
 def _comparable(a: Term, b: Term) -> bool:
-    """Say whether pairs of positions can be taken: tokens against plain values need all rows."""
+    """Return whether pairs of positions can be compared; tokens and plain values must cover the same rows."""
     return bool(a.left.tokens) == bool(b.left.tokens) or (a.start, a.stop) == (b.start, b.stop)
 
 
@@ -208,7 +224,7 @@ def _pair_cost(a: Term, b: Term) -> int:
 
 
 def _aligned(mine: Term, theirs: Term) -> tuple[Factor, Factor]:
-    """Return the left factors of two uses on the rows that both touch."""
+    """Return the left factors of two uses, restricted to the rows that both touch."""
     if mine.left.tokens or theirs.left.tokens:
         return mine.left, theirs.left
     start, stop = max(mine.start, theirs.start), min(mine.stop, theirs.stop)
@@ -223,8 +239,8 @@ def _add_pairs(mine: Term, theirs: Term, out: Tensor, with_bias: bool, symmetric
     left, other_left = _aligned(mine, theirs)
     t, s = mine.positions, theirs.positions
     side = max(1, min(BLOCK_ROWS, int((temporary(out.dtype) / (4 * t * s)) ** 0.5)))
-    for rows in ranges(len(mine), side):
-        for others in ranges(rows.stop if symmetric else len(theirs), side):
+    for rows in chunks(len(mine), side):
+        for others in chunks(rows.stop if symmetric else len(theirs), side):
             products = factor_gram(mine.right[rows], theirs.right[others], out.dtype)
             if with_bias:
                 products += 1.0
@@ -255,4 +271,4 @@ def _squares(factor: Factor, dtype: torch.dtype) -> Tensor:
     if factor.tokens:
         return torch.ones(len(factor), dtype=dtype, device=factor.values.device)
     step = temporary(dtype) // factor.width
-    return torch.cat([factor[rows].dense(dtype).square().sum((1, 2)) for rows in ranges(len(factor), step)])
+    return torch.cat([factor[rows].dense(dtype).square().sum((1, 2)) for rows in chunks(len(factor), step)])

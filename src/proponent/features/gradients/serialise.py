@@ -1,7 +1,7 @@
-"""Gradient blocks taken apart into named tensors for a file, and put together again.
+"""Serialisation of gradient blocks: named tensors for a file, and a layout in plain values.
 
-The input of a first layer is usually the data x itself: then nothing but its shape is kept. A tensor that
-several operations took in (queries, keys and values of attention) is stored once.
+The input of a first layer is usually the data x itself, of which only the shape is stored. A tensor that is the
+input of several operations (queries, keys and values of attention) is stored once.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from typing import Any
 
 from torch import Tensor
 
-from proponent.features.gradients.block import Block, DenseGradients, FactoredGradients
+from proponent.features.gradients.block import Block
+from proponent.features.gradients.dense_gradients import DenseGradients
+from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.factors import Factor, Geometry, Term
 from proponent.features.gradients.per_parameter import Part, RowsPart, WeightPart
 
 
-def take_apart(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a block by name, and in plain values how they belong together."""
+def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a block by name, and their layout in plain values (for JSON)."""
     if isinstance(block, DenseGradients):
         layout: dict[str, Any] = {"kind": "dense", "parameters": _plain(block)}
         if not isinstance(block.last, FactoredGradients):
             return {"values": block.values}, {**layout, "last": {"names": list(block.last)}}
-        beside, last = take_apart(block.last)
-        kept = {f"last.{name}": tensor for name, tensor in beside.items()}
+        exact, last = to_tensors(block.last)
+        kept = {f"last.{name}": tensor for name, tensor in exact.items()}
         return {"values": block.values, **kept}, {**layout, "last": last}
     tensors: dict[str, Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -65,21 +67,21 @@ def take_apart(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def put_together(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor) -> Block:
-    """Return the block that :func:`take_apart` took apart.
+def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor) -> Block:
+    """Return the block that :func:`to_tensors` turned into tensors.
 
     Args:
-        layout: the plain values.
-        get: returns a tensor by its name.
-        x: (n, ...) the data of the same examples.
+        layout: layout in plain values.
+        get: function that returns a tensor by its name.
+        x: (n, ...) data of the same examples.
     """
     parameters = {name: tuple(shape) for name, shape in layout["parameters"].items()}
     if layout["kind"] == "dense":
         if "names" in layout["last"]:
             return DenseGradients(get("values"), parameters, tuple(layout["last"]["names"]))
-        beside = put_together(layout["last"], lambda name: get(f"last.{name}"), x)
-        assert isinstance(beside, FactoredGradients)  # noqa: S101 -- take_apart wrote it from one
-        return DenseGradients(get("values"), parameters, beside)
+        exact = from_tensors(layout["last"], lambda name: get(f"last.{name}"), x)
+        assert isinstance(exact, FactoredGradients)  # noqa: S101 -- to_tensors wrote it from one
+        return DenseGradients(get("values"), parameters, exact)
     read: dict[str, Tensor] = {}
 
     def factor(spec: dict[str, Any]) -> Factor:

@@ -1,7 +1,7 @@
-"""Watching a model's forward pass: finding the uses of its weights, and reaching into them.
+"""Tracing of a forward pass: find the uses of a model's weights, and find them again in later passes.
 
-A call is seen at the level of functions by a ``TorchFunctionMode``. :class:`Trace` looks at one example;
-:class:`Replay` recognises the same calls again, by their order, when the pass runs under ``torch.func``.
+A ``TorchFunctionMode`` sees each call at the level of functions. :class:`Trace` watches the pass of one example;
+:class:`ProbedPass` recognises the same calls again, by their order, when the pass runs under ``torch.func``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from proponent.errors import UserError
 from proponent.features.gradients.operations import CLAIMS, REFUSALS, Call, Use
+from proponent.torch_compat import composites_opened, unfused_attention
 
 
 class _Watch(TorchFunctionMode):
@@ -28,7 +28,7 @@ class _Watch(TorchFunctionMode):
         self.calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one function; ``operation`` says what becomes of one that may have a claimed weight."""
+        """Run one function; :meth:`operation` handles those that may have a claimed weight."""
         kwargs = kwargs or {}
         if func in REFUSALS:
             REFUSALS[func](*args, **kwargs)
@@ -38,24 +38,25 @@ class _Watch(TorchFunctionMode):
         return self.operation(CLAIMS[func](*args, **kwargs), lambda: func(*args, **kwargs))
 
     def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
-        """Return the result of a call; ``run()`` is the call unchanged."""
+        """Return the result of a call; ``run()`` makes the call unchanged."""
         raise NotImplementedError
 
 
 class Trace(_Watch):
-    """Finds the uses of parameters on one example, and cuts them out of the derivative.
+    """Finds the uses of parameters in the pass of one example, and detaches the parameters there.
 
-    A parameter that still has a derivative afterwards is used in some other way too.
+    A parameter that still has a derivative afterwards is also used in some other way.
 
     Args:
-        names: the parameters' names, by the id of the tensors that stand for them.
+        names: names of the parameters by the id of the tensors that stand for them.
 
     Attributes:
-        uses: what was found, in order.
-        inputs: what each use took in.
-        last_linear: place of the last linear map among all calls, whether its weight is a parameter or
+        uses: uses of parameters, in the order of the calls.
+        inputs: input tensor of each use.
+        last_linear: index of the last linear map among all calls, whether its weight is a parameter or
             computed.
-        activations: numbers that the pass made: a measure of what is kept for the way back.
+        activations: number of elements of all tensors that the pass made, a measure of what the backward
+            pass keeps.
     """
 
     def __init__(self, names: dict[int, str]) -> None:
@@ -67,7 +68,7 @@ class Trace(_Watch):
         self.activations = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one function and count what it made; views make nothing."""
+        """Run one function and count the elements that it made; views make none."""
         result = super().__torch_function__(func, types, args, kwargs)
         if isinstance(result, Tensor) and result._base is None:
             self.activations += result.numel()
@@ -108,7 +109,7 @@ class Trace(_Watch):
         return output
 
     def _locate(self, tensor: Tensor | None) -> tuple[str, int, bool] | None:
-        """Return name, first row and whether transposed, of a parameter or of a view of one."""
+        """Return (name, first row, whether transposed) of a parameter or of a view of one; None for other tensors."""
         if tensor is None:
             return None
         if id(tensor) in self.names:
@@ -127,14 +128,14 @@ class Trace(_Watch):
         return None
 
 
-class Replay(_Watch):
-    """Adds a probe to the output of each traced use, and keeps what the use took in.
+class ProbedPass(_Watch):
+    """Adds a probe to the output of each traced use, and keeps the input of the use.
 
     Args:
-        uses: what the trace found; a use is recognised by its place in the order of calls.
-        probes: zeros of the uses' output shapes: the derivative with respect to a probe is that of the
-            output.
-        watched: place of one more call whose input is wanted, kept as ``seen``.
+        uses: uses found by the trace; a use is recognised by its index among the calls.
+        probes: zeros of the uses' output shapes; the derivative with respect to a probe is that with
+            respect to the output.
+        watched: index of one more call, whose input is kept as ``seen``; None for no such call.
     """
 
     def __init__(self, uses: list[Use], probes: list[Tensor], watched: int | None = None) -> None:
@@ -156,14 +157,14 @@ class Replay(_Watch):
             return output
         if output.shape != self.uses[index].output:
             raise UserError(
-                "the model calls its layers in another order each time; it must be deterministic in eval mode"
+                "the model calls its layers in another order each time; make its forward pass deterministic in eval mode"
             )
         self.inputs.append(call.input)
         return output + self.probes[index]
 
 
 class _ConstantPadding(TorchFunctionMode):
-    """Makes the padding row of an embedding a constant in forward derivatives too, as in backward ones."""
+    """Keeps the padding row of an embedding constant in forward derivatives, as torch does in backward ones."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one function."""
@@ -178,31 +179,13 @@ class _ConstantPadding(TorchFunctionMode):
 
 @contextmanager
 def deterministic_eval(module: nn.Module) -> Iterator[None]:
-    """Run a module as it predicts: eval mode, no fused attention, its functions open to a mode.
-
-    ``torch.nn.functional`` hands its composite functions (such as attention) to a mode as a whole; switching
-    that off inside the block lets the mode see the linear maps within.
-    """
+    """Run a module in eval mode within the block, without fused attention and with its functions open to a mode."""
     training = [part for part in module.modules() if part.training]
-    checks = (
-        "has_torch_function",
-        "has_torch_function_unary",
-        "has_torch_function_variadic",
-        "_verify_batch_size",  # would say less about a BatchNorm without running statistics than our refusal
-    )
-    kept = {name: getattr(F, name) for name in checks}
-    fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for part in training:
             part.training = False
-        for name in checks:
-            setattr(F, name, lambda *args: False)
-        torch.backends.mha.set_fastpath_enabled(False)
-        with sdpa_kernel(SDPBackend.MATH), _ConstantPadding():
+        with composites_opened(), unfused_attention(), _ConstantPadding():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for name, check in kept.items():
-            setattr(F, name, check)
         for part in training:
             part.training = True

@@ -1,15 +1,15 @@
 """Projections of a layer's gradient from both sides, and random choices of coordinates.
 
-The gradient of one example by a weight is ``G = sum_t l_t r_tᵀ``, with a last column for its bias. Projected from
-both sides it is ``P_l G P_rᵀ = sum_t (P_l l_t) (P_r r_t)ᵀ``, of side x side numbers, and the gradient itself
-is never formed (LoGra, Choe et al. 2024): the projection by ``P_l ⊗ P_r``. Kinds:
+The gradient of one example with respect to a weight is ``G = sum_t l_t r_tᵀ``, with a last column for its bias.
+Projected from both sides it is ``P_l G P_rᵀ = sum_t (P_l l_t) (P_r r_t)ᵀ``, with side x side elements: the projection
+by ``P_l ⊗ P_r``, for which the gradient itself is never formed (LoGra, Choe et al. 2024). Kinds:
 
 - ``gaussian``: independent normals over sqrt(side);
-- ``mask``: so many coordinates of l and of r drawn without replacement, times sqrt(width / side) (FactGraSS,
+- ``mask``: ``side`` coordinates each of l and r, drawn without replacement, times sqrt(width / side) (FactGraSS,
   Hu et al. 2025).
 
-A side that is no wider than asked is kept as it is. Inner products are unbiased over seeds. A parameter whose
-gradients are written out is projected to side x side dimensions where it has more.
+A side of at most ``side`` dimensions is kept as it is. Inner products are unbiased over seeds. A parameter whose
+gradients are written out is projected to side x side dimensions if it has more elements.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.features.gradients.factors import Factor
-from proponent.features.gradients.per_parameter import Part, RowsPart, WeightPart, ranges, temporary
+from proponent.features.gradients.per_parameter import Part, RowsPart, WeightPart, temporary
 from proponent.seeds import derive_seed
 
 KINDS = ("gaussian", "mask")
 
 
 @dataclass(frozen=True)
-class _Side:
-    """A projection of vectors of one width: a matrix (width, k), the coordinates that are kept, or neither."""
+class _SideProjection:
+    """Projection of vectors of one width by a matrix (width, k) or to the kept coordinates (k,); the identity if neither."""
 
     width: int
     matrix: Tensor | None = None
@@ -39,13 +40,13 @@ class _Side:
 
     @property
     def size(self) -> int:
-        """Dimensions after the projection."""
+        """Number of dimensions after the projection."""
         if self.matrix is not None:
             return self.matrix.shape[1]
         return self.width if self.kept is None else len(self.kept)
 
     def apply(self, factor: Factor, start: int, with_ones: bool, dtype: torch.dtype) -> Tensor:
-        """Return (n, positions, k) of a factor whose first column is number ``start``."""
+        """Return the projection (n, positions, k) of a factor whose first column is column ``start`` of the side."""
         if factor.tokens and self.matrix is not None:
             return self.matrix[factor.values + start]
         values = factor.dense(dtype)
@@ -56,7 +57,7 @@ class _Side:
         return self.columns(F.pad(values, (start, self.width - start - values.shape[2])))
 
     def columns(self, values: Tensor) -> Tensor:
-        """Return (..., k) of vectors (..., width)."""
+        """Return the projections (..., k) of vectors (..., width)."""
         if self.matrix is not None:
             return values @ self.matrix
         if self.kept is not None:
@@ -69,11 +70,11 @@ def project_sides(part: Part, side: int, kind: str, seed: int, scale: Tensor | N
 
     Args:
         part: gradients of one weight (with its bias) or one other parameter.
-        side: dimensions of each side.
-        kind: one of :data:`KINDS`.
-        seed: of the whole projection; every parameter and side has draws of its own.
-        scale: (rows, columns) of the layer; each gradient is multiplied with it first, for which it has to be
-            written out.
+        side: largest number of dimensions of each side.
+        kind: kind of the projection, one of :data:`KINDS`.
+        seed: seed of the whole projection; every parameter and side has draws of its own.
+        scale: (rows, columns) factors that multiply each gradient first, which has to be written out for this;
+            None for no factors.
 
     Raises:
         UserError: ``kind`` is not known.
@@ -91,14 +92,14 @@ def project_sides(part: Part, side: int, kind: str, seed: int, scale: Tensor | N
     numbers = max(term.positions * (term.left.width + term.right.width) for term in part.terms)
     if scale is not None:
         numbers += 2 * scale.numel()
-    for rows in ranges(len(part), temporary(part.dtype) // (2 * numbers)):
+    for rows in chunks(len(part), temporary(part.dtype) // (2 * numbers)):
         some = part[rows]
         own = _factored(some, left, right) if scale is None else _written(some, left, right, scale)
         pieces.append(own.flatten(1))
     return torch.cat(pieces)
 
 
-def _factored(part: WeightPart, left: _Side, right: _Side) -> Tensor:
+def _factored(part: WeightPart, left: _SideProjection, right: _SideProjection) -> Tensor:
     products = [
         left.apply(term.left, term.start, False, part.dtype).mT
         @ right.apply(term.right, 0, part.bias is not None, part.dtype)
@@ -107,44 +108,44 @@ def _factored(part: WeightPart, left: _Side, right: _Side) -> Tensor:
     return torch.stack(products).sum(0) if len(products) > 1 else products[0]
 
 
-def _written(part: WeightPart, left: _Side, right: _Side, scale: Tensor) -> Tensor:
+def _written(part: WeightPart, left: _SideProjection, right: _SideProjection, scale: Tensor) -> Tensor:
     written = part.write_out(0, part.rows)
     if part.bias is not None:
         written = torch.cat([written, part.bias_gradients()[..., None]], 2)
     return left.columns(right.columns(written * scale).mT).mT
 
 
-def _side(width: int, k: int, kind: str, seed: int, name: str, which: str, like: Tensor) -> _Side:
+def _side(width: int, k: int, kind: str, seed: int, name: str, which: str, like: Tensor) -> _SideProjection:
     if width <= k:
-        return _Side(width)
+        return _SideProjection(width)
     generator = torch.Generator().manual_seed(derive_seed(seed, "sides", kind, name, which))
     if kind == "mask":
-        return _Side(width, kept=torch.randperm(width, generator=generator)[:k].to(like.device))
-    return _Side(width, torch.randn(width, k, generator=generator).to(like) / math.sqrt(k))
+        return _SideProjection(width, kept=torch.randperm(width, generator=generator)[:k].to(like.device))
+    return _SideProjection(width, torch.randn(width, k, generator=generator).to(like) / math.sqrt(k))
 
 
 def coordinates(total: int, count: int, seed: int) -> Tensor:
-    """Return ``count`` of ``total`` coordinates, in order, drawn without replacement; all if there are no more."""
+    """Return ``count`` (at most all) of ``total`` coordinates, drawn without replacement, in ascending order."""
     if count >= total:
         return torch.arange(total)
     generator = torch.Generator().manual_seed(derive_seed(seed, "mask", total))
     return torch.randperm(total, generator=generator)[:count].sort().values
 
 
-def picked(part: Part, name: str, total: int, where: Tensor) -> Tensor:
+def gather_elements(part: Part, name: str, total: int, where: Tensor) -> Tensor:
     """Return some elements of one parameter's flattened gradients, (n, len(where)).
 
     Args:
-        part: holds the parameter's gradients.
-        name: the parameter's.
-        total: its number of elements.
-        where: the elements, ascending.
+        part: gradients of the parameter.
+        name: name of the parameter.
+        total: number of elements of the parameter.
+        where: indices of the elements, ascending.
     """
     if isinstance(part, WeightPart) and name == part.name and _is_one_product(part):
         term = part.terms[0]
         return term.left.values[:, 0, where // part.columns] * term.right.values[:, 0, where % part.columns]
     found = [part.elements(name, 0, 0)]
-    for some in ranges(total, temporary(part.dtype) // max(1, 2 * len(part))):
+    for some in chunks(total, temporary(part.dtype) // max(1, 2 * len(part))):
         inside = where[(where >= some.start) & (where < some.stop)]
         if len(inside):
             found.append(part.elements(name, some.start, some.stop)[:, inside - some.start])
@@ -152,7 +153,7 @@ def picked(part: Part, name: str, total: int, where: Tensor) -> Tensor:
 
 
 def _is_one_product(part: WeightPart) -> bool:
-    """Say whether each gradient is one outer product of plain values that covers all rows."""
+    """Return whether each gradient is one outer product of plain values that covers all rows."""
     term = part.terms[0]
     plain = not (term.left.tokens or term.right.tokens or term.right.geometry)
     return len(part.terms) == 1 and plain and term.positions == 1 and term.left.width == part.rows

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from proponent.config.step_specs import AttributeInputs, AttributeSpec
-from proponent.features.member_features import network, read_gradients, read_outputs, read_representations
+from proponent.features.member_features import read_gradients, read_outputs, read_representations
+from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
@@ -63,7 +64,7 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
     folder = member_folder(job, member)
     training = read_json(folder / "training.json")
     module, task = load_model(spec.model, job.spec.task)
-    return network(
+    reader = NetworkReader(
         module.to(job.device),
         lambda index: load_checkpoint(folder, training["steps"], index),
         task,
@@ -73,8 +74,10 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
         weight_decay=spec.weight_decay,
         memory_mib=job.spec.memory_mib,
         query_rows=rows,
-        stages=[
+    )
+    return reader.network(
+        [
             (slice(*stage["examples"]), training["steps"].index(stage["stop"]))
             for stage in training.get("stages", [])
-        ],
+        ]
     )

@@ -1,0 +1,198 @@
+"""Replacements of functions of torch, each for the time of a ``with`` block, and the refusal of batch statistics.
+
+``torch.func`` and ``TorchFunctionMode`` cannot follow some functions of :mod:`torch.nn.functional`. Modules look these
+functions up each time that they run, so that replacing the attribute reaches ``nn.MultiheadAttention`` and transformer
+layers too. All such replacements are made here, and each block restores what it found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from proponent.errors import UserError
+
+MaskSource = Callable[[tuple[int, ...], float, Tensor], Tensor]
+"""Function from shape, probability of dropping and the tensor to be masked, to the mask to multiply with."""
+
+
+@contextmanager
+def replaced(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Replace attributes of :mod:`torch.nn.functional` within the block.
+
+    Args:
+        functions: replacements by the name of the attribute.
+    """
+    originals = {name: getattr(F, name) for name in functions}
+    try:
+        for name, function in functions.items():
+            setattr(F, name, function)
+        yield
+    finally:
+        for name, function in originals.items():
+            setattr(F, name, function)
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Compute attention from matrix products within the block.
+
+    Fused kernels run one model at a time under ``vmap``, or not at all, and hide their linear maps from a mode.
+    """
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def composites_opened() -> Iterator[None]:
+    """Show a ``TorchFunctionMode`` what happens inside composite functions, within the block.
+
+    ``torch.nn.functional`` passes composite functions (such as attention) to a mode as a whole if their checks for
+    overrides say so; with the checks switched off the mode sees the linear maps inside. The size check of batch
+    normalisation is switched off as well: its message says less than :func:`batch_statistics_error`.
+    """
+    checks = (
+        "has_torch_function",
+        "has_torch_function_unary",
+        "has_torch_function_variadic",
+        "_verify_batch_size",
+    )
+    with replaced({name: lambda *args: False for name in checks}):
+        yield
+
+
+@contextmanager
+def stackable() -> Iterator[None]:
+    """Compute layers that ``vmap`` gets wrong or cannot stack in a way that it can stack, within the block.
+
+    This concerns attention, and the padding of embeddings: a lookup gives its padding no gradient, but stacked by
+    ``vmap`` only the first model's padding would have none.
+    """
+    lookup = F.embedding
+
+    def embedding(
+        input: Tensor,
+        weight: Tensor,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Tensor:
+        rows = lookup(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+        if padding_idx is None:
+            return rows
+        return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)
+
+    with replaced({"embedding": embedding}), unfused_attention():
+        yield
+
+
+@contextmanager
+def dropout_from(source: MaskSource) -> Iterator[None]:
+    """Let torch's dropout functions take their masks from ``source`` within the block."""
+
+    def drop(value: Tensor, shape: tuple[int, ...], p: float, training: bool, inplace: bool) -> Tensor:
+        if not training or p == 0:
+            return value
+        mask = source(shape, p, value)
+        return value.mul_(mask) if inplace else value * mask
+
+    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return drop(input, tuple(input.shape), p, training, inplace)
+
+    def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return drop(input, _channels(input, batched=input.ndim > 2), p, training, inplace)
+
+    def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return drop(input, _channels(input, batched=True), p, training, inplace)
+
+    def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return drop(input, _channels(input, batched=input.ndim > 4), p, training, inplace)
+
+    functions: dict[str, Callable[..., Tensor]] = {
+        "dropout": dropout,
+        "dropout1d": dropout1d,
+        "dropout2d": dropout2d,
+        "dropout3d": dropout3d,
+        "scaled_dot_product_attention": _attention_from(source),
+    }
+    with replaced(functions):
+        yield
+
+
+def batch_statistics_error(layer: str, remedy: str = "use GroupNorm or LayerNorm") -> UserError:
+    """Return the error for a layer whose output for one example depends on the others of its batch.
+
+    Such a model has no per-example gradients: the effect of an example cannot be separated from that of its batch.
+
+    Args:
+        layer: subject of the message: the layer, as the user knows it.
+        remedy: end of the message: the change to make.
+    """
+    return UserError(
+        f"{layer} uses the statistics of the batch, so that no example has an output of its own; {remedy}"
+    )
+
+
+def _attention_from(source: MaskSource) -> Callable[..., Tensor]:
+    """Return ``scaled_dot_product_attention`` with its dropout masks taken from ``source``."""
+    plain = F.scaled_dot_product_attention
+
+    def attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        if dropout_p == 0:
+            options: dict[str, Any] = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
+            return plain(query, key, value, attn_mask, 0.0, **options)
+        weights = _attention_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
+        if enable_gqa:
+            value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+        return (weights * source(tuple(weights.shape), dropout_p, weights)) @ value
+
+    return attention
+
+
+def _channels(value: Tensor, batched: bool) -> tuple[int, ...]:
+    """Return the shape of a mask that drops whole channels."""
+    leading = 2 if batched else 1
+    return tuple(value.shape[:leading]) + (1,) * (value.ndim - leading)
+
+
+def _attention_weights(
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Tensor:
+    """Return softmax(query key^T scale + mask), (…, L, S), as ``scaled_dot_product_attention`` documents."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    logits = query @ key.mT * (scale if scale is not None else 1 / math.sqrt(query.shape[-1]))
+    if is_causal:
+        attn_mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None:
+        keep = attn_mask.dtype == torch.bool
+        logits = logits.masked_fill(~attn_mask, -math.inf) if keep else logits + attn_mask
+    return logits.softmax(-1)
