@@ -1,19 +1,29 @@
-"""Which models are trained: masks and seeds depend on names and numbers only."""
+"""Masks and seeds of retrainings depend on names and numbers only."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from proponent.config.schema import DesignConfig, DesignKind
+from proponent.config.schema import DesignConfig, DesignKind, n_rows
 from proponent.errors import UserError
-from proponent.training.designs import masks, member_run, n_rows, run_at, runs
+from proponent.training.designs import mask_row, member_run, run_at
 
 N = 41
 
 
 def design(kind="subsets", **fields):
     return DesignConfig(kind=DesignKind(kind), **{"count": 6, "seeds": 2, **fields})
+
+
+def masks(design, name, n, seed):
+    """Return all masks of a design, (rows, n)."""
+    return torch.stack([mask_row(design, name, n, seed, row) for row in range(n_rows(design))])
+
+
+def runs(design, name, n, seed):
+    """Return all retrainings of a design, the repeats of a row next to each other."""
+    return [run_at(design, name, n, seed, index) for index in range(n_rows(design) * design.seeds)]
 
 
 def signature(run):

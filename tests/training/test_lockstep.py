@@ -275,7 +275,7 @@ def refused(make, match, x=None, y=None):
 def test_batch_statistics_are_refused_by_name():
     refused(
         lambda: nn.Sequential(nn.Linear(12, 6), nn.BatchNorm1d(6), nn.Linear(6, CLASSES)),
-        r"layer '1' \(BatchNorm1d\) keeps batch statistics.*use GroupNorm or LayerNorm",
+        r"layer '1' \(BatchNorm1d\) uses the statistics of the batch.*use GroupNorm or LayerNorm",
     )
 
 
@@ -330,7 +330,7 @@ def test_gradients_that_stacking_gets_wrong_are_refused(monkeypatch):
 
 
 def test_nothing_to_train_is_refused():
-    refused(lambda: nn.Linear(12, CLASSES).requires_grad_(False), "no parameter to train")
+    refused(lambda: nn.Linear(12, CLASSES).requires_grad_(False), "no trainable parameter")
 
 
 def test_an_architecture_that_depends_on_the_seed_is_refused():

@@ -62,15 +62,15 @@ def test_it_ends_where_the_trainer_did(name: str, dropout: float) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_moment_along_the_way_has_the_optimisers_state(name: str) -> None:
+def test_a_point_along_the_way_has_the_optimisers_state(name: str) -> None:
     recipe, run, arrays = RECIPES[name], member_run(0, 0), data()
     replay = Replay(build, TASK, recipe, run, arrays)
     steps = replay.n_steps // 2
     _, saved, _ = train_alone(build, arrays.x_train, arrays.y_train, recipe, run, [steps])
-    moment = replay.at(steps / replay.n_steps)
-    assert moment.steps == steps
-    assert len(moment.slots) == n_slots(recipe)
-    for key, value in replay.parameters(moment).items():
+    point = replay.at(steps / replay.n_steps)
+    assert point.steps == steps
+    assert len(point.slots) == n_slots(recipe)
+    for key, value in replay.parameters(point).items():
         torch.testing.assert_close(value, saved[steps][key])
 
 
@@ -109,7 +109,9 @@ def test_bending_is_the_hessian_of_the_batch(dropout: float) -> None:
     torch.testing.assert_close(along, vectors @ step.gradients().T)
     size = 1e-5
     for vector, found in zip(vectors, bent, strict=True):
-        ends = [replay.gradient(step.slots[0] + sign * size * vector, step.batch)[0] for sign in (1, -1)]
+        ends = [
+            replay.model.gradient(step.slots[0] + sign * size * vector, step.batch)[0] for sign in (1, -1)
+        ]
         torch.testing.assert_close(found, (ends[0] - ends[1]) / (2 * size), rtol=1e-6, atol=1e-8)
 
 
@@ -141,11 +143,11 @@ def test_a_parameter_that_nothing_depends_on_is_left_as_it_is() -> None:
             return self.linear(x)
 
     replay = Replay(lambda _: Idle().double(), TASK, RECIPES["sgd"], Run(0, 0), data())
-    assert list(replay.shapes) == ["linear.weight", "linear.bias"]
+    assert list(replay.model.shapes) == ["linear.weight", "linear.bias"]
 
 
 def test_batch_statistics_are_refused() -> None:
-    with pytest.raises(UserError, match="keeps batch statistics"):
+    with pytest.raises(UserError, match="uses the statistics of the batch"):
         Replay(
             lambda _: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)),
             TASK,

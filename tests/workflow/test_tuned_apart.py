@@ -10,12 +10,12 @@ import yaml
 from safetensors.torch import load_file
 
 from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import SettingConfig
+from proponent.config.schema import SettingConfig, n_rows
 from proponent.errors import UserError
 from proponent.metrics.lds import predict
 from proponent.metrics.ranks import resampled_spearman
 from proponent.plan.run_plan import Plan
-from proponent.training.designs import runs
+from proponent.training.designs import run_at
 from workflow.checkout import Checkout, make_checkout
 
 LEFT_FOR_TUNING = ", tune: {count: 20}"
@@ -48,7 +48,10 @@ def test_no_mask_and_no_seed_that_tunes_is_used_for_anything_else(laid_out) -> N
         ", tune: {count: 200}, fit: {count: 200}, complements: {count: 100}",
     )
     designs = setting_of(laid_out).designs
-    drawn = {name: runs(design, name, 60, 0) for name, design in designs.items()}
+    drawn = {
+        name: [run_at(design, name, 60, 0, index) for index in range(n_rows(design) * design.seeds)]
+        for name, design in designs.items()
+    }
     for name in set(drawn) - {"tune"}:
         for kind in ("init_seed", "order_seed"):
             assert not {getattr(run, kind) for run in drawn["tune"]} & {

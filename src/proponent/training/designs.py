@@ -1,7 +1,7 @@
-"""Which models are trained: the members of the ensemble, and the retrainings of a design.
+"""Selection of the models that are trained: the members of the ensemble, and the retrainings of a design.
 
-The mask and the seeds of a retraining depend on the setting's seed, the design's name, its row and its repeat
-alone, so that a design with a larger count begins with the retrainings of a smaller one.
+The mask and the seeds of a retraining depend only on the setting's seed, the design's name, its row and its repeat, so
+that a design with a larger count begins with the retrainings of a smaller one.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proponent.config.schema import DesignConfig, DesignKind, n_prefixes, n_rows
+from proponent.config.schema import DesignConfig, DesignKind, n_prefixes
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training: seeds, and what is kept of the training set.
+    """One training: its seeds, and the part of the training set that it keeps.
 
     Attributes:
-        init_seed: of the initial parameters.
-        order_seed: of the order of the examples, and of dropout.
-        mask: (n,) bool, True = kept; None keeps everything.
-        by_weight: examples that are left out stay in their batches with weight 0, and a batch's loss is still
+        init_seed: seed of the initial parameters.
+        order_seed: seed of the order of the examples, and of dropout.
+        mask: (n,) bool, True = kept; None keeps all examples.
+        by_weight: whether left-out examples stay in their batches with weight 0, and a batch's loss is still
             divided by its whole size; otherwise batches are drawn from the kept examples only.
     """
 
@@ -36,7 +36,7 @@ class Run:
 
 
 def member_run(setting_seed: int, member: int) -> Run:
-    """Return the training of an ensemble member: all examples, and seeds that nothing else uses."""
+    """Return the training of an ensemble member: all examples, with seeds that no other training uses."""
     return Run(
         init_seed=derive_seed(setting_seed, "member", member, "init"),
         order_seed=derive_seed(setting_seed, "member", member, "order"),
@@ -46,18 +46,18 @@ def member_run(setting_seed: int, member: int) -> Run:
 def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: int) -> Tensor:
     """Return one mask of a design, (n,) bool, True = kept.
 
-    ``loo``: row 0 keeps everything and each of the others leaves out another example of one seeded sample.
+    ``loo``: row 0 keeps all examples and each of the other rows leaves out another example of one seeded sample.
     ``permutations``: rows go through the prefixes of one random order, then of the next; the sizes are ``floor(k n /
     n_prefixes)``, k = 1 ... n_prefixes.
-    ``complements``: rows 2k and 2k + 1 are two disjoint halves of ``floor(n / 2)``; of an odd n, one example is in neither.
+    ``complements``: rows 2k and 2k + 1 are two disjoint halves of ``floor(n / 2)``; if n is odd, one example is in neither.
     All other kinds: exactly ``floor(fraction * n)`` examples, drawn uniformly.
 
     Args:
         design: kind, count and fraction.
-        name: of the design; designs of different names draw independently.
+        name: name of the design; designs with different names draw independently.
         n: number of training examples.
-        setting_seed: the setting's seed.
-        row: 0 … ``n_rows(design) - 1``.
+        setting_seed: seed of the setting.
+        row: index of the mask, 0 … ``n_rows(design) - 1``.
 
     Raises:
         UserError: the design does not fit a training set of ``n`` examples.
@@ -85,7 +85,7 @@ def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: in
         joined = _permutation(n, derive_seed(setting_seed, name, "order", order))
         mask[joined[: (prefix + 1) * n // prefixes]] = True
         return mask
-    # The tiny excess keeps 0.29 * 100 at 29 in spite of rounding.
+    # The small excess keeps 0.29 * 100 at 29 in spite of rounding.
     kept = math.floor(design.fraction * n + 1e-9)
     if not 0 < kept < n:
         raise UserError(
@@ -95,23 +95,25 @@ def mask_row(design: DesignConfig, name: str, n: int, setting_seed: int, row: in
     return mask
 
 
-def masks(design: DesignConfig, name: str, n: int, setting_seed: int) -> Tensor:
-    """Return all masks of a design, (n_rows, n) bool; see :func:`mask_row`."""
-    return torch.stack([mask_row(design, name, n, setting_seed, row) for row in range(n_rows(design))])
-
-
 def run_at(design: DesignConfig, name: str, n: int, setting_seed: int, index: int) -> Run:
     """Return retraining ``index`` = row * seeds + repeat of a design.
 
     Seeds by kind:
 
-    - ``subsets``, ``fit``, ``complements``: drawn anew for every row and repeat. The truth is the expected model.
+    - ``subsets``, ``fit``, ``complements``: drawn anew for every row and repeat. The ground truth is the expected model.
     - ``subsets_fixed_seed``: repeat r has the initialisation and batches of ensemble member r, and drops by
-      weight. The truth is that very member.
-    - ``permutations``: repeat r has the same seeds for all prefixes of an order, so that what a block of
-      examples adds is not hidden by a change of seed.
+      weight. The ground truth is that member.
+    - ``permutations``: repeat r has the same seeds for all prefixes of an order, so that the effect of a block of
+      examples is not hidden by a change of seed.
     - ``loo``: repeat r has the same seeds in every row, row 0 (nothing left out) included, and drops by
-      weight. One example matters far less than a seed, which cancels in the paired difference to row 0.
+      weight. One example has far less effect than a seed, which cancels in the paired difference from row 0.
+
+    Args:
+        design: kind, count, fraction and number of seeds.
+        name: name of the design.
+        n: number of training examples.
+        setting_seed: seed of the setting.
+        index: index of the retraining, 0 … ``n_rows(design) * design.seeds - 1``.
 
     Raises:
         UserError: see :func:`mask_row`.
@@ -130,11 +132,6 @@ def run_at(design: DesignConfig, name: str, n: int, setting_seed: int, index: in
         mask=mask,
         by_weight=paired,
     )
-
-
-def runs(design: DesignConfig, name: str, n: int, setting_seed: int) -> list[Run]:
-    """Return all retrainings of a design, the repeats of a row side by side."""
-    return [run_at(design, name, n, setting_seed, index) for index in range(n_rows(design) * design.seeds)]
 
 
 def _permutation(n: int, seed: int) -> Tensor:

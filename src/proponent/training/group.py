@@ -1,4 +1,4 @@
-"""One lockstep: models that are trained together, a step of all of them at a time."""
+"""A group of models that are trained together, one optimiser step of all of them at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ def dropout_generator(run: Run) -> Generator:
 
 
 class Group:
-    """Models that are trained together, those with most steps first: the busy ones are always the first."""
+    """Models that are trained together, those with most steps first, so that the unfinished ones are always the first.
+
+    Args:
+        build: model factory, from a seed to a new model.
+        x: (n, …) training inputs.
+        y: (n, …) training labels.
+        task: task that gives the loss.
+        recipe: optimiser and batch size.
+        runs: seeds and masks, those with most steps first.
+        rates: (steps,) learning rates of each run.
+        points: number of points of a loss curve.
+        device: device to train on.
+    """
 
     def __init__(
         self,
@@ -67,7 +79,7 @@ class Group:
         return self._loss_sum / self._loss_count
 
     def step(self, step: int) -> None:
-        """Let every model that is not finished make its optimiser step number ``step``, counted from 0."""
+        """Make optimiser step ``step``, counted from 0, of every model that is not finished."""
         busy = sum(len(rates) > step for rates in self._rates)
         starts, sizes = [], []
         for model in range(busy):
@@ -97,10 +109,10 @@ class Group:
         """Return the losses (models,) and gradients (models, …) of models whose batches have one size.
 
         Args:
-            step: number of steps that the models have made before.
-            rows: which models.
-            starts: of each one's batch in the order of its epoch.
-            size: of the batches.
+            step: number of optimiser steps that the models have made before.
+            rows: range of the models.
+            starts: position of each model's batch in the order of its epoch.
+            size: examples per batch.
         """
         positions = (torch.tensor(starts)[:, None] + torch.arange(size)).to(self._orders.device)
         index = self._orders[rows].gather(1, positions)
@@ -130,7 +142,7 @@ class Group:
     def _loss(
         self, tensors: dict[str, Tensor], x: Tensor, y: Tensor, weights: Tensor | None, masks: list[Tensor]
     ) -> Tensor:
-        """Return the loss of one model on its batch: a mean, to which left-out examples add nothing."""
+        """Return the loss of one model on its batch: a mean over all examples, to which left-out ones add 0."""
         if masks:
             with given_masks(masks):
                 outputs = call(self.stack.template, tensors, x)
@@ -140,7 +152,7 @@ class Group:
         return losses.mean() if weights is None else (losses * weights).mean()
 
     def _dropped(self, size: int, x: Tensor) -> list[Draw]:
-        """Return which dropout masks a model needs for a batch of this size; most models need none."""
+        """Return the dropout masks that a model needs for a batch of this size; most models need none."""
         if size not in self._draws:
             before = versions(self.stack)
             first = {name: value[0] for name, value in self.stack.state.items()}
@@ -164,10 +176,10 @@ class Group:
         weights: Tensor | None,
         masks: list[Tensor],
     ) -> None:
-        """Refuse a model whose gradients are not what ordinary training would give.
+        """Refuse a model whose gradients differ from those of ordinary training.
 
-        A layer that treats stacked parameters wrongly must not go unnoticed. The last model is compared: the first
-        of a stack is right more easily.
+        This finds layers that treat stacked parameters wrongly. The last model is compared, since an error may spare
+        the first one of a stack (as with the padding of embeddings).
         """
         own = {name: value[-1].detach().requires_grad_(name in gradients) for name, value in tensors.items()}
         only = weights[-1] if weights is not None else None
@@ -179,7 +191,7 @@ class Group:
             if difference > 1e-3 * largest:
                 raise UserError(
                     f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e}; "
-                    "replace that layer by another"
+                    "use another layer"
                 )
 
     def _update(self, step: int, rows: slice, gradients: dict[str, Tensor]) -> None:
@@ -193,7 +205,7 @@ class Group:
             self._optimizer.step(own, where, rates[part.start], step)
 
     def _lay_out_like(self, gradients: dict[str, Tensor]) -> None:
-        """Give parameters the memory order in which their gradients come, so that an update copies nothing.
+        """Give parameters the memory order of their gradients, so that an update copies nothing.
 
         Autograd makes the gradient of a stack of weights (models, out, in) in the order (models, in, out).
         """
@@ -205,7 +217,7 @@ class Group:
 
 
 def _equal_neighbours(values: Sequence[float]) -> Iterator[slice]:
-    """Yield the stretches of equal values."""
+    """Yield the ranges of equal neighbouring values."""
     start = 0
     for _, stretch in groupby(values):
         stop = start + len(list(stretch))

@@ -1,9 +1,8 @@
-"""Train many models at a time: stacked parameters, one batched forward and backward pass for all of them.
+"""Training of many models at a time: stacked parameters, with one batched forward and backward pass for all of them.
 
-Each model has its own seeds, subset and order of examples, and comes out as if trained alone: the loss of a
-stack is the sum of its models' losses, whose gradient by a model's parameters is that model's own, and
-optimisers work element by element. Models with fewer examples, hence fewer steps, finish earlier and stay as
-they are.
+Each model has its own seeds, subset and order of examples, and ends as if trained alone: the loss of a stack is the sum
+of its models' losses, whose gradient with respect to a model's parameters is that model's own, and optimisers work
+element by element. Models with fewer examples, hence fewer steps, finish earlier and then do not change.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from proponent.chunking import chunks
 from proponent.config.schema import RecipeConfig
 from proponent.progress import progress
 from proponent.settings.tasks import Task
@@ -25,7 +25,7 @@ from proponent.training.stack import Stack
 from proponent.training.stages import stages_of
 
 LOSS_POINTS = 64
-"""Points of a loss curve, or fewer where training has fewer steps."""
+"""Largest number of points of a loss curve; a shorter training has one point per step."""
 
 
 @dataclass
@@ -33,13 +33,13 @@ class Trained:
     """Models in the order of their runs.
 
     Attributes:
-        template: brings the architecture and whatever all models share.
+        template: module with the architecture and the tensors that all models share.
         state: final tensors in which the models differ, (models, …) each.
-        checkpoints: the same after some number of optimiser steps.
+        checkpoints: the same tensors by the number of optimiser steps after which they were kept.
         loss: (models, points) training loss, averaged over the batches since the point before.
         loss_steps: (models, points) number of optimiser steps at each point.
-        learning_rates: of every step, a tensor for each model.
-        diverged: indices of models whose loss or parameters are not finite.
+        learning_rates: (steps,) learning rates of each model.
+        diverged: indices of the models whose loss or parameters are not finite.
     """
 
     template: nn.Module
@@ -52,18 +52,18 @@ class Trained:
 
 
 def in_lockstep(recipe: RecipeConfig, runs: Sequence[Run], n: int, lockstep: int) -> list[list[int]]:
-    """Return which runs are trained together, as indices; those that make most steps come first.
+    """Return groups of runs to train together, as indices, those with most steps first.
 
-    Runs that make about as many steps go together, so that all of a group are busy nearly until its end.
+    Runs of about the same number of steps are trained together, so that all of a group are busy nearly until its end.
 
     Args:
-        recipe: gives the length of the runs.
+        recipe: recipe that gives the length of the runs.
         runs: seeds and masks.
         n: number of training examples.
         lockstep: models trained at a time.
 
     Raises:
-        UserError: a run has nothing to train on.
+        UserError: a run has no example to train on.
     """
 
     def work(index: int) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def in_lockstep(recipe: RecipeConfig, runs: Sequence[Run], n: int, lockstep: int
         return stages[-1].stop, sum(stage.drawn for stage in stages)
 
     order = sorted(range(len(runs)), key=work, reverse=True)
-    return [order[start : start + lockstep] for start in range(0, len(order), lockstep)]
+    return [order[chosen] for chosen in chunks(len(order), lockstep)]
 
 
 def train(
@@ -86,72 +86,100 @@ def train(
     lockstep: int = 25,
     device: str = "cpu",
 ) -> Trained:
-    """Train one model a run.
+    """Train one model per run.
 
     Args:
-        build: from the seed of a run's initialisation to a new model.
+        build: model factory, from the seed of a run's initialisation to a new model.
         x: (n, …) training inputs.
         y: (n, …) training labels.
-        task: gives the loss.
+        task: task that gives the loss.
         recipe: optimiser, learning rates, batch size and length.
         runs: seeds and masks.
-        checkpoints: numbers of optimiser steps after which to keep the parameters; no run may be shorter.
+        checkpoints: numbers of optimiser steps after which parameters are kept, at most those of the shortest run.
         lockstep: models trained at a time.
-        device: where to train.
+        device: device to train on.
 
     Raises:
-        UserError: the model cannot be trained in lockstep, or a run has nothing to train on.
+        UserError: the model cannot be trained in lockstep, or a run has no example to train on.
     """
     x, y = x.to(device), y.to(device)
-    chunks = in_lockstep(recipe, runs, len(x), lockstep)
-    order = [index for chunk in chunks for index in chunk]
+    together = in_lockstep(recipe, runs, len(x), lockstep)
     rates = [learning_rates(recipe, stages_of(recipe, run, len(x))) for run in runs]
     shortest = min(len(rate) for rate in rates)
     if any(not 0 < step <= shortest for step in checkpoints):
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")
     points = min(LOSS_POINTS, shortest)
-    finished: list[Stack] = []
-    losses: list[Tensor] = []
+    finished = _Finished(checkpoints)
 
     def steps() -> Iterator[tuple[Group, int]]:
-        for chunk in chunks:
-            chosen = [runs[index] for index in chunk]
-            group = Group(
-                build, x, y, task, recipe, chosen, [rates[index] for index in chunk], points, device
-            )
+        for chosen in together:
+            own = [rates[index] for index in chosen]
+            group = Group(build, x, y, task, recipe, [runs[index] for index in chosen], own, points, device)
             for step in range(group.n_steps):
                 yield group, step
-            finished.append(group.stack)
-            losses.append(group.loss)
+            finished.add(group)
 
-    total = sum(max(len(rates[index]) for index in chunk) for chunk in chunks)
-    kept: dict[int, list[dict[str, Tensor]]] = {step: [] for step in checkpoints}
+    total = sum(max(len(rates[index]) for index in chosen) for chosen in together)
     with stackable():
         for group, step in progress(steps(), f"training {len(runs)} models", total):
             group.step(step)
-            if step + 1 in kept:
-                kept[step + 1].append({name: value.clone() for name, value in group.stack.state.items()})
-    back = torch.empty(len(order), dtype=torch.int64, device=device)
-    back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
+            finished.keep_checkpoint(group, step + 1)
+    return finished.in_order([index for chosen in together for index in chosen], rates, points)
 
-    def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
 
-    state = gather([stack.state for stack in finished])
-    loss = torch.cat(losses)[back].cpu()
-    finite = loss.isfinite().all(1)
-    for value in state.values():
-        if value.is_floating_point():
-            finite &= value.isfinite().flatten(1).all(1).cpu()
-    ends = torch.tensor(
-        [[-(-len(rate) * (point + 1) // points) for point in range(points)] for rate in rates]
-    )
-    return Trained(
-        template=finished[0].template,
-        state=state,
-        checkpoints={step: gather(parts) for step, parts in kept.items()},
-        loss=loss,
-        loss_steps=ends,
-        learning_rates=rates,
-        diverged=(~finite).nonzero().flatten().tolist(),
-    )
+class _Finished:
+    """Results of the groups that are trained, in the order of training.
+
+    Args:
+        checkpoints: numbers of optimiser steps after which parameters are kept.
+    """
+
+    def __init__(self, checkpoints: Sequence[int]) -> None:
+        self._stacks: list[Stack] = []
+        self._losses: list[Tensor] = []
+        self._checkpoints: dict[int, list[dict[str, Tensor]]] = {step: [] for step in checkpoints}
+
+    def keep_checkpoint(self, group: Group, steps: int) -> None:
+        """Keep the parameters of a group after ``steps`` optimiser steps, if that is a checkpoint."""
+        if steps in self._checkpoints:
+            state = {name: value.clone() for name, value in group.stack.state.items()}
+            self._checkpoints[steps].append(state)
+
+    def add(self, group: Group) -> None:
+        """Add a group at the end of its training."""
+        self._stacks.append(group.stack)
+        self._losses.append(group.loss)
+
+    def in_order(self, order: Sequence[int], rates: list[Tensor], points: int) -> Trained:
+        """Return the models in the order of their runs.
+
+        Args:
+            order: index of the run of each model, in the order of training.
+            rates: learning rates of every run.
+            points: number of points of a loss curve.
+        """
+        device = self._losses[0].device
+        back = torch.empty(len(order), dtype=torch.int64, device=device)
+        back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
+
+        def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+            return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+
+        state = gather([stack.state for stack in self._stacks])
+        loss = torch.cat(self._losses)[back].cpu()
+        finite = loss.isfinite().all(1)
+        for value in state.values():
+            if value.is_floating_point():
+                finite &= value.isfinite().flatten(1).all(1).cpu()
+        ends = torch.tensor(
+            [[-(-len(rate) * (point + 1) // points) for point in range(points)] for rate in rates]
+        )
+        return Trained(
+            template=self._stacks[0].template,
+            state=state,
+            checkpoints={step: gather(parts) for step, parts in self._checkpoints.items()},
+            loss=loss,
+            loss_steps=ends,
+            learning_rates=rates,
+            diverged=(~finite).nonzero().flatten().tolist(),
+        )

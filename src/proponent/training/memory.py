@@ -1,7 +1,7 @@
-"""How many models a device holds while they are trained in lockstep: arithmetic from shapes and one forward pass.
+"""Number of models that a device holds while they are trained in lockstep, from shapes and one forward pass.
 
-The answer depends on the model, the recipe, the data and the size of the device's memory, never on what happens to be
-free: two devices of one kind train in the same groups, and so to the same numbers.
+The number depends on the model, the recipe, the data and the size of the device's memory, and not on how much memory is
+free: two devices of one kind train the same groups, and so give the same results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proponent.training.designs import Run
 from proponent.training.dropout import recorded_draws
 
 SHARE = 0.8
-"""Of the device's memory; the rest is for the driver, libraries' workspaces and gaps between tensors."""
+"""Share of the device's memory to use; the rest is for the driver, workspaces of libraries and gaps between tensors."""
 
 
 def models_that_fit(
@@ -36,15 +36,15 @@ def models_that_fit(
     """Return how many of the runs' models can be trained at a time, at least one.
 
     Args:
-        build: from a seed to a new model.
+        build: model factory, from a seed to a new model.
         x: (n, …) training inputs.
         y: (n, …) training labels.
-        task: gives the loss.
+        task: task that gives the loss.
         recipe: optimiser and batch size.
-        runs: all that are trained in this job, whose results stay on the device until its end.
-        device_bytes: size of the device's memory.
-        device: where one model is tried.
-        checkpoints: kept of each model beside its final state.
+        runs: all runs of this job, whose results stay on the device until its end.
+        device_bytes: size of the device's memory, in bytes.
+        device: device on which one model is tried.
+        checkpoints: checkpoints kept per model, in addition to its final state.
     """
     model = build(runs[0].init_seed)
     state = _bytes(model.parameters()) + _bytes(model.buffers())
@@ -56,10 +56,11 @@ def models_that_fit(
 def bytes_of_one(
     model: nn.Module, x: Tensor, y: Tensor, task: Task, recipe: RecipeConfig, device: str
 ) -> int:
-    """Return what one more model takes at the peak of an optimiser step.
+    """Return the bytes that one more model takes at the peak of an optimiser step.
 
-    That is its parameters and their moments; their gradients, and a copy of these in the optimiser's order; a batch; and
-    what the forward pass keeps, three times: the backward pass makes gradients of it, and stacked kernels copies.
+    These are its parameters and their moments; their gradients, and a copy of these in the optimiser's order; a batch;
+    and three times the tensors that the forward pass keeps, since the backward pass makes gradients of them and stacked
+    kernels copy them.
     """
     model = model.to(device).train()
     x, y = x[: recipe.batch_size].to(device), y[: recipe.batch_size].to(device)
@@ -84,7 +85,7 @@ def bytes_of_one(
 
 
 def _bytes_of_order(runs: Sequence[Run], n: int) -> int:
-    """Return what the order of a model's examples takes, and their weights."""
+    """Return the bytes of the order of a model's examples, and of their weights."""
     return n * (8 + 4 * any(run.by_weight for run in runs))
 
 

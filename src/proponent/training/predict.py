@@ -1,19 +1,20 @@
-"""What stacked models say about examples."""
+"""Targets of stacked models on given examples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from proponent.chunking import chunks
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.stack import call
 
 MODELS = 25
-"""Evaluated at a time: with more they are no faster."""
+"""Models evaluated at a time; more are not faster."""
 
 
 def targets(
@@ -26,15 +27,15 @@ def targets(
     models: int = MODELS,
     batch_size: int = 256,
 ) -> Tensor:
-    """Return the target of every example under every model, (models, n), on the CPU; dropout is off.
+    """Return the target of every example under every model, (models, n), on the CPU and without dropout.
 
     Args:
-        template: architecture and shared tensors.
-        state: the tensors in which the models differ, (models, …) each.
-        x: (n, …) examples.
-        y: (n, …) their labels.
-        task: gives the target.
-        models: evaluated at a time.
+        template: module with the architecture and the shared tensors.
+        state: tensors in which the models differ, (models, …) each.
+        x: (n, …) inputs.
+        y: (n, …) labels.
+        task: task that gives the target.
+        models: models evaluated at a time.
         batch_size: examples evaluated at a time.
     """
 
@@ -46,16 +47,11 @@ def targets(
     template.eval()
     rows = []
     with torch.no_grad(), stackable():
-        for some in _stretches(n_models, models):
+        for some in chunks(n_models, models):
             chosen = {name: value[some] for name, value in state.items()}
             parts = [
                 vmap(target, in_dims=(0, None, None))(chosen, x[batch].to(device), y[batch].to(device)).cpu()
-                for batch in _stretches(len(x), batch_size)
+                for batch in chunks(len(x), batch_size)
             ]
             rows.append(torch.cat(parts, dim=1))
     return torch.cat(rows)
-
-
-def _stretches(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(n, start + size))

@@ -1,4 +1,4 @@
-"""A recipe's learning rates and parameter updates."""
+"""Learning rates and parameter updates of a recipe."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from proponent.training.stages import Stage
 def learning_rates(recipe: RecipeConfig, stages: Sequence[Stage]) -> Tensor:
     """Return the learning rate of every optimiser step of a run with these stages, (steps,) float64.
 
-    ``warmup_steps`` rise linearly to ``lr``. Then ``linear`` and ``cosine`` fall to 0, reached one step after
-    the last, and ``step`` multiplies by ``gamma`` after every ``step_size`` epochs.
+    During ``warmup_steps`` the rate rises linearly to ``lr``. Then ``linear`` and ``cosine`` fall to 0, which they reach
+    one step after the last, and ``step`` multiplies by ``gamma`` after every ``step_size`` epochs.
     """
     total = stages[-1].stop
     step = torch.arange(total, dtype=torch.float64)
@@ -41,13 +41,12 @@ class StackedOptimizer:
 
     Args:
         recipe: optimiser and its constants.
-        parameters: stacked parameters, (models, …) each and dense, in any memory order; updated in place.
+        parameters: stacked parameters, (models, …) each and dense, in any memory order; they are updated in place.
     """
 
     def __init__(self, recipe: RecipeConfig, parameters: dict[str, Tensor]) -> None:
         self._recipe = recipe
-        # torch's fused kernels want contiguous tensors, so axes are put in the order that they have in
-        # memory.
+        # torch's fused kernels need contiguous tensors, so axes are put in the order that they have in memory.
         self._axes = {
             name: sorted(range(value.ndim), key=value.stride, reverse=True)
             for name, value in parameters.items()
@@ -64,10 +63,10 @@ class StackedOptimizer:
         """Update some models.
 
         Args:
-            gradients: of the models in ``rows``, (len(rows), …), for the parameters that have one.
-            rows: which models.
+            gradients: gradients of the models in ``rows``, (len(rows), …), by parameter; others are not updated.
+            rows: range of the models.
             lr: learning rate.
-            step: number of steps that these models have made before.
+            step: number of optimiser steps that these models have made before.
         """
         recipe = self._recipe
         values = [self._values[name][rows] for name in gradients]

@@ -1,7 +1,7 @@
-"""The stages of a run: which examples its epochs draw, and at what learning rate.
+"""Stages of a run: the examples that its epochs draw, and their learning rate.
 
 A recipe without ``stages`` is one stage of all examples. Otherwise the training set is cut in order, and each stage trains
-on its own part alone; the optimiser's state carries over.
+on its own part only; the state of the optimiser is kept between stages.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from proponent.training.designs import Run
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a run's epochs that draw from the same examples.
+    """Consecutive epochs of a run that draw from the same examples.
 
     Attributes:
-        examples: the part of the training set, before the run's mask.
+        examples: range of the training set, before the run's mask.
         drawn: number of examples in the batches of an epoch.
-        batches: optimiser steps of an epoch; the last batch may be smaller.
+        batches: optimiser steps per epoch; the last batch may be smaller.
         lr: learning rate, before any schedule.
-        start: steps before the stage.
-        steps: of the stage.
-        first_epoch: epochs of the recipe before the stage.
+        start: number of optimiser steps before the stage.
+        steps: number of optimiser steps of the stage.
+        first_epoch: number of epochs of the recipe before the stage.
     """
 
     examples: slice
@@ -43,23 +43,23 @@ class Stage:
 
     @property
     def stop(self) -> int:
-        """Return the number of steps that are done at the end of the stage."""
+        """Number of optimiser steps that are done at the end of the stage."""
         return self.start + self.steps
 
 
 def stages_of(recipe: RecipeConfig, run: Run, n: int) -> list[Stage]:
     """Return the stages of a run that have steps, in order.
 
-    A stage of which the mask keeps nothing has none, unless examples are dropped by weight: then they stay in their
-    batches, and all models make the same steps.
+    A stage of which the mask keeps no example has no steps, unless examples are dropped by weight: then they stay in
+    their batches, and all models make the same steps.
 
     Args:
-        recipe: its stages, whose examples add up to ``n``, or the length of its only one.
-        run: its mask.
+        recipe: recipe with stages whose examples add up to ``n``, or with a single length.
+        run: run with a mask.
         n: number of training examples.
 
     Raises:
-        UserError: the run has nothing to train on.
+        UserError: the run has no example to train on.
         ValueError: the stages' examples do not add up to ``n``.
     """
     if run.mask is not None and int(run.mask.sum()) == 0:
@@ -84,14 +84,14 @@ def stages_of(recipe: RecipeConfig, run: Run, n: int) -> list[Stage]:
 
 
 def place(stages: Sequence[Stage], step: int) -> tuple[Stage, int, int]:
-    """Return the stage that a step belongs to, its epoch and its batch in the epoch, all counted from 0."""
+    """Return the stage of an optimiser step, its epoch and its batch in the epoch, all counted from 0."""
     stage = next(stage for stage in stages if step < stage.stop)
     epoch, batch = divmod(step - stage.start, stage.batches)
     return stage, stage.first_epoch + epoch, batch
 
 
 def epoch_order(run: Run, stage: Stage, epoch: int) -> Tensor:
-    """Return the indices of the examples of one epoch of a run in the order in which batches take them."""
+    """Return the indices of the examples of one epoch of a run, in the order in which batches use them."""
     generator = Generator().manual_seed(derive_seed(run.order_seed, "epoch", epoch))
     order = torch.randperm(stage.drawn, generator=generator)
     if run.mask is not None and not run.by_weight:

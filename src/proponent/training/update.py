@@ -1,8 +1,8 @@
 """An optimiser's update as a pure function of its state, and its derivatives.
 
-The state of an optimiser is a stack of vectors of one length: the parameters first, then the moments that it
-keeps. Every update of :class:`proponent.training.recipe.StackedOptimizer` works element by element, so that
-its derivative is one small matrix for each parameter.
+The state of an optimiser is a stack of vectors of one length: the parameters first, then its moments. Every update of
+:class:`proponent.training.recipe.StackedOptimizer` works element by element, so that its derivative is one small matrix
+per parameter.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from proponent.config.schema import Optimizer, RecipeConfig
 
 
 def n_slots(recipe: RecipeConfig) -> int:
-    """Return the number of vectors that the optimiser's state has: parameters, and one for each moment."""
+    """Return the number of vectors of the optimiser's state: the parameters, and one per moment."""
     return 3 if recipe.optimizer is not Optimizer.sgd else 1 + (recipe.momentum > 0)
 
 
 def update(recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, step: int) -> Tensor:
-    """Return the state after one step, as torch.optim's SGD, Adam or AdamW make it.
+    """Return the state (n_slots, p) after one step of SGD, Adam or AdamW as in torch.optim.
 
     Args:
         recipe: optimiser and its constants.
-        slots: (n_slots, p), the state before.
-        gradient: (p,) of the batch's loss.
+        slots: (n_slots, p) state before the step.
+        gradient: (p,) gradient of the batch's loss.
         lr: learning rate.
-        step: number of steps that were made before.
+        step: number of optimiser steps made before.
     """
     parameters, *moments = slots
     decay = recipe.weight_decay
@@ -58,10 +58,10 @@ def preconditioner(recipe: RecipeConfig, slots: Tensor, steps: int) -> Tensor:
 
 
 def directions(recipe: RecipeConfig, slots: Tensor, gradients: Tensor, step: int) -> Tensor:
-    """Return the directions, (n, p), against which a next step by each of ``gradients`` (n, p) alone would go.
+    """Return the directions (n, p) against which the next step with each of ``gradients`` (n, p) alone would go.
 
-    For SGD they are the gradients; Adam's come from its moments with the gradient added. Weight decay, which moves
-    all alike, is left out.
+    For SGD they are the gradients; for Adam they follow from its moments with the gradient added. Weight decay, which
+    is the same for all of them, is left out.
     """
     if recipe.optimizer is Optimizer.sgd:
         return gradients
@@ -74,11 +74,12 @@ def directions(recipe: RecipeConfig, slots: Tensor, gradients: Tensor, step: int
 def derivatives(
     recipe: RecipeConfig, slots: Tensor, gradient: Tensor, lr: float, step: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the derivatives of :func:`update`, element by element; arguments as there.
+    """Return the derivatives of :func:`update`, which has the same arguments, element by element.
 
     Returns:
-        (n_slots, n_slots, p): of a slot after the step (first axis) by a slot before it (second), and
-        (n_slots, p): of a slot after the step by the gradient. SGD treats all parameters alike, and p is 1.
+        Derivatives of each slot after the step (first axis) with respect to each slot before it (second axis),
+        (n_slots, n_slots, p), and with respect to the gradient, (n_slots, p). For SGD, which treats all parameters
+        alike, p is 1.
     """
     if recipe.optimizer is Optimizer.sgd:
         slots, gradient = slots.new_zeros(len(slots), 1), gradient.new_zeros(1)
@@ -93,6 +94,6 @@ def derivatives(
 
 
 def _root(square: Tensor) -> Tensor:
-    """Return the square root, with derivative 0 at 0: of a parameter that no example has moved yet."""
+    """Return the square root, with derivative 0 at 0, where no example has moved a parameter yet."""
     moved = square > 0
     return torch.where(moved, torch.where(moved, square, 1.0).sqrt(), 0.0)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_lockstep import CLASSIFICATION, FLOAT_MODELS, RECIPES, TOKEN_MODELS, data, factory, some_runs
 
 from proponent.training.lockstep import train
 from proponent.training.predict import targets
 from proponent.training.stack import state_dict
+from training.test_lockstep import (
+    CLASSIFICATION,
+    FLOAT_MODELS,
+    RECIPES,
+    TOKEN_MODELS,
+    data,
+    factory,
+    some_runs,
+)
 
 
 @pytest.mark.parametrize("model", [*FLOAT_MODELS, *TOKEN_MODELS])

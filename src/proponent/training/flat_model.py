@@ -1,0 +1,180 @@
+"""A model as a function of one vector of parameters, and its derivatives: for replays of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import grad, jvp, vjp, vmap
+
+from proponent.errors import UserError
+from proponent.settings.tasks import Task
+from proponent.torch_compat import stackable
+from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
+from proponent.training.stack import call, refuse_batch_statistics
+
+PASS_MIB = 64
+"""Memory for the activations of the vectors of one pass; more is not faster."""
+EXAMPLES = 64
+"""Examples per pass when gradients of a whole data set are taken."""
+
+Value = Callable[[Tensor, Tensor], Tensor]
+"""Function from outputs and labels to one number per example, such as a task's loss or target."""
+
+
+class Batch(NamedTuple):
+    """Inputs, labels and dropout masks of a batch; without masks the model drops nothing."""
+
+    x: Tensor
+    y: Tensor
+    masks: list[Tensor]
+
+
+class FlatModel:
+    """A model as a function of a vector (p,) of the trainable parameters that its outputs depend on.
+
+    Args:
+        module: model, on the device of the data.
+        task: task that gives the loss.
+        x: (b, …) inputs of a batch of the usual size.
+
+    Attributes:
+        initial: (p,) parameters of the module as it was given.
+        shapes: shapes of the parameters by name, in the order of the vector.
+        vectors_at_a_time: derivatives that are computed in one pass.
+
+    Raises:
+        UserError: the model mixes the examples of a batch, or its outputs depend on no trainable parameter.
+    """
+
+    def __init__(self, module: nn.Module, task: Task, x: Tensor) -> None:
+        refuse_batch_statistics(module)
+        self._module, self._task = module, task
+        self._draws: dict[int, list[Draw]] = {}
+        trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        self.shapes = {name: tuple(value.shape) for name, value in self._used(trained, x).items()}
+        self.initial = torch.cat([trained[name].detach().flatten() for name in self.shapes])
+        self.vectors_at_a_time = self._vectors_at_a_time(x)
+
+    def batch(self, x: Tensor, y: Tensor, generator: Generator) -> Batch:
+        """Return a batch of training with the next dropout masks of ``generator``."""
+        if len(x) not in self._draws:
+            with recorded_draws() as draws, torch.no_grad():
+                self._module.train()(x)
+            self._draws[len(x)] = draws
+        masks = [mask[0].to(x.device) for mask in draw_masks(self._draws[len(x)], [generator])]
+        return Batch(x, y, masks)
+
+    def named(self, parameters: Tensor) -> dict[str, Tensor]:
+        """Return the parameters of a vector (p,) by name."""
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        return {
+            name: part.reshape(shape)
+            for (name, shape), part in zip(self.shapes.items(), parameters.split(sizes), strict=True)
+        }
+
+    def gradient(self, parameters: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the gradient (p,) of a batch's mean loss, and its losses (b,)."""
+        with self._differentiated(training=True):
+            slope: tuple[Tensor, Tensor] = grad(self._mean_loss, has_aux=True)(parameters, batch)
+        return slope
+
+    def jacobian(self, parameters: Tensor, batch: Batch, value: Value, *, training: bool = True) -> Tensor:
+        """Return the gradient of each example's value, (b, p), with the dropout masks of the batch."""
+        with self._differentiated(training=training):
+            found: Any = vjp(lambda point: self._values(point, batch, value), parameters)
+            units = torch.eye(len(batch.x), dtype=parameters.dtype, device=parameters.device)
+            return torch.cat([vmap(found[1])(some)[0] for some in units.split(self.vectors_at_a_time)])
+
+    def gradients(self, parameters: Tensor, x: Tensor, y: Tensor, value: Value) -> Tensor:
+        """Return the gradient of each example's value without dropout, (len(x), p)."""
+        pairs = zip(x.split(EXAMPLES), y.split(EXAMPLES), strict=True)
+        return torch.cat(
+            [self.jacobian(parameters, Batch(*pair, []), value, training=False) for pair in pairs]
+        )
+
+    def products(self, parameters: Tensor, batch: Batch, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return products of a batch's gradients and Hessian with each row of ``vectors`` (k, p).
+
+        Returns:
+            Inner products (k, b) with the examples' gradients, and products (k, p) with the Hessian of the mean loss.
+        """
+
+        def slope(point: Tensor) -> tuple[Tensor, Tensor]:
+            found: tuple[Tensor, Tensor] = grad(self._mean_loss, has_aux=True)(point, batch)
+            return found
+
+        def along(vector: Tensor) -> tuple[Tensor, Tensor]:
+            found: Any = jvp(slope, (parameters,), (vector,))
+            bent, moved = found[1]
+            return moved, bent
+
+        with self._differentiated(training=True):
+            found = [vmap(along)(some) for some in vectors.split(self.vectors_at_a_time)]
+        return torch.cat([moved for moved, _ in found]), torch.cat([bent for _, bent in found])
+
+    def _mean_loss(self, parameters: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        losses = self._values(parameters, batch, self._task.loss)
+        return losses.mean(), losses
+
+    def _values(self, parameters: Tensor, batch: Batch, value: Value) -> Tensor:
+        with given_masks(batch.masks):
+            outputs = call(self._module, self.named(parameters), batch.x)
+        return value(outputs, batch.y)
+
+    @contextmanager
+    def _differentiated(self, *, training: bool) -> Iterator[None]:
+        """Take derivatives of the model within the block, in train or eval mode."""
+        self._module.train(training)
+        with stackable():
+            yield
+
+    def _vectors_at_a_time(self, x: Tensor) -> int:
+        """Return how many derivatives fit in a pass, from what one pass over a batch keeps for the backward pass."""
+        kept = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.numel() * tensor.element_size()
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
+        with recorded_draws(), torch.enable_grad(), hooks:
+            self._module.eval()(x)
+        return max(1, PASS_MIB * 2**20 // (2 * kept + 1))
+
+    def _used(self, trained: dict[str, nn.Parameter], x: Tensor) -> dict[str, nn.Parameter]:
+        """Return the parameters that the outputs depend on; the trainer does not change any others."""
+        with recorded_draws(), torch.enable_grad():
+            outputs = self._module.train()(x[:1])
+        found = torch.autograd.grad(outputs.sum(), list(trained.values()), allow_unused=True)
+        slopes = {
+            id(value): slope
+            for value, slope in zip(trained.values(), found, strict=True)
+            if slope is not None
+        }
+        self._refuse_trained_padding(slopes)
+        used = {name: value for name, value in trained.items() if id(value) in slopes}
+        if not used:
+            raise UserError(
+                "the model's outputs depend on no trainable parameter, so that there is no training to replay"
+            )
+        return used
+
+    def _refuse_trained_padding(self, slopes: dict[int, Tensor]) -> None:
+        """Refuse embeddings whose padding row is trained by another use of their weight.
+
+        A lookup returns the padding row but gives it no gradient, so that the model would not be a plain function of it.
+        """
+        for name, module in self._module.named_modules():
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                slope = slopes.get(id(module.weight))
+                if slope is not None and bool(slope[module.padding_idx].any()):
+                    raise UserError(
+                        f"the padding of the model's '{name}' is trained by another use of its weight, which a replay "
+                        "cannot follow; leave padding_idx out"
+                    )
