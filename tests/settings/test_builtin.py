@@ -1,4 +1,4 @@
-"""The settings that come with the benchmark: real images, and recipes that learn them."""
+"""Built-in settings: real images, and recipes that learn them."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_flipped_labels_move_uniformly_to_other_classes():
 
 
 def test_there_must_be_another_class_to_flip_to():
-    with pytest.raises(UserError, match="two classes or more"):
+    with pytest.raises(UserError, match="at least two classes"):
         flip_labels(torch.zeros(5, dtype=torch.int64), 0.5, 0)
-    with pytest.raises(UserError, match="one integer label an example"):
+    with pytest.raises(UserError, match="one integer label per example"):
         flip_labels(torch.rand(5), 0.5, 0)
 
 

@@ -1,4 +1,4 @@
-"""The text setting: real docstrings of an installed package, the same tokens whoever reads them."""
+"""The text setting: real docstrings of an installed package, with the same tokens in every environment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_thousand_texts_of_nine_submodules(split) -> None:
     assert (x == UNKNOWN).mean() < 0.05
 
 
-def test_padding_comes_last_and_every_text_says_something(split) -> None:
+def test_padding_comes_last_and_no_text_is_empty(split) -> None:
     x = torch.from_numpy(split.train[0])
     present = x != 0
     assert (present.int().diff(dim=1) <= 0).all()
@@ -82,13 +82,13 @@ def test_the_model_does_not_see_padding() -> None:
 @pytest.mark.parametrize(
     "x, said",
     [
-        (torch.rand(3, 4), "wants token numbers .* not torch.float32"),
+        (torch.rand(3, 4), "needs token numbers .* not torch.float32"),
         (torch.tensor([[1, -1]]), "from -1"),
         (torch.ones(2, 3, 4, dtype=torch.long), "of shape"),
-        (torch.tensor([[1, 2], [0, 0]]), "row 1 is nothing but padding"),
+        (torch.tensor([[1, 2], [0, 0]]), "row 1 consists of padding .0. only"),
     ],
 )
-def test_rows_that_are_no_texts_are_refused(x, said) -> None:
+def test_rows_that_are_not_texts_are_refused(x, said) -> None:
     fine = torch.tensor([[1, 2]])
     with pytest.raises(UserError, match=f"setting mine: query.* {said}|setting mine: query.*{said}"):
         check_tokens(Arrays(fine, fine, x, x), "mine")

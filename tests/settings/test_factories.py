@@ -1,4 +1,4 @@
-"""Factories are named in YAML, and every way of naming them wrongly has its message."""
+"""Factories are named in YAML, and each mistake in naming them has a message of its own."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ NAN[4, 1] = torch.nan
         ({"train": (X, Y.float())}, "labels must be integers, not torch.float32; convert them"),
         ({"train": (X, Y - 1)}, "label -1 is negative; number the classes from 0"),
         ({"class_names": ["a", "b"]}, "label 2 is out of range for 2 classes; labels run from 0 to 1"),
-        ({"train": (X, torch.eye(9)), "query": (QUERY[0], torch.eye(7, 9))}, "one integer an example"),
+        ({"train": (X, torch.eye(9)), "query": (QUERY[0], torch.eye(7, 9))}, "one integer per example"),
         ({"query": (QUERY[0][:4], QUERY[1][:4])}, "there are 4 queries but queries.tune . queries.test is 5"),
         (
             {"query": (QUERY[0][:, :3], QUERY[1])},
@@ -100,9 +100,9 @@ def test_mistakes_are_named_in_one_line(fields, match):
 
 def test_language_model_labels():
     tokens = torch.randint(5, (9, 6))
-    with pytest.raises(UserError, match="one token a position"):
+    with pytest.raises(UserError, match="one token per position"):
         arrays(train=(tokens, Y), query=(tokens[:7], Y[:7]), task="language-model")
-    with pytest.raises(UserError, match="nothing but ignored positions"):
+    with pytest.raises(UserError, match="consists of ignored positions"):
         arrays(
             train=(tokens, torch.full_like(tokens, -100)),
             query=(tokens[:7], tokens[:7]),
@@ -124,9 +124,10 @@ def test_a_model_that_fits_the_data_passes_and_keeps_its_mode():
 @pytest.mark.parametrize(
     "model, match",
     [
-        (nn.Linear(5, 3), r"the model cannot take examples of shape \(4,\) and torch.float32"),
+        (nn.Linear(5, 3), r"the model cannot process examples of shape \(4,\) and torch.float32"),
         (nn.Linear(4, 2), "label 2 is out of range for 2 classes"),
-        (nn.Embedding(4, 2), "the model cannot take examples"),
+        (nn.GRU(4, 3), "the model returned a tuple; return one tensor of outputs"),
+        (nn.Embedding(4, 2), "the model cannot process examples"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused(model, match):

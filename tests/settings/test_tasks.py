@@ -84,7 +84,7 @@ def test_the_gradient_of_the_loss_is_minus_the_weight_times_that_of_the_target(n
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_the_mean_margin_by_its_definition_and_by_autograd(name):
-    """Of a position alone the identity above is exact; of several, the loss sums it up position by position."""
+    """For one position the identity above is exact; for several, the loss is a sum over positions."""
     task = get_task(name)
     outputs, y = example(name)
     outputs.requires_grad_()
@@ -157,7 +157,7 @@ def test_output_hessians_and_their_roots(name):
     torch.testing.assert_close(root.mT @ root, exact)
 
 
-def test_an_unknown_task_is_told_the_nearest_one():
+def test_the_nearest_task_is_suggested_for_an_unknown_one():
     with pytest.raises(UserError, match="unknown task 'clasification'; did you mean 'classification'"):
         get_task("clasification")
 
@@ -168,7 +168,7 @@ def test_an_unknown_task_is_told_the_nearest_one():
         ("classification", torch.zeros(2, 3), torch.tensor([0, 3]), "label 3 is out of range for 3 classes"),
         ("classification", torch.zeros(2, 1), torch.tensor([0, 0]), "two classes or more"),
         ("classification", torch.zeros(2), torch.tensor([0, 0]), "two classes or more"),
-        ("regression", torch.zeros(2, 3), torch.zeros(2), "must hold as many numbers"),
+        ("regression", torch.zeros(2, 3), torch.zeros(2), "must hold the same number of elements"),
         ("language-model", torch.zeros(2, 3), torch.zeros(2, 5).long(), r"logits \(n, 5, tokens\)"),
         (
             "language-model",

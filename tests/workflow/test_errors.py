@@ -97,7 +97,7 @@ def test_a_mistake_on_the_command_line_is_named(fresh):
     [
         ("x[3] = float('nan')", "NaN"),
         ("y[3] = -1", "label"),
-        ("x = x[:-1]", "both need one row an example"),
+        ("x = x[:-1]", "give both one row per example"),
         ("y = y.float() + 0.5", "label"),
     ],
     ids=["NaN in the data", "negative label", "shapes that disagree", "labels that are no classes"],

@@ -1,4 +1,4 @@
-"""What is attributed: datasets, models and tasks."""
+"""Datasets, models and tasks of the settings."""
 
 from proponent.settings.split import Split
 

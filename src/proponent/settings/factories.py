@@ -1,4 +1,4 @@
-"""From ``factory: "package.module:function"`` to the dataset or the model that it makes."""
+"""Datasets and models from factories that are named as ``"package.module:function"``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_dataset(config: FactoryConfig, seed: int) -> Split:
     """Call a dataset factory.
 
     Raises:
-        UserError: see :func:`build`, or it does not return a :class:`~proponent.settings.Split`.
+        UserError: :func:`build` fails, or the factory does not return a :class:`~proponent.settings.Split`.
     """
     split = build(config, seed)
     if not isinstance(split, Split):
@@ -36,7 +36,7 @@ def build_model(config: FactoryConfig, seed: int) -> nn.Module:
     """Call a model factory; its random initialisation depends on ``seed`` alone.
 
     Raises:
-        UserError: see :func:`build`, or it does not return an ``nn.Module``.
+        UserError: :func:`build` fails, or the factory does not return an ``nn.Module``.
     """
     model = build(config, seed)
     if not isinstance(model, nn.Module):
@@ -47,10 +47,10 @@ def build_model(config: FactoryConfig, seed: int) -> nn.Module:
 
 
 def build(config: FactoryConfig, seed: int) -> Any:
-    """Import a factory and call it with its arguments, torch's generator seeded and then put back as it was.
+    """Import a factory and call it with its arguments; torch's generator is seeded for the call and restored after it.
 
     Raises:
-        UserError: no such module or function, or an argument that the function does not take or lacks.
+        UserError: there is no such module or function, or the arguments do not fit the function.
     """
     function = _load(config.factory)
     _check_arguments(function, config)
@@ -66,10 +66,10 @@ def _load(factory: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # A module that the factory's own module imports in vain is another mistake, and is named.
+        # The missing module may be one that the factory's own module imports; the message names the right one.
         raise UserError(
-            f"factory '{factory}': there is no module '{error.name}'; it is looked for among installed "
-            "packages and from the checkout's root"
+            f"factory '{factory}': there is no module '{error.name}'; modules are searched in installed packages "
+            "and in the checkout's root"
         ) from error
     if not callable(getattr(module, name, None)):
         functions = [

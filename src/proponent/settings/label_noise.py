@@ -1,4 +1,4 @@
-"""Corrupted labels, for metrics that ask a method to find them again."""
+"""Corrupted labels, for metrics that measure how well a method finds them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from proponent.errors import UserError
 
 
 def flip_labels(y: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Move the labels of a random share of the examples, each uniformly to another class.
+    """Change the labels of a random share of the examples, each uniformly to another class.
 
     Args:
         y: (n,) integer labels; the classes are 0 … ``y.max()``.
-        fraction: share of the examples that are moved, rounded to the nearest number of examples.
-        seed: decides which, and where to.
+        fraction: share of the labels that are changed, rounded to the nearest number of examples.
+        seed: seed of the choice of examples and of their new classes.
 
     Returns:
-        The new labels (n,), and the mask of moved ones (n,) bool.
+        The new labels (n,), and the mask of the changed ones (n,) bool.
 
     Raises:
-        UserError: the labels are no classes, or there is no other class to move to.
+        UserError: labels are not integers, one per example, or there is only one class.
     """
     if y.ndim != 1 or y.is_floating_point():
         raise UserError(
-            "label_noise needs one integer label an example, so 'task: classification'; leave it out"
+            "label_noise needs one integer label per example, as in 'task: classification'; leave label_noise out"
         )
     n_classes = int(y.max()) + 1
     if n_classes < 2:
-        raise UserError("label_noise needs two classes or more; leave it out")
+        raise UserError("label_noise needs at least two classes; leave label_noise out")
     generator = torch.Generator().manual_seed(seed)
     moved = torch.randperm(len(y), generator=generator)[: round(fraction * len(y))]
     # A shift by 1 … n_classes - 1 reaches every other class with equal probability, and never the same one.

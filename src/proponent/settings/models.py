@@ -16,7 +16,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def logistic_regression(n_features: int, n_classes: int) -> nn.Module:
-    """Return one linear layer from features to logits."""
+    """Return one linear layer from features to logits.
+
+    Args:
+        n_features: width of the input.
+        n_classes: width of the output.
+    """
     return nn.Linear(n_features, n_classes)
 
 
@@ -29,11 +34,11 @@ def mlp(
         n_features: width of the input.
         hidden: widths of the hidden layers.
         n_classes: width of the output.
-        activation: ``relu``, ``tanh``, ``gelu`` or ``silu``, after each hidden layer.
-        dropout: probability of dropping a hidden unit while training.
+        activation: activation after each hidden layer: ``relu``, ``tanh``, ``gelu`` or ``silu``.
+        dropout: probability of dropping a hidden unit during training.
 
     Raises:
-        UserError: an unknown activation.
+        UserError: the activation is not known.
     """
     if activation not in _ACTIVATIONS:
         raise UserError(f"model: unknown activation '{activation}'{nearest(activation, _ACTIVATIONS)}")

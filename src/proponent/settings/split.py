@@ -1,4 +1,4 @@
-"""What a dataset factory returns, and its way into validated tensors."""
+"""Result of a dataset factory, and its conversion to validated tensors."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Split:
     """Training examples and queries, as a dataset factory returns them.
 
     Attributes:
-        train: a pair ``(x, y)`` of arrays with one row an example, or an indexable dataset of ``(x, y)``.
-        query: the same for the queries: first those that choose hyper-parameters, then those reported on.
-        class_names: what the labels 0, 1, … mean.
-        image_shape: ``(height, width)`` or ``(channels, height, width)`` of a row of ``x`` that is an image.
+        train: pair ``(x, y)`` of arrays with one row per example, or an indexable dataset of ``(x, y)``.
+        query: the same for the queries: first those for tuning hyper-parameters, then those for the results.
+        class_names: names of the labels 0, 1, …
+        image_shape: ``(height, width)`` or ``(channels, height, width)``, if a row of ``x`` is an image.
     """
 
     train: Any
@@ -33,7 +33,7 @@ class Split:
 
 
 class Arrays(NamedTuple):
-    """A setting's data: floating point rows in float32, labels in int64."""
+    """Data of a setting: floating point rows in float32, class labels in int64."""
 
     x_train: Tensor
     y_train: Tensor
@@ -42,32 +42,32 @@ class Arrays(NamedTuple):
 
 
 def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> Arrays:
-    """Turn a split into tensors, refusing whatever could not be trained on or attributed.
+    """Turn a split into tensors, and refuse data that cannot be trained on or attributed.
 
     Args:
-        split: what the dataset factory returned.
-        task: decides which ``y`` are valid.
-        queries: the first ``tune + test`` query rows are kept, tune first.
-        name: of the setting, for messages.
+        split: result of the dataset factory.
+        task: task that checks the labels.
+        queries: numbers of queries; the first ``tune + test`` query rows are kept, tune first.
+        name: name of the setting, for messages.
 
     Raises:
-        UserError: rows of x and y that disagree, nothing to train on, too few queries, NaN or infinite
-            numbers, or labels that the task cannot use.
+        UserError: x and y have different numbers of rows, there is no training example, there are too few queries, x
+            or y holds NaN or infinite numbers, or the task cannot use the labels.
     """
     x_train, y_train = _pair(split.train, f"setting {name}: train")
     x_query, y_query = _pair(split.query, f"setting {name}: query")
     wanted = queries.tune + queries.test
     if len(x_query) < wanted:
         raise UserError(
-            f"setting {name}: there are {len(x_query)} queries but queries.tune + queries.test is {wanted}: "
-            "lower them or give more queries"
+            f"setting {name}: there are {len(x_query)} queries but queries.tune + queries.test is {wanted}; "
+            "lower them, or return more queries from the dataset factory"
         )
     x_query, y_query = x_query[:wanted], y_query[:wanted]
     for what, train, query in (("x", x_train, x_query), ("y", y_train, y_query)):
         if train.shape[1:] != query.shape[1:]:
             raise UserError(
                 f"setting {name}: a row of train {what} has shape {tuple(train.shape[1:])} and one of query "
-                f"{what} {tuple(query.shape[1:])}; they must be the same"
+                f"{what} {tuple(query.shape[1:])}; give both one shape"
             )
     n_classes = len(split.class_names) if split.class_names is not None else None
     y_train = task.check(y_train, f"setting {name}: train", n_classes)
@@ -76,27 +76,39 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
 
 
 def check_tokens(arrays: Arrays, name: str) -> None:
-    """Refuse rows that are no texts: token numbers (length,), 0 = padding, at least one other.
+    """Refuse rows that are not texts: token numbers (length,) from 0, of which 0 is padding.
+
+    Args:
+        arrays: data of the setting.
+        name: name of the setting, for messages.
 
     Raises:
-        UserError: numbers that are no token numbers, or a text without a token.
+        UserError: the rows are not token numbers, or a text consists of padding only.
     """
     for part, x in (("train", arrays.x_train), ("query", arrays.x_query)):
         if x.ndim != 2 or x.is_floating_point() or int(x.min()) < 0:
             raise UserError(
-                f"setting {name}: {part}: 'inputs: tokens' wants token numbers (examples, length) from 0, "
+                f"setting {name}: {part}: 'inputs: tokens' needs token numbers (examples, length) from 0, "
                 f"not {x.dtype} of shape {tuple(x.shape)} from {x.min().item():g}"
             )
         empty = (x == 0).all(1).nonzero()
         if len(empty):
-            raise UserError(f"setting {name}: {part} row {int(empty[0])} is nothing but padding (0); drop it")
+            raise UserError(
+                f"setting {name}: {part} row {int(empty[0])} consists of padding (0) only; drop this row"
+            )
 
 
 def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None:
-    """Refuse a model whose outputs do not fit the data, before any time is spent on training it.
+    """Refuse a model whose outputs do not fit the data, before time is spent on training it.
+
+    Args:
+        model: model, whose mode is restored.
+        arrays: data of the setting.
+        task: task that checks the outputs.
+        name: name of the setting, for messages.
 
     Raises:
-        UserError: the model cannot take a training example, or the task cannot read its outputs.
+        UserError: the model cannot process a training example, or its outputs do not fit the task.
     """
     training = model.training
     model.eval()
@@ -106,24 +118,29 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         shape = tuple(arrays.x_train.shape[1:])
         raise UserError(
-            f"setting {name}: the model cannot take examples of shape {shape} and {arrays.x_train.dtype}: "
+            f"setting {name}: the model cannot process examples of shape {shape} and {arrays.x_train.dtype}: "
             f"{' '.join(str(error).split())}"
         ) from error
     finally:
         model.train(training)
+    if not isinstance(outputs, Tensor):
+        raise UserError(
+            f"setting {name}: the model returned a {type(outputs).__name__}; return one tensor of outputs (n, ...), for "
+            "example outputs.logits"
+        )
     for part, y in (("train", arrays.y_train), ("query", arrays.y_query)):
         task.check_outputs(outputs, y, f"setting {name}: {part}")
 
 
 def _pair(data: Any, where: str) -> tuple[Tensor, Tensor]:
-    """Return x and y as tensors with as many rows, at least one, and no NaN."""
+    """Return x and y as tensors with the same number of rows, at least one, and only finite numbers."""
     if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list)):
         x, y = (_tensor(part, f"{where} {what}") for part, what in zip(data, "xy", strict=True))
     else:
         x, y = _collect(data, where)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise UserError(
-            f"{where}: x has shape {tuple(x.shape)} and y {tuple(y.shape)}; both need one row an example"
+            f"{where}: x has shape {tuple(x.shape)} and y {tuple(y.shape)}; give both one row per example"
         )
     if len(x) == 0:
         raise UserError(f"{where}: there are no examples; the dataset factory must return at least one")
@@ -133,7 +150,7 @@ def _pair(data: Any, where: str) -> tuple[Tensor, Tensor]:
             first = int(rows.nonzero()[0])
             raise UserError(
                 f"{where}: {what} holds NaN or infinite numbers in {int(rows.sum())} rows (first: {first}); "
-                "clean or drop them in the dataset factory"
+                "clean or drop these rows in the dataset factory"
             )
     return x, y
 
@@ -157,7 +174,7 @@ def _collect(data: Any, where: str) -> tuple[Tensor, Tensor]:
             if value.shape != rows[0].shape:
                 raise UserError(
                     f"{where}: {what} of row {row} has shape {tuple(value.shape)} and that of row 0 "
-                    f"{tuple(rows[0].shape)}; pad or crop them to one shape"
+                    f"{tuple(rows[0].shape)}; pad or crop rows to one shape"
                 )
     return (torch.stack(xs), torch.stack(ys)) if xs else (torch.empty(0), torch.empty(0))
 

@@ -1,8 +1,8 @@
-"""Tasks: the loss that a model is trained with and the target f that is attributed.
+"""Tasks: the loss that a model is trained with, and the target f that is attributed.
 
-The gradient of an example's loss is ``-loss_weight * gradient of its target``: exactly, but for the tasks of
-:class:`TokenMargins` where an example has several positions that are not predicted alike. All functions take
-a batch of outputs and only use differentiable torch operations, so that ``torch.func`` can transform them.
+The gradient of an example's loss is ``-loss_weight * gradient of its target``. This is exact except for tasks of
+:class:`TokenMargins` with several positions per example that are predicted with different certainty. All functions
+take a batch of outputs and use only differentiable torch operations, so that ``torch.func`` can transform them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TASKS = (
 )
 
 IGNORED = -100
-"""Label of a position that a language model is not trained on (padding, a prompt)."""
+"""Label of a position that a language model is not trained on (padding, or a prompt)."""
 
 
 class Task(Protocol):
-    """What is learned and what is measured, given the outputs of the model."""
+    """Loss and target as functions of the outputs of the model."""
 
     name: str
 
@@ -43,13 +43,13 @@ class Task(Protocol):
         ...
 
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return how strongly the loss pushes the target up, (n,): minus its derivative by the target."""
+        """Return minus the derivative of the loss with respect to the target, (n,)."""
         ...
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the Hessian of the loss by the outputs of an example, (n, …, C, C) for outputs (n, …, C).
+        """Return the Hessian of the loss with respect to the outputs, (n, …, C, C) for outputs (n, …, C).
 
-        Positions in between (the tokens of a language model) do not interact, and have a block each.
+        Positions between the first and the last axis (the tokens of a language model) do not interact: one block each.
         """
         ...
 
@@ -58,11 +58,11 @@ class Task(Protocol):
         ...
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
-        """Return ``y`` in the type that the task works with; UserError where it cannot be used."""
+        """Return ``y`` in the type that the task needs; raise a UserError if ``y`` cannot be used."""
         ...
 
     def check_outputs(self, outputs: Tensor, y: Tensor, where: str) -> None:
-        """Raise a UserError unless a model with such outputs (of a few examples) can be trained on ``y``."""
+        """Raise a UserError unless a model with these outputs (of a few examples) can be trained on ``y``."""
         ...
 
 
@@ -80,11 +80,11 @@ class Classification:
         return _margin(outputs, y)
 
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return 1 - p of the label without cancellation: the loss is softplus(-f), its slope sigmoid(-f)."""
+        """Return 1 - p of the label without cancellation: the loss is softplus(-f), minus its derivative sigmoid(-f)."""
         return torch.sigmoid(-self.target(outputs, y))
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return diag(p) - p p^T, whatever the label."""
+        """Return diag(p) - p p^T, which does not depend on the label."""
         p = outputs.softmax(-1)
         return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
 
@@ -95,15 +95,15 @@ class Classification:
         return p.sqrt().unsqueeze(-1) * (identity - p.unsqueeze(-2))
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
-        """Return integer labels in int64, one an example."""
+        """Return integer labels in int64, one per example."""
         if y.ndim != 1:
             raise UserError(
-                f"{where}: labels must be one integer an example, not rows of shape {tuple(y.shape[1:])}"
+                f"{where}: labels must be one integer per example, not rows of shape {tuple(y.shape[1:])}"
             )
         return _class_labels(y, where, n_classes)
 
     def check_outputs(self, outputs: Tensor, y: Tensor, where: str) -> None:
-        """Want logits (n, C) with C above the largest label."""
+        """Require logits (n, C) with C above the largest label."""
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             raise UserError(
                 f"{where}: a classifier must return logits (n, classes) for two classes or more, not "
@@ -113,7 +113,7 @@ class Classification:
 
 
 class Regression:
-    """Half the squared error, summed over components of y; f is minus the loss. Outputs (n, C) or (n,)."""
+    """Half the squared error, summed over the components of y; f is minus the loss. Outputs are (n, C) or (n,)."""
 
     name = "regression"
 
@@ -140,21 +140,21 @@ class Regression:
         return self.output_hessian(outputs, y)
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
-        """Return numbers in float32."""
+        """Return real numbers in float32."""
         if n_classes is not None:
             raise UserError(
-                f"{where}: regression has no classes; leave class_names out or choose 'task: classification'"
+                f"{where}: regression has no classes; leave class_names out, or choose 'task: classification'"
             )
         if y.is_complex():
             raise UserError(f"{where}: y must be real numbers, not {y.dtype}")
         return y.to(torch.float32).contiguous()
 
     def check_outputs(self, outputs: Tensor, y: Tensor, where: str) -> None:
-        """Want as many outputs as components of y."""
+        """Require as many outputs as components of y."""
         if outputs.ndim == 0 or math.prod(outputs.shape[1:]) != math.prod(y.shape[1:]):
             raise UserError(
-                f"{where}: the model returns {tuple(outputs.shape[1:])} an example and y has "
-                f"{tuple(y.shape[1:])}; they must hold as many numbers"
+                f"{where}: the model returns outputs of shape {tuple(outputs.shape[1:])} per example and y has "
+                f"{tuple(y.shape[1:])}; both must hold the same number of elements"
             )
 
 
@@ -168,7 +168,7 @@ class LanguageModel:
     name = "language-model"
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the mean of -log p over the positions that count."""
+        """Return the mean of -log p over the positions that are not ignored."""
         return (_cross_entropy(outputs, y.clamp(min=0)) * self._share(y, outputs)).sum(-1)
 
     def target(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class LanguageModel:
         return outputs.new_ones(len(outputs))
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return (diag(p) - p p^T) / positions that count, (n, length, C, C); zero where ignored."""
+        """Return (diag(p) - p p^T) / number of positions that count, (n, length, C, C); zero where ignored."""
         p = outputs.softmax(-1)
         block = torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
         return block * self._share(y, outputs)[..., None, None]
@@ -196,15 +196,17 @@ class LanguageModel:
         """Return token numbers in int64, (n, length)."""
         if y.ndim != 2:
             raise UserError(
-                f"{where}: y must hold one token a position, (examples, length), not {tuple(y.shape)}"
+                f"{where}: y must hold one token per position, (examples, length), not {tuple(y.shape)}"
             )
         labels = _class_labels(y, where, n_classes, ignored=IGNORED)
         if bool((labels == IGNORED).all(1).any()):
-            raise UserError(f"{where}: an example has nothing but ignored positions ({IGNORED}); drop it")
+            raise UserError(
+                f"{where}: an example consists of ignored positions ({IGNORED}) only; drop this example"
+            )
         return labels
 
     def check_outputs(self, outputs: Tensor, y: Tensor, where: str) -> None:
-        """Want logits (n, length, C) with C above the largest token."""
+        """Require logits (n, length, C) with C above the largest token."""
         if outputs.ndim != 3 or outputs.shape[1] != y.shape[1]:
             raise UserError(
                 f"{where}: a language model must return logits (n, {y.shape[1]}, tokens), "
@@ -214,7 +216,7 @@ class LanguageModel:
 
     @staticmethod
     def _share(y: Tensor, outputs: Tensor) -> Tensor:
-        """Return the weight of every position, (n, length): they sum to 1 over those that count."""
+        """Return the weight of every position, (n, length), with sum 1 over those that are not ignored."""
         counts = (y != IGNORED).to(outputs.dtype)
         return counts / counts.sum(-1, keepdim=True)
 
@@ -222,16 +224,16 @@ class LanguageModel:
 class TokenMargins(LanguageModel):
     """The loss of a language model; f is the mean margin of its predictions (TRAK, Park et al. 2023, sec. 3.3 and 5).
 
-    Each position that counts is a classification of its own, and f averages ``log(p / (1 - p))`` over them where
-    :class:`LanguageModel` averages ``log p``: the masked tokens of a masked language model, or those of the answer of a
-    sequence-to-sequence model (``x`` then holds question and answer so far). Of a contrastive model like CLIP an example has
-    two positions, image to texts and text to images: outputs (n, 2, 1 + K) are the similarities, times the inverse
-    temperature, of a pair with its own partner and with K others that ``x`` brings along, and ``y`` (n, 2) says
-    which column is the partner.
+    Each position that counts is a separate classification, and f is the mean of ``log(p / (1 - p))`` over them, where
+    :class:`LanguageModel` has the mean of ``log p``. The positions are the masked tokens of a masked language model, or
+    the tokens of the answer of a sequence-to-sequence model (``x`` then holds the question and the answer so far). An
+    example of a contrastive model like CLIP has two positions, image to texts and text to images: outputs (n, 2, 1 + K)
+    are the similarities, times the inverse temperature, of a pair with its own partner and with K others that are
+    part of ``x``, and ``y`` (n, 2) is the column of the partner.
 
-    The loss weight is 1 less the mean of p, as in TRAK. Where positions are predicted with different certainty, minus
-    the gradient of the loss is ``mean((1 - p_t) grad f_t)``, and ``loss_weight * grad f`` only nearly that: choose
-    ``language-model`` where a method should have it exactly.
+    The loss weight is 1 minus the mean of p, as in TRAK. If positions are predicted with different certainty, minus
+    the gradient of the loss is ``mean((1 - p_t) grad f_t)``, which ``loss_weight * grad f`` only approximates: choose
+    ``language-model`` for methods that need the exact gradient.
     """
 
     def __init__(self, name: str) -> None:
@@ -247,10 +249,10 @@ class TokenMargins(LanguageModel):
 
 
 def get_task(name: str) -> Task:
-    """Return the task of that name.
+    """Return the task with this name.
 
     Raises:
-        UserError: there is none; the nearest name is suggested.
+        UserError: there is no such task; the message suggests the nearest name.
     """
     if name not in TASKS:
         raise UserError(f"unknown task '{name}'{nearest(name, TASKS)}")
@@ -266,7 +268,7 @@ def _margin(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return -log p of the labels; torch's own runs in Python, piece by piece, below ``vmap``."""
+    """Return -log p of the labels; under ``vmap`` torch's own function is decomposed in Python."""
     return -outputs.log_softmax(-1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
 
