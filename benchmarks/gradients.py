@@ -1,14 +1,14 @@
 """Inner products of gradients: speed, memory, growth with n, and the same work done by dattri.
 
-    python benchmarks/gradients.py                 # this library alone python benchmarks/gradients.py --peer
-    # beside dattri, which must be installed (pip install dattri)
+    python benchmarks/gradients.py                 # this library only
+    python benchmarks/gradients.py --peer          # and dattri, which must be installed (pip install dattri)
 
-The work is GradDot on MNIST-5k with a 784-128-64-10 network: inner products of the loss gradients of all
-training examples and queries, from a loaded model to the matrix (n_train, n_query). ``--checkpoints K`` makes
-it TracIn over K models. Each measurement runs in a process of its own, one after the other, with the same
-number of threads; the best of ``--repeats`` is shown, with the largest resident set above that of a process
-which only loads model and data. dattri runs twice: with the batches of 500 and the projection to 512
-dimensions of its own benchmark (its default), and exactly, without a projection.
+The work is GradDot on MNIST-5k with a 784-128-64-10 network: inner products of the loss gradients of all training
+examples and queries, from a loaded model to the matrix (n_train, n_query). With ``--checkpoints K`` the work is TracIn
+over K models. Each measurement runs in a process of its own, one after the other, with the same number of threads. The
+table shows the best of ``--repeats``, and the largest resident set above that of a process which only loads model and
+data. dattri runs twice: with the batches of 500 and the projection to 512 dimensions of its own benchmark (its
+default), and exactly, without a projection.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PEER_BATCH = 500
 
 
 def problem(n_train: int, n_query: int, checkpoints: int) -> tuple[nn.Module, list[State], list[Tensor]]:
-    """Return the network, its checkpoints (an epoch of SGD apart), and x, y of training set and queries."""
+    """Return the network, its checkpoints (one epoch of SGD apart), and x, y of training set and queries."""
     torch.manual_seed(0)
     split = mnist5k()
     (x, y), (x_query, y_query) = split.train, split.query
@@ -79,7 +79,7 @@ def ours_gram(module: nn.Module, states: list[State], data: list[Tensor]) -> Ten
 
 
 def written_out(module: nn.Module, states: list[State], data: list[Tensor]) -> Tensor:
-    """Return the same as :func:`ours` by ``torch.func.vmap(grad)`` and one matrix product, 500 examples at a time."""
+    """Return the same as :func:`ours` with ``torch.func.vmap(grad)`` and one matrix product per 500 examples."""
 
     def loss(parameters: State, one: Tensor, label: Tensor) -> Tensor:
         return nn.functional.cross_entropy(
@@ -104,7 +104,7 @@ def dattri_exact(module: nn.Module, states: list[State], data: list[Tensor]) -> 
 
 
 def dattri_default(module: nn.Module, states: list[State], data: list[Tensor]) -> Tensor:
-    """Return a sketch of the same with dattri as it comes: gradients projected to 512 dimensions."""
+    """Return a sketch of the same with the default of dattri: gradients projected to 512 dimensions."""
     return _dattri(module, states, data, projected=True)
 
 
@@ -132,10 +132,10 @@ def _child(
     torch.set_num_threads(threads)
     made = problem(*sizes)
     before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest resident set so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the largest resident set
     seconds, result = [], torch.zeros(0)
     for _ in range(repeats):
-        result = torch.zeros(0)  # lets go of the last one, so that its memory is not counted
+        result = torch.zeros(0)  # releases the last result, so that its memory is not counted
         start = time.perf_counter()
         result = work(*made)
         seconds.append(time.perf_counter() - start)
@@ -150,7 +150,7 @@ def _resident(field: str) -> float:
 def measure(
     work: Callable[..., Tensor], sizes: tuple[int, int, int], threads: int, repeats: int
 ) -> tuple[float, float, Tensor]:
-    """Return the best seconds, the MiB that work needs and a corner of its result, from a process of its own."""
+    """Return the best seconds, the MiB and a corner of the result of some work, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(work, sizes, threads, repeats, sender))
@@ -165,7 +165,7 @@ def measure(
 
 
 def compare(sizes: tuple[int, int, int], threads: int, repeats: int, peer: bool) -> None:
-    """Print seconds, memory and agreement of each way of doing the work."""
+    """Print seconds, memory and agreement of each implementation of the work."""
     reference_seconds, peak, reference = measure(ours, sizes, threads, max(3, repeats))
     print(f"{sizes[0]} x {sizes[1]} inner products, {sizes[2]} checkpoint(s), {threads} thread(s)")
     print(f"{'':18} {'seconds':>9} {'ratio':>7} {'MiB':>9} {'difference':>11} {'correlation':>12}")
@@ -194,7 +194,7 @@ def grow(n_query: int, threads: int) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the measurements that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,11 +1,11 @@
-r"""How far from a training do its derivatives reach? LDS for one model's seeds, against the share of examples removed.
+r"""LDS for one model's seeds against the share of examples removed: the reach of the derivatives of a training.
 
     python benchmarks/removed_fraction.py                    # in a clone; writes removed-fraction.json
     python benchmarks/removed_fraction.py --draw docs/images/removed-fraction.svg
 
 For each share, `snakemake` retrains the first member of `digits-mlp-smooth` on a hundred subsets without that share of
 the examples, with its own initialisation and batches, and evaluates the methods on the test queries. Their scores are
-made once. A minute on two cores.
+computed once. The measurement takes about one minute on 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ METRIC = "lds_fixed_seed"
 
 
 def measure(removed: float) -> dict[str, dict[str, float]]:
-    """Return, for each method, the LDS with its interval where this share of the examples is removed."""
+    """Return the LDS of each method with its interval, for this share of removed examples."""
     design = {"subsets_fixed_seed": {"fraction": round(1 - removed, 4)}}
     config = {
         "settings": [SETTING],
@@ -63,11 +63,11 @@ def measure(removed: float) -> dict[str, dict[str, float]]:
 
 @styled
 def draw(measured: dict[str, dict[str, dict[str, float]]]) -> bytes:
-    """Return the figure: a line with its intervals for each method."""
+    """Return the figure, with a line and its intervals per method."""
     figure = new_figure(4.0)
     heading(
         figure,
-        "Exact derivatives foretell what leaving a few examples out does",
+        "Exact derivatives predict the effect of leaving a few examples out",
         f"LDS on {SETTING} for one model's seeds, against the share of examples removed; "
         "95 % intervals over subsets and queries.",
     )
@@ -90,7 +90,7 @@ def draw(measured: dict[str, dict[str, dict[str, float]]]) -> bytes:
 
 
 def main() -> None:
-    """Measure, or draw what was measured."""
+    """Measure, or draw the measured values."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -4,13 +4,13 @@
     python benchmarks/retraining.py --peer         # and dattri's own trainer (pip install dattri)
     python benchmarks/retraining.py --model lr     # logistic regression instead of the 784-128-64-10 network
 
-Every way trains the same models (initialisation, subset, order of batches; recipes as dattri publishes them),
-each ``--jobs`` processes of ``--threads`` threads at a time. That the work is the same is checked on trainings of
-three epochs: a difference between parameters above 1e-4 stops the benchmark. (Rounding grows along a training;
-what it comes to at the end is a column of the table.) Times are wall seconds a model with all jobs running, without
-starting Python and without loading data, and core seconds beside them, which a busy machine disturbs less.
-The slower ways train ``--peer-models`` models a job, since their time a model does not depend on how many
-there are. dattri also runs as it comes: one process with all threads.
+Every implementation trains the same models (initialisation, subset, order of batches; recipes as dattri publishes
+them), in ``--jobs`` processes of ``--threads`` threads at a time. Trainings of three epochs check that the work is the
+same: a difference between parameters above 1e-4 stops the benchmark. (Rounding grows along a training; the difference
+at the end is a column of the table.) Times are wall seconds per model with all jobs running, without the start of Python
+and without loading data, and core seconds, which a busy machine disturbs less. The slower implementations train
+``--peer-models`` models per job, since their time per model does not depend on the number of models. dattri also runs
+with its default: one process with all threads.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Work:
         self.recipe = RecipeConfig(**{**vars(RECIPES[model]), "epochs": epochs or RECIPES[model].epochs})
         design = DesignConfig(count=first + count, seeds=1)
         drawn = [run_at(design, "subsets", n, 0, index) for index in range(first, first + count)]
-        # dattri hands its seed to numpy as well, which wants a small one.
+        # dattri passes its seed to NumPy as well, which accepts small seeds only.
         self.runs = [Run(first + index, run.order_seed, run.mask) for index, run in enumerate(drawn)]
 
     def build(self, seed: int) -> nn.Module:
@@ -73,11 +73,11 @@ class Work:
         return build_model(MODELS[self.model], seed)
 
     def operations(self) -> float:
-        """Return the floating point operations of all trainings: products of matrices only, none of them in vain."""
+        """Return the floating point operations of the necessary matrix products of all trainings."""
         weights = [parameter.numel() for parameter in self.build(0).parameters() if parameter.ndim == 2]
-        # Forward, gradient by the weights, and, behind the first layer, gradient by the inputs.
-        an_example = 2 * (2 * weights[0] + 3 * sum(weights[1:]))
-        return an_example * sum(self.recipe.epochs * int(run.mask.sum()) for run in self.runs)
+        # Forward pass, gradient of the weights, and, after the first layer, gradient of the inputs.
+        per_example = 2 * (2 * weights[0] + 3 * sum(weights[1:]))
+        return per_example * sum(self.recipe.epochs * int(run.mask.sum()) for run in self.runs)
 
 
 def proponent(work: Work) -> list[Parameters]:
@@ -107,7 +107,7 @@ def _ordinary(work: Work, run: Run) -> Parameters:
 
 
 class _Batches:
-    """The batches of a run, an epoch each time that a loader asks."""
+    """Batches of a run: each iteration yields those of the next epoch."""
 
     def __init__(self, work: Work, run: Run) -> None:
         (self._stage,) = stages_of(work.recipe, run, len(work.x))
@@ -123,7 +123,7 @@ def dattri(work: Work) -> list[Parameters]:
     """Train one after the other with dattri's functions, which draw the same initial parameters from the seed."""
     from dattri.benchmark.datasets.mnist import mnist_lr, mnist_mlp
 
-    # Its network has dropout of 0.1, whose random numbers nothing else could draw: left out on both sides.
+    # Its network has dropout of 0.1, whose random numbers no other implementation could draw: left out everywhere.
     mnist_mlp.create_mlp_model = partial(mnist_mlp.create_mlp_model, dropout_rate=0.0)
     function = {"mlp": mnist_mlp.train_mnist_mlp, "lr": mnist_lr.train_mnist_lr}[work.model]
     data = TensorDataset(work.x, work.y)
@@ -142,10 +142,10 @@ def _child(way: Way, arguments: tuple[Any, ...], threads: int, barrier: Any, pip
     torch.set_num_threads(threads)
     work = Work(*arguments)
     plain = gemm_gflops()
-    way(Work(work.model, 300, 1, 0, 2, 2))  # imports, and what torch sets up at first use
-    ctypes.CDLL(None).malloc_trim(0)  # what reading the data has left behind
+    way(Work(work.model, 300, 1, 0, 2, 2))  # imports, and the initialisation of torch at first use
+    ctypes.CDLL(None).malloc_trim(0)  # memory that was used for reading the data
     before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest resident set so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the largest resident set
     barrier.wait()
     start, processor_start = time.perf_counter(), time.process_time()
     trained = way(work)
@@ -164,7 +164,7 @@ def _child(way: Way, arguments: tuple[Any, ...], threads: int, barrier: Any, pip
 
 
 def gemm_gflops(size: int = 2048, repeats: int = 5) -> float:
-    """Return what a product of two square matrices reaches, in 1e9 operations a second of a core."""
+    """Return the speed of a product of two square matrices, in 1e9 operations per core second."""
     left, right = torch.rand(size, size), torch.rand(size, size)
     left @ right
     seconds = []
@@ -181,7 +181,7 @@ def _resident(field: str) -> float:
 
 
 class Measured:
-    """What some processes at a time, each training ``count`` models, took."""
+    """Measurements of ``jobs`` processes at a time, each of which trains ``count`` models."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class Measured:
         self.models = answers[0]["models"]
 
     def difference(self, other: Measured) -> float:
-        """Return the largest difference between parameters of the models that both trained first."""
+        """Return the largest difference between parameters of the first models of both."""
         pairs = zip(self.models, other.models, strict=False)
         return max(
             (torch.tensor(mine) - torch.tensor(theirs)).abs().max().item()
@@ -232,7 +232,7 @@ class Measured:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Print seconds, memory and agreement of each way of doing the work."""
+    """Print seconds, memory and agreement of each implementation of the work."""
     common = {
         "model": options.model,
         "n": options.train,
@@ -244,8 +244,8 @@ def compare(options: argparse.Namespace) -> None:
         f"{options.model}: halves of {options.train} examples, {options.jobs} jobs of {options.threads} thread(s)"
     )
     print(
-        f"{'':26} {'models':>6} {'s a model':>10} {'ratio':>6} {'core s':>9} {'ratio':>6} {'GFLOPS a core':>14} "
-        f"{'MiB a job':>10} {'difference':>11}"
+        f"{'':26} {'models':>6} {'s/model':>10} {'ratio':>6} {'core s':>9} {'ratio':>6} {'GFLOPS/core':>14} "
+        f"{'MiB/job':>10} {'difference':>11}"
     )
     _print_row(f"proponent, lockstep {options.lockstep}", options.jobs * options.models, ours, ours, "")
     ways: list[tuple[str, Way, int, int]] = [("ordinary loop", ordinary, options.jobs, options.threads)]
@@ -253,7 +253,7 @@ def compare(options: argparse.Namespace) -> None:
         together = options.jobs * options.threads
         ways += [
             ("dattri", dattri, options.jobs, options.threads),
-            ("dattri as it comes", dattri, 1, together),
+            ("dattri, default", dattri, 1, together),
         ]
     short = {**common, "epochs": 3}
     reference = Measured(proponent, count=2, jobs=1, threads=1, **short)
@@ -267,7 +267,7 @@ def compare(options: argparse.Namespace) -> None:
             f"{name} ({jobs} x {threads})", jobs * options.peer_models, theirs, ours, f"{difference:.1e}"
         )
     print(
-        f"plain product of 2048 x 2048 matrices in the same processes: {ours.plain_gflops:.0f} GFLOPS a core"
+        f"plain product of 2048 x 2048 matrices in the same processes: {ours.plain_gflops:.0f} GFLOPS per core"
     )
 
 
@@ -282,7 +282,7 @@ def _print_row(name: str, models: int, measured: Measured, ours: Measured, diffe
 
 def grow(options: argparse.Namespace) -> None:
     """Print seconds and memory for more and more training examples, five epochs each."""
-    print(f"\n{'n_train':>8} {'s a model':>10} {'core s':>9} {'GFLOPS a core':>14} {'MiB a job':>10}")
+    print(f"\n{'n_train':>8} {'s/model':>10} {'core s':>9} {'GFLOPS/core':>14} {'MiB/job':>10}")
     for n in (1125, 2250, 4500, 9000, 18000):
         measured = Measured(
             proponent, options.model, n, 5, options.models, options.jobs, options.threads, options.lockstep
@@ -294,18 +294,22 @@ def grow(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the measurements that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", choices=MODELS, default="mlp")
-    parser.add_argument("--train", type=int, default=4500, help="training examples, of which models get half")
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
-    parser.add_argument("--models", type=int, default=50, help="models a job in lockstep")
-    parser.add_argument("--peer-models", type=int, default=4, help="models a job for the other ways")
+    parser.add_argument(
+        "--train", type=int, default=4500, help="training examples, half of them for each model"
+    )
+    parser.add_argument("--epochs", type=int, help="epochs, instead of the recipe's")
+    parser.add_argument("--models", type=int, default=50, help="models per job in lockstep")
+    parser.add_argument(
+        "--peer-models", type=int, default=4, help="models per job for the other implementations"
+    )
     parser.add_argument("--lockstep", type=int, default=50, help="models trained at a time")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--peer", action="store_true", help="run dattri as well")
     parser.add_argument("--no-growth", action="store_true", help="leave out the table of growth with n")
     options = parser.parse_args()

@@ -51,7 +51,7 @@ def test_both_oracles_agree(name):
     "name", ["mlp", "conv2d", "attention", "cross-attention", "tied", "tied-rows", "shared"]
 )
 def test_large_weights_stay_factored(name):
-    """What is written out is small: norms, positions, tokens, biases of shared weights."""
+    """Written-out gradients are those of small parameters: norms, positions, tokens, biases of shared weights."""
     module, x, y = build(name, 3)
     block, _ = target_gradients(module, TASK, x, y)
     factored = {part.name for part in block.parts if isinstance(part, WeightPart)}
@@ -60,7 +60,7 @@ def test_large_weights_stay_factored(name):
     assert matrices - unused == factored
 
 
-def test_cotangents_side_by_side_give_several_gradients_an_example():
+def test_several_cotangents_per_example_give_several_gradients():
     module, x, y = build("encoder-layer", 4)
 
     def all_outputs(outputs, y):
@@ -107,7 +107,7 @@ def test_only_trainable_parameters_count():
     torch.testing.assert_close(block.dense(), gradients_by_loop(module, TASK.target, x, y))
 
 
-def test_the_first_layer_leans_on_the_data():
+def test_the_input_of_the_first_layer_is_the_data_itself():
     module, x, y = build("mlp", 4)
     block, _ = target_gradients(module, TASK, x, y)
     assert set(to_tensors(block)[0]) == {"0.0.left", "1.0.left", "1.0.right"}
@@ -156,7 +156,7 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Linear(4, 3), nn.Flatten(0)), r"the model returns outputs of shape \(3,\)"),
     ],
 )
-def test_what_cannot_be_expressed_is_refused_by_name(module, message):
+def test_models_that_cannot_be_expressed_are_refused_by_name(module, message):
     x, y = torch.randn(5, 4), torch.zeros(5, dtype=torch.long)
     with pytest.raises(UserError, match=message):
         target_gradients(module, TASK, x, y)

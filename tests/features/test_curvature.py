@@ -70,7 +70,7 @@ def test_blocks_of_vectors_and_examples_do_not_change_a_product(monkeypatch):
 
 
 def test_input_columns_that_are_always_zero_have_no_curvature():
-    """The rim of an image: left out of the products, and exactly zero in the result."""
+    """Such columns (the rim of an image) are left out of the products, and exactly zero in the result."""
     module, x, y = build("mlp", 8)
     x[:, 1] = 0.0
     found = curvature_of(module, TASK, x, y).ggn()
@@ -126,7 +126,7 @@ class Rounds(torch.autograd.Function):
 
 
 class StraightThrough(nn.Module):
-    """Runs one example at a time only with generate_vmap_rule, which its author forgot."""
+    """A layer that lacks generate_vmap_rule, without which it cannot run one example at a time."""
 
     def __init__(self):
         super().__init__()

@@ -1,7 +1,7 @@
-"""Curvature against curvlinops, in float64; `pip install -e ".[peers]"` brings it, and without it this is skipped.
+"""Curvature against curvlinops, in float64; skipped unless curvlinops is installed (`pip install -e ".[peers]"`).
 
-Ours is used since it is factored, batched over queries and sees every layer: curvlinops knows linear layers and
-convolutions, and takes vectors one at a time through the whole network. Where both speak they say the same.
+The project has its own curvature because it is factored, batched over queries and covers every layer: curvlinops covers
+linear layers and convolutions, and multiplies the whole network with one vector at a time. Both agree where both apply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ curvlinops = pytest.importorskip("curvlinops", reason="needs curvlinops: pip ins
 
 
 def of_both(name: str) -> tuple[Curvature, object]:
-    """Return our curvature, and how to get a matrix of theirs as a dense one."""
+    """Return our curvature, and a function that returns a matrix of curvlinops as a dense one."""
     module, x, y = build(name, 12)
     module.eval()
     ours = Curvature(module, Classification(), x, y, x[:2], y[:2], weight_decay=0.0, duration=1.0)

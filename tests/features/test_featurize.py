@@ -1,4 +1,4 @@
-"""From checkpoints to stored features and back, one member at a time."""
+"""Features of one member: stored from its checkpoints, and read again."""
 
 from __future__ import annotations
 

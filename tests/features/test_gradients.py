@@ -47,7 +47,7 @@ def test_a_stored_projection_comes_back_with_its_last_layer():
 
 
 class Heads(nn.Module):
-    """Three layers that take in the same hidden state."""
+    """Three layers with the same hidden state as their input."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ class Heads(nn.Module):
         return sum(head(hidden) for head in self.heads)
 
 
-def test_what_several_layers_took_in_is_kept_once():
+def test_an_input_of_several_layers_is_stored_once():
     x, y = torch.randn(9, 4), torch.zeros(9, dtype=torch.long)
     capture = Capture(Heads(), x[:1])
     capture.chunk_size = lambda *_: 4

@@ -30,7 +30,7 @@ def names(basis):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "conv2d-same"])
 def test_a_rotation_keeps_inner_products_and_eigenvalues_are_second_moments(name):
-    """For every kind of layer: no coordinate of any gradient is left out, whatever the parameter."""
+    """This holds for every kind of layer, so that no coordinate of any gradient is left out."""
     module, x, y = build(name, 6)
     found = curvature_of(module, TASK, x, y)
     basis = found.kronecker(0, 0)
@@ -119,7 +119,7 @@ def test_norms_are_exact_blocks():
 
 @pytest.mark.parametrize("task", ["classification", "language-model"])
 def test_sampled_labels_are_unbiased_and_seeded(task):
-    """A fixed basis is needed to compare draws: here traces of the layers, which do not depend on it."""
+    """Draws are compared by the traces of the layers, since these do not depend on the basis."""
     if task == "classification":
         task, (module, x, y) = TASK, build("mlp", 8)
     else:

@@ -1,4 +1,4 @@
-"""Random projections: products with a stated matrix, unbiased, the same however gradients are held."""
+"""Random projections are products with one matrix, unbiased, and the same for factored and dense gradients."""
 
 from __future__ import annotations
 

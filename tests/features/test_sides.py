@@ -1,4 +1,4 @@
-"""Projections from both sides and masks are products with stated matrices, and unbiased."""
+"""Projections from both sides, and masks, are products with known matrices, and unbiased."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def block_of(name, n=5):
 
 
 def written(block, index):
-    """Return one layer's gradients as (n, rows, columns), a bias the last column."""
+    """Return one layer's gradients as (n, rows, columns), with the bias as the last column."""
     part, spans, dense = block.parts[index], parameter_spans(block.parameters), block.dense()
     rows = block.parameters[part.name][0] if hasattr(part, "rows") else 1
     return torch.cat([dense[:, spans[name]].reshape(len(block), rows, -1) for name in part.names], 2)
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_mask_picks_columns(name):
+def test_a_mask_selects_columns(name):
     block = block_of(name)
     count = block.n_parameters // 2
     chosen = coordinates(block.n_parameters, count, 7)
@@ -112,7 +112,7 @@ def test_mean_squares(name):
     torch.testing.assert_close(projected.mean_squares(weights), expected)
 
 
-def test_what_cannot_be_is_refused():
+def test_unknown_kinds_and_projected_gradients_are_refused():
     block = block_of("mlp")
     with pytest.raises(UserError, match="'sparse' of two sides is not known; use one of gaussian, mask"):
         block.project_sides(3, "sparse", 0)

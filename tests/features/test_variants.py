@@ -39,7 +39,7 @@ def curvature(module: nn.Module, x: Tensor, y: Tensor) -> Curvature:
 
 
 def by_autograd(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the gradients of the target by the trainable parameters, one example at a time."""
+    """Return the gradients of the target with respect to the trainable parameters, one example at a time."""
     rows = []
     leaves = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for row in range(len(x)):
@@ -50,7 +50,7 @@ def by_autograd(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_a_dropped_network_is_the_one_whose_weights_miss_columns(dropout: bool, data) -> None:
-    """Linear layers take the masked units, so their outputs are those of weights with scaled columns."""
+    """The inputs of linear layers are masked, so that their outputs are those of weights with scaled columns."""
     module = mlp(dropout)
     thin = dropped(module, data[0][:1], 0.5, seed=3).eval()
     outputs = thin(data[0])
@@ -66,7 +66,7 @@ def test_a_dropped_network_is_the_one_whose_weights_miss_columns(dropout: bool, 
     assert 0 < (first == 0).sum() < 7
     torch.testing.assert_close(
         module.eval()(data[0]), mlp(dropout).eval()(data[0])
-    )  # the original is untouched
+    )  # the original has not changed
 
 
 @pytest.mark.parametrize("make", ["dropped", "adapted"])
@@ -100,8 +100,8 @@ def test_adapters_begin_at_the_network_and_lower_the_loss(data) -> None:
     torch.testing.assert_close(later(x), variant(30)(x), rtol=0, atol=0)
 
 
-def test_at_first_adapters_see_the_gradients_by_the_weights_through_down(data) -> None:
-    """With up = 0 the derivative by up is that by the weight times down^T, and that by down vanishes."""
+def test_the_first_gradients_of_adapters_are_those_of_the_weights_times_down(data) -> None:
+    """With up = 0, the derivative with respect to up is that of the weight times down^T, and that of down is zero."""
     module, (x, y) = mlp(), data
     variant = adapted(module, TASK, x, y, rank=2, epochs=0, learning_rate=0.01, seed=0)
     weights = [part.weight for part in module if isinstance(part, nn.Linear)]

@@ -1,4 +1,4 @@
-"""Drawn masks stand in for torch's dropout wherever a layer calls it."""
+"""Drawn masks replace torch's dropout in every layer that calls it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 
 
-def test_masks_have_the_right_rate_and_scale_and_a_stream_a_model():
+def test_masks_have_the_right_rate_and_scale_and_one_stream_per_model():
     draws = [Draw((4000,), 0.25, torch.float64), Draw((10,), 1.0, torch.float64)]
     masks, all_dropped = draw_masks(draws, [Generator().manual_seed(seed) for seed in (0, 1, 0)])
     assert set(masks.flatten().tolist()) == {0.0, 1 / 0.75}
@@ -39,7 +39,7 @@ def test_layers_take_the_masks_that_they_were_recorded_to_need(layer, shape, mas
     mask = draw_masks(draws, [Generator().manual_seed(3)])[0][0]
     with given_masks([mask]):
         assert torch.equal(layer(x.clone()), x * mask)
-    # Torch's own dropout is as constant along the axes where the mask has size 1.
+    # Torch's own dropout is also constant along the axes where the mask has size 1.
     own = layer(x.clone()) / x
     first = own[tuple(slice(0, size) for size in mask_shape)]
     assert torch.equal(first.expand(shape), own)
@@ -67,7 +67,7 @@ def test_grouped_attention_repeats_keys_and_values():
     torch.testing.assert_close(actual, F.scaled_dot_product_attention(query, key, value, enable_gqa=True))
 
 
-def test_nothing_is_drawn_in_evaluation_and_the_functions_come_back():
+def test_no_mask_is_drawn_in_evaluation_and_the_functions_are_restored():
     before = F.dropout, F.scaled_dot_product_attention
     with recorded_draws() as draws:
         nn.Dropout(0.5).eval()(torch.ones(3))

@@ -1,4 +1,4 @@
-"""Models trained in lockstep are the models that ordinary training gives, one at a time."""
+"""Models trained in lockstep are those of ordinary training, one at a time."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def test_a_layer_that_renormalises_its_weights_is_refused():
 
 
 def test_gradients_that_stacking_gets_wrong_are_refused(monkeypatch):
-    """As torch's own embedding does: its padding has a gradient in every model of a stack but the first."""
+    """Without the replacement, torch's embedding gives its padding a gradient in every model of a stack but the first."""
     monkeypatch.setattr("proponent.training.lockstep.stackable", nullcontext)
     refused(
         Bag,
@@ -329,7 +329,7 @@ def test_gradients_that_stacking_gets_wrong_are_refused(monkeypatch):
     )
 
 
-def test_nothing_to_train_is_refused():
+def test_a_model_without_trainable_parameters_is_refused():
     refused(lambda: nn.Linear(12, CLASSES).requires_grad_(False), "no trainable parameter")
 
 
@@ -351,7 +351,7 @@ def test_random_buffers_must_be_saved():
     refused(Random, "buffer 'shift' depends on the seed but is not saved")
 
 
-def test_a_run_needs_something_to_train_on():
+def test_a_run_without_examples_is_refused():
     x, y = data(torch.float32)
     build = factory(FLOAT_MODELS["linear"], torch.float32)
     with pytest.raises(UserError, match="keeps no example"):

@@ -1,4 +1,4 @@
-"""How many models fit into a device's memory."""
+"""Number of models that fit into a device's memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fit(device_bytes: int, runs: int = 40, checkpoints: int = 0, **changed) -> i
     )
 
 
-def test_all_where_there_is_room_and_one_where_there_is_none():
+def test_all_models_fit_into_much_memory_and_at_least_one_is_trained():
     assert fit(2**30) == 40
     assert fit(1000) == 1
 
@@ -59,7 +59,7 @@ def test_moments_checkpoints_and_width_take_room():
     assert fit(room, recipe=adam) < fit(room)
     assert fit(room, checkpoints=3) < fit(room)
     assert fit(room, build=partial(build, width=16)) < fit(room)
-    assert fit(room) == fit(room), "nothing of it is by chance"
+    assert fit(room) == fit(room), "the number does not depend on chance"
 
 
 def test_a_gpu_that_is_too_small_trains_fewer_at_a_time_and_says_so(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""A replay is the training that the lockstep trainer did, and its steps have the derivatives that they claim."""
+"""A replay is the training of the lockstep trainer, and the derivatives of its steps are right."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def build(seed: int, dropout: float = 0.0) -> nn.Module:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_ends_where_the_trainer_did(name: str, dropout: float) -> None:
+def test_it_ends_at_the_model_of_the_trainer(name: str, dropout: float) -> None:
     run, arrays = member_run(0, 2), data()
 
     def built(seed: int) -> nn.Module:
@@ -74,7 +74,7 @@ def test_a_point_along_the_way_has_the_optimisers_state(name: str) -> None:
         torch.testing.assert_close(value, saved[steps][key])
 
 
-def test_steps_come_last_first_and_are_the_states_that_were_passed() -> None:
+def test_steps_are_in_reverse_order_and_lead_from_state_to_state() -> None:
     replay = Replay(build, TASK, RECIPES["momentum"], member_run(0, 0), data())
     steps = list(replay.backward())
     assert [step.steps for step in steps] == list(reversed(range(replay.n_steps)))
@@ -101,7 +101,7 @@ def test_the_derivatives_of_an_update_are_those_of_autograd(name: str) -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_bending_is_the_hessian_of_the_batch(dropout: float) -> None:
+def test_hessian_products_are_differences_of_gradients_of_the_batch(dropout: float) -> None:
     replay = Replay(lambda seed: build(seed, dropout), TASK, RECIPES["sgd"], member_run(0, 0), data())
     step = next(replay.backward())
     vectors = torch.randn(3, replay.n_parameters, dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_batch_statistics_are_refused() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 9, 10])
-def test_however_many_steps_all_are_replayed(steps: int) -> None:
+def test_all_steps_are_replayed_for_any_number_of_steps(steps: int) -> None:
     recipe = RecipeConfig(lr=0.1, batch_size=4, steps=steps)
     replay = Replay(build, TASK, recipe, member_run(0, 0), data())
     assert sum(1 for _ in replay.backward()) == steps

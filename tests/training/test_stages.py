@@ -51,7 +51,7 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def ordinary(name: str, run: Run) -> nn.Module:
-    """Train on one stage after the other with one optimiser; written without a look at the trainer's own stages."""
+    """Train on one stage after the other with one optimiser, independently of the trainer's own stages."""
     x, y = data()
     model = build(run.init_seed)
     optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.8, weight_decay=0.01)
@@ -82,7 +82,7 @@ def test_in_lockstep_it_is_an_ordinary_loop_over_the_stages(name: str, lockstep:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_replay_takes_the_same_batches_and_ends_at_the_same_model(name: str) -> None:
+def test_a_replay_has_the_same_batches_and_ends_at_the_same_model(name: str) -> None:
     x, y = data()
     run = member_run(0, 1)
     replay = Replay(build, TASK, RECIPES[name], run, Arrays(x, y, x[:2], y[:2]))
