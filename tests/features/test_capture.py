@@ -148,7 +148,7 @@ class Branching(nn.Module):
             nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)),
             "batch normalisation without running statistics uses the statistics of the batch",
         ),
-        (BatchMean(), "BatchMean gives an example other outputs alone"),
+        (BatchMean(), "BatchMean returns other outputs for an example alone"),
         (Greedy(), "Greedy changes its input in place"),
         (Branching(), "Branching cannot be run one example at a time"),
         (nn.LSTM(4, 3), "the model returns tuple"),

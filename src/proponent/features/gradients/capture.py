@@ -244,6 +244,6 @@ def _check_alone(module: nn.Module, alone: Tensor, together: Tensor) -> None:
     scale = together.abs().max().clamp_min(1e-6)
     if not bool(((alone - together).abs().max() <= 1e-3 * scale).item()):
         raise UserError(
-            f"{type(module).__name__} gives an example other outputs alone than in a batch, or outputs that are not "
+            f"{type(module).__name__} returns other outputs for an example alone than in a batch, or outputs that are not "
             "finite; gradients of single examples need a model whose examples do not affect each other"
         )
