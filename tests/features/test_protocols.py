@@ -28,7 +28,7 @@ from proponent.features.views import (
 from proponent.methods.shared import needs
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
-from proponent.steps.io.stored_retrainings import Permutations, Retrainings
+from proponent.steps.io.shared_needs import Permutations, Retrainings
 from proponent.training.designs import Run
 from proponent.training.replay import Replay
 
