@@ -62,8 +62,12 @@ def test_moments_checkpoints_and_width_take_room():
     assert fit(room) == fit(room), "the number does not depend on chance"
 
 
+def job_on(device: str, asked: int) -> SimpleNamespace:
+    return SimpleNamespace(spec=SimpleNamespace(lockstep=asked), device=device, details={})
+
+
 def test_a_gpu_that_is_too_small_trains_fewer_at_a_time_and_says_so(monkeypatch, capsys):
-    job = SimpleNamespace(spec={"lockstep": 25, "device": "cuda"}, details={})
+    job = job_on("cuda", 25)
     arguments = (build, Arrays(X, Y, X, Y), TASK, SGD, [Run(seed, seed) for seed in range(40)])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=2**30))
     monkeypatch.setattr(lockstep, "models_that_fit", lambda *given, **named: 10)
@@ -71,9 +75,9 @@ def test_a_gpu_that_is_too_small_trains_fewer_at_a_time_and_says_so(monkeypatch,
     assert job.details == {"lockstep": 10}
     assert "10 models at a time, not 25: the device has 1 GiB" in capsys.readouterr().err
 
-    roomy = SimpleNamespace(spec={"lockstep": 5, "device": "cuda"}, details={})
+    roomy = job_on("cuda", 5)
     assert lockstep_of(roomy, *arguments) == 5
-    on_cpu = SimpleNamespace(spec={"lockstep": 25, "device": "cpu"}, details={})
+    on_cpu = job_on("cpu", 25)
     assert lockstep_of(on_cpu, *arguments) == 25
     assert not roomy.details
     assert not on_cpu.details
@@ -85,7 +89,7 @@ import torch
 from torch import nn
 from proponent.config.schema import RecipeConfig
 from proponent.settings.tasks import get_task
-from proponent.steps.io.job import peak_memory_mib
+from proponent.steps.io.process import peak_memory_mib
 from proponent.training.designs import Run
 from proponent.training.lockstep import train
 from proponent.training.memory import bytes_of_one
