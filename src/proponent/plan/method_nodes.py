@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from proponent.chunking import chunks
 from proponent.config.benchmark import LEARNED_FROM, Method
 from proponent.config.need_loaders import loaders_of
 from proponent.config.signature import read_signature
@@ -21,7 +22,7 @@ from proponent.config.step_specs import (
 from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
 from proponent.plan.eligibility import has_need
-from proponent.plan.setting_nodes import FEATURES, SettingNodes, file_digests, module_of, ranges
+from proponent.plan.setting_nodes import FEATURES, SettingNodes, file_digests, module_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class MethodNodes:
     def _inputs(self) -> AttributeInputs:
         name, method = self.base.name, self.method
         compute = self.base.benchmark.config.compute
-        shards = range(len(ranges(method.config.members, compute.members_per_job)))
+        shards = range(len(list(chunks(method.config.members, compute.members_per_job))))
         designs = [LEARNED_FROM[need] for need in method.all_needs if need in LEARNED_FROM]
         if len(self._candidates()) > 1:
             designs.append(TUNED_ON)

@@ -6,6 +6,7 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
+from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
 from proponent.config.schema import DesignConfig, FactoryConfig, SettingConfig, n_rows
 from proponent.config.source_digest import file_digest
@@ -28,11 +29,6 @@ from proponent.plan.graph import Graph
 
 FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
 """Kinds of features that are stored."""
-
-
-def ranges(total: int, size: int) -> list[range]:
-    """Return the consecutive ranges of at most ``size`` numbers that cover ``range(total)``: one per shard."""
-    return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
 
 def module_of(factory: FactoryConfig) -> list[str]:
@@ -80,7 +76,12 @@ class SettingNodes:
     @property
     def member_shards(self) -> list[range]:
         """Members of the ensemble per shard."""
-        return ranges(self.setting.ensemble.members, self.benchmark.config.compute.members_per_job)
+        return [
+            range(members.start, members.stop)
+            for members in chunks(
+                self.setting.ensemble.members, self.benchmark.config.compute.members_per_job
+            )
+        ]
 
     def _add_data(self) -> None:
         setting = self.setting
@@ -134,7 +135,7 @@ class SettingNodes:
         draw = Draw(name=design, kind=config.kind, seeds=config.seeds, fraction=config.fraction)
         inputs = DataInputs(data=paths.data(self.name))
         shards = []
-        for shard, runs in enumerate(ranges(n_rows(config) * config.seeds, compute.models_per_job)):
+        for shard, runs in enumerate(chunks(n_rows(config) * config.seeds, compute.models_per_job)):
             spec = RetrainSpec(
                 setting=self.name,
                 engine=self.engine,

@@ -16,7 +16,7 @@ from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import load_data, load_model
-from proponent.steps.io.stored_checkpoints import load_checkpoint, checkpoint_times
+from proponent.steps.io.stored_checkpoints import checkpoint_times, load_checkpoint
 from proponent.store.files import read_json
 
 

@@ -6,17 +6,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import safetensors
 import safetensors.numpy
-from numpy.typing import NDArray
 
 from proponent.errors import UserError
 from proponent.store.files import replacing
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
@@ -25,7 +26,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, 
     Raises:
         OSError: the disk refuses; nothing is left behind.
     """
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {name: array if array.flags.c_contiguous else array.copy() for name, array in arrays.items()}
     with replacing(path) as temporary:
         try:
             safetensors.numpy.save_file(whole, temporary, metadata=dict(metadata or {}))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from proponent.config.step_specs import DataInputs
 from proponent.steps.io.job import Job
-from proponent.store.arrays import Array, load_arrays, open_arrays
+from proponent.store.arrays import load_arrays, open_arrays
 
 
 class NumpyData(NamedTuple):
     """A setting's data; see :class:`proponent.settings.split.Arrays`."""
 
-    x_train: Array
-    y_train: Array
-    x_query: Array
-    y_query: Array
+    x_train: NDArray[Any]
+    y_train: NDArray[Any]
+    x_query: NDArray[Any]
+    y_query: NDArray[Any]
 
 
 def load_numpy_data(job: Job[Any, Any]) -> NumpyData:

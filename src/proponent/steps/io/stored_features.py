@@ -17,7 +17,7 @@ from proponent.features.views import CheckpointTimes
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import load_model
-from proponent.steps.io.stored_checkpoints import load_checkpoint, member_folder, checkpoint_times
+from proponent.steps.io.stored_checkpoints import checkpoint_times, load_checkpoint, member_folder
 from proponent.store.files import read_json
 from proponent.store.tensors import open_tensors
 
