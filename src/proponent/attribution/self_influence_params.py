@@ -8,6 +8,8 @@ from typing import Any
 
 from proponent.errors import UserError
 
+_Kind = inspect.Parameter
+
 
 def self_influence_params(
     attribute: Callable[..., Any],
@@ -35,25 +37,30 @@ def self_influence_params(
     Raises:
         UserError: an argument has no value.
     """
-    defaults = _keyword_only(attribute)
-    wanted = _keyword_only(self_influence)
-    given = {**defaults, **constants, **configured}
+    given = {**_hyper_parameters(attribute), **constants, **configured}
+    wanted = _hyper_parameters(self_influence)
+    if any(item.kind is _Kind.VAR_KEYWORD for item in inspect.signature(self_influence).parameters.values()):
+        wanted = {**dict.fromkeys(given, _Kind.empty), **wanted}
     params: dict[str, Any] = {}
     for name, default in wanted.items():
-        if name in configured or name in constants:
-            params[name] = given[name]
-        elif default is inspect.Parameter.empty:
-            if given.get(name, inspect.Parameter.empty) is inspect.Parameter.empty:
-                raise UserError(f"{source}: self_influence needs a value of '{name}'; give it under params")
-            params[name] = given[name]
+        if default is not _Kind.empty and name not in configured and name not in constants:
+            continue
+        if given.get(name, _Kind.empty) is _Kind.empty:
+            raise UserError(f"{source}: self_influence needs a value of '{name}'; give it under params")
+        params[name] = given[name]
     return params
 
 
-def accepts(function: Callable[..., Any], keyword: str) -> bool:
-    """Return whether ``function`` has a keyword-only argument of this name."""
-    return keyword in _keyword_only(function)
+def accepts(function: Callable[..., Any], name: str) -> bool:
+    """Return whether ``function`` has a hyper-parameter of this name."""
+    return name in _hyper_parameters(function)
 
 
-def _keyword_only(function: Callable[..., Any]) -> dict[str, Any]:
+def _hyper_parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments that are keyword-only or have a default, and their defaults."""
     parameters = inspect.signature(function).parameters.values()
-    return {item.name: item.default for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {
+        item.name: item.default
+        for item in parameters
+        if item.kind is _Kind.KEYWORD_ONLY or item.default is not _Kind.empty
+    }

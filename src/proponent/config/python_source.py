@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from proponent.errors import UserError
 
@@ -91,3 +93,27 @@ def _handles_import_error(handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
     return any(isinstance(item, ast.Name) and item.id in _CAUGHT for item in ast.walk(handler.type))
+
+
+def constants_of(body: Iterable[ast.stmt]) -> dict[str, Any]:
+    """Return the constants among the statements of a module: names that are assigned a literal."""
+    constants: dict[str, Any] = {}
+    for statement in body:
+        if isinstance(statement, ast.Assign):
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and is_literal(value):
+            constants[target.id] = ast.literal_eval(value)
+    return constants
+
+
+def is_literal(node: ast.expr) -> bool:
+    """Return whether an expression is a literal: numbers, text, and tuples, lists and dictionaries of these."""
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proponent.config.benchmark import LEARNED_FROM, Method
-from proponent.config.need_loaders import loaders_of
+from proponent.config.configured_method import Method
+from proponent.config.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.signature import read_signature
 from proponent.config.step_specs import (
     AdoptSpec,
