@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import typing
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from proponent.config.load import conforms, nearest
-from proponent.config.python_source import constants_of, is_literal, parse
+from proponent.config.python_source import constants_of, is_literal
 from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
@@ -65,9 +64,6 @@ def _spell(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-_parse = cache(parse)
-
-
 def read_signature(tree: SourceTree, module: str, function: str, source: str) -> Signature | None:
     """Read the signature of ``module.function`` from the checkout's sources.
 
@@ -93,7 +89,7 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
         raise UserError(
             f"{source}: no module '{module}' in {', '.join(map(str, tree.roots))} or among installed packages"
         )
-    body = _parse(path).body
+    body = tree.syntax(path).body
     definitions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     imported = {
         alias.asname or alias.name

@@ -12,6 +12,7 @@ every third-party package among these imports. No import is left out silently:
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.machinery
 import platform
@@ -66,6 +67,7 @@ class SourceTree:
 
     roots: tuple[Path, ...]
     _files: dict[str, Path | None] = field(default_factory=dict)
+    _parsed: dict[Path, ast.Module] = field(default_factory=dict)
     _read: dict[Path, tuple[str, dict[str, bool]]] = field(default_factory=dict)
     _distributions: Distributions = field(init=False)
 
@@ -77,6 +79,16 @@ class SourceTree:
         if module not in self._files:
             self._files[module] = _file_of(module, self.roots)
         return self._files[module]
+
+    def syntax(self, path: Path) -> ast.Module:
+        """Return the syntax tree of a file, parsed once.
+
+        Raises:
+            UserError: the file cannot be read, or is not valid Python.
+        """
+        if path not in self._parsed:
+            self._parsed[path] = parse(path)
+        return self._parsed[path]
 
     def is_installed(self, module: str) -> bool:
         """Return whether ``module`` belongs to an installed package or the standard library, not to the checkout."""
@@ -183,7 +195,7 @@ class SourceTree:
             if path.suffix != ".py":
                 self._read[path] = (hashlib.sha256(path.read_bytes()).hexdigest(), {})
             else:
-                tree = parse(path)
+                tree = self.syntax(path)
                 imports = imports_of(tree, module, path.name == "__init__.py")
                 self._read[path] = (syntax_digest(tree), imports)
         return self._read[path]
