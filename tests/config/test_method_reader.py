@@ -38,7 +38,9 @@ def test_the_vocabulary_of_needs_is_that_of_the_methods() -> None:
     assert set(LOADERS) == set(NEEDS) - {"data", "workspace"}
 
 
-@pytest.mark.parametrize(("need", "expected"), [("gradients", True), ("replay", True), ("retrainings", False)])
+@pytest.mark.parametrize(
+    ("need", "expected"), [("gradients", True), ("replay", True), ("retrainings", False)]
+)
 def test_only_needs_that_differ_between_members_use_models(need, expected) -> None:
     assert uses_models(["data", "workspace", "scores", need]) is expected
 
@@ -90,5 +92,7 @@ def test_group_predictions_are_not_averaged(root) -> None:
 
 def test_a_module_outside_the_checkout_is_refused(root) -> None:
     (root / "configs/methods/mine.yaml").write_text("family: numpy.linalg:norm\n")
-    with pytest.raises(UserError, match=r"'numpy\.linalg' is outside the checkout, where changes would go unnoticed"):
+    with pytest.raises(
+        UserError, match=r"'numpy\.linalg' is outside the checkout, where changes would go unnoticed"
+    ):
         load_benchmark(root)

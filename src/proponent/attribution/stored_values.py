@@ -1,4 +1,4 @@
-"""From a method's results to the arrays that are stored."""
+"""Results of a method as the arrays that are stored, and the checks that they must pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_values(values: NDArray[Any], shape: tuple[int, ...], name: str, source
     Args:
         values: the results.
         shape: the expected shape.
-        name: what they are, for the message.
+        name: name of the results, for the message.
         source: the file that configures the method, the beginning of the message.
 
     Raises:

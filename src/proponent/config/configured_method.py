@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from proponent.config.schema import MethodConfig
+from proponent.config.benchmark_schema import MethodConfig
 
 EXTERNAL = "external"
 """Family of a method whose scores are made by a rule of the user's own, in any language."""

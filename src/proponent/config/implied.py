@@ -26,7 +26,7 @@ def over_members(content: dict[str, Any], members: int, source: str) -> dict[str
     Args:
         content: the method's YAML file.
         members: number of members.
-        source: where the content comes from, the beginning of an error.
+        source: file that holds the content, the beginning of an error.
 
     Raises:
         UserError: the file sets the number of members itself.

@@ -1,4 +1,4 @@
-"""From ``configs/methods/NAME.yaml`` and the source of its module to a validated method."""
+"""Reader of methods: ``configs/methods/NAME.yaml`` together with the signature and constants of its module."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from proponent.config.benchmark_schema import MethodConfig
 from proponent.config.config_files import ConfigFiles
 from proponent.config.configured_method import EXTERNAL, Method
 from proponent.config.load import nearest, structured
 from proponent.config.need_loaders import uses_models, vocabulary
-from proponent.config.schema import MethodConfig
 from proponent.config.signature import Signature, read_signature
 from proponent.errors import UserError
 

@@ -9,7 +9,7 @@ from typing import Any
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import as_array, check_values
 from proponent.attribution.tuning import choose
-from proponent.config.schema import Combine
+from proponent.config.benchmark_schema import Combine
 from proponent.config.step_specs import AttributeInputs, AttributeSpec
 from proponent.metrics.metric_inputs import Retrainings
 from proponent.progress import progress
