@@ -74,7 +74,7 @@ class MetricConfig:
 
 @dataclass
 class ComputeConfig:
-    """Division of the work into jobs and their resources; values that may change the bytes of a result are part of the keys."""
+    """Division of the work into jobs and their resources; those that may change the bytes of a result are in the keys."""
 
     device: str = "cpu"
     """``cpu``; ``cuda``: a job without a GPU fails; ``auto``: the GPU if the job has one, otherwise the CPU."""
