@@ -135,8 +135,8 @@ class _Reader:
             )
         if groups and (config.members > 1 or config.checkpoints):
             raise UserError(
-                f"{source}: group predictions of {signature.where} cannot be averaged over members or checkpoints; "
-                "set 'members' to 1 and leave 'checkpoints' out"
+                f"{source}: 'members' must be 1 and 'checkpoints' empty, because group predictions of {signature.where} "
+                "cannot be averaged over members or checkpoints"
             )
         if not config.checkpoints:
             return
