@@ -173,6 +173,23 @@ def test_an_import_that_may_fail_counts_as_absent_until_it_is_installed(checkout
     assert "guarded_of_this_test" not in versions
 
 
+def test_the_imports_of_an_optional_module_are_optional_unless_another_module_needs_it(checkout) -> None:
+    (checkout / "plots.py").write_text("import guarded_of_this_test\n")
+    guarded = "try:\n    import plots\nexcept ImportError:\n    plots = None\n"
+    sources, versions = digest(checkout, guarded)
+    assert set(sources) == {"factory", "plots"}
+    assert versions["guarded_of_this_test"] == "absent"
+    (checkout / "other.py").write_text("import plots\n")
+    with pytest.raises(UserError, match=r"plots\.py: imports 'guarded_of_this_test'"):
+        digest(checkout, f"{guarded}import other\n")
+
+
+def test_a_missing_starting_point_is_one_line(checkout) -> None:
+    (checkout / "lab").mkdir()
+    with pytest.raises(UserError, match=r"^no module 'lab\.missing' in "):
+        SourceTree((checkout,)).digest(["lab.missing"])
+
+
 def test_a_try_that_handles_other_errors_guards_nothing(checkout) -> None:
     with pytest.raises(UserError, match="imports 'guarded_of_this_test'"):
         digest(checkout, "try:\n    import guarded_of_this_test\nexcept KeyError:\n    pass\n")

@@ -56,7 +56,7 @@ class _Closure:
     sources: dict[str, str] = field(default_factory=dict)
     """Digest by module, for source that was found."""
     required: dict[str, str] = field(default_factory=dict)
-    """Third-party modules that are imported unconditionally, and the file that does so ('' for a starting point)."""
+    """Third-party modules that are imported without a condition, and the file that does so ('' for a starting point)."""
     optional: set[str] = field(default_factory=set)
     """Third-party modules that are imported under a condition."""
 
@@ -141,11 +141,13 @@ class SourceTree:
             return found or _file_in(module, places(module.partition(".")[0]))
 
         closure = _Closure()
+        followed: dict[str, int] = {}  # whether the module is imported whenever the starting points are
         queue = [(module, True, "") for module in start]
         while queue:
             module, is_required, importer = queue.pop()
-            if module in closure.sources or is_plumbing(module, plumbing):
+            if is_plumbing(module, plumbing) or followed.get(module, -1) >= is_required:
                 continue
+            followed[module] = is_required
             path = located(module)
             if path is None:
                 if is_required:
@@ -157,7 +159,7 @@ class SourceTree:
             for name, unconditional in imports.items():
                 parent = name.rpartition(".")[0]
                 target = parent if parent and located(name) is None and located(parent) else name
-                queue.append((target, unconditional, str(path)))
+                queue.append((target, is_required and unconditional, str(path)))
         return closure
 
     def _source_places(self, top: str) -> tuple[Path, ...]:
@@ -172,7 +174,8 @@ class SourceTree:
 
         Args:
             module: dotted name.
-            importer: the file that imports it unconditionally; None where its absence does no harm.
+            importer: the file that imports it without a condition ('' for a starting point); None if its absence does no
+                harm.
         """
         top = module.partition(".")[0]
         if is_part_of_python(top):
@@ -185,8 +188,10 @@ class SourceTree:
             return {}  # a namespace package: nothing in it but the modules that are imported by name
         if importer is None:
             return {module: ABSENT}
+        if not importer:
+            raise UserError(f"no module '{module}' in {', '.join(map(str, self.roots))}")
         raise UserError(
-            f"{importer or module}: imports '{module}', which is neither in the checkout nor installed; install it, "
+            f"{importer}: imports '{module}', which is neither in the checkout nor installed; install it, "
             "or import it inside try/except ImportError if it is optional"
         )
 
