@@ -52,10 +52,12 @@ class Rule(NamedTuple):
 RULES = (
     Rule(r"\bbeside\b", "next to, in addition to, or compared with"),
     Rule(rf"\b(?:once|twice) an? {_UNIT}\b", "per, or for each: 'once per member'"),
+    # \s: a number that ends a line of code, and the comment behind it, are not one phrase
     Rule(
-        rf"\b(?:one|two|three|\d[\d,.]*) (?:{_NOUN} )?{_NOUN} an? {_UNIT}\b", "per: 'one integer per example'"
+        rf"\b(?:one|two|three|\d[\d,.]*)\s+(?:{_NOUN}\s+)?{_NOUN}\s+an?\s+{_UNIT}\b",
+        "per: 'one integer per example'",
     ),
-    Rule(rf"(?<!such\s)\ban? (?!such\b){_NOUN} an? {_UNIT}\b", "per: 'one block per layer'"),
+    Rule(rf"(?<!such\s)\ban?\s+(?!such\b){_NOUN}\s+an?\s+{_UNIT}\b", "per: 'one block per layer'"),
     Rule(
         r"\b(?:gradients?|derivatives?|hessian|differentiat\w+) (?:[\w'-]+ ){0,4}by (?:its|the|their) "
         r"(?:parameters?|inputs?|outputs?|logits|weights?)\b",

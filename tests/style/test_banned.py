@@ -66,6 +66,8 @@ def test_each_construction_is_found(text, advice) -> None:
         "the time that it takes",
         "returns one gradient for each example",
         "let the user choose",
+        "gap = 1 - onehot  # an example has one class",
+        "restart-times: 2\n# Slurm requeues a job after a failure",
     ],
 )
 def test_plain_english_passes(text) -> None:
