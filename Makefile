@@ -38,10 +38,12 @@ test-slurm: env-dev  ## the tests on a real Slurm; as root: installs Debian's pa
 test-gpu: env-dev  ## every engine and kind of method on the GPU against the CPU (skipped by name without one)
 	@$(BIN)/python -m pytest -rs tests/gpu $(ARGS)
 
-lint: env-dev  ## ruff, types, formatting of the rules, snakemake's own lint
+lint: env-dev  ## ruff, types, spelling and style of the prose, formatting of the rules, snakemake's own lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/codespell src workflow configs profiles benchmarks docs *.md *.yaml Snakefile Makefile
+	@$(BIN)/python tests/style/banned.py
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from proponent.config.benchmark import Benchmark, load_benchmark
+from proponent.config.benchmark_schema import ComputeConfig
 from proponent.config.schema import (
-    ComputeConfig,
     DesignConfig,
     EnsembleConfig,
     FactoryConfig,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from proponent.config.benchmark_schema import MethodConfig
 from proponent.config.load import conforms, merge, read_yaml, structured
-from proponent.config.schema import MethodConfig, RecipeConfig, SettingConfig, StageConfig
+from proponent.config.schema import RecipeConfig, SettingConfig, StageConfig
 from proponent.errors import UserError
 
 MINIMAL = {

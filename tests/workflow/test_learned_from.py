@@ -118,7 +118,7 @@ def test_scores_that_are_not_made_leave_the_method_out(mixed) -> None:
     [
         ("[if-cgg]", "scores: no method 'if-cgg' in configs/methods/; did you mean 'if-cg'"),
         ("[datamodels-mixed]", "scores names 'datamodels-mixed', which starts from scores itself"),
-        ("[]", "'scores' must name other methods where a method needs 'scores', and only there"),
+        ("[]", "'scores' must name other methods if the method needs 'scores', and be left out otherwise"),
     ],
 )
 def test_scores_to_start_from_are_those_of_other_methods(mixed, scores: str, said: str) -> None:

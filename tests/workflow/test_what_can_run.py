@@ -201,8 +201,8 @@ def test_a_number_behind_a_name_is_that_method_averaged_over_so_many_members(che
     [
         ("grabdot-10", "no method 'grabdot-10' in configs/methods/; did you mean"),
         ("trak-10-5", "configs/methods/trak-10.yaml as trak-10-5: it has 10 members already"),
-        ("same-label-10", "'members' must be 1: .*same_label.* looks at no member"),
-        ("datamodels-2", "'members' must be 1: .*datamodels.* looks at no member"),
+        ("same-label-10", "'members' must be 1, because .*same_label.* uses no member"),
+        ("datamodels-2", "'members' must be 1, because .*datamodels.* uses no member"),
         ("airrep-2", "'members' must be 1"),
         ("graddot-0", "members must be above 0"),
     ],

@@ -1,23 +1,28 @@
-"""How the scores of several members become one."""
+"""Averages of one method's results over the members of the ensemble."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Union
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-Result = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
-"""What ``attribute`` may return; a mapping has ``scores`` and whatever else the method has to say."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Values = Union["Tensor", NDArray[Any]]
+"""A torch tensor; for a method that works on NumPy arrays (``ARRAYS = "numpy"``), an array."""
+Result = Values | tuple[Values, ...] | Mapping[str, Values]
+"""What ``attribute`` may return; a mapping has ``scores`` and the method's further results by name."""
 
 
 class MemberMean:
-    """Running mean over members of what ``attribute`` or ``self_influence`` returned.
+    """Running mean over members of the results of ``attribute`` or ``self_influence``.
 
     A tuple of factors has each averaged separately, and the product of the means is the score (TRAK, section
     3). With ``normalised`` the product of each member is divided by its standard deviation over the training
-    examples, per query, before averaging: one member that has not memorised what the others have does not
-    outweigh them.
+    examples, per query, before averaging, so that a member with large scores does not outweigh the others.
 
     Args:
         normalised: give each member the same weight.
@@ -26,45 +31,53 @@ class MemberMean:
     def __init__(self, *, normalised: bool = False) -> None:
         self.normalised = normalised
         self.count = 0
-        self._sums: list[Tensor] = []
-        self._beside: dict[str, Tensor] = {}
+        self._sums: list[Any] = []
+        self._extras: dict[str, Any] = {}
 
     def add(self, result: Result) -> None:
         """Add one member's result."""
         if isinstance(result, Mapping):
-            self._add_beside(result)
+            self._add_extras(result)
             result = result["scores"]
         factors = list(result) if isinstance(result, tuple) else [result]
         if self.normalised:
-            product = _product(factors)
-            spread = product.std(dim=-1, keepdim=True)
-            factors = [product / spread.clamp_min(torch.finfo(product.dtype).tiny)]
+            factors = [_normalised(_product(factors))]
         self._sums = (
             [total + new for total, new in zip(self._sums, factors, strict=True)] if self._sums else factors
         )
         self.count += 1
 
-    def scores(self) -> Tensor:
+    def scores(self) -> Any:
         """Return the combined scores of the members added so far."""
         return _product([total / self.count for total in self._sums])
 
-    def beside(self) -> dict[str, Tensor]:
-        """Return what members said beside the scores: the mean of each figure, and a single member's tensors."""
+    def extras(self) -> dict[str, Any]:
+        """Return the further results: the mean of each scalar; other tensors only while there is a single member."""
         return {
-            name: total / self.count if total.ndim == 0 else total for name, total in self._beside.items()
+            name: total / self.count if total.ndim == 0 else total for name, total in self._extras.items()
         }
 
-    def _add_beside(self, result: Mapping[str, Tensor]) -> None:
-        more = {name: tensor for name, tensor in result.items() if name != "scores"}
+    def _add_extras(self, result: Mapping[str, Values]) -> None:
+        extras = {name: values for name, values in result.items() if name != "scores"}
         if self.count == 0:
-            self._beside = more
+            self._extras = extras
             return
-        figures = {name: tensor for name, tensor in more.items() if tensor.ndim == 0}
-        self._beside = {name: self._beside[name] + figure for name, figure in figures.items()}
+        scalars = {name: values for name, values in extras.items() if values.ndim == 0}
+        self._extras = {name: self._extras[name] + scalar for name, scalar in scalars.items()}
 
 
-def _product(factors: list[Tensor]) -> Tensor:
+def _product(factors: list[Any]) -> Any:
     product = factors[0]
     for factor in factors[1:]:
         product = product * factor
     return product
+
+
+def _normalised(product: Any) -> Any:
+    if isinstance(product, np.ndarray):
+        spread = product.std(axis=-1, ddof=1, keepdims=True)
+        return product / np.maximum(spread, np.finfo(product.dtype).tiny)
+    import torch
+
+    spread = product.std(dim=-1, keepdim=True)
+    return product / spread.clamp_min(torch.finfo(product.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Content keys: one digest of everything that an artefact depends on."""
+"""Content keys: a digest of everything that an artefact depends on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def content_key(
     versions: Mapping[str, str],
     input_keys: Iterable[str],
 ) -> str:
-    """Return the key of an artefact: of the step that makes it, its configuration, its sources and its inputs' keys."""
+    """Return the key of an artefact: a digest of its step, configuration, sources, versions and the keys of its inputs."""
     return digest(
         {
             "step": step,

@@ -1,4 +1,4 @@
-"""From YAML to validated dataclasses; every mistake is one line with the file, the key and the nearest valid name."""
+"""YAML files as validated dataclasses; every mistake is one line with the file, the key and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ C = TypeVar("C")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest of ``valid``, or the whole list where nothing is near."""
+    """Return ``; did you mean 'x'?`` for the nearest of ``valid``, or the whole list if none is near."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
@@ -90,10 +90,10 @@ def structured(schema: type[C], content: Mapping[str, Any], source: str) -> C:
     Args:
         schema: a dataclass of :mod:`proponent.config.schema`.
         content: plain mappings, lists and scalars.
-        source: where the content comes from, the beginning of every error.
+        source: file or option that holds the content, the beginning of every error.
 
     Raises:
-        UserError: an unknown key, an ill-typed or missing value, or one that ``__post_init__`` refuses.
+        UserError: a key is unknown, or a value is missing, has the wrong type, or is refused by ``__post_init__``.
     """
     _check_keys(schema, content, source, "")
     try:
@@ -153,7 +153,7 @@ def _is_mapping_of(hint: Any) -> bool:
 
 
 def conforms(value: Any, annotation: Any) -> bool:
-    """Return whether ``value`` fits ``annotation``: scalars, Literal, Optional and lists of them; an int is a float."""
+    """Return whether ``value`` fits ``annotation``: a scalar, Literal, Optional or a list of these; an int fits float."""
     origin = typing.get_origin(annotation)
     if origin is typing.Literal:
         return value in typing.get_args(annotation)

@@ -1,4 +1,4 @@
-"""Loaders of needs: which module of :mod:`proponent.steps.io` reads what a method asks for.
+"""Needs of methods as the configuration sees them: their names, the modules that load them and the designs behind them.
 
 The plan digests only the loaders behind a method's needs, and the job imports only these, so that a change of the gradient
 engines or of the trainer re-runs no method that does not use them.
@@ -7,6 +7,11 @@ engines or of the trainer re-runs no method that does not use them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from proponent.config.python_source import constants_of, parse
 
 MODELS = "proponent.steps.io.stored_features"
 """Loader of what one member provides; it has ``read(job, need, member, data, rows, opened)``."""
@@ -27,8 +32,25 @@ LOADERS = {
 }
 """Loader per need; ``data`` and ``workspace`` need none."""
 
+LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
+"""Design behind a need. A method is charged for the retrainings that it learns from, not for those that evaluate it."""
+
 
 def loaders_of(needs: Iterable[str], arrays: str) -> list[str]:
     """Return the modules that load ``needs`` and the data, as ``torch`` or ``numpy`` arrays."""
     data = "proponent.steps.io.setting_inputs" if arrays == "torch" else "proponent.steps.io.stored_arrays"
     return list(dict.fromkeys([data, *(LOADERS[need] for need in needs if need in LOADERS)]))
+
+
+def uses_models(needs: Iterable[str]) -> bool:
+    """Return whether any of ``needs`` differs between the members of the ensemble."""
+    return any(LOADERS.get(need) in (MODELS, REPLAY) for need in needs)
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """Return the needs that a method can have, read from :mod:`proponent.methods.shared.needs` without importing it."""
+    shared = Path(__file__).parents[1] / "methods" / "shared"
+    found = [path for path in (shared / "needs.py", shared / "needs" / "__init__.py") if path.is_file()]
+    needs: Any = constants_of(parse(found[0]).body)["NEEDS"]
+    return tuple(needs)

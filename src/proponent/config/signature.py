@@ -1,15 +1,14 @@
-"""What a function asks for, read from its source: no import, so that planning a run needs no torch."""
+"""Signatures of functions and constants of modules, read from source without importing: planning a run needs no torch."""
 
 from __future__ import annotations
 
 import ast
 import typing
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from proponent.config.load import conforms, nearest
+from proponent.config.python_source import constants_of, is_literal
 from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
@@ -32,11 +31,19 @@ class Signature:
     """``path:function``, for messages."""
     positional: tuple[str, ...]
     keywords: dict[str, Any] = field(default_factory=dict)
-    """Keyword-only (or defaulted) arguments and their annotations; ``Any`` where none is given."""
+    """Keyword-only (or defaulted) arguments and their annotations; ``Any`` without one."""
     defaults: dict[str, Any] = field(default_factory=dict)
+    """Defaults that are literals."""
+    defaulted: frozenset[str] = frozenset()
+    """Names of the arguments that have a default, literal or not."""
     accepts_any_keyword: bool = False
     constants: dict[str, Any] = field(default_factory=dict)
     functions: frozenset[str] = frozenset()
+    """Names of the functions that the module defines."""
+
+    def keywords_only(self) -> Signature:
+        """Return the signature without its positional arguments, to check values that cannot be given for these."""
+        return Signature(self.where, (), self.keywords, accepts_any_keyword=self.accepts_any_keyword)
 
     def check_arguments(self, arguments: dict[str, Any], source: str, prefix: str) -> None:
         """Raise a UserError unless every one of ``arguments`` is a keyword of the function and fits its annotation."""
@@ -57,37 +64,32 @@ def _spell(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-@cache
-def _parse(path: Path) -> ast.Module:
-    try:
-        return ast.parse(path.read_text(encoding="utf-8"))
-    except SyntaxError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
-
-
 def read_signature(tree: SourceTree, module: str, function: str, source: str) -> Signature | None:
     """Read the signature of ``module.function`` from the checkout's sources.
 
     Args:
-        tree: where modules are looked for.
-        module: dotted name.
+        tree: the source of the checkout.
+        module: dotted name of the module.
         function: name of a function or class in it.
-        source: where the name was written, the beginning of every error.
+        source: the file that names the function, the beginning of every error.
 
     Returns:
-        The signature, or None where the module is an installed package, whose source is not looked at.
+        The signature; None if the function is defined elsewhere: in an installed package or a compiled extension, or in a
+        module that this one imports it from.
 
     Raises:
-        UserError: the module is nowhere to be found, or has no such function.
+        UserError: the module cannot be found, or has no such function.
     """
     path = tree.find(module)
+    if path is not None and path.suffix != ".py":
+        return None
     if path is None:
         if tree.is_installed(module):
             return None
         raise UserError(
             f"{source}: no module '{module}' in {', '.join(map(str, tree.roots))} or among installed packages"
         )
-    body = _parse(path).body
+    body = tree.syntax(path).body
     definitions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     imported = {
         alias.asname or alias.name
@@ -116,13 +118,6 @@ def _signature(node: ast.FunctionDef, where: str, body: list[ast.stmt], skip: in
         *zip(defaulted, node.args.defaults, strict=True),
         *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
     ]
-    constants = {}
-    for statement in body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            try:
-                constants[statement.targets[0].id] = ast.literal_eval(statement.value)
-            except ValueError:
-                continue
     return Signature(
         where=where,
         positional=tuple(item.arg for item in plain if item not in defaulted),
@@ -130,24 +125,17 @@ def _signature(node: ast.FunctionDef, where: str, body: list[ast.stmt], skip: in
         defaults={
             item.arg: ast.literal_eval(value)
             for item, value in values
-            if value is not None and _is_literal(value)
+            if value is not None and is_literal(value)
         },
+        defaulted=frozenset(item.arg for item, value in values if value is not None),
         accepts_any_keyword=node.args.kwarg is not None,
-        constants=constants,
+        constants=constants_of(body),
         functions=frozenset(item.name for item in body if isinstance(item, ast.FunctionDef)),
     )
 
 
-def _is_literal(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except ValueError:
-        return False
-    return True
-
-
 def _annotation(node: ast.expr | None) -> Any:
-    """Evaluate an annotation made of builtin names, Literal, ``|`` and ``[]``; anything else is not checked."""
+    """Return the value of an annotation made of builtin names, Literal, ``|`` and ``[]``; ``Any`` for all others."""
     if node is None:
         return Any
     names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}

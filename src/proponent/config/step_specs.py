@@ -15,8 +15,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar
 
+from proponent.config.benchmark_schema import Combine
 from proponent.config.schema import (
-    Combine,
     DesignConfig,
     DesignKind,
     FactoryConfig,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import MIN_UNITS
 from proponent.metrics.ranks import resampled_spearman
 from proponent.metrics.statistics import Resamples, draw
+from proponent.metrics.usable_retrainings import MIN_UNITS
 from proponent.seeds import derive_seed
 
 

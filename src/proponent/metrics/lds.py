@@ -9,15 +9,10 @@ from numpy.typing import NDArray
 
 from proponent.metrics.ceiling import additive_ceiling, ceiling
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import (
-    MetricInputs,
-    Retrainings,
-    Usable,
-    check_scores,
-    usable_retrainings,
-)
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
 from proponent.metrics.ranks import resampled_spearman
 from proponent.metrics.statistics import Resamples, draw
+from proponent.metrics.usable_retrainings import Usable, usable_retrainings
 
 NEEDS = ("ground_truth/subsets",)
 MAY_USE = ("ground_truth/complements",)
@@ -68,7 +63,7 @@ def score(
     predicted = inputs.groups(masks) if inputs.groups else predict(inputs.scores, masks)
     joint = draw(len(usable.subsets), n_query, resamples, seed)
 
-    per_query = resampled_spearman(predicted, usable.mean, joint.units)
+    per_query = correlations(predicted, usable, joint.units)
     means = joint.mean(per_query)
     limit = ceiling(usable.complete, joint.units[usable.complete_rows], joint)
     pairs = inputs.ground_truth.get(complements) if complements else None
@@ -89,6 +84,28 @@ def score(
         "per_query": per_query[0].tolist(),
     }
     return Estimate.from_replicates(means[0], means[1:], bounds=(-1.0, 1.0), extras=extras)
+
+
+def correlations(predicted: Array, usable: Usable, counts: Array) -> Array:
+    """Return Spearman's correlation of predicted and retrained targets over subsets, per resample and query.
+
+    Args:
+        predicted: (m, n_query), for the usable subsets.
+        usable: the retrainings.
+        counts: (m, B), how often each subset occurs in each resample.
+
+    Returns:
+        (B, n_query).
+    """
+    return resampled_spearman(predicted, usable.mean, counts)
+
+
+def quick(predicted: Array, usable: Usable) -> float:
+    """Return the value of the LDS alone, without its interval and ceiling: the criterion of tuning.
+
+    Arguments are those of :func:`correlations`.
+    """
+    return float(correlations(predicted, usable, np.ones((len(predicted), 1))).mean())
 
 
 def predict(scores: NDArray[np.floating], masks: NDArray[np.bool_]) -> Array:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from proponent.errors import UserError
 from proponent.metrics.ceiling import ceiling
 from proponent.metrics.estimate import Estimate
-from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores, usable_retrainings
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
 from proponent.metrics.ranks import resampled_pearson, resampled_spearman
 from proponent.metrics.statistics import draw
+from proponent.metrics.usable_retrainings import usable_retrainings
 
 NEEDS = ("ground_truth/loo",)
 

@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 
-MIN_UNITS = 3
-"""Fewest masks or left-out examples between which a rank correlation says anything."""
-
 
 @dataclass(frozen=True)
 class Retrainings:
@@ -47,22 +44,6 @@ class MetricInputs:
     """(n_train,), True = the label was corrupted. Methods never see it."""
 
 
-@dataclass(frozen=True)
-class Usable:
-    """Retrainings without the diverged ones; a (subset, seed) is left out whole, for all queries."""
-
-    subsets: NDArray[np.intp]
-    """(m,) which subsets have at least one seed left."""
-    mean: Array
-    """(m, n_query) target averaged over the seeds left."""
-    complete: Array
-    """(m_complete, n_seeds, n_query) targets of the subsets with all seeds."""
-    complete_rows: NDArray[np.intp]
-    """(m_complete,) their positions among the m."""
-    diverged: list[list[int]]
-    """[subset, seed] of what was left out."""
-
-
 def check_scores(scores: NDArray[np.floating], n_query: int, n_train: int, name: str = "scores") -> None:
     """Raise unless ``scores`` is a finite (n_query, n_train) matrix.
 
@@ -81,35 +62,3 @@ def check_scores(scores: NDArray[np.floating], n_query: int, n_train: int, name:
             f"{name}: {bad.sum()} of {bad.size} values are NaN or infinite, "
             f"the first at query {query}, example {example}"
         )
-
-
-def usable_retrainings(targets: NDArray[np.floating], design: str) -> Usable:
-    """Leave out every retraining with a target that is not finite, and say which.
-
-    Args:
-        targets: (n_subsets, n_seeds, n_query)
-        design: name of the design, for the error message.
-
-    Raises:
-        UserError: fewer than three subsets, or fewer than half of them, have a retraining left.
-    """
-    alive = np.isfinite(targets).all(axis=2)
-    subsets = np.flatnonzero(alive.any(axis=1))
-    needed = max(MIN_UNITS, -(-len(targets) // 2))
-    if len(subsets) < needed:
-        raise UserError(
-            f"ground truth '{design}': {len(subsets)} of {len(targets)} retrained subsets are usable, "
-            f"at least {needed} are needed ({(~alive).sum()} of {alive.size} retrainings diverged): "
-            "raise the design's count or lower the recipe's lr"
-        )
-    weight = alive[subsets].astype(np.float64)
-    filled = np.where(alive[subsets, :, None], targets[subsets], 0.0).astype(np.float64)
-    mean = np.einsum("mr,mrq->mq", weight / weight.sum(axis=1, keepdims=True), filled)
-    complete_rows = np.flatnonzero(alive[subsets].all(axis=1))
-    return Usable(
-        subsets=subsets,
-        mean=mean,
-        complete=filled[complete_rows],
-        complete_rows=complete_rows,
-        diverged=np.argwhere(~alive).tolist(),
-    )

@@ -8,7 +8,7 @@ pays once for whatever these pay for. The evaluation adds up the shares (:mod:`p
 
 from __future__ import annotations
 
-from proponent.config.benchmark import LEARNED_FROM
+from proponent.config.need_loaders import LEARNED_FROM
 from proponent.config.step_specs import (
     FeaturizeSpec,
     GroundTruthSpec,

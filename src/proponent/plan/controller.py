@@ -54,7 +54,9 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
 def _equip_jobs(root: Path) -> None:
     """Let jobs run the ``proponent`` beside the running snakemake, activated or not, with this checkout's sources."""
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(root / "src"), str(root)])
+    # Behind these, the user's own entries: a factory that the plan found there must be importable in a job as well.
+    own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(root / "src"), str(root), *own]))
 
 
 def hold_checkout(root: Path, wait: bool = True) -> bool:

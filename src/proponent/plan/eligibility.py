@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proponent.config.benchmark import LEARNED_FROM, Method, uses_models
+from proponent.config.configured_method import Method
+from proponent.config.need_loaders import LEARNED_FROM, uses_models
 from proponent.config.schema import SettingConfig
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proponent.chunking import chunks
-from proponent.config.benchmark import LEARNED_FROM, Method
-from proponent.config.need_loaders import loaders_of
+from proponent.config.configured_method import Method
+from proponent.config.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.signature import read_signature
 from proponent.config.step_specs import (
     AdoptSpec,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proponent.config.benchmark import LEARNED_FROM, Benchmark
+from proponent.config.benchmark import Benchmark
 from proponent.config.load import nearest
+from proponent.config.need_loaders import LEARNED_FROM
 from proponent.config.schema import n_rows
 from proponent.config.step_specs import (
     CollectInputs,

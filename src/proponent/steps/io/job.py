@@ -107,10 +107,8 @@ class Job(Generic[S, I]):
         Raises:
             UserError: the source or a file changed since the plan was made, or an input was made under another key.
         """
-        sources, _ = SourceTree((self.root / "src", self.root)).digest(self.roots)
-        changed = sorted(
-            name for name in {*sources, *self.sources} if sources.get(name) != self.sources.get(name)
-        )
+        tree = SourceTree((self.root / "src", self.root))
+        changed = tree.changes(self.roots, self.sources)
         changed += [name for name, known in self.files.items() if file_digest(self.root / name) != known]
         if changed:
             raise UserError(

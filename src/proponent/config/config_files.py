@@ -1,0 +1,111 @@
+"""The YAML files below ``configs/``, merged with the overrides of ``params.yaml``; settings and metrics made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
+from proponent.config.implied import over_members, tune_alike, with_tuning
+from proponent.config.load import merge, nearest, read_yaml, structured
+from proponent.config.schema import SettingConfig
+from proponent.config.signature import Signature, read_signature
+from proponent.config.source_digest import SourceTree
+from proponent.errors import UserError
+
+
+@dataclass
+class ConfigFiles:
+    """Reader of the files that ``params.yaml`` names.
+
+    Attributes:
+        root: the checkout.
+        config: the content of ``params.yaml``.
+        tree: the checkout's source, in which factories, metrics and methods are looked up.
+    """
+
+    root: Path
+    config: BenchmarkConfig
+    tree: SourceTree
+
+    def content(self, kind: str, name: str, asked_in: str = "params.yaml") -> tuple[dict[str, Any], str]:
+        """Return the content of one file and its source, the beginning of every error about it.
+
+        Args:
+            kind: a folder of ``configs/``.
+            name: name of the file without its suffix; ``graddot-10`` stands for ``graddot`` averaged over ten members
+                where there is no such file.
+            asked_in: the file that names it.
+
+        Raises:
+            UserError: there is no such file, or it cannot be read.
+        """
+        folder = self.root / "configs" / kind
+        over = (self.config.overrides.get(kind) or {}).get(name)
+        source = f"configs/{kind}/{name}.yaml"
+        if (folder / f"{name}.yaml").is_file():
+            content = read_yaml(folder / f"{name}.yaml")
+        else:
+            alone, _, members = name.rpartition("-")
+            if kind != "methods" or not members.isdecimal() or not (folder / f"{alone}.yaml").is_file():
+                valid = [entry.stem for entry in folder.glob("*.yaml")]
+                raise UserError(
+                    f"{asked_in}: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}"
+                )
+            source = f"configs/methods/{alone}.yaml as {name}"
+            content = over_members(read_yaml(folder / f"{alone}.yaml"), int(members), source)
+        if over:
+            return merge(content, over), f"{source} with overrides of params.yaml"
+        return content, source
+
+    def setting(self, name: str) -> SettingConfig:
+        """Return a setting with its designs, after checking its factories, files and task.
+
+        Raises:
+            UserError: anything unknown, ill-typed, missing or out of range.
+        """
+        content, source = self.content("settings", name)
+        designs = content.get("designs", {})
+        if isinstance(designs, Mapping):
+            content["designs"] = {
+                design: merge(self.content("designs", design)[0], entry or {})
+                if isinstance(entry or {}, Mapping)
+                else entry
+                for design, entry in with_tuning(designs).items()
+            }
+            tune_alike(content["designs"])
+        setting = structured(SettingConfig, content, source)
+        for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
+            signature = self._factory(factory.factory, f"{source}: {key}.factory")
+            if signature:
+                signature.check_arguments(factory.args, source, f"{key}.args.")
+            for file in factory.files:
+                if not (self.root / file).is_file():
+                    raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
+        tasks = read_signature(self.tree, "proponent.settings.tasks", "get_task", source)
+        valid = tasks.constants.get("TASKS", ()) if tasks else ()
+        if valid and setting.task not in valid:
+            raise UserError(f"{source}: unknown task '{setting.task}'{nearest(setting.task, valid)}")
+        return setting
+
+    def _factory(self, factory: str, source: str) -> Signature | None:
+        module, colon, function = factory.partition(":")
+        if not (module and colon and function):
+            raise UserError(f"{source} must read 'package.module:function', not '{factory}'")
+        return read_signature(self.tree, module, function, source)
+
+    def metric(self, name: str) -> MetricConfig:
+        """Return a metric, after checking its parameters.
+
+        Raises:
+            UserError: anything unknown, ill-typed or missing.
+        """
+        content, source = self.content("metrics", name)
+        config = structured(MetricConfig, content, source)
+        module = f"proponent.metrics.{config.metric}"
+        signature = read_signature(self.tree, module, "evaluate", source)
+        if signature:
+            signature.keywords_only().check_arguments(config.params, source, "params.")
+        return config
