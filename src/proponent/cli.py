@@ -139,14 +139,14 @@ def verify(paths: tuple[Path, ...]) -> None:
     Also whether each was made by the current configuration and source, and everything that it was made from. PATHS are
     files or folders, all of results/ by default. Exits with 1 unless all is whole.
     """
-    from proponent.inspection.verify import absent, said_of
+    from proponent.inspection.verify import absent, report_lines
     from proponent.inspection.verify import verify as check_results
 
     root = _root()
     found = _plan()
     verdict = check_results(root, {path: node.key for path, node in found.graph.nodes.items()}, paths)
     not_here = [] if paths else absent(found, verdict)
-    for line in said_of(verdict, not_here):
+    for line in report_lines(verdict, not_here):
         click.echo(line, err=True)
     size = f"{verdict.artefacts} artefacts, {verdict.files} files, {verdict.bytes / 2**20:.0f} MiB"
     if verdict.faults:
@@ -192,17 +192,16 @@ def status(config: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
-def explain(path: Path) -> None:
-    """Say where a result comes from, and why snakemake would make it again, if it would.
+def provenance(path: Path) -> None:
+    """Report how a result was made, and the reasons for which snakemake would make it again.
 
-    PATH is any file of results/, also one that is not made yet: by what it was made, when, on what, at what cost, from
-    which inputs and configuration, with which seeds and versions.
+    PATH is any file of results/, including one that does not exist yet. The report names the step, time, commit, device,
+    cost, inputs, configuration, seeds and versions.
     """
-    from proponent.inspection.provenance import artefact_of
-    from proponent.inspection.provenance import explain as lines_about
+    from proponent.inspection.provenance import artefact_of, provenance_lines
 
     graph = _plan().graph
-    click.echo("\n".join(lines_about(graph, artefact_of(graph, path))))
+    click.echo("\n".join(provenance_lines(graph, artefact_of(graph, path))))
 
 
 @cli.command()

@@ -122,7 +122,7 @@ def test_a_controller_killed_with_9_takes_its_jobs_in_when_it_is_started_again(c
 
     second = untruthful.start(TRUTH)
     until(
-        lambda: "waiting for jobs of an earlier run that still run" in untruthful.printed(),
+        lambda: "waiting for running jobs of an earlier run" in untruthful.printed(),
         "it takes them in",
     )
     untruthful.release()

@@ -83,7 +83,7 @@ def test_a_truncated_file_a_missing_part_and_a_broken_manifest_are_named(tmp_pat
         check_bytes(tmp_path, artefact)
     manifest_path(path).write_text('{"artefact": 1}')
     assert not is_whole(tmp_path, artefact, "k1")
-    with pytest.raises(UserError, match="not a manifest"):
+    with pytest.raises(UserError, match="the manifest is malformed"):
         read_manifest(path)
 
 

@@ -26,7 +26,7 @@ class Job:
     path: str
     inputs: tuple[str, ...] = ()
     step: str = "data"
-    spec: dict[str, Any] = field(default_factory=lambda: {"setting": "s"})
+    content: dict[str, Any] = field(default_factory=lambda: {"setting": "s"})
 
 
 @dataclass
