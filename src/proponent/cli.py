@@ -12,6 +12,7 @@ import click
 
 from proponent import __version__
 from proponent.errors import UserError, line_for
+from proponent.formatting import size
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.job import Job
 from proponent.steps.io.process import announce, prepare_libraries
@@ -148,11 +149,11 @@ def verify(paths: tuple[Path, ...]) -> None:
     not_here = [] if paths else absent(found, verdict)
     for line in report_lines(verdict, not_here):
         click.echo(line, err=True)
-    size = f"{verdict.artefacts} artefacts, {verdict.files} files, {verdict.bytes / 2**20:.0f} MiB"
+    checked = f"{verdict.artefacts} artefacts, {verdict.files} files, {size(verdict.bytes)}"
     if verdict.faults:
-        click.echo(f"{len(verdict.faults)} of {size} are at fault", err=True)
+        click.echo(f"{len(verdict.faults)} of {checked} are at fault", err=True)
         sys.exit(1)
-    click.echo(f"whole: {size}")
+    click.echo(f"whole: {checked}")
 
 
 @cli.command()
@@ -220,7 +221,7 @@ def pack(setting: str, output: Path | None) -> None:
     archive = output or Path(f"{setting}.tar")
     graph = _plan({"settings": [setting]}).graph
     packed = write_archive(graph, setting, archive)
-    click.echo(f"{archive}: {packed.files} files, {packed.bytes / 2**20:.1f} MiB")
+    click.echo(f"{archive}: {packed.files} files, {size(packed.bytes)}")
 
 
 @cli.command()
@@ -237,8 +238,10 @@ def unpack(archive: Path, replace: bool) -> None:
     root = _root()
     hold_checkout(root)
     done = put_in_place(root, archive, replace)
-    size = f"{done.files} files, {done.bytes / 2**20:.1f} MiB, {done.new} of them new"
-    click.echo(f"results/{done.setting}: {size}; `proponent verify results/{done.setting}` checks the chain")
+    unpacked = f"{done.files} files, {size(done.bytes)}, {done.new} of them new"
+    click.echo(
+        f"results/{done.setting}: {unpacked}; `proponent verify results/{done.setting}` checks the chain"
+    )
 
 
 @cli.command()
@@ -260,10 +263,10 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
     for path in files:
         click.echo(path.relative_to(root))
     if dry_run:
-        size = sum(path.stat().st_size for path in files)
-        click.echo(f"would remove {len(files)} files, {size / 2**20:.1f} MiB", err=True)
+        total = sum(path.stat().st_size for path in files)
+        click.echo(f"would remove {len(files)} files, {size(total)}", err=True)
     else:
-        click.echo(f"removed {len(files)} files, {remove(root, files) / 2**20:.1f} MiB", err=True)
+        click.echo(f"removed {len(files)} files, {size(remove(root, files))}", err=True)
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def net(width: int = 5) -> torch.nn.Module:
 
 TRUTH = "results/toy/ground_truth/subsets.safetensors"
 SHARDS = ("subsets-0000", "subsets-0001")
-"""What ``TRUTH`` is merged from."""
+"""The shards from which ``TRUTH`` is merged."""
 
 
 @dataclass

@@ -36,8 +36,8 @@ def test_nothing_to_do_without_snakemakes_metadata_and_with_times_in_random_orde
     shutil.rmtree(checkout.root / ".snakemake")
     draw = random.Random(0)  # noqa: S311 - no secret
     for path in (checkout.root / "results").rglob("*"):
-        moment = time.time() - draw.randrange(10**6)
-        os.utime(path, (moment, moment))
+        seconds = time.time() - draw.randrange(10**6)
+        os.utime(path, (seconds, seconds))
     assert checkout.planned() == {}
 
 
