@@ -53,9 +53,8 @@ def _files(root: Path, node: Node) -> list[str]:
         manifest = read_manifest(root / node.path)
     except UserError:
         manifest = None
-    if (
-        manifest is None or manifest.artefact != node.path
-    ):  # no manifest, or that of another artefact, copied by hand
+    # Without a manifest, or with that of another artefact, copied by hand, only the artefact itself is known.
+    if manifest is None or manifest.artefact != node.path:
         return [node.path]
     # The manifest of adopted scores is the output of a rule, so its time matters to Snakemake as well.
     record = [f"{node.path}{SUFFIX}"] if isinstance(node.spec, AdoptSpec) else []
