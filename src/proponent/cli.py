@@ -178,7 +178,7 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
 def status(config: tuple[str, ...]) -> None:
     """Say what is done, what is running, what failed and why, and when the rest will be done.
 
-    From manifests, the log of the last snakemake here, and Slurm's queue where there is one. Nothing is touched, so it may
+    From manifests, the events of the last snakemake here, and Slurm's queue where there is one. Nothing is touched, so it may
     look on while a run goes on. NAME=VALUE narrows it as after `snakemake --config`.
     """
     from rich.console import Console
