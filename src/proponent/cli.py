@@ -176,10 +176,10 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
 @cli.command()
 @click.argument("config", nargs=-1, metavar="[NAME=VALUE]...")
 def status(config: tuple[str, ...]) -> None:
-    """Say what is done, what is running, what failed and why, and when the rest will be done.
+    """Report finished, running and failed jobs, the reasons of failures, and the time left.
 
-    From manifests, the events of the last snakemake here, and Slurm's queue where there is one. Nothing is touched, so it may
-    look on while a run goes on. NAME=VALUE narrows it as after `snakemake --config`.
+    Reads manifests, the events of the last snakemake in this checkout, and Slurm's queue if there is one. No file is
+    changed, so it can run at any time. NAME=VALUE narrows the report as for `snakemake --config`.
     """
     from rich.console import Console
 
