@@ -134,7 +134,7 @@ def show_status(plan: Plan, console: Console) -> None:
         for line in log_tail(root / attempt.log) if attempt.log else ():
             console.print(f"    {line}", markup=False, soft_wrap=True)
     console.print()
-    console.print(_summary(status, owner, now))
+    console.print(_summary(status, owner, now), soft_wrap=True)
 
 
 def _queue() -> dict[str, SlurmJob] | None:
