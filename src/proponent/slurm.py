@@ -34,7 +34,7 @@ class SlurmJob:
 
 
 class SlurmUnknownError(Exception):
-    """Slurm is not installed here, or did not answer."""
+    """Slurm is not installed, or did not answer."""
 
 
 def own_job() -> str:

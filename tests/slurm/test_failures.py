@@ -103,7 +103,7 @@ def test_jobs_outlast_an_accounting_and_a_controller_that_are_away(cluster, untr
     process, job = both_begin(untruthful)
     cluster.control("stop", "slurmctld")
     untruthful.release()
-    until(lambda: untruthful.is_made(HIT), "the job goes on meanwhile")
+    until(lambda: untruthful.is_made(HIT), "the job continues meanwhile")
     cluster.control("start", "slurmctld")
     ends_as_undisturbed(untruthful, process, expected)
     cluster.control("start", "slurmdbd")

@@ -18,7 +18,7 @@ def rule_of(log: str) -> str:
 
 
 def leaderboard(checkout):
-    """Return all that is said of quality; what follows is what it cost, which differs."""
+    """Return the columns of quality; the columns after them are costs, which differ between runs."""
     with (checkout.root / "results/leaderboard.csv").open() as stream:
         return [row[:7] for row in csv.reader(stream)]
 

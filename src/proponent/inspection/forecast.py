@@ -49,7 +49,7 @@ ESTIMATES: dict[str, Cost] = {
     "figures": Cost(10, 500, 1e6),
     "overview": Cost(5, 300, 200e3),
 }
-"""Costs of jobs of which nothing was measured, for a setting as small as the default ones: seconds and bytes per unit (see
+"""Costs without any measurement, for a setting as small as the default ones: seconds and bytes per unit (see
 :func:`proponent.inspection.tasks.units`) and memory per job."""
 _WRITES_ONE = ("attribute", "adopt")
 """Steps whose artefact is equally large for one member and for many."""
@@ -214,5 +214,5 @@ def forecast(
 
 
 def submissions(jobs: int, together: int) -> int:
-    """Return the number of submissions of ``jobs`` jobs of a group of which ``together`` share a submission."""
+    """Return the number of submissions of ``jobs`` jobs if ``together`` of them share one."""
     return math.ceil(jobs / max(1, together))

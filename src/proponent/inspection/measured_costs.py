@@ -51,6 +51,6 @@ def _manifests(root: Path) -> Iterator[Manifest]:
         try:
             manifest = read_manifest(path.with_name(path.name.removesuffix(SUFFIX)))
         except UserError:
-            continue  # `proponent verify` reports it; here it is only one measurement less.
+            continue  # `proponent verify` reports it; the forecast only has one measurement less.
         if manifest is not None and manifest.step and "part_of" not in manifest.details:
             yield manifest

@@ -90,15 +90,15 @@ def leased(artefact: Path, is_done: Callable[[], bool]) -> Iterator[Lease | None
     """
     artefact.parent.mkdir(parents=True, exist_ok=True)
     lease = None
-    told = ""
+    reported = ""
     while lease is None:
         highest = _highest(artefact)
         holder = _read(highest) if highest else None
         if highest is None or _is_gone(highest, holder):
             lease = _take(artefact, highest)
             continue
-        if holder is not None and holder.token != told:
-            told = holder.token
+        if holder is not None and holder.token != reported:
+            reported = holder.token
             print(
                 f"{artefact.name}: waiting for {holder.description}, which is making it",
                 file=sys.stderr,
@@ -112,7 +112,7 @@ def leased(artefact: Path, is_done: Callable[[], bool]) -> Iterator[Lease | None
     renewal = threading.Thread(target=_renew, args=(lease.path, stop), daemon=True)
     renewal.start()
     try:
-        yield None if told and is_done() else lease
+        yield None if reported and is_done() else lease
     finally:
         stop.set()
         renewal.join()
