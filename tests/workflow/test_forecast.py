@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proponent.inspection.closure import closure
 from proponent.inspection.forecast import (
     ESTIMATES,
     START_SECONDS,
@@ -50,6 +51,15 @@ GRAPH = chain(
     Job("table", ("scores", "truth")),
 )
 ALL = {"data", "model", "truth", "scores", "unasked", "table"}
+
+
+def test_a_closure_has_each_reachable_name_once_depth_first():
+    def inputs_of(name: str) -> tuple[str, ...]:
+        return GRAPH.nodes[name].inputs
+
+    assert closure(["table"], inputs_of) == ["table", "scores", "model", "data", "truth"]
+    assert closure(["model", "scores"], inputs_of) == ["model", "data", "scores"]
+    assert closure([], inputs_of) == []
 
 
 @pytest.mark.parametrize(
