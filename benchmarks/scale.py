@@ -35,8 +35,8 @@ from proponent.errors import UserError
 from proponent.features.gradients.projection import BUCKETS
 from proponent.features.member_network import PASS_MIB
 from proponent.features.storage_choice import choose_storage
+from proponent.formatting import duration, size
 from proponent.inspection.forecast import Cost, Resources, forecast, to_run
-from proponent.inspection.formatting import duration, size
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 from proponent.store.manifest import read_manifest

@@ -12,6 +12,7 @@ import click
 
 from proponent import __version__
 from proponent.errors import UserError, line_for
+from proponent.formatting import size
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.job import Job
 from proponent.steps.io.process import announce, prepare_libraries
@@ -139,20 +140,20 @@ def verify(paths: tuple[Path, ...]) -> None:
     Also whether each was made by the current configuration and source, and everything that it was made from. PATHS are
     files or folders, all of results/ by default. Exits with 1 unless all is whole.
     """
-    from proponent.inspection.verify import absent, said_of
+    from proponent.inspection.verify import absent, report_lines
     from proponent.inspection.verify import verify as check_results
 
     root = _root()
     found = _plan()
     verdict = check_results(root, {path: node.key for path, node in found.graph.nodes.items()}, paths)
     not_here = [] if paths else absent(found, verdict)
-    for line in said_of(verdict, not_here):
+    for line in report_lines(verdict, not_here):
         click.echo(line, err=True)
-    size = f"{verdict.artefacts} artefacts, {verdict.files} files, {verdict.bytes / 2**20:.0f} MiB"
+    checked = f"{verdict.artefacts} artefacts, {verdict.files} files, {size(verdict.bytes)}"
     if verdict.faults:
-        click.echo(f"{len(verdict.faults)} of {size} are at fault", err=True)
+        click.echo(f"{len(verdict.faults)} of {checked} are at fault", err=True)
         sys.exit(1)
-    click.echo(f"whole: {size}")
+    click.echo(f"whole: {checked}")
 
 
 @cli.command()
@@ -175,10 +176,10 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
 @cli.command()
 @click.argument("config", nargs=-1, metavar="[NAME=VALUE]...")
 def status(config: tuple[str, ...]) -> None:
-    """Say what is done, what is running, what failed and why, and when the rest will be done.
+    """Report finished, running and failed jobs, the reasons of failures, and the time left.
 
-    From manifests, the log of the last snakemake here, and Slurm's queue where there is one. Nothing is touched, so it may
-    look on while a run goes on. NAME=VALUE narrows it as after `snakemake --config`.
+    Reads manifests, the events of the last snakemake in this checkout, and Slurm's queue if there is one. No file is
+    changed, so it can run at any time. NAME=VALUE narrows the report as for `snakemake --config`.
     """
     from rich.console import Console
 
@@ -192,17 +193,16 @@ def status(config: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
-def explain(path: Path) -> None:
-    """Say where a result comes from, and why snakemake would make it again, if it would.
+def provenance(path: Path) -> None:
+    """Report how a result was made, and the reasons for which snakemake would make it again.
 
-    PATH is any file of results/, also one that is not made yet: by what it was made, when, on what, at what cost, from
-    which inputs and configuration, with which seeds and versions.
+    PATH is any file of results/, including one that does not exist yet. The report names the step, time, commit, device,
+    cost, inputs, configuration, seeds and versions.
     """
-    from proponent.inspection.provenance import artefact_of
-    from proponent.inspection.provenance import explain as lines_about
+    from proponent.inspection.provenance import artefact_of, provenance_lines
 
     graph = _plan().graph
-    click.echo("\n".join(lines_about(graph, artefact_of(graph, path))))
+    click.echo("\n".join(provenance_lines(graph, artefact_of(graph, path))))
 
 
 @cli.command()
@@ -221,7 +221,7 @@ def pack(setting: str, output: Path | None) -> None:
     archive = output or Path(f"{setting}.tar")
     graph = _plan({"settings": [setting]}).graph
     packed = write_archive(graph, setting, archive)
-    click.echo(f"{archive}: {packed.files} files, {packed.bytes / 2**20:.1f} MiB")
+    click.echo(f"{archive}: {packed.files} files, {size(packed.bytes)}")
 
 
 @cli.command()
@@ -238,8 +238,10 @@ def unpack(archive: Path, replace: bool) -> None:
     root = _root()
     hold_checkout(root)
     done = put_in_place(root, archive, replace)
-    size = f"{done.files} files, {done.bytes / 2**20:.1f} MiB, {done.new} of them new"
-    click.echo(f"results/{done.setting}: {size}; `proponent verify results/{done.setting}` checks the chain")
+    unpacked = f"{done.files} files, {size(done.bytes)}, {done.new} of them new"
+    click.echo(
+        f"results/{done.setting}: {unpacked}; `proponent verify results/{done.setting}` checks the chain"
+    )
 
 
 @cli.command()
@@ -261,10 +263,10 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
     for path in files:
         click.echo(path.relative_to(root))
     if dry_run:
-        size = sum(path.stat().st_size for path in files)
-        click.echo(f"would remove {len(files)} files, {size / 2**20:.1f} MiB", err=True)
+        total = sum(path.stat().st_size for path in files)
+        click.echo(f"would remove {len(files)} files, {size(total)}", err=True)
     else:
-        click.echo(f"removed {len(files)} files, {remove(root, files) / 2**20:.1f} MiB", err=True)
+        click.echo(f"removed {len(files)} files, {size(remove(root, files))}", err=True)
 
 
 def main() -> None:

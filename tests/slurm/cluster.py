@@ -1,4 +1,4 @@
-"""The test's Slurm (`tests/slurm/cluster`) and a checkout whose shards can be held up, from Python."""
+"""Python interface to the Slurm of these tests (`tests/slurm/cluster`), and a checkout whose shards can be held."""
 
 from __future__ import annotations
 
@@ -19,29 +19,19 @@ from workflow.checkout import Checkout, make_checkout
 SCRIPT = Path(__file__).with_name("cluster")
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sbatch")
 
-FACTORIES = '''"""Blobs and a network whose construction goes wrong as fates.json asks, by the name of the shard."""
-
-import json
-import os
-import sys
-import time
-from pathlib import Path
-
-import torch
-
-from proponent.settings import Split
-
-
-def blobs(n: int = 60) -> Split:
-    """Three Gaussian blobs in the plane."""
-    generator = torch.Generator().manual_seed(0)
-    y = torch.arange(n + 9) % 3
-    x = torch.randn(n + 9, 2, generator=generator) + 2 * torch.stack([y == 1, y == 2], dim=1).float()
-    return Split(train=(x[:n], y[:n]), query=(x[n:], y[n:]))
+FATES = '''
+plain_net = net
+_met: list[bool] = []
 
 
 def meet_fate() -> None:
-    """Say that the shard began, then wait or take memory."""
+    """Record that the shard began, then wait or allocate memory, as fates.json asks by the name of the shard."""
+    import json
+    import os
+    import sys
+    import time
+    from pathlib import Path
+
     shard = Path(sys.argv[-1]).name.split(".")[0]
     job = os.environ.get("SLURM_JOB_ID", "none")
     Path("began").mkdir(exist_ok=True)
@@ -56,37 +46,17 @@ def meet_fate() -> None:
         time.sleep(5)
 
 
-_met: list[bool] = []
-
-
 def net(width: int = 5) -> torch.nn.Module:
-    """A small network."""
+    """A small network whose first construction in a job meets the fate of the shard."""
     if not _met:
         _met.append(True)
         meet_fate()
-    return torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.Tanh(), torch.nn.Linear(width, 3))
+    return plain_net(width)
 '''
-
-SETTING = """\
-dataset: {factory: "toy.factories:blobs", args: {n: 60}}
-model: {factory: "toy.factories:net", args: {width: 5}}
-task: classification
-recipe: {optimizer: sgd, lr: 0.2, momentum: 0.0, weight_decay: 0.001, epochs: 10, batch_size: 20}
-ensemble: {members: 2, checkpoints: 3}
-designs: {subsets: {count: 10, seeds: 2, fraction: 0.5}, loo: {count: 4, seeds: 2}, tune: {count: 10}}
-queries: {tune: 4, test: 5}
-"""
-
-PARAMS = """\
-settings: [toy]
-methods: [random, graddot, trak]
-metrics: [lds, loo]
-compute: {device: auto, models_per_job: 10, lockstep: 10, memory_mib: 500}
-"""
 
 TRUTH = "results/toy/ground_truth/subsets.safetensors"
 SHARDS = ("subsets-0000", "subsets-0001")
-"""What ``TRUTH`` is merged from."""
+"""The shards from which ``TRUTH`` is merged."""
 
 
 @dataclass
@@ -111,7 +81,7 @@ class Cluster:
         return done.returncode == 0
 
     def state(self, job: str) -> str:
-        """Return what the controller, not the accounting, says of a job."""
+        """Return the state of a job according to the controller, not the accounting."""
         return self.ask("scontrol", "show", "job", job).split("JobState=")[1].split()[0]
 
     def node(self, job: str) -> str:
@@ -119,7 +89,7 @@ class Cluster:
         return self.ask("scontrol", "show", "job", job).split(" NodeList=")[1].split()[0]
 
     def history(self, job: str, *fields: str) -> list[list[str]]:
-        """Return fields of all attempts at a job, as the accounting knows them when the job is over for it."""
+        """Return fields of all attempts at a job from the accounting, after it has recorded the end of the job."""
         asked = ["sacct", "-X", "-n", "-P", "-D", "-j", job, f"--format=State,End,{','.join(fields)}"]
 
         def rows() -> list[list[str]]:
@@ -129,12 +99,14 @@ class Cluster:
         return [row[2:] for row in rows()]
 
     def hurry(self) -> None:
-        """Let requeued jobs begin now; Slurm makes them wait for two minutes."""
+        """Start requeued jobs now; Slurm would make them wait for two minutes."""
         for number in self.ask("squeue", "-h", "-t", "PENDING", "-o", "%i").split():
-            self.answers("scontrol", "update", f"jobid={number}", "starttime=now")  # no, if it has just begun
+            self.answers(
+                "scontrol", "update", f"jobid={number}", "starttime=now"
+            )  # fails if it has just begun
 
     def clear(self) -> None:
-        """Remove what a test left: its jobs and its dead daemons."""
+        """Cancel the jobs that a test left and restart the daemons that it killed."""
         for name in ("slurmdbd", "slurmctld", "slurmd-g1", "slurmd-g2"):
             if not (self.folder / f"pid/{name}.started").exists():
                 self.control("start", name)
@@ -148,13 +120,13 @@ class Cluster:
         return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def jobs(self, checkout: Checkout, *fields: str) -> list[list[str]]:
-        """Return fields of all jobs that a checkout has had, as the accounting knows them."""
+        """Return fields of all jobs of a checkout from the accounting."""
         asked = ["sacct", "-X", "-n", "-P", "-D", f"--format=WorkDir,{','.join(fields)}"]
         rows = [line.split("|") for line in self.ask(*asked).splitlines()]
         return [row[1:] for row in rows if row[0] == str(checkout.root)]
 
     def kill_node(self, node: str) -> None:
-        """Kill a node's daemon and all that runs on it, as if it lost its power."""
+        """Kill the daemon of a node and everything that runs on it, as a power failure does."""
         self.control("kill", f"slurmd-{node}")
         numbers = self.ask("squeue", "-h", "-w", node, "-o", "%i").split()
         for supervisors in (True, False):
@@ -177,7 +149,7 @@ class SlurmCheckout(Checkout):
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def command(self, *arguments: str) -> list[str]:
-        # The profile as it is, asking Slurm more often than is polite on a machine with other users.
+        # The unchanged profile, except that Slurm is asked more often than is polite on a shared machine.
         pace = ["--slurm-init-seconds-before-status-checks", "1", "--max-status-checks-per-second", "2"]
         pace += ["--max-jobs-per-timespan", "10/1s"]
         return [sys.executable, "-m", "snakemake", *arguments, "--profile", "slurm", *pace]
@@ -186,7 +158,7 @@ class SlurmCheckout(Checkout):
         return {**super().environment(), **{"SLURM_CONF": str(self.cluster.folder / "slurm.conf")}}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a run and return at once; what it prints goes to `printed.txt`."""
+        """Start a run and return at once; its output goes to `printed.txt`."""
         with (self.root / "printed.txt").open("a") as printed:
             process = subprocess.Popen(
                 self.command(*arguments),
@@ -203,7 +175,7 @@ class SlurmCheckout(Checkout):
         return (self.root / "printed.txt").read_text()
 
     def fates(self, **fates: str) -> None:
-        """Say what happens to shards; those that are held wait for :meth:`release`."""
+        """Choose what happens to shards; those with the fate "hold" wait for :meth:`release`."""
         named = {name.replace("_", "-"): fate for name, fate in fates.items()}
         (self.root / "fates.json").write_text(json.dumps(named))
         (self.root / "hold").touch()
@@ -212,25 +184,25 @@ class SlurmCheckout(Checkout):
         (self.root / "hold").unlink()
 
     def began(self, shard: str) -> list[str]:
-        """Return the numbers of the jobs in which a shard's work began, one for every time."""
+        """Return the Slurm job number of every time that the work of a shard began."""
         folder = self.root / "began"
         found = sorted(folder.glob(f"{shard} *"), key=lambda path: path.stat().st_mtime_ns)
         return [path.name.split()[1] for path in found]
 
     def is_made(self, shard: str) -> bool:
-        """Return whether a shard is whole."""
+        """Return whether a shard is complete."""
         return (self.root / f"results/toy/ground_truth/shards/{shard}.safetensors.manifest.json").exists()
 
     def ended(self, shard: str) -> bool:
-        """Return whether a shard is whole and the last of its jobs is over."""
+        """Return whether a shard is complete and the last of its jobs has ended."""
         return self.is_made(shard) and self.cluster.state(self.began(shard)[-1]) == "COMPLETED"
 
     def finish(self, process: subprocess.Popen[str]) -> None:
-        """Wait for a run and see that it went well."""
+        """Wait for a run and assert that it succeeded."""
         assert process.wait(timeout=400) == 0, self.printed()
 
     def stop(self) -> None:
-        """Stop runs that a failed test left, and their jobs."""
+        """Stop the runs that a failed test left, and their jobs."""
         for process in self.started:
             if process.poll() is None:
                 process.kill()
@@ -238,7 +210,7 @@ class SlurmCheckout(Checkout):
         self.cluster.clear()
 
     def without_truth(self) -> None:
-        """Remove the ground truth of the subsets, and what an earlier run noted."""
+        """Remove the ground truth of the subsets, and the records of an earlier run."""
         for path in (self.root / "results/toy/ground_truth").rglob("subsets*"):
             path.unlink()
         shutil.rmtree(self.root / "began")
@@ -248,17 +220,21 @@ class SlurmCheckout(Checkout):
 
 
 def make_toy(root: Path) -> Checkout:
-    """Lay out a checkout with the setting above; nothing is run."""
+    """Lay out a checkout whose jobs meet fates, with smaller designs than the toy setting; nothing is run."""
     checkout = make_checkout(root)
-    (root / "toy/factories.py").write_text(FACTORIES)
-    (root / "configs/settings/toy.yaml").write_text(SETTING)
-    (root / "params.yaml").write_text(PARAMS)
+    with (root / "toy/factories.py").open("a") as factories:
+        factories.write(FATES)
+    checkout.edit("configs/settings/toy.yaml", "count: 20", "count: 10")
+    checkout.edit("configs/settings/toy.yaml", "count: 5", "count: 4")
+    checkout.edit(
+        "params.yaml", "models_per_job: 20, lockstep: 20", "device: auto, models_per_job: 10, lockstep: 10"
+    )
     (root / "slurm").symlink_to("profiles/slurm")
     return checkout
 
 
 def until(happened: Callable[[], object], what: str, seconds: float = 300) -> None:
-    """Wait until something happens."""
+    """Wait until ``happened`` returns a true value; fail with ``what`` after ``seconds``."""
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"

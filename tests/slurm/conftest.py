@@ -1,4 +1,4 @@
-"""One cluster for all tests, and a local run of the same setting to compare with."""
+"""One cluster for all tests, and a local run of the same setting for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clusters do to jobs: every run ends with the bytes of an undisturbed one, and redoes only what was lost."""
+"""Failures of a cluster: every run ends with the bytes of an undisturbed run, and repeats only the work that was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slurm.cluster import SHARDS, TRUTH, until
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 HIT, OTHER = SHARDS
-"""The shard to which something happens, and one that is left in peace."""
+"""The shard that a failure hits, and one that is left alone."""
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def expected(finished_here):
 
 
 def both_begin(checkout):
-    """Start the run whose shard 0 is held up, and return the run and the job's number when shard 1 is done."""
+    """Start the run whose shard 0 is held; return the run and the number of that job when shard 1 is done."""
     process = checkout.start(TRUTH)
     until(lambda: checkout.began(HIT), "the shard that is held begins")
     until(lambda: checkout.ended(OTHER), "the other one ends")
@@ -35,7 +35,7 @@ def begins_again(cluster, checkout):
 def ends_as_undisturbed(checkout, process, expected):
     checkout.finish(process)
     assert checkout.truth() == expected
-    assert len(checkout.began(OTHER)) == 1, "what was not hit is not redone"
+    assert len(checkout.began(OTHER)) == 1, "work that was not hit is not repeated"
 
 
 def test_a_job_on_a_node_that_dies_starts_again_on_another(cluster, untruthful, expected):
@@ -103,14 +103,14 @@ def test_jobs_outlast_an_accounting_and_a_controller_that_are_away(cluster, untr
     process, job = both_begin(untruthful)
     cluster.control("stop", "slurmctld")
     untruthful.release()
-    until(lambda: untruthful.is_made(HIT), "the job goes on meanwhile")
+    until(lambda: untruthful.is_made(HIT), "the job continues meanwhile")
     cluster.control("start", "slurmctld")
     ends_as_undisturbed(untruthful, process, expected)
     cluster.control("start", "slurmdbd")
     assert untruthful.began(HIT) == [job], "no job is taken for lost"
 
 
-def test_a_controller_killed_with_9_takes_its_jobs_in_when_it_is_started_again(cluster, untruthful, expected):
+def test_a_controller_started_again_after_kill_9_waits_for_its_running_jobs(cluster, untruthful, expected):
     untruthful.fates(**{shard.replace("-", "_"): "hold" for shard in SHARDS})
     first = untruthful.start(TRUTH)
     until(lambda: all(untruthful.began(shard) for shard in SHARDS), "all shards begin")
@@ -122,13 +122,13 @@ def test_a_controller_killed_with_9_takes_its_jobs_in_when_it_is_started_again(c
 
     second = untruthful.start(TRUTH)
     until(
-        lambda: "waiting for jobs of an earlier run that still run" in untruthful.printed(),
-        "it takes them in",
+        lambda: "waiting for running jobs of an earlier run" in untruthful.printed(),
+        "it waits for them",
     )
     untruthful.release()
     untruthful.finish(second)
     assert "cancelled 1 waiting jobs of an earlier run" in untruthful.printed()
     assert untruthful.truth() == expected
     began = {shard: len(untruthful.began(shard)) for shard in SHARDS}
-    assert began == {HIT: 2, OTHER: 1}, "what ran on is not redone"
+    assert began == {HIT: 2, OTHER: 1}, "work that continued is not repeated"
     assert not list((untruthful.root / "results").rglob(".*.lease.*"))

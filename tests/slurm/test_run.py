@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm` on a real Slurm: the whole chain, and what a job with a GPU sees."""
+"""`snakemake --profile slurm` on a real Slurm: the whole chain, and the devices that jobs see."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rule_of(log: str) -> str:
 
 
 def leaderboard(checkout):
-    """Return all that is said of quality; what follows is what it cost, which differs."""
+    """Return the columns of quality; the columns after them are costs, which differ between runs."""
     with (checkout.root / "results/leaderboard.csv").open() as stream:
         return [row[:7] for row in csv.reader(stream)]
 
@@ -44,10 +44,13 @@ def test_the_whole_chain_ends_with_the_bytes_of_a_local_run(cluster, finished_he
         assert "," not in log.read_text().split("CUDA_VISIBLE_DEVICES is ")[1].splitlines()[0]
 
 
-def test_a_job_that_was_promised_a_gpu_and_has_none_fails_and_says_so(untruthful):
+def test_a_job_with_the_device_cuda_fails_without_a_gpu(untruthful):
     untruthful.edit("params.yaml", "device: auto", "device: cuda")
     shard = f"results/toy/ground_truth/shards/{SHARDS[0]}.safetensors"
     done = untruthful.snakemake(shard, "--retries", "0", check=False)
     assert done.returncode != 0
-    assert f"{shard}: was promised a GPU and has none (CUDA_VISIBLE_DEVICES is " in done.stdout
+    assert (
+        f"{shard}: compute.device is 'cuda', but no GPU is visible to this job (CUDA_VISIBLE_DEVICES is "
+        in done.stdout
+    )
     assert not (untruthful.root / shard).exists()

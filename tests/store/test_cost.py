@@ -1,4 +1,4 @@
-"""What a job says of its own cost."""
+"""The cost that a job reports for itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ subprocess.run([sys.executable, "-c", small], check=True)
 """
 
 
-def test_a_small_job_of_a_large_controller_says_its_own_peak():
+def test_the_peak_memory_of_a_job_excludes_that_of_its_parent_process():
     done = subprocess.run(
         [sys.executable, "-c", LARGE], stdout=subprocess.PIPE, text=True, check=True, timeout=120
     )

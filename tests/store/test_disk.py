@@ -1,4 +1,4 @@
-"""A disk that is full or read-only: one line, and nothing half-written. The file systems here are real ones."""
+"""A full or read-only disk gives one line and no partial file. These tests mount real file systems."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_keeps_what_was_there(small_disk: Path):
+def test_a_full_disk_keeps_the_earlier_file(small_disk: Path):
     write_json(small_disk / "x.json", "before")
     with pytest.raises(UserError, match=r"x\.json: cannot be written: No space left on device"):
         write_json(small_disk / "x.json", "a" * 10**6)
@@ -45,14 +45,14 @@ def test_a_full_disk_keeps_what_was_there(small_disk: Path):
     assert (small_disk / "x.json").read_text() == '"before"\n'
 
 
-def test_a_read_only_disk_is_one_line(small_disk: Path):
+def test_a_read_only_disk_gives_one_line(small_disk: Path):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(UserError, match="cannot be written: Read-only file system") as caught:
         write_json(small_disk / "x.json", 1)
     assert "\n" not in str(caught.value)
 
 
-def test_a_lease_that_a_full_disk_refuses_leaves_nothing(small_disk: Path):
+def test_a_lease_that_cannot_be_written_leaves_no_file(small_disk: Path):
     artefact = small_disk / "scores.safetensors"
     with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while True:
@@ -63,7 +63,7 @@ def test_a_lease_that_a_full_disk_refuses_leaves_nothing(small_disk: Path):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_full_disk_fails_with_the_reason_and_goes_on_once_there_is_room(tmp_path: Path):
+def test_a_run_on_a_full_disk_fails_with_the_reason_and_continues_when_there_is_space(tmp_path: Path):
     checkout = make_checkout(tmp_path / "checkout")
     results = checkout.root / "results"
     results.mkdir()
@@ -81,7 +81,7 @@ def test_a_run_on_a_full_disk_fails_with_the_reason_and_goes_on_once_there_is_ro
 
 
 @pytest.mark.slow
-def test_a_run_with_read_only_results_says_so_in_one_line(tmp_path: Path):
+def test_a_run_with_read_only_results_gives_one_line(tmp_path: Path):
     checkout = make_checkout(tmp_path / "checkout")
     results = checkout.root / "results"
     results.mkdir()

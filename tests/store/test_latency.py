@@ -1,4 +1,4 @@
-"""A shared file system on which a node sees late what another one wrote."""
+"""A shared file system on which a node sees the files of another node with a delay."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def impatient(monkeypatch):
 
 
 def late(root: Path, what: str) -> threading.Timer:
-    """Let a file be seen in half a second that is not, or not as it is now."""
+    """Remove or truncate a file, and restore it after half a second."""
     seen = (root / what).read_bytes()
     if what == ARTEFACT:
         (root / what).write_bytes(seen[:3])
@@ -53,7 +53,7 @@ def late(root: Path, what: str) -> threading.Timer:
 
 
 @pytest.mark.parametrize("what", [ARTEFACT, PART, f"{ARTEFACT}.manifest.json"])
-def test_a_job_on_a_cluster_waits_for_what_another_node_wrote(what, tmp_path, monkeypatch):
+def test_a_job_on_a_cluster_waits_for_the_files_of_another_node(what, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     make(tmp_path, "new")
     timer = late(tmp_path, what)
@@ -61,7 +61,7 @@ def test_a_job_on_a_cluster_waits_for_what_another_node_wrote(what, tmp_path, mo
     timer.join()
 
 
-def test_it_waits_for_the_version_that_was_planned(tmp_path, monkeypatch):
+def test_a_job_waits_for_the_planned_version_of_an_input(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     make(tmp_path, "old")
     timer = threading.Timer(0.5, lambda: make(tmp_path, "new"))
@@ -70,7 +70,7 @@ def test_it_waits_for_the_version_that_was_planned(tmp_path, monkeypatch):
     timer.join()
 
 
-def test_what_stays_away_is_missed_in_the_end_and_at_once_without_a_cluster(tmp_path, monkeypatch):
+def test_a_missing_input_is_an_error_after_the_wait_and_at_once_without_a_cluster(tmp_path, monkeypatch):
     make(tmp_path, "old")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     started = time.monotonic()
@@ -83,10 +83,10 @@ def test_what_stays_away_is_missed_in_the_end_and_at_once_without_a_cluster(tmp_
         job(tmp_path).read(ARTEFACT)
 
 
-def test_two_writers_on_two_machines_never_share_a_temporary_file(tmp_path):
-    """Processes of two machines can have one number, and a job that was taken for dead can still be writing."""
+def test_two_writers_on_two_machines_use_different_temporary_files(tmp_path):
+    """Processes on two machines can have the same ID, and a job that counted as dead can still be writing."""
     with replacing(tmp_path / "x") as first, replacing(tmp_path / "x") as second:
         assert first != second
         first.write_text("first")
         second.write_text("second")
-    assert (tmp_path / "x").read_text() == "first", "each is whole; the last to end stays"
+    assert (tmp_path / "x").read_text() == "first", "each file is complete; the last writer wins"

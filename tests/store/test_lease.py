@@ -1,4 +1,4 @@
-"""A lease: one maker of an artefact at a time, and none is kept by those that are gone."""
+"""Leases: at most one job makes an artefact at a time, and dead holders do not block others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with leased(Path(sys.argv[1]), lambda: False) as lease:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(leases, "_ASKED_EVERY", 0.05)
+    monkeypatch.setattr(leases, "_POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def artefact(tmp_path: Path) -> Path:
     return tmp_path / "scores.safetensors"
 
 
-def holder_elsewhere(artefact: Path) -> subprocess.Popen[str]:
+def start_holder(artefact: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(artefact)], stdout=subprocess.PIPE, text=True, env={**os.environ}
     )
@@ -55,7 +55,7 @@ def test_a_lease_leaves_nothing_behind(artefact):
     assert files(artefact) == []
 
 
-def test_who_comes_second_waits_and_finds_the_artefact_made(artefact):
+def test_the_second_job_waits_and_finds_the_artefact_made(artefact):
     order = []
 
     def second() -> None:
@@ -72,8 +72,8 @@ def test_who_comes_second_waits_and_finds_the_artefact_made(artefact):
     assert order == [("first", lease), ("second", None)]
 
 
-def test_a_holder_that_was_killed_is_followed_at_once(artefact):
-    process = holder_elsewhere(artefact)
+def test_the_lease_of_a_killed_holder_is_taken_over_at_once(artefact):
+    process = start_holder(artefact)
     process.kill()
     process.wait()
     assert len(files(artefact)) == 1
@@ -83,26 +83,31 @@ def test_a_holder_that_was_killed_is_followed_at_once(artefact):
     assert files(artefact) == []
 
 
-def test_a_holder_of_another_machine_is_gone_when_it_gives_no_sign_of_life(artefact, monkeypatch):
+def test_a_holder_on_another_machine_counts_as_dead_without_renewals(artefact, monkeypatch):
     monkeypatch.setattr(leases, "EXPIRES_AFTER", 1.0)
     path = artefact.with_name(f".{artefact.name}.lease.000001")
     other = leases.Holder("token", "another/machine", 1, "1", "")
     path.write_text(json.dumps(other.__dict__))
     began = path.stat().st_mtime
-    with leased(artefact, lambda: False):
+    with leased(artefact, lambda: False) as lease:
         assert time.time() - began > 1.0
+        assert lease.path.name.endswith(".lease.000002"), "the next number, after that of the dead holder"
+        lease.check()
+    assert files(artefact) == []
 
 
-def test_a_job_that_slurm_started_again_elsewhere_follows_itself(artefact, monkeypatch):
+def test_a_job_that_slurm_requeued_to_another_node_takes_over_its_own_lease(artefact, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     path = artefact.with_name(f".{artefact.name}.lease.000001")
     path.write_text(json.dumps(leases.Holder("token", "another/machine", 1, "1", "17").__dict__))
     with leased(artefact, lambda: False) as lease:
         lease.check()
+        assert lease.path.name.endswith(".lease.000002")
+    assert files(artefact) == []
 
 
-@pytest.mark.parametrize(("answer", "gone"), [("17\tname\tRUNNING\t/\t", False), ("", True)])
-def test_slurm_knows_whether_a_job_still_runs(artefact, monkeypatch, tmp_path, answer, gone):
+@pytest.mark.parametrize(("answer", "gone"), [("17\tname\tRUNNING\t/\tnode1\t", False), ("", True)])
+def test_slurm_decides_whether_the_holder_still_runs(artefact, monkeypatch, tmp_path, answer, gone):
     program = tmp_path / "bin/squeue"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\nprintf '{answer}\\n'\n")
@@ -113,8 +118,8 @@ def test_slurm_knows_whether_a_job_still_runs(artefact, monkeypatch, tmp_path, a
     assert leases._is_gone(path, leases.Holder("token", "another/machine", 1, "1", "17")) is gone
 
 
-def test_of_many_that_find_a_dead_holder_one_succeeds_at_a_time(artefact):
-    process = holder_elsewhere(artefact)
+def test_of_many_jobs_that_find_a_dead_holder_one_succeeds_at_a_time(artefact):
+    process = start_holder(artefact)
     process.kill()
     process.wait()
     inside, most = [], []
@@ -135,10 +140,10 @@ def test_of_many_that_find_a_dead_holder_one_succeeds_at_a_time(artefact):
     assert files(artefact) == []
 
 
-def test_who_was_taken_over_does_not_publish(artefact):
+def test_a_job_whose_lease_was_taken_over_does_not_publish(artefact):
     with leased(artefact, lambda: False) as lease:
         later = artefact.with_name(f".{artefact.name}.lease.000002")
         later.touch()
         with pytest.raises(UserError, match="another job took over"):
             lease.check()
-    assert later.exists(), "the other's lease is not this one's to remove"
+    assert later.exists(), "only its holder removes a lease"

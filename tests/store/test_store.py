@@ -1,4 +1,4 @@
-"""An artefact is whole or absent; a changed byte is found."""
+"""Artefacts are complete or absent, and every changed byte is found."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from proponent.store.manifest import (
     read_manifest,
     write_manifest,
 )
+from proponent.store.snakemake_benchmark import read_benchmark
 from proponent.store.tensors import load_tensors, open_tensors, save_tensors
 
 
@@ -37,7 +38,7 @@ def artefact(tmp_path: Path) -> str:
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path):
-    """The library itself writes metadata in another order every time."""
+    """Safetensors itself writes metadata in a different order every time."""
     metadata = {name: f'a "quoted" \u2713 {name}' for name in ("setting", "method", "key", "sign", "design")}
     digests = set()
     for attempt in range(8):
@@ -51,13 +52,13 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path):
     assert len(digests) == 1
 
 
-def test_a_whole_artefact_is_recognised_by_its_key(tmp_path: Path, artefact: str):
+def test_an_artefact_is_whole_only_with_its_own_key(tmp_path: Path, artefact: str):
     assert is_whole(tmp_path, artefact, "k1")
     assert not is_whole(tmp_path, artefact, "k2")
     assert check_bytes(tmp_path, artefact).parts[0].path == "a/x.json"
 
 
-def test_a_flipped_byte_is_named(tmp_path: Path, artefact: str):
+def test_a_flipped_byte_is_found(tmp_path: Path, artefact: str):
     path = tmp_path / artefact
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -67,7 +68,7 @@ def test_a_flipped_byte_is_named(tmp_path: Path, artefact: str):
         check_bytes(tmp_path, artefact)
 
 
-def test_a_truncated_file_a_missing_part_and_a_broken_manifest_are_named(tmp_path: Path, artefact: str):
+def test_a_truncated_file_a_missing_part_and_a_malformed_manifest_are_found(tmp_path: Path, artefact: str):
     path = tmp_path / artefact
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
@@ -83,11 +84,11 @@ def test_a_truncated_file_a_missing_part_and_a_broken_manifest_are_named(tmp_pat
         check_bytes(tmp_path, artefact)
     manifest_path(path).write_text('{"artefact": 1}')
     assert not is_whole(tmp_path, artefact, "k1")
-    with pytest.raises(UserError, match="not a manifest"):
+    with pytest.raises(UserError, match="the manifest is malformed"):
         read_manifest(path)
 
 
-def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_an_error_while_writing_keeps_the_old_file_and_no_other(tmp_path: Path):
     path = tmp_path / "x.json"
     write_json(path, {"old": True})
     with pytest.raises(RuntimeError), replacing(path) as temporary:
@@ -99,8 +100,8 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: P
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_a_disk_that_refuses_is_one_line_and_leaves_nothing(tmp_path: Path):
-    """The kernel refuses to write beyond a limit, as it does when a disk or a quota is full."""
+def test_a_failed_write_gives_one_line_and_no_file(tmp_path: Path):
+    """The kernel limits the size of files here, as when a disk or a quota is full."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -116,7 +117,23 @@ def test_a_disk_that_refuses_is_one_line_and_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
+def test_a_folder_that_cannot_be_created_gives_one_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_json(tmp_path / "file/below.json", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s\th:m:s\tmax_rss\n12.5\t0:00:12\t300.25\n", (12.5, 300.25)),
+        ("s\tmax_rss\n0.2\tNA\n", (0.2, 0.0)),
+        ("s\tmax_rss\n0.2\t-\n", (0.2, 0.0)),
+        ("s\n0.2\n", None),
+        ("", None),
+    ],
+)
+def test_a_benchmark_file_of_snakemake_gives_seconds_and_memory(tmp_path: Path, text: str, expected):
+    (tmp_path / "x.tsv").write_text(text)
+    assert read_benchmark(tmp_path / "x.tsv") == expected
+    assert read_benchmark(tmp_path / "missing.tsv") is None

@@ -1,9 +1,8 @@
-"""The tiny setting under git and DVC, run, recorded and pushed once; tests work on clones of it."""
+"""The small setting under git and DVC, run, recorded and pushed once; tests work on clones of it."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +16,6 @@ VERSIONED = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitig
 @dataclass
 class Versioned(Checkout):
     """A git repository with DVC, in which `snakemake` runs as it does for a user."""
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command and return what it printed (stderr included)."""
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{done.stdout}")
-        return done
 
     def dvc(self, *arguments: str) -> str:
         return self.run("dvc", *arguments).stdout

@@ -1,4 +1,4 @@
-"""What DVC says of a run, and remotes that really run."""
+"""DVC's view of a run, and real remotes."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def sftp_port(tmp_path: Path) -> Iterator[int]:
 
 
 def server_of_the_guide(port: int, key: Path) -> list[str]:
-    """Return the commands of docs/versioning.md for a server, with this one in the place of the guide's."""
+    """Return the commands of docs/versioning.md for a server, with the port and key of this server."""
     (block,) = (block for block in blocks_of(REPOSITORY / "docs/versioning.md") if block.language == "sh")
     text = block.text.replace("lab.example.org/data/proponent", f"127.0.0.1:{port}/proponent")
     return text.replace("~/.ssh/id_ed25519", str(key)).splitlines()
 
 
-def test_every_setting_of_params_yaml_is_a_stage(origin):
+def test_every_setting_in_params_yaml_is_a_stage(origin):
     assert origin.dvc("stage", "list", "--name-only").split() == ["benchmark@toy", "leaderboard"]
 
 
-def test_what_is_versioned_is_every_result_but_key_files_and_timings(origin):
+def test_every_result_except_key_files_and_timings_is_versioned(origin):
     listed = set(origin.dvc("list", ".", "-R", "--dvc-only").split())
     made = {str(path.relative_to(origin.root)) for path in origin.root.glob("results/**/*") if path.is_file()}
     left_out = {
@@ -55,7 +55,7 @@ def test_what_is_versioned_is_every_result_but_key_files_and_timings(origin):
     assert listed == made - left_out
 
 
-def test_what_a_killed_job_left_half_written_is_not_versioned(pulled):
+def test_partial_files_of_a_killed_job_are_not_versioned(pulled):
     for name in (".trak.safetensors.4711.tmp", ".trak.safetensors.lease.000001"):
         (pulled.root / "results/toy/scores" / name).write_text("half")
     assert "up to date" in pulled.dvc("status")
@@ -100,13 +100,13 @@ def test_metrics_parameters_and_plots_are_compared_by_method(pulled):
     assert "graddot" in page and "workspace" in page
 
 
-def test_a_changed_configuration_file_is_named_by_params_diff(pulled):
+def test_params_diff_reports_a_changed_configuration_file(pulled):
     pulled.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
     changed = json.loads(pulled.dvc("params", "diff", "--json"))
     assert changed == {"configs/settings/toy.yaml": {"recipe.lr": {"old": 0.2, "new": 0.1, "diff": -0.1}}}
 
 
-def test_dvc_sends_nothing_anywhere_by_itself():
+def test_dvc_sends_no_data_by_default():
     config = (REPOSITORY / ".dvc/config").read_text()
     assert "analytics = false" in config and "remote" not in config
 

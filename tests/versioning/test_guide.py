@@ -1,4 +1,4 @@
-"""docs/versioning.md and docs/reproducing.md, followed from the first line to the last, on the tiny setting."""
+"""docs/versioning.md and docs/reproducing.md, executed from the first line to the last with the small setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class RenamingReader(Reader):
-    """A reader who has the tiny setting where the guide has `digits-lr`, and a home of their own."""
+    """A reader who uses the small setting instead of `digits-lr`, with a separate home directory."""
 
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -28,7 +28,7 @@ class RenamingReader(Reader):
         return {**super().environment(), **self.variables}
 
 
-def test_every_command_about_versions(clone: Versioned, tmp_path: Path):
+def test_every_command_of_the_guide_to_versions(clone: Versioned, tmp_path: Path):
     home = tmp_path / "home"
     home.mkdir()
     reader = RenamingReader(clone.root, {**clone.environment(), "HOME": str(home)})
@@ -40,7 +40,7 @@ def test_every_command_about_versions(clone: Versioned, tmp_path: Path):
     clone.run("proponent", "verify")
 
 
-def test_every_command_of_the_reviewers_path(origin: Versioned, clone: Versioned):
+def test_every_command_of_the_guide_for_reviewers(origin: Versioned, clone: Versioned):
     origin.run("proponent", "pack", "toy", "--output", str(clone.root / "toy.tar"))
     RenamingReader(clone.root, clone.environment()).follow("docs/reproducing.md")
     assert clone.tensors() == origin.tensors()

@@ -58,10 +58,14 @@ class Checkout:
 
     root: Path
 
-    def snakemake(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
-        """Run `snakemake` with the default profile and return what it printed (stderr included)."""
+    def run(self, *command: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout and return its result, with stderr as part of stdout.
+
+        Raises:
+            AssertionError: ``check`` is true and the command failed.
+        """
         done = subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=self.root,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -71,20 +75,17 @@ class Checkout:
             **options,
         )
         if check and done.returncode:
-            raise AssertionError(done.stdout)
+            raise AssertionError(f"{' '.join(command)}\n{done.stdout}")
         return done
 
+    def snakemake(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+        """Run `snakemake` with the default profile."""
+        return self.run(*self.command(*arguments), check=check, **options)
+
     def run_step(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one `proponent` subcommand by hand."""
-        command = [sys.executable, "-c", "from proponent.cli import main; main()", *arguments]
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
+        """Run one `proponent` subcommand; it may fail."""
+        return self.run(
+            sys.executable, "-c", "from proponent.cli import main; main()", *arguments, check=False
         )
 
     def command(self, *arguments: str) -> list[str]:

@@ -198,7 +198,7 @@ def test_a_corrupt_input_is_named_before_it_is_used(checkout):
 
 
 @pytest.mark.parametrize(
-    "command", ["verify", "explain x", "prune", "publish", "unpack x.tar", "pack toy", "ui"]
+    "command", ["verify", "provenance x", "prune", "publish", "unpack x.tar", "pack toy", "ui"]
 )
 def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, command):
     elsewhere = tmp_path / "elsewhere"
@@ -206,7 +206,10 @@ def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, c
     program = [sys.executable, "-c", "from proponent.cli import main; main()", *command.split()]
     done = subprocess.run(program, cwd=elsewhere, env=fresh.environment(), capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == f"error: no params.yaml in {elsewhere}: run this from the root of a proponent checkout\n"
+    assert (
+        done.stderr
+        == f"error: no params.yaml in {elsewhere}: run this from the root of a proponent checkout\n"
+    )
     assert not list(elsewhere.iterdir())
 
 
@@ -214,7 +217,9 @@ def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, c
 def test_what_is_no_metrics_file_cannot_be_published(checkout, path):
     done = checkout.run_step("publish", path)
     assert done.returncode == 1
-    assert f"error: {path}: not a metrics file; name one like results/SETTING/metrics/METHOD.json" in done.stdout
+    assert (
+        f"error: {path}: not a metrics file; name one like results/SETTING/metrics/METHOD.json" in done.stdout
+    )
 
 
 def test_a_misspelt_target_is_named_with_the_nearest(fresh):

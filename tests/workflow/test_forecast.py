@@ -1,4 +1,4 @@
-"""What a run will cost: which jobs, on what basis, and how long the longest chain is."""
+"""Forecast of a run: its jobs, the origin of their costs, and the longest chain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proponent.inspection.closure import closure
 from proponent.inspection.forecast import (
     ESTIMATES,
     START_SECONDS,
@@ -21,17 +22,17 @@ from proponent.inspection.forecast import (
 
 @dataclass
 class Job:
-    """As much of a node as forecasts and the status look at."""
+    """The attributes of a node that forecasts and the status read."""
 
     path: str
     inputs: tuple[str, ...] = ()
     step: str = "data"
-    spec: dict[str, Any] = field(default_factory=lambda: {"setting": "s"})
+    content: dict[str, Any] = field(default_factory=lambda: {"setting": "s"})
 
 
 @dataclass
 class Chain:
-    """As much of a graph."""
+    """The attributes of a graph that forecasts read."""
 
     nodes: dict[str, Job]
 
@@ -52,6 +53,15 @@ GRAPH = chain(
 ALL = {"data", "model", "truth", "scores", "unasked", "table"}
 
 
+def test_a_closure_has_each_reachable_name_once_depth_first():
+    def inputs_of(name: str) -> tuple[str, ...]:
+        return GRAPH.nodes[name].inputs
+
+    assert closure(["table"], inputs_of) == ["table", "scores", "model", "data", "truth"]
+    assert closure(["model", "scores"], inputs_of) == ["model", "data", "scores"]
+    assert closure([], inputs_of) == []
+
+
 @pytest.mark.parametrize(
     ("current", "expected"),
     [
@@ -59,13 +69,13 @@ ALL = {"data", "model", "truth", "scores", "unasked", "table"}
         (set(), ["data", "model", "truth", "scores", "table"]),
         (ALL - {"unasked"}, []),
         (ALL - {"table"}, ["table"]),
-        # what is missing is made, and everything that is made from it once more
+        # Missing artefacts are made, and everything downstream is made again.
         (ALL - {"scores"}, ["scores", "table"]),
         (ALL - {"model"}, ["model", "scores", "table"]),
         (ALL - {"data", "truth"}, ["data", "model", "truth", "scores", "table"]),
     ],
 )
-def test_jobs_are_those_that_snakemake_starts(current, expected):
+def test_the_forecast_has_the_jobs_that_snakemake_starts(current, expected):
     assert [job.path for job in to_run(GRAPH, ["table"], current)] == expected
 
 
@@ -89,8 +99,8 @@ def test_a_cost_comes_from_the_nearest_job_that_was_measured():
     assert history.cost(shard) == Cost(31, 220, 760, "same job")
 
 
-def test_a_small_shard_says_little_of_a_large_one():
-    """Jobs of 2 and 50 retrainings that take 7 s each start in seconds; a retraining takes a fraction of one."""
+def test_a_small_shard_has_little_weight_in_the_cost_of_a_large_one():
+    """Jobs of 2 and of 50 retrainings take 7 s each, because most of that is the start of a job."""
     history = History()
     history.add(retrain("last", "mine", 100, 102), Cost(7, 200, 200))
     history.add(retrain("first", "mine", 0, 50), Cost(7, 200, 5000))
@@ -99,7 +109,7 @@ def test_a_small_shard_says_little_of_a_large_one():
     assert expected.bytes == pytest.approx(5000)
 
 
-def test_scores_are_as_large_for_ten_members_as_for_one():
+def test_scores_are_equally_large_for_ten_members_and_for_one():
     def trak(path: str, setting: str, members: int) -> Job:
         return Job(path, (), "attribute", {"setting": setting, "method": "trak", "members": members})
 
@@ -109,14 +119,14 @@ def test_scores_are_as_large_for_ten_members_as_for_one():
     assert history.cost(trak("b", "t", 5)) == Cost(23, 300, 1000, "other settings")
 
 
-def test_methods_and_kinds_of_features_are_not_mixed():
+def test_costs_of_one_method_are_not_used_for_another():
     history = History()
     history.add(Job("a", (), "attribute", {"setting": "s", "method": "trak", "members": 1}), Cost(9, 9, 9))
     job = Job("b", (), "attribute", {"setting": "s", "method": "ekfac", "members": 1})
     assert history.cost(job).basis == "estimate"
 
 
-def test_hours_add_up_and_nothing_is_faster_than_the_longest_chain():
+def test_hours_add_up_and_no_run_is_faster_than_the_longest_chain():
     seconds = {"data": 1.0, "model": 10.0, "truth": 3600.0, "scores": 2.0, "table": 1.0}
     jobs = to_run(GRAPH, ["table"], set())
     total = forecast(

@@ -1,4 +1,4 @@
-"""What a job on a cluster does before its work: a Snakemake of its own reads the Snakefile, and plans nothing else."""
+"""The start of a job on a cluster: an inner Snakemake reads the Snakefile without planning the whole benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def as_the_executor_does(job: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_job_asks_its_key_file_and_says_the_same_as_the_whole_plan(checkout):
+def test_a_plan_inside_a_job_reads_key_files_and_agrees_with_the_whole_plan(checkout):
     benchmark = load_benchmark(checkout.root, {})
     whole, own = Plan(benchmark), Plan(benchmark, in_job=True)
     assert not own.graph.nodes, "nothing was planned"
@@ -31,13 +31,13 @@ def test_a_job_asks_its_key_file_and_says_the_same_as_the_whole_plan(checkout):
 
 
 @pytest.mark.slow
-def test_a_job_runs_as_an_executor_starts_it(fresh):
+def test_a_job_runs_with_the_command_of_an_executor(fresh):
     fresh.snakemake("results/toy/data/train.safetensors")
     job = as_the_executor_does("retrain:setting=toy,design=loo,shard=0000")
     key = read_json(fresh.root / key_path(SHARD))
     fresh.snakemake(*job)
     assert (fresh.root / SHARD).exists()
-    assert read_json(fresh.root / key_path(SHARD)) == key, "a job touches nothing but its artefact"
+    assert read_json(fresh.root / key_path(SHARD)) == key, "a job changes nothing except its artefact"
 
     (fresh.root / key_path(SHARD)).unlink()
     failed = fresh.snakemake(*job, check=False)

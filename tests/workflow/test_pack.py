@@ -1,4 +1,4 @@
-"""`proponent pack` and `unpack`: one archive, the same bytes each time, and nothing from it is trusted unseen."""
+"""`proponent pack` and `unpack`: one archive with reproducible bytes, whose contents are checked before they are used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def archive(finished_run: Checkout, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def refused(checkout: Checkout, archive: Path, *flags: str) -> str:
-    """Unpack, in vain: one line, and not a file of it in results/."""
+    """Return the output of an `unpack` that must fail with one line and leave results/ unchanged."""
     before = checkout.bytes_of("toy/**/*")
     done = checkout.run_step("unpack", str(archive), *flags)
     assert done.returncode == 1, done.stdout
@@ -48,21 +48,19 @@ def altered(archive: Path, to: Path, change) -> Path:
     return to
 
 
-def test_after_unpacking_in_a_fresh_checkout_nothing_of_the_setting_is_made_again(
-    finished_run, archive, fresh
-):
+def test_an_unpacked_setting_is_current_in_a_fresh_checkout(finished_run, archive, fresh):
     done = fresh.run_step("unpack", str(archive))
     assert done.returncode == 0, done.stdout
     assert fresh.tensors() == finished_run.tensors()
     assert fresh.run_step("verify").returncode == 0
     assert fresh.planned() == {"collect": 1, "figures": 1, "overview": 1}, (
-        "what compares settings is not in it"
+        "the archive does not contain artefacts that compare settings"
     )
     again = fresh.run_step("unpack", str(archive))
     assert "0 of them new" in again.stdout
 
 
-def test_the_same_results_give_the_same_bytes(finished_run, archive, tmp_path):
+def test_equal_results_give_equal_bytes(finished_run, archive, tmp_path):
     copy = finished_run.copy(tmp_path / "copy")
     for path in (copy.root / "results").rglob("*"):
         path.touch()
@@ -70,7 +68,7 @@ def test_the_same_results_give_the_same_bytes(finished_run, archive, tmp_path):
     assert (copy.root / "toy.tar").read_bytes() == archive.read_bytes()
 
 
-def test_what_is_not_whole_is_not_packed(checkout):
+def test_damaged_results_are_not_packed(checkout):
     path = checkout.root / FINAL
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -81,26 +79,29 @@ def test_what_is_not_whole_is_not_packed(checkout):
     assert not (checkout.root / "toy.tar").exists()
 
 
-def test_what_is_not_made_yet_cannot_be_packed(fresh):
+def test_a_setting_without_results_cannot_be_packed(fresh):
     done = fresh.run_step("pack", "toy")
     assert done.returncode == 1
     assert "run snakemake" in done.stdout
     assert "toy" in fresh.run_step("pack", "toi").stdout
 
 
-def test_a_flipped_byte_is_found_before_anything_is_put_in_place(archive, fresh, tmp_path):
+def test_a_flipped_byte_is_found_before_any_file_is_put_in_place(archive, fresh, tmp_path):
     def flip(entry, content):
         if entry.name == FINAL:
             content = content[:-1] + bytes([content[-1] ^ 1])
         yield entry, content
 
-    assert f"{FINAL} is not what the index says" in refused(fresh, altered(archive, tmp_path / "a.tar", flip))
+    assert f"{FINAL} differs from the index" in refused(fresh, altered(archive, tmp_path / "a.tar", flip))
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.txt", "/srv/outside.txt", "results/toy/../../outside", "src/x.py"]
+    "name",
+    ["../outside.txt", "/srv/outside.txt", "results/toy/../../outside", "results/toy/../other/x", "src/x.py"],
 )
-def test_an_entry_that_leads_elsewhere_is_refused_also_if_the_index_names_it(archive, fresh, tmp_path, name):
+def test_an_entry_outside_of_the_setting_is_refused_even_if_it_is_in_the_index(
+    archive, fresh, tmp_path, name
+):
     def add(entry, content):
         if entry.name == "proponent-pack.json":
             index = json.loads(content)
@@ -108,7 +109,7 @@ def test_an_entry_that_leads_elsewhere_is_refused_also_if_the_index_names_it(arc
             content = json.dumps(index).encode()
         yield entry, content
 
-    assert "is no result of toy" in refused(fresh, altered(archive, tmp_path / "a.tar", add))
+    assert "is not a result of toy" in refused(fresh, altered(archive, tmp_path / "a.tar", add))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
@@ -118,10 +119,10 @@ def test_links_and_devices_are_refused(archive, fresh, tmp_path, kind):
             entry.type, entry.linkname = kind, "/etc/passwd"
         yield entry, content
 
-    assert "is no plain file" in refused(fresh, altered(archive, tmp_path / "a.tar", link))
+    assert "is not a plain file" in refused(fresh, altered(archive, tmp_path / "a.tar", link))
 
 
-def test_an_entry_that_the_index_does_not_name_is_refused(archive, fresh, tmp_path):
+def test_an_entry_that_is_not_in_the_index_is_refused(archive, fresh, tmp_path):
     def twice(entry, content):
         yield entry, content
         if entry.name == FINAL:
@@ -130,7 +131,7 @@ def test_an_entry_that_the_index_does_not_name_is_refused(archive, fresh, tmp_pa
     assert "is not in its index" in refused(fresh, altered(archive, tmp_path / "a.tar", twice))
 
 
-def test_a_missing_entry_a_cut_and_another_format(archive, fresh, tmp_path):
+def test_a_missing_entry_a_truncated_archive_and_another_format_are_refused(archive, fresh, tmp_path):
     def without(entry, content):
         if entry.name != FINAL:
             yield entry, content
@@ -138,7 +139,7 @@ def test_a_missing_entry_a_cut_and_another_format(archive, fresh, tmp_path):
     assert f"{FINAL} is missing" in refused(fresh, altered(archive, tmp_path / "a.tar", without))
     (tmp_path / "cut.tar").write_bytes(archive.read_bytes()[:20_000])
     refused(fresh, tmp_path / "cut.tar")
-    (tmp_path / "text.tar").write_text("no archive at all")
+    (tmp_path / "text.tar").write_text("not an archive")
     assert "not an archive" in refused(fresh, tmp_path / "text.tar")
     refused(fresh, tmp_path / "nowhere.tar")
 
@@ -148,17 +149,17 @@ def test_a_missing_entry_a_cut_and_another_format(archive, fresh, tmp_path):
     assert "format 9" in refused(fresh, altered(archive, tmp_path / "a.tar", other))
 
 
-def test_what_is_there_and_differs_is_kept_unless_replacing_is_asked_for(archive, checkout):
+def test_existing_results_that_differ_are_kept_without_the_flag_replace(archive, checkout):
     path = checkout.root / FINAL
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert f"{FINAL} is there already and differs" in refused(checkout, archive)
+    assert f"{FINAL} and 0 more files exist and differ" in refused(checkout, archive)
     done = checkout.run_step("unpack", str(archive), "--replace")
     assert done.returncode == 0, done.stdout
     assert checkout.run_step("verify", "results/toy").returncode == 0
 
 
-def test_a_link_inside_of_results_leads_nothing_out(archive, fresh, tmp_path):
+def test_a_link_inside_of_results_does_not_lead_files_out_of_it(archive, fresh, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (fresh.root / "results/toy").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`proponent prune`: what no current configuration makes goes, and nothing else does."""
+"""`proponent prune`: results that the current configuration does not make are removed, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_nothing_goes_while_everything_is_configured(checkout):
+def test_nothing_is_removed_while_everything_is_configured(checkout):
     before = checkout.bytes_of("**/*")
     done = checkout.run_step("prune")
     assert done.returncode == 0, done.stdout
@@ -17,7 +17,7 @@ def test_nothing_goes_while_everything_is_configured(checkout):
     assert checkout.bytes_of("**/*").keys() - {"results/.running"} == before.keys() - {"results/.running"}
 
 
-def test_a_method_that_was_taken_out_leaves_nothing_behind(checkout):
+def test_all_files_of_a_removed_method_are_removed(checkout):
     (checkout.root / "results/toy/scores/notes.txt").write_text("mine")
     checkout.edit("params.yaml", "[random, graddot, trak]", "[random, graddot]")
     left = {path for path in checkout.bytes_of("**/*") if "trak" in path and "benchmarks" not in path}
@@ -33,7 +33,7 @@ def test_a_method_that_was_taken_out_leaves_nothing_behind(checkout):
     assert checkout.planned() == {"collect": 1, "summary": 1, "figures": 1, "overview": 1}
 
 
-def test_members_of_a_smaller_ensemble_go_when_it_has_been_trained_again(checkout):
+def test_extra_members_are_removed_after_a_smaller_ensemble_was_trained(checkout):
     checkout.edit("configs/settings/toy.yaml", "members: 2", "members: 1")
     checkout.snakemake()
     checkout.run_step("prune")
@@ -41,20 +41,20 @@ def test_members_of_a_smaller_ensemble_go_when_it_has_been_trained_again(checkou
     assert checkout.run_step("verify").returncode == 0
 
 
-def test_a_folder_outside_of_results_is_refused_in_one_line(checkout):
+def test_a_folder_outside_of_results_gives_one_line(checkout):
     done = checkout.run_step("prune", "src")
     assert done.returncode == 1
     assert "is not below" in done.stdout
     assert "Traceback" not in done.stdout
 
 
-def test_a_misspelt_folder_is_refused_in_one_line(checkout):
+def test_a_misspelt_folder_gives_one_line(checkout):
     done = checkout.run_step("prune", "results/toi")
     assert done.returncode == 1
     assert "results/toi: no such folder" in done.stdout
 
 
-def test_what_a_killed_job_left_half_written_goes_when_it_is_old(checkout):
+def test_old_partial_files_of_killed_jobs_are_removed(checkout):
     scores = checkout.root / "results/toy/scores"
     shards = checkout.root / "results/toy/ground_truth/shards"
     old = [

@@ -1,4 +1,4 @@
-"""`proponent verify`: whatever is not as it was written is named, with everything that was made from it."""
+"""`proponent verify`: every damaged or stale artefact is reported, with everything downstream of it."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ def complaints(checkout, *paths: str) -> str:
     return done.stdout
 
 
-def test_an_untouched_run_is_whole_and_says_how_much_was_read(checkout):
+def test_a_complete_run_is_reported_with_its_size(checkout):
     done = checkout.run_step("verify")
     assert done.returncode == 0, done.stdout
     assert "whole: " in done.stdout
 
 
-def test_one_flipped_byte_is_named_with_everything_made_from_it(checkout):
+def test_a_flipped_byte_is_reported_with_everything_downstream(checkout):
     path = checkout.root / GRADIENTS
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    said = complaints(checkout)
-    assert f"{GRADIENTS}: corrupt" in said
+    report = complaints(checkout)
+    assert f"{GRADIENTS}: corrupt" in report
     for made in (SCORES, "results/toy/scores/trak.safetensors", "results/toy/metrics/trak.json"):
-        assert made in said
-    assert "results/leaderboard.csv" in said
-    assert "random" not in said, "random scores lean on no gradient"
+        assert made in report
+    assert "results/leaderboard.csv" in report
+    assert "random" not in report, "random scores are not made from gradients"
 
 
-def test_a_flipped_byte_in_a_members_weights_is_found_although_only_a_part(checkout):
+def test_a_flipped_byte_in_a_part_of_an_artefact_is_found(checkout):
     path = checkout.root / "results/toy/ensemble/member-001/final.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    said = complaints(checkout, "results/toy/scores")
-    assert "member-001/final.safetensors: corrupt" in said
-    assert SCORES in said
+    report = complaints(checkout, "results/toy/scores")
+    assert "member-001/final.safetensors: corrupt" in report
+    assert SCORES in report
 
 
-def test_a_swapped_file_is_named_even_with_its_manifest(checkout):
+def test_a_file_swapped_together_with_its_manifest_is_reported(checkout):
     other = "results/toy/scores/trak.safetensors"
     for ending in ("", ".manifest.json"):
         shutil.copy(checkout.root / f"{other}{ending}", checkout.root / f"{SCORES}{ending}")
@@ -67,63 +67,61 @@ def test_a_swapped_file_is_named_even_with_its_manifest(checkout):
         ("inputs", {}),
     ],
 )
-def test_a_manifest_edited_by_hand_is_named(checkout, field, value):
+def test_a_manifest_edited_by_hand_is_reported(checkout, field, value):
     path = checkout.root / f"{SCORES}.manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    said = complaints(checkout)
-    assert f"{SCORES}: its manifest was edited" in said
-    assert "results/toy/metrics/graddot.json" in said
+    report = complaints(checkout)
+    assert f"{SCORES}: its manifest was edited" in report
+    assert "results/toy/metrics/graddot.json" in report
 
 
-def test_a_missing_input_is_named_with_everything_made_from_it(checkout):
+def test_a_missing_input_is_reported_with_everything_downstream(checkout):
     (checkout.root / ENSEMBLE).unlink()
     (checkout.root / f"{ENSEMBLE}.manifest.json").unlink()
-    said = complaints(checkout, "results/toy/metrics/graddot.json")
-    assert f"{ENSEMBLE}: missing" in said
-    assert GRADIENTS in said
+    report = complaints(checkout, "results/toy/metrics/graddot.json")
+    assert f"{ENSEMBLE}: missing" in report
+    assert GRADIENTS in report
 
 
-def test_what_the_configuration_no_longer_asks_for_is_stale(checkout):
+def test_results_of_an_earlier_configuration_are_stale(checkout):
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
-    said = complaints(checkout)
-    assert f"{ENSEMBLE}: stale" in said
-    assert "results/toy/data/train.safetensors: stale" not in said
+    report = complaints(checkout)
+    assert f"{ENSEMBLE}: stale" in report
+    assert "results/toy/data/train.safetensors: stale" not in report
 
 
 @pytest.mark.parametrize("field", ["inputs", "parts", "details", "size"])
-def test_a_manifest_edited_to_nonsense_is_named_too(checkout, field):
+def test_a_manifest_with_a_field_of_a_wrong_type_is_malformed(checkout, field):
     path = checkout.root / f"{SCORES}.manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: [None]}))
-    assert f"{SCORES}: its manifest is not one" in complaints(checkout)
+    assert f"{SCORES}: its manifest is malformed" in complaints(checkout)
     assert checkout.planned() == {"graddot": 1, "evaluate": 1} | dict.fromkeys(
         ("collect", "summary", "figures", "overview"), 1
     )
 
 
-def test_what_was_made_from_a_fault_is_listed_at_its_first_cause_alone(checkout):
-    """A list at every stale artefact would be a wall of names: as long as the square of the number of methods."""
+def test_downstream_artefacts_are_listed_at_their_first_cause_only(checkout):
+    """A list at every stale artefact would have as many names as the square of the number of methods."""
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
     lines = [
-        line
-        for line in complaints(checkout).splitlines()
-        if line.startswith(("results/", "  made from it: "))
+        line for line in complaints(checkout).splitlines() if line.startswith(("results/", "  downstream: "))
     ]
-    causes = [lines[i - 1] for i, line in enumerate(lines) if line.startswith("  made from it: ")]
+    causes = [lines[i - 1] for i, line in enumerate(lines) if line.startswith("  downstream: ")]
     shards = sorted(checkout.bytes_of("toy/ground_truth/shards/*.safetensors"))
     assert [line.split(":")[0] for line in causes] == [ENSEMBLE, *shards]
     assert lines[: 2 * len(causes) : 2] == causes, "first causes come first"
     assert f"{SCORES}: stale" in "\n".join(lines[2 * len(causes) :])
 
 
-def test_what_no_configuration_makes_is_a_note(checkout):
+def test_an_artefact_outside_of_the_configuration_is_a_note(checkout):
     checkout.edit("params.yaml", "[random, graddot, trak]", "[random, graddot]")
     checkout.snakemake()
     done = checkout.run_step("verify")
     assert done.returncode == 0, done.stdout
-    assert "note: results/toy/scores/trak.safetensors: no current configuration makes it" in done.stdout
+    assert "note: results/toy/scores/trak.safetensors: not in the current configuration" in done.stdout
 
 
-def test_many_that_no_configuration_makes_are_counted(checkout):
+def test_many_artefacts_outside_of_the_configuration_are_counted(checkout):
     checkout.edit("params.yaml", "settings: [toy]", "settings: [digits-lr]")
     done = checkout.run_step("verify", "results/toy")
     assert done.returncode == 0, done.stdout
@@ -132,23 +130,23 @@ def test_many_that_no_configuration_makes_are_counted(checkout):
     assert notes[-1].startswith("note: and ") and notes[-1].endswith("proponent prune removes them")
 
 
-def test_what_the_configuration_asks_for_and_is_not_here_is_a_note(checkout):
-    """As after a pull or an archive of one setting: what is here is whole, and is not the whole benchmark."""
+def test_a_configured_artefact_that_is_not_made_yet_is_a_note(checkout):
+    """After a pull or an archive of one setting, its results are complete and the rest of the benchmark is missing."""
     for name in ("overview.svg", "overview.svg.manifest.json"):
         (checkout.root / "results/figures" / name).unlink()
     done = checkout.run_step("verify")
     assert done.returncode == 0, done.stdout
-    assert "note: results/figures/overview.svg: is asked for by params.yaml and not here" in done.stdout
+    assert "note: results/figures/overview.svg: in the current configuration, but not made yet" in done.stdout
     assert "overview" not in checkout.run_step("verify", "results/toy").stdout
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"artefact": 3}', "null"])
-def test_what_is_no_manifest_is_named(checkout, content):
+def test_a_malformed_manifest_is_reported(checkout, content):
     (checkout.root / f"{SCORES}.manifest.json").write_text(content)
-    said = complaints(checkout)
-    assert f"{SCORES}: its manifest is not one" in said
-    assert "results/toy/metrics/graddot.json" in said
+    report = complaints(checkout)
+    assert f"{SCORES}: its manifest is malformed" in report
+    assert "results/toy/metrics/graddot.json" in report
 
 
-def test_a_path_that_holds_nothing_is_one_line(checkout):
-    assert "results/nowhere: no artefact is there" in complaints(checkout, "results/nowhere")
+def test_a_path_without_artefacts_gives_one_line(checkout):
+    assert "results/nowhere: contains no artefact" in complaints(checkout, "results/nowhere")

@@ -1,4 +1,4 @@
-"""``proponent plan``: the forecast of what ``snakemake`` would start here, as tables."""
+"""``proponent plan``: the forecast of the jobs that ``snakemake`` would start, as tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from proponent.formatting import duration, size
 from proponent.inspection.declared_resources import Workflow, read_workflow
 from proponent.inspection.forecast import BASES, Forecast, Resources, forecast, to_run
-from proponent.inspection.formatting import duration, size
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
 from proponent.plan.graph import Graph, Node
@@ -22,12 +22,12 @@ _WORDS = dict(zip(BASES, ("measured", "measured here", "measured elsewhere", "es
 
 
 def current_artefacts(graph: Graph) -> set[str]:
-    """Return the paths of what is there as the configuration asks; nothing is touched."""
+    """Return the paths of the artefacts that are current; no file is changed."""
     return {path for path, node in graph.nodes.items() if is_whole(graph.root, path, node.key)}
 
 
 def forecast_of(root: Path, workflow: Workflow) -> tuple[Forecast, list[Node]]:
-    """Return what a run would cost that started now, and its jobs, inputs first."""
+    """Return the forecast of a run that starts now, and its jobs, inputs first."""
     graph = workflow.plan.graph
     current = current_artefacts(graph)
     jobs = to_run(graph, workflow.plan.targets(), current)
@@ -39,13 +39,13 @@ def forecast_of(root: Path, workflow: Workflow) -> tuple[Forecast, list[Node]]:
 
 
 def show_plan(root: Path, config: Sequence[str], profile: str | None, console: Console) -> None:
-    """Print jobs, hours, bytes and memory of a run by rule; with a profile also where its jobs go.
+    """Print jobs, hours, bytes and memory of a run per rule, and with a profile the partitions of its jobs.
 
     Args:
         root: the checkout.
-        config: ``name=value``, as after ``snakemake --config``.
-        profile: a folder of ``profiles/``.
-        console: to print on.
+        config: items ``name=value``, as for ``snakemake --config``.
+        profile: name of a folder in ``profiles/``.
+        console: console to print on.
     """
     chosen = read_profile(root, profile) if profile else None
     workflow = read_workflow(root, config)
@@ -103,6 +103,33 @@ def _known_from(bases: Counter[str]) -> str:
 
 
 def _print_profile(total: Forecast, profile: Profile, workflow: Workflow, console: Console) -> None:
+    console.print()
+    console.print(_partitions(total, profile))
+    compute = workflow.plan.benchmark.config.compute
+    pieces = profile.submissions((rule.jobs, rule.resources) for rule in total.rules)
+    sent = sum(pieces.values())
+    shared = "".join(
+        f"; {count} {group} in one submission: {pieces[group]}"
+        for group, count in profile.together.items()
+        if group in pieces
+    )
+    console.print(
+        f"{compute.models_per_job} retrainings and {compute.members_per_job} members in one job{shared}"
+    )
+    cap = f"at most {profile.jobs} queued or running" if profile.jobs else "no cap on queued jobs"
+    rate = f", {profile.rate} sent: {duration(profile.submission_seconds(sent))}" if profile.rate else ""
+    console.print(f"{sent} submissions, {cap}{rate}")
+    local = sum(rule.seconds * rule.resources.threads for rule in total.rules if rule.resources.local)
+    least = max(
+        total.wall_seconds(profile.jobs or sent or 1),
+        profile.submission_seconds(sent),
+        local / profile.local_cores,
+    )
+    console.print(f"{duration(least)} at least, if the cluster starts every job at once")
+
+
+def _partitions(total: Forecast, profile: Profile) -> Table:
+    """Return the table of the partition, submissions and resources of each rule, rules that run locally last."""
     table = Table("goes to", "rule", "jobs", "submissions", "threads", "memory", "run time", "GPUs", box=None)
     for column in table.columns[2:]:
         column.justify = "right"
@@ -119,26 +146,4 @@ def _print_profile(total: Forecast, profile: Profile, workflow: Workflow, consol
             f"{asked.runtime} min",
             str(asked.gpu) if asked.gpu else "",
         )
-    console.print()
-    console.print(table)
-    compute = workflow.plan.benchmark.config.compute
-    pieces = profile.submissions((rule.jobs, rule.resources) for rule in total.rules)
-    sent = sum(pieces.values())
-    shared = "".join(
-        f"; {count} {group} in one submission: {pieces[group]}"
-        for group, count in profile.together.items()
-        if group in pieces
-    )
-    console.print(
-        f"{compute.models_per_job} retrainings and {compute.members_per_job} members in one job{shared}"
-    )
-    cap = f"at most {profile.jobs} queued or running" if profile.jobs else "no cap on queued jobs"
-    rate = f", {profile.rate} sent: {duration(profile.submission_seconds(sent))}" if profile.rate else ""
-    console.print(f"{sent} submissions, {cap}{rate}")
-    here = sum(rule.seconds * rule.resources.threads for rule in total.rules if rule.resources.local)
-    least = max(
-        total.wall_seconds(profile.jobs or sent or 1),
-        profile.submission_seconds(sent),
-        here / profile.local_cores,
-    )
-    console.print(f"{duration(least)} at least, if the cluster takes them at once")
+    return table

@@ -1,4 +1,9 @@
-"""What the rules declare, asked of Snakemake itself: resources, groups, and where their benchmarks lie."""
+"""Resources, groups and benchmark files that the rules declare, read from Snakemake itself.
+
+Snakemake has no public interface to a rule's resources and group before a DAG with an executor exists, so this module,
+alone in the project, reads private attributes: ``WorkflowApi._workflow``, ``Rule._group`` and ``Workflow._localrules``.
+``proponent plan`` and its tests fail visibly if a release renames them; pyproject.toml pins the major version.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +15,35 @@ from typing import Any
 
 from proponent.errors import UserError
 from proponent.inspection.forecast import Resources
+from proponent.inspection.tasks import family_of
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 
 
 @dataclass
 class Workflow:
-    """A Snakefile that was read: the plan that it made, and its rules."""
+    """The contents of a Snakefile: the plan that it made, and its rules."""
 
     plan: Plan
     _rules: dict[str, Any]
-    """Snakemake's, by name."""
+    """Snakemake's rule objects, by name."""
 
     def rule_of(self, node: Node) -> str:
         """Return the name of the rule that makes an artefact.
 
         Raises:
-            UserError: none does.
+            UserError: no rule makes it.
         """
-        name = node.content["family"] if node.step == "attribute" else node.step
+        name = family_of(node) if node.step == "attribute" else node.step
         if name in self._rules:
-            return str(name)
+            return name
         for rule in self._rules.values():
             if rule.is_producer(node.path):
                 return str(rule.name)
-        raise UserError(f"{node.path}: no rule makes it; give it one in workflow/rules/methods/")
+        raise UserError(f"{node.path}: no rule makes it; add one in workflow/rules/methods/")
 
     def resources(self, node: Node) -> Resources:
-        """Return what a job's rule declares for its first attempt."""
+        """Return the resources that a job's rule declares for its first attempt."""
         rule = self._rules[self.rule_of(node)]
         wildcards = self._wildcards(node)
         declared = rule.expand_resources(wildcards, list(node.inputs), 1)
@@ -47,11 +53,11 @@ class Workflow:
             runtime=int(declared.get("runtime", 0)),
             gpu=int(declared.get("gpu", 0)),
             local=rule._group is None and rule.name in rule.workflow._localrules,
-            group=rule._group,  # rule.group is None where no executor was chosen
+            group=rule._group,  # The property rule.group is None unless an executor was chosen.
         )
 
     def benchmark_of(self, node: Node) -> str | None:
-        """Return where Snakemake's own measurement of a job lies; None where its rule has none."""
+        """Return the path of Snakemake's own measurement of a job, or None if its rule has none."""
         rule = self._rules[self.rule_of(node)]
         return None if rule.benchmark is None else str(rule.benchmark.apply_wildcards(self._wildcards(node)))
 
@@ -62,10 +68,10 @@ class Workflow:
 
 
 def parse_overrides(config: Sequence[str]) -> dict[str, Any]:
-    """Read ``name=value`` as Snakemake does after ``--config``.
+    """Parse items ``name=value`` as Snakemake does for ``--config``.
 
     Raises:
-        UserError: one of them is not of that form.
+        UserError: an item does not have this form.
     """
     from snakemake.cli import parse_config
 
@@ -76,17 +82,17 @@ def parse_overrides(config: Sequence[str]) -> dict[str, Any]:
 
 
 def read_workflow(root: Path, config: Sequence[str] = ()) -> Workflow:
-    """Read the Snakefile as ``snakemake -n --config …`` does; no job is started.
+    """Read the Snakefile as ``snakemake -n --config …`` does, without starting a job.
 
     Args:
         root: the checkout.
-        config: ``name=value``, as after ``--config``.
+        config: items ``name=value``, as for ``--config``.
 
     Raises:
-        UserError: there is no Snakefile, or Snakemake refuses.
+        UserError: there is no Snakefile, or Snakemake cannot read it.
     """
     if not (root / "Snakefile").exists():
-        raise UserError("no Snakefile here: go to the checkout")
+        raise UserError("no Snakefile in this folder; run this from the root of a proponent checkout")
     from snakemake.api import SnakemakeApi
     from snakemake.exceptions import WorkflowError
     from snakemake.settings.enums import Quietness

@@ -1,9 +1,9 @@
-"""What a run will cost, before any of it is submitted: jobs, hours, bytes and memory, rule by rule.
+"""Forecast of a run before any of it is submitted: jobs, hours, bytes and memory per rule.
 
-Pure: from the graph, which of its artefacts are current, and what earlier jobs cost, to tables. A job's cost comes from
-the nearest of: an earlier run of the same job (under any key); earlier jobs of the same kind on the same setting; such
-jobs on other settings; a stated estimate. What is counted in models (retrainings, members) is scaled by their number,
-beside the seconds in which any job starts.
+Pure functions from the graph, its current artefacts and the costs of earlier jobs to tables. The cost of a job comes
+from the first that exists of: an earlier run of the same job (under any key); earlier jobs of the same kind on the same
+setting; such jobs on other settings; a stated estimate. Jobs that are counted in models (retrainings, members) are
+scaled by their number, in addition to the seconds that any job needs to start.
 """
 
 from __future__ import annotations
@@ -12,38 +12,29 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
+from proponent.inspection.closure import closure
+from proponent.inspection.tasks import Task, kind_of, setting_of, units
 from proponent.plan.graph import Graph, Node
 
 BASES = ("same job", "same setting", "other settings", "estimate")
-"""Where a cost comes from, the best first."""
-
-
-class Task(Protocol):
-    """A job, planned (a node) or done long ago (of a manifest)."""
-
-    @property
-    def path(self) -> str: ...  # noqa: D102
-    @property
-    def step(self) -> str: ...  # noqa: D102
-    @property
-    def content(self) -> dict[str, Any]: ...  # noqa: D102
+"""Origins of a cost, best first."""
 
 
 class Cost(NamedTuple):
-    """Of one job."""
+    """Cost of one job."""
 
     seconds: float
     memory_mib: float
     bytes: float
-    """Left on disk."""
+    """Size of the artefact on disk."""
     basis: str = "estimate"
     """One of :data:`BASES`."""
 
 
 START_SECONDS = 3.0
-"""Of any job: Python and its libraries are loaded."""
+"""Start of any job: Python loads its libraries."""
 ESTIMATES: dict[str, Cost] = {
     "data": Cost(2, 500, 10e6),
     "train": Cost(1, 500, 500e3),
@@ -58,51 +49,33 @@ ESTIMATES: dict[str, Cost] = {
     "figures": Cost(10, 500, 1e6),
     "overview": Cost(5, 300, 200e3),
 }
-"""Where nothing was measured: seconds and bytes of a unit (see :func:`units`) and the memory of a job, for a setting as
-small as the default ones."""
+"""Costs without any measurement, for a setting as small as the default ones: seconds and bytes per unit (see
+:func:`proponent.inspection.tasks.units`) and memory per job."""
 _WRITES_ONE = ("attribute", "adopt")
-"""Steps whose result is as large for many members as for one."""
-
-
-def units(node: Task) -> int:
-    """Return how many models a job trains or looks at: retrainings, or members; 1 for others."""
-    if node.step == "retrain":
-        first, stop = node.content["runs"]
-        return int(stop) - int(first)
-    members = node.content.get("members")
-    if node.step == "attribute" and isinstance(members, int):
-        return members
-    return len(members) if isinstance(members, list) else 1
-
-
-def kind_of(step: str, spec: Mapping[str, object]) -> tuple[str, str]:
-    """Return what jobs must have in common to be of one kind: the step, and the method or kind of features."""
-    own = {"attribute": "method", "adopt": "method", "featurize": "kind"}.get(step)
-    return (step, str(spec[own]) if own else "")
+"""Steps whose artefact is equally large for one member and for many."""
 
 
 @dataclass
 class History:
-    """What earlier jobs cost."""
+    """Costs of earlier jobs."""
 
     by_job: dict[str, Cost] = field(default_factory=dict)
-    """By the path of the artefact."""
+    """Cost by path of the artefact."""
     by_kind: dict[tuple[str, str], dict[str, list[tuple[int, Cost]]]] = field(default_factory=dict)
-    """With the number of units, by kind and setting."""
+    """Numbers of units and costs, by kind and setting."""
 
     def add(self, node: Task, cost: Cost) -> None:
-        """Remember what a job cost."""
+        """Add the cost of an earlier job."""
         self.by_job[node.path] = cost._replace(basis=BASES[0])
-        kind = kind_of(node.step, node.content)
-        settings = self.by_kind.setdefault(kind, {})
-        settings.setdefault(str(node.content.get("setting", "")), []).append((units(node), cost))
+        settings = self.by_kind.setdefault(kind_of(node), {})
+        settings.setdefault(setting_of(node), []).append((units(node), cost))
 
     def cost(self, node: Task) -> Cost:
-        """Return what a job is expected to cost, and on what basis."""
+        """Return the expected cost of a job, with its origin."""
         if node.path in self.by_job:
             return self.by_job[node.path]
-        settings = self.by_kind.get(kind_of(node.step, node.content), {})
-        setting = str(node.content.get("setting", ""))
+        settings = self.by_kind.get(kind_of(node), {})
+        setting = setting_of(node)
         if setting in settings:
             return _typical(node, settings[setting], BASES[1])
         if settings:
@@ -112,12 +85,12 @@ class History:
 
 
 def _typical(node: Task, jobs: list[tuple[int, Cost]], basis: str) -> Cost:
-    """Return what a job costs if its units cost as much as those of other jobs on average; memory is the largest.
+    """Return the cost of a job whose units cost as much as those of other jobs on average; memory is the largest of them.
 
     Args:
         node: the job.
-        jobs: of its kind, with the number of their units.
-        basis: where the jobs' costs come from.
+        jobs: number of units and cost of each job of the same kind.
+        basis: origin of these costs.
     """
     n, total = units(node), sum(count for count, _ in jobs)
     start = min(START_SECONDS, *(cost.seconds for _, cost in jobs))
@@ -130,20 +103,16 @@ def _typical(node: Task, jobs: list[tuple[int, Cost]], basis: str) -> Cost:
 def to_run(graph: Graph, targets: Iterable[str], current: Collection[str]) -> list[Node]:
     """Return the jobs that a run starts, inputs first.
 
-    What is stale or missing is made again, since settling gives it a new key file, and so is whatever is made from it.
+    Stale and missing artefacts are made again, because settling gives them a new key file, and so is everything downstream.
 
     Args:
-        graph: of the current configuration.
-        targets: paths, of which those that are no artefacts of their own are passed over.
-        current: paths of the artefacts that are as the configuration asks.
+        graph: the graph of the current configuration.
+        targets: paths to make; those that are not artefacts of the graph are skipped.
+        current: paths of the artefacts that are current.
     """
-    wanted = {path for path in targets if path in graph.nodes}
-    pending = list(wanted)
-    while pending:
-        for name in graph.nodes[pending.pop()].inputs:
-            if name not in wanted:
-                wanted.add(name)
-                pending.append(name)
+    wanted = set(
+        closure((path for path in targets if path in graph.nodes), lambda path: graph.nodes[path].inputs)
+    )
     runs: dict[str, Node] = {}
     for path, node in graph.nodes.items():
         if path in wanted and (path not in current or any(name in runs for name in node.inputs)):
@@ -152,7 +121,7 @@ def to_run(graph: Graph, targets: Iterable[str], current: Collection[str]) -> li
 
 
 class Resources(NamedTuple):
-    """What a rule declares for its first attempt."""
+    """Resources that a rule declares for its first attempt."""
 
     threads: int = 1
     mem_mb: int = 0
@@ -160,22 +129,22 @@ class Resources(NamedTuple):
     """Minutes."""
     gpu: int = 0
     local: bool = False
-    """Runs beside the controller, whatever the profile."""
+    """Whether it runs on the machine of the controller, whatever the profile."""
     group: str | None = None
 
 
 @dataclass
 class RuleForecast:
-    """The jobs of one rule together."""
+    """Total of the jobs of one rule."""
 
     rule: str
     resources: Resources
     jobs: int = 0
     seconds: float = 0.0
-    """Wall-clock, one after the other."""
+    """Wall-clock time of all jobs, one after the other."""
     bytes: float = 0.0
     memory_mib: float = 0.0
-    """Of the largest job."""
+    """Memory of the largest job."""
     bases: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -191,26 +160,26 @@ class RuleForecast:
 
 @dataclass
 class Forecast:
-    """A whole run."""
+    """Forecast of a whole run."""
 
     rules: list[RuleForecast]
     current: int
-    """Artefacts that are there already."""
+    """Number of artefacts that are current."""
     longest: float
-    """Seconds of the longest chain of jobs that wait for one another: no number of machines is faster."""
+    """Seconds of the longest chain of jobs that wait for each other: no number of machines is faster."""
 
     @property
     def jobs(self) -> int:
-        """Of all rules."""
+        """Number of jobs of all rules."""
         return sum(rule.jobs for rule in self.rules)
 
     @property
     def seconds(self) -> float:
-        """Of all jobs, one after the other."""
+        """Wall-clock time of all jobs, one after the other."""
         return sum(rule.seconds for rule in self.rules)
 
     def wall_seconds(self, at_a_time: int) -> float:
-        """Return the least time that so many jobs at a time take: all work shared out, or the longest chain."""
+        """Return the shortest possible time with so many jobs at a time: the work divided evenly, or the longest chain."""
         return max(self.seconds / max(1, at_a_time), self.longest)
 
 
@@ -221,14 +190,14 @@ def forecast(
     rule_of: Callable[[Node], str],
     resources: Mapping[str, Resources],
 ) -> Forecast:
-    """Add up what jobs cost.
+    """Add up the costs of jobs.
 
     Args:
-        jobs: inputs first.
-        current: how many artefacts are there already.
-        cost: of one.
-        rule_of: name of a job's rule.
-        resources: that rules declare, by name.
+        jobs: the jobs, inputs first.
+        current: number of artefacts that are current.
+        cost: function that returns the cost of a job.
+        rule_of: function that returns the name of a job's rule.
+        resources: resources that rules declare, by name of the rule.
     """
     rules: dict[str, RuleForecast] = {}
     ends: dict[str, float] = defaultdict(float)
@@ -245,5 +214,5 @@ def forecast(
 
 
 def submissions(jobs: int, together: int) -> int:
-    """Return how many jobs the scheduler sees where so many of a group share one."""
+    """Return the number of submissions of ``jobs`` jobs if ``together`` of them share one."""
     return math.ceil(jobs / max(1, together))

@@ -1,8 +1,8 @@
-"""What earlier jobs cost, from manifests and from Snakemake's own benchmark files."""
+"""Costs of earlier jobs, from manifests and from Snakemake's own benchmark files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from proponent.errors import UserError
 from proponent.inspection.forecast import Cost, History
 from proponent.plan.graph import Graph, Node
 from proponent.store.manifest import SUFFIX, Manifest, read_manifest
+from proponent.store.snakemake_benchmark import read_benchmark
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A job of which a manifest is left, maybe of an earlier configuration."""
+    """A job that left a manifest, perhaps of an earlier configuration."""
 
     path: str
     step: str
@@ -23,12 +24,12 @@ class _Made:
 
 
 def read_history(root: Path, graph: Graph, benchmark_of: Callable[[Node], str | None]) -> History:
-    """Return what every job cost that left a manifest, of whatever key, or else a benchmark file.
+    """Return the cost of every job that left a manifest, under any key, or else a benchmark file.
 
     Args:
         root: the checkout.
-        graph: of the current configuration.
-        benchmark_of: where a job's benchmark lies.
+        graph: the graph of the current configuration.
+        benchmark_of: function that returns the path of a job's benchmark file.
     """
     history = History()
     for manifest in _manifests(root):
@@ -37,11 +38,11 @@ def read_history(root: Path, graph: Graph, benchmark_of: Callable[[Node], str | 
     for node in graph.nodes.values():
         if node.path in history.by_job:
             continue
-        where = benchmark_of(node)
-        measured = read_benchmark(root / where) if where else None
+        benchmark = benchmark_of(node)
+        measured = read_benchmark(root / benchmark) if benchmark else None
         if measured is not None:
-            size = history.cost(node).bytes
-            history.add(node, Cost(measured[0], measured[1], size))
+            seconds, memory_mib = measured
+            history.add(node, Cost(seconds, memory_mib, history.cost(node).bytes))
     return history
 
 
@@ -50,17 +51,6 @@ def _manifests(root: Path) -> Iterator[Manifest]:
         try:
             manifest = read_manifest(path.with_name(path.name.removesuffix(SUFFIX)))
         except UserError:
-            continue  # `proponent verify` names it; here it only means one measurement less
+            continue  # `proponent verify` reports it; the forecast only has one measurement less.
         if manifest is not None and manifest.step and "part_of" not in manifest.details:
             yield manifest
-
-
-def read_benchmark(path: Path) -> tuple[float, float] | None:
-    """Return the seconds and peak memory in MiB that Snakemake measured; None where it did not."""
-    try:
-        names, values = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[:2])
-        measured: Mapping[str, str] = dict(zip(names, values, strict=True))
-        memory = measured["max_rss"]
-        return float(measured["s"]), 0.0 if memory in ("-", "NA") else float(memory)
-    except (OSError, ValueError, KeyError):
-        return None

@@ -1,7 +1,8 @@
-"""A setting's results as one archive, for people without the remote: verified before it is written and before it is used.
+"""``proponent pack`` and ``unpack``: the results of one setting as one archive, for people without access to the DVC remote.
 
-The archive is a plain tar. Its first entry is an index with the sha256 of every other; names are sorted and times
-fixed, so that the same results give the same bytes. It is data: nothing in it is ever run.
+The archive is an uncompressed tar file. Its first entry is an index with the SHA-256 of every other entry; names are
+sorted and times fixed, so that equal results give equal bytes. Results are verified before they are packed and before
+they are put in place. The archive is data: nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,30 +34,30 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Packed:
-    """What :func:`pack` wrote or :func:`unpack` put in place."""
+    """Result of :func:`pack` or :func:`unpack`."""
 
     setting: str
     files: int
     bytes: int
     new: int
-    """Files that were not there before."""
+    """Number of files that did not exist before."""
 
 
 def pack(graph: Graph, setting: str, archive: Path) -> Packed:
-    """Write all that there is of a setting to ``archive``: data, models, features, ground truth, scores, metrics.
+    """Write all results of a setting to ``archive``: data, models, features, ground truth, scores and metrics.
 
     Args:
-        graph: of the current configuration, which names the setting.
-        setting: its name.
+        graph: the graph of the current configuration, which includes the setting.
+        setting: name of the setting.
         archive: file to write, atomically.
 
     Raises:
-        UserError: nothing was made yet, or something is stale or not as it was written; nothing is packed then.
+        UserError: nothing was made yet, or an artefact is stale or damaged; no archive is written then.
     """
     made = [path for path in graph.nodes if _belongs(path, setting) and read_manifest(graph.root / path)]
     if not made:
         raise UserError(
-            f"results/{setting}: holds no artefact; run snakemake, dvc pull or proponent unpack first"
+            f"results/{setting}: contains no artefact; run snakemake, dvc pull or proponent unpack first"
         )
     wanted = {path: node.key for path, node in graph.nodes.items()}
     for lines in verify(graph.root, wanted, [graph.root / path for path in made]).faults.values():
@@ -85,9 +87,9 @@ def _belongs(path: str, setting: str) -> bool:
 
 def _files(root: Path, artefact: str) -> Iterator[str]:
     manifest = read_manifest(root / artefact)
-    for name in (artefact, *(part.path for part in manifest.parts)) if manifest else ():
-        yield name
-        yield f"{name}{SUFFIX}"
+    for file in manifest.all_files if manifest else ():
+        yield file.path
+        yield f"{file.path}{SUFFIX}"
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:
@@ -99,17 +101,17 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 def unpack(root: Path, archive: Path, replace: bool = False) -> Packed:
     """Put the files of an archive in place, all of them or none.
 
-    They are checked beside ``results/`` first and moved into it when the last has been; manifests come last, so that
-    what a power cut leaves is not taken for a result.
+    All files are checked in a folder next to the results first, and then moved. Manifests are moved last, so that a
+    result that a power cut left incomplete does not count as made.
 
     Args:
         root: the checkout.
-        archive: what :func:`pack` wrote.
-        replace: whether results that are there already and differ are replaced.
+        archive: file that :func:`pack` wrote.
+        replace: whether to replace existing results that differ.
 
     Raises:
-        UserError: it is no such archive, an entry is not what the index says or points out of ``results/``, or other
-            results are there already.
+        UserError: the file is not such an archive, an entry differs from the index or points out of ``results/``, or
+            results exist that differ.
     """
     results = root / "results"
     results.mkdir(exist_ok=True)
@@ -117,16 +119,17 @@ def unpack(root: Path, archive: Path, replace: bool = False) -> Packed:
     try:
         with _opened(archive) as tar:
             setting, index = _read_index(tar, archive)
-            _check_places(root, index)
-            _stage(tar, archive, index, staging)
+            _stage(tar, archive, index, results, staging)
         new = [name for name in index if not (root / name).exists()]
         changed = [name for name in index if name not in set(new) and sha256(root / name) != index[name][0]]
         if changed and not replace:
             raise UserError(
-                f"{changed[0]} is there already and differs, with {len(changed) - 1} more; "
-                "--replace puts the archive's in their place"
+                f"{changed[0]} and {len(changed) - 1} more files exist and differ; "
+                "add --replace to replace them with those of the archive"
             )
         _move(root, staging, [*new, *changed])
+    except tarfile.FilterError as error:
+        raise UserError(f"{archive}: leads out of results/ ({error}); nothing was unpacked") from error
     except tarfile.TarError as error:
         raise UserError(f"{archive}: damaged or cut short ({error}); nothing was unpacked") from error
     except OSError as error:
@@ -146,10 +149,10 @@ def _opened(archive: Path) -> tarfile.TarFile:
 
 
 def _read_index(tar: tarfile.TarFile, archive: Path) -> tuple[str, dict[str, tuple[str, int]]]:
-    """Return the setting, and sha256 and size by name."""
+    """Return the setting, and the SHA-256 and size of each file by name."""
     first = tar.next()
     if first is None or first.name != INDEX or not first.isreg() or first.size > _LARGEST_INDEX:
-        raise UserError(f"{archive}: not an archive of proponent pack (it does not begin with {INDEX})")
+        raise UserError(f"{archive}: not an archive of proponent pack (its first entry is not {INDEX})")
     try:
         content = json.loads(_stream(tar, first).read())
         written_as, setting = content["format"], str(content["setting"])
@@ -159,30 +162,31 @@ def _read_index(tar: tarfile.TarFile, archive: Path) -> tuple[str, dict[str, tup
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{archive}: its index cannot be read ({error})") from error
     if written_as != _FORMAT:
-        raise UserError(f"{archive}: is of format {written_as}, this proponent reads {_FORMAT}")
+        raise UserError(
+            f"{archive}: has format {written_as}, but this version of proponent reads format {_FORMAT}"
+        )
     for name in index:
-        plain = PurePosixPath(name)
-        if not _belongs(name, setting) or ".." in plain.parts or str(plain) != name or "/" in setting:
-            raise UserError(f"{archive}: {name!r} is no result of {setting}; nothing was unpacked")
+        if not _belongs(name, setting) or posixpath.normpath(name) != name:
+            raise UserError(f"{archive}: {name!r} is not a result of {setting}; nothing was unpacked")
     return setting, index
 
 
-def _check_places(root: Path, index: Iterable[str]) -> None:
-    """Refuse where a link inside ``results/`` would lead a file out of it."""
-    results = (root / "results").resolve()
-    for folder in {(root / name).parent for name in index}:
-        if not folder.resolve().is_relative_to(results):
-            raise UserError(f"{folder}: a link leads out of results/; nothing was unpacked")
+def _stage(
+    tar: tarfile.TarFile, archive: Path, index: Mapping[str, tuple[str, int]], results: Path, staging: Path
+) -> None:
+    """Write every entry below ``staging``, after checking it against the index.
 
-
-def _stage(tar: tarfile.TarFile, archive: Path, index: Mapping[str, tuple[str, int]], staging: Path) -> None:
+    Raises:
+        FilterError: a link inside ``results`` would lead an entry out of it.
+    """
     missing = set(index)
     for entry in progress(iter(tar.next, None), "unpacking", len(index)):
         if entry.name not in missing or not entry.isreg():
-            raise UserError(f"{archive}: {entry.name!r} is not in its index, or is no plain file")
+            raise UserError(f"{archive}: {entry.name!r} is not in its index, or is not a plain file")
         missing.remove(entry.name)
+        tarfile.data_filter(entry.replace(name=entry.name.removeprefix("results/"), deep=False), str(results))
         if _copy(_stream(tar, entry), staging / entry.name) != index[entry.name]:
-            raise UserError(f"{archive}: {entry.name} is not what the index says; nothing was unpacked")
+            raise UserError(f"{archive}: {entry.name} differs from the index; nothing was unpacked")
     if missing:
         raise UserError(f"{archive}: cut short, {min(missing)} is missing; nothing was unpacked")
 
@@ -195,7 +199,7 @@ def _stream(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _copy(source: IO[bytes], target: Path) -> tuple[str, int]:
-    """Write a stream to a new file, and return its sha256 and size."""
+    """Write a stream to a new file. Return the SHA-256 and the size of its content."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     with target.open("xb") as stream:

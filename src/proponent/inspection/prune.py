@@ -1,4 +1,4 @@
-"""Results that no current configuration makes: found by their manifests and key files, and removed."""
+"""``proponent prune``: remove results that the current configuration does not make, found by manifest or key file."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from proponent.plan.graph import Graph
 from proponent.store.manifest import SUFFIX, manifest_path, read_manifest
 
 _ABANDONED_AFTER = 3600.0
-"""Seconds: a job of a killed controller may still be writing on a node."""
+"""Seconds without a write after which a file is abandoned; a job of a killed controller may still run until then."""
 
 
 def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
     """Return the files that belong to no artefact of ``graph``: artefacts, their parts and manifests, and key files.
 
-    Also what a killed job left half-written an hour ago or more, and its lease; a shard that is still wanted goes on from
-    what it has. Other files without a manifest that are not key files are left alone: they are not ours.
+    Partial files and leases of killed jobs are included after an hour, except the partial file of a shard that is still
+    wanted, because the shard continues from it. Other files without a manifest are not ours, so they stay.
 
     Args:
-        graph: of the current configuration.
-        below: folders to look in; all of ``results/`` where there are none.
+        graph: the graph of the current configuration.
+        below: folders to search; all of ``results/`` if there are none.
 
     Raises:
-        UserError: a folder is not below ``results/``, or not there.
+        UserError: a folder is not below ``results/``, or does not exist.
     """
     results = graph.root / "results"
     folders = [folder.absolute() for folder in below] or [results]
     for folder in folders:
         if not folder.resolve().is_relative_to(results.resolve()):
-            raise UserError(f"{folder}: is not below {results}, where prune looks")
+            raise UserError(f"{folder}: is not below {results}; prune removes results only")
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
     kept = {graph.root / path for path in graph.nodes}
@@ -44,11 +44,11 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
                 found |= {path} - kept
             elif path.name.endswith(SUFFIX):
                 found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(SUFFIX)), kept)
-        found |= {path for path in folder.rglob(".*") if _is_left_over(path, kept)}
+        found |= {path for path in folder.rglob(".*") if _is_abandoned(path, kept)}
     return sorted(path for path in found if path.exists())
 
 
-def _is_left_over(path: Path, kept: set[Path]) -> bool:
+def _is_abandoned(path: Path, kept: set[Path]) -> bool:
     unwanted = path.suffix == ".partial" and path.with_name(path.stem[1:]) not in kept
     named = unwanted or path.suffix == ".tmp" or path.stem.endswith(".lease")
     return named and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_AFTER
@@ -70,7 +70,7 @@ def _of_manifest(root: Path, artefact: Path, kept: set[Path]) -> set[Path]:
 
 
 def remove(root: Path, files: Iterable[Path]) -> int:
-    """Remove files, and the folders of ``results/`` that become empty; return the bytes that were freed."""
+    """Remove files, and the folders of ``results/`` that become empty. Return the number of bytes freed."""
     freed = 0
     for path in files:
         freed += path.stat().st_size

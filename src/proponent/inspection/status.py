@@ -1,4 +1,4 @@
-"""``proponent status``: what is done, what runs, what failed and why, and how long the rest will take."""
+"""``proponent status``: finished, running and failed jobs of a run, and the time that the rest will take."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from proponent.formatting import duration
 from proponent.inspection.cost_table import current_artefacts
 from proponent.inspection.forecast import BASES, History, forecast, to_run
-from proponent.inspection.formatting import duration
 from proponent.inspection.measured_costs import read_history
-from proponent.inspection.snakemake_log import Attempt, Queued, holder, last_run, last_words, queue
+from proponent.inspection.run_events import Attempt, last_run, log_tail
+from proponent.inspection.tasks import setting_of
+from proponent.plan.controller import controller_process
 from proponent.plan.graph import Graph, Node
 from proponent.plan.run_plan import Plan
+from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs
 
 _STAGES = {
     "data": "data",
@@ -29,32 +31,33 @@ _STAGES = {
     "adopt": "scores",
     "evaluate": "metrics",
 }
-"""Columns of the table; what is left is tables and figures."""
+"""Columns of the table, by step."""
 _REST = "tables"
+"""Column of all other steps, which make tables and figures."""
 _SHOWN = 12
-"""Jobs of a kind that are listed; of more, only how many there are is said."""
+"""Number of jobs that are listed per state; the others are only counted."""
 
 
 @dataclass
 class Status:
-    """Where a run stands."""
+    """Progress of a run."""
 
     wanted: list[Node]
-    """What it makes, inputs first."""
+    """Artefacts that the run makes, inputs first."""
     left: list[Node]
-    """Of these, what is not current."""
+    """Artefacts that are not current yet."""
     running: dict[str, Attempt]
-    """By artefact."""
+    """Running jobs, by artefact."""
     failed: dict[str, Attempt]
     history: History
     alive: bool = False
-    """Whether a Snakemake is at work."""
+    """Whether a Snakemake process holds the checkout."""
     at_a_time: int = 1
-    """Jobs that it starts at a time, where that is known; on a cluster it is seen how many run."""
+    """Number of jobs that the run starts at a time; 0 on a cluster, where the running jobs are counted instead."""
 
     @property
     def blocked(self) -> list[Node]:
-        """What waits for something that failed, so that this run does not come to it."""
+        """Artefacts that this run cannot make, because something upstream failed."""
         lost = set(self.failed)
         for node in self.left:
             if lost.intersection(node.inputs):
@@ -62,7 +65,7 @@ class Status:
         return [node for node in self.left if node.path in lost and node.path not in self.failed]
 
     def seconds_left(self, now: datetime.datetime) -> float:
-        """Return the expected time until all is done that this run can come to."""
+        """Return the expected seconds until everything is done that this run can still make."""
         unreachable = {*self.failed, *(node.path for node in self.blocked)} if self.alive else set()
         nodes = [node for node in self.left if node.path not in unreachable]
         left = {}
@@ -83,18 +86,18 @@ def find_status(
     targets: Sequence[str],
     attempts: Sequence[Attempt],
     alive: bool,
-    queued: Mapping[str, Queued] | None,
+    queued: Mapping[str, SlurmJob] | None,
     at_a_time: int = 1,
 ) -> Status:
-    """Compare what is wanted with what is there and what Snakemake and the scheduler say.
+    """Compare the artefacts that are wanted with manifests, the events of the last run, and Slurm's queue.
 
     Args:
-        graph: of the configuration.
-        targets: what a run makes in the end.
-        attempts: of the last run.
-        alive: whether its Snakemake is still at work.
-        queued: the scheduler's queue, if there is one; jobs in it run on without their Snakemake.
-        at_a_time: jobs that the run starts at a time, where that is known.
+        graph: the graph of the configuration.
+        targets: paths that a run makes in the end.
+        attempts: jobs of the last run.
+        alive: whether the Snakemake process of that run still works.
+        queued: Slurm's queue by job number, None without Slurm. Jobs in it continue even without their Snakemake process.
+        at_a_time: number of jobs that the run starts at a time.
     """
     current = current_artefacts(graph)
     left = to_run(graph, targets, current)
@@ -112,26 +115,34 @@ def find_status(
 
 
 def show_status(plan: Plan, console: Console) -> None:
-    """Print where the run of this checkout stands."""
+    """Print the progress of the run of this checkout."""
     graph, root = plan.graph, plan.graph.root
-    owner, queued, (attempts, cores) = holder(root), queue(), last_run(root)
-    at_a_time = cores // plan.benchmark.config.compute.threads
-    status = find_status(graph, plan.targets(), attempts, owner is not None, queued, at_a_time)
-    now = datetime.datetime.now()  # local time, as Snakemake's log
+    owner, queued, run = controller_process(root), _queue(), last_run(root)
+    at_a_time = run.cores // plan.benchmark.config.compute.threads
+    status = find_status(graph, plan.targets(), run.attempts, owner is not None, queued, at_a_time)
+    now = datetime.datetime.now()
     _print_table(status, console)
     if status.running:
         console.print("\nrunning", style="bold")
     for path, attempt in _first(status.running, console):
-        words = _running_words(root, attempt, status.history, graph, now, queued)
+        words = _running_words(root, attempt, status.history, graph.nodes[path], now, queued)
         console.print(f"  {path}  {words}", markup=False, soft_wrap=True)
     if status.failed:
         console.print("\nfailed", style="bold")
     for path, attempt in _first(status.failed, console):
-        console.print(f"  {path}  (rule {attempt.rule}, {attempt.log or 'no log'})")
-        for line in last_words(root / attempt.log) if attempt.log else ():
+        console.print(f"  {path}  (rule {attempt.rule}, {attempt.log or 'no log'})", soft_wrap=True)
+        for line in log_tail(root / attempt.log) if attempt.log else ():
             console.print(f"    {line}", markup=False, soft_wrap=True)
     console.print()
-    console.print(_verdict(status, owner, now))
+    console.print(_summary(status, owner, now), soft_wrap=True)
+
+
+def _queue() -> dict[str, SlurmJob] | None:
+    """Return this user's jobs in Slurm's queue by number; None without Slurm, or if it does not answer."""
+    try:
+        return {job.number: job for job in live_jobs()}
+    except SlurmUnknownError:
+        return None
 
 
 def _first(jobs: dict[str, Attempt], console: Console) -> list[tuple[str, Attempt]]:
@@ -144,36 +155,38 @@ def _running_words(
     root: Path,
     attempt: Attempt,
     history: History,
-    graph: Graph,
+    node: Node,
     now: datetime.datetime,
-    queued: Mapping[str, Queued] | None,
+    queued: Mapping[str, SlurmJob] | None,
 ) -> str:
     words = []
     if attempt.scheduler_id:
-        entry = (queued or {}).get(attempt.scheduler_id)
-        words.append(f"Slurm {attempt.scheduler_id}" + (f" {entry.state} {entry.reason}" if entry else ""))
+        job = (queued or {}).get(attempt.scheduler_id)
+        words.append(f"Slurm {attempt.scheduler_id}" + (f" {job.state} {job.reason}" if job else ""))
     if attempt.started:
         words.append(duration(max(0.0, (now - attempt.started).total_seconds())))
-    cost = history.cost(next(graph.nodes[path] for path in attempt.outputs if path in graph.nodes))
+    cost = history.cost(node)
     words.append(f"of about {duration(cost.seconds)}{' (estimated)' if cost.basis == BASES[-1] else ''}")
-    said = last_words(root / attempt.log, 1) if attempt.log else []
-    return ", ".join([*words, *(line.strip() for line in said if "%" in line)])
+    progress = log_tail(root / attempt.log, 1) if attempt.log else []
+    return ", ".join([*words, *(line.strip() for line in progress if "%" in line)])
 
 
-def _verdict(status: Status, owner: str | None, now: datetime.datetime) -> str:
+def _summary(status: Status, owner: str | None, now: datetime.datetime) -> str:
     done = len(status.wanted) - len(status.left)
     counts = f"{done} of {len(status.wanted)} done"
     if not status.left:
-        return f"{counts}: all is current"
+        return f"{counts}: everything is current"
     counts += f", {len(status.running)} running, {len(status.failed)} failed"
     counts += f", {len(status.left) - len(status.running) - len(status.failed)} waiting"
-    counts += f" ({len(status.blocked)} of them for what failed)" if status.blocked else ""
+    counts += f" ({len(status.blocked)} of them for failed jobs)" if status.blocked else ""
     seconds = status.seconds_left(now)
     if owner or status.running:
         end = now + datetime.timedelta(seconds=seconds)
-        who = owner or "no Snakemake, though jobs of it are in the queue: `snakemake` again takes over"
+        who = (
+            owner or "no Snakemake process, but its jobs are in the queue: run `snakemake` again to continue"
+        )
         return f"{counts}; {who}\nabout {duration(seconds)} left, until {end:%a %H:%M}"
-    return f"{counts}; nothing is running: `snakemake` goes on ({duration(seconds)} of work)"
+    return f"{counts}; nothing is running: run `snakemake` to continue ({duration(seconds)} of work)"
 
 
 def _stage(node: Node) -> str:
@@ -185,7 +198,7 @@ def _print_table(status: Status, console: Console) -> None:
     left = {node.path for node in status.left}
     counts: dict[str, dict[str, list[int]]] = {}
     for node in status.wanted:
-        row = counts.setdefault(_setting(node.content), {})
+        row = counts.setdefault(setting_of(node) or "all settings", {})
         cell = row.setdefault(_stage(node), [0, 0, 0, 0])
         cell[0] += node.path not in left
         cell[1] += 1
@@ -195,10 +208,6 @@ def _print_table(status: Status, console: Console) -> None:
     for setting, row in counts.items():
         table.add_row(setting, *(_cell(row[stage]) if stage in row else "" for stage in stages))
     console.print(table)
-
-
-def _setting(spec: Mapping[str, Any]) -> str:
-    return str(spec.get("setting", "all settings"))
 
 
 def _cell(counts: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""An execution profile of Snakemake: where it sends a job, how many at a time, and how many tasks share one."""
+"""Execution profiles of Snakemake: partitions of jobs, jobs at a time, and jobs that share a submission."""
 
 from __future__ import annotations
 
@@ -13,52 +13,53 @@ from proponent.errors import UserError
 from proponent.inspection.forecast import Resources, submissions
 
 LOCAL = "this machine"
-"""Where rules run that are declared local, and all of them without a cluster."""
+"""Place of the rules that are declared local, and of all rules without a cluster."""
 
 
 @dataclass
 class Profile:
-    """The part of a profile that decides where and when jobs run."""
+    """The options of a profile that decide where and when jobs run."""
 
     name: str
     executor: str
     jobs: int | None
-    """Queued and running at a time; None: as many as there are cores."""
+    """Largest number of queued and running jobs; None for the number of cores."""
     rate: str | None
-    """Submissions, such as ``10/10s``."""
+    """Largest rate of submissions, such as ``10/10s``."""
+    seconds_per_submission: float = 0.0
     local_cores: int = 1
-    """For what runs where snakemake does."""
+    """Cores for the jobs that run on the machine of the controller."""
     together: dict[str, int] = field(default_factory=dict)
-    """How many jobs of a group share a submission, by group."""
+    """Number of jobs that share a submission, by group."""
     partitions: Sequence[Any] = ()
-    """The Slurm plugin's, which chooses among them."""
+    """Partitions among which the Slurm plugin chooses."""
 
     def place_of(self, rule: str, resources: Resources) -> str:
-        """Return the partition that a rule's jobs go to.
+        """Return the partition to which the jobs of a rule are submitted.
 
         Raises:
-            UserError: no partition takes them.
+            UserError: the jobs fit into no partition.
         """
         if resources.local or self.executor == "local":
             return LOCAL
         if not self.partitions:
             return "the cluster's default"
-        job = _Asking(resources.threads, resources._asdict())
+        job = _Request(resources.threads, resources._asdict())
         scores = {partition.name: partition.score_job_fit(job) for partition in self.partitions}
         fits = {name: score for name, score in scores.items() if score is not None}
         if not fits:
             asked = f"{resources.threads} threads, {resources.mem_mb} MB, {resources.runtime} min, {resources.gpu} GPUs"
             raise UserError(
-                f"profiles/{self.name}/partitions.yaml: no partition takes rule {rule} ({asked}); raise a limit there "
+                f"profiles/{self.name}/partitions.yaml: rule {rule} fits into no partition ({asked}); raise a limit there "
                 "or lower 'compute' in params.yaml"
             )
         return max(fits, key=lambda name: fits[name])
 
     def submissions(self, rules: Iterable[tuple[int, Resources]]) -> dict[str | None, int]:
-        """Return in how many pieces jobs reach the scheduler, by group; those that run locally reach it in none.
+        """Return the number of submissions by group; jobs that run locally are not submitted.
 
         Args:
-            rules: number of jobs, and what each asks for.
+            rules: number of jobs and resources of each job, per rule.
         """
         jobs: Counter[str | None] = Counter()
         for count, asked in rules:
@@ -67,27 +68,23 @@ class Profile:
         return {group: submissions(count, self.together.get(group or "", 1)) for group, count in jobs.items()}
 
     def submission_seconds(self, count: int) -> float:
-        """Return how long the rate makes so many submissions last."""
-        if self.rate is None:
-            return 0.0
-        number, _, unit = self.rate.partition("/")
-        seconds = {"s": 1, "m": 60, "h": 3600}[unit[-1]] * int(unit[:-1] or 1)
-        return count / int(number) * seconds
+        """Return the shortest time in which the rate allows ``count`` submissions."""
+        return count * self.seconds_per_submission
 
 
 @dataclass
-class _Asking:
-    """A job as the Slurm plugin looks at one when it chooses a partition."""
+class _Request:
+    """The attributes of a job that the Slurm plugin reads to choose a partition."""
 
     threads: int
     resources: dict[str, Any]
 
 
 def read_profile(root: Path, name: str) -> Profile:
-    """Read ``profiles/NAME/config.yaml`` and the partitions that it names.
+    """Read ``profiles/NAME/config.yaml`` and the file of partitions that it names.
 
     Raises:
-        UserError: there is no such profile.
+        UserError: the profile does not exist, or its rate is malformed.
     """
     path = root / "profiles" / name / "config.yaml"
     if not path.exists():
@@ -106,7 +103,22 @@ def read_profile(root: Path, name: str) -> Profile:
         content.get("executor", "local"),
         int(jobs) if jobs else None,
         str(rate) if rate else None,
+        _seconds_per_submission(path.relative_to(root), str(rate)) if rate else 0.0,
         int(content.get("local-cores", 1)),
         {group: int(count) for group, count in pairs},
         partitions,
     )
+
+
+def _seconds_per_submission(path: Path, rate: str) -> float:
+    """Return the seconds per submission of a rate, which Snakemake itself parses, so that the forecast follows the run."""
+    from snakemake.exceptions import WorkflowError
+    from snakemake.settings.types import MaxJobsPerTimespan
+
+    try:
+        parsed = MaxJobsPerTimespan.parse_choice(rate)
+    except WorkflowError:
+        raise UserError(
+            f"{path}: max-jobs-per-timespan: '{rate}' is not a rate; write COUNT/TIMESPAN, for example 10/10s"
+        ) from None
+    return float(parsed.timespan) / int(parsed.max_jobs)

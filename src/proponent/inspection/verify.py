@@ -1,4 +1,4 @@
-"""Are the results what their manifests say, and what the configuration asks for? Reads every byte, changes none."""
+"""``proponent verify``: compare results with their manifests and the configuration. Reads every byte, changes no file."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from pathlib import Path
 
 from proponent.config.keys import content_key
 from proponent.errors import UserError
+from proponent.inspection.closure import closure
 from proponent.inspection.forecast import to_run
 from proponent.plan.run_plan import Plan
 from proponent.progress import progress
 from proponent.store.manifest import SUFFIX, Manifest, check_bytes, manifest_path, read_manifest
 
 _NAMED = 5
-"""Of what is only noted, as many are named."""
+"""Number of artefacts that are named per kind of note; the others are only counted."""
 
 
 @dataclass
 class Verdict:
-    """What :func:`verify` found."""
+    """Result of :func:`verify`."""
 
     artefacts: int
     files: int
     bytes: int
     faults: dict[str, list[str]]
-    """By artefact, what is wrong with it, a line each that begins with a path; first causes come first."""
+    """Faults by artefact, one line each that begins with a path; artefacts without a faulty input come first."""
     tainted: dict[str, list[str]]
-    """By artefact at fault that was made from no other at fault, what was made from it, directly or not."""
+    """Everything downstream of each faulty artefact that has no faulty artefact upstream."""
     orphans: list[str] = field(default_factory=list)
-    """Artefacts that no current configuration makes; whole or not, nothing leans on them."""
+    """Artefacts that are not in the current configuration."""
 
 
 def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) -> Verdict:
-    """Check artefacts and everything that they were made from.
+    """Check artefacts and everything upstream of them.
 
     Args:
         root: the checkout.
-        wanted: key by path of every artefact that the current configuration and source make.
-        paths: files or folders below ``root``; all of ``results/`` where there are none.
+        wanted: key by path of every artefact of the current configuration and source.
+        paths: files or folders below ``root``; all of ``results/`` if there are none.
 
     Raises:
-        UserError: a path is not there, or holds no artefact.
+        UserError: a path does not exist, or contains no artefact.
     """
     everything = _artefacts(root)
-    chosen = _upstream(everything, _under(root, everything, list(paths)))
+    inputs = {name: tuple(manifest.inputs) if manifest else () for name, manifest in everything.items()}
+    chosen = sorted(closure(_under(root, everything, list(paths)), inputs.__getitem__))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda artefact: _faults(root, artefact, everything, wanted), chosen)
         checked = zip(chosen, progress(found, "verifying", len(chosen)), strict=True)
         found_faults = {artefact: lines for artefact, lines in checked if lines}
-    tainted = _tainted(everything, found_faults)
+    tainted = _tainted(inputs, found_faults)
     faults = dict(sorted(found_faults.items(), key=lambda fault: fault[0] not in tainted))
     present = [manifest for artefact in chosen if (manifest := everything[artefact]) is not None]
     return Verdict(
@@ -65,7 +67,10 @@ def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) ->
 
 
 def absent(plan: Plan, verdict: Verdict) -> list[str]:
-    """Return the artefacts that the configuration asks for and that are not here: no fault, but not the whole benchmark."""
+    """Return the artefacts of the configuration that do not exist yet.
+
+    They are not faults: after a pull or an archive of one setting, the rest of the benchmark is missing.
+    """
     asked = (node.path for node in to_run(plan.graph, plan.targets(), ()))
     return [
         path
@@ -74,34 +79,34 @@ def absent(plan: Plan, verdict: Verdict) -> list[str]:
     ]
 
 
-def said_of(verdict: Verdict, not_here: list[str]) -> list[str]:
-    """Return the lines that tell a person what was found, first causes first.
+def report_lines(verdict: Verdict, missing: list[str]) -> list[str]:
+    """Return the lines that report faults and notes, first causes first.
 
     Args:
-        verdict: of :func:`verify`.
-        not_here: what :func:`absent` returned.
+        verdict: result of :func:`verify`.
+        missing: result of :func:`absent`.
     """
     lines = []
     for artefact, faults in verdict.faults.items():
         lines += faults
         if made := verdict.tainted.get(artefact):
-            lines.append(f"  made from it: {', '.join(made)}")
-    lines += _noted(verdict.orphans, "no current configuration makes it", "proponent prune removes them")
-    lines += _noted(not_here, "is asked for by params.yaml and not here", "snakemake makes them")
+            lines.append(f"  downstream: {', '.join(made)}")
+    lines += _notes(verdict.orphans, "not in the current configuration", "proponent prune removes them")
+    lines += _notes(missing, "in the current configuration, but not made yet", "snakemake makes them")
     return lines
 
 
-def _noted(artefacts: list[str], what: str, remedy: str) -> list[str]:
+def _notes(artefacts: list[str], what: str, remedy: str) -> list[str]:
     lines = [f"note: {artefact}: {what}" for artefact in artefacts[:_NAMED]]
     if len(artefacts) > _NAMED:
-        lines.append(f"note: and {len(artefacts) - _NAMED} more of which the same is true; {remedy}")
+        lines.append(f"note: and {len(artefacts) - _NAMED} more artefacts like these; {remedy}")
     return lines
 
 
 def _artefacts(root: Path) -> dict[str, Manifest | None]:
-    """Return all artefacts with their manifests, None where a manifest cannot be read; parts go with their artefact.
+    """Return the manifest of every artefact, None if it cannot be read; parts belong to their artefact.
 
-    What some manifest names as its input and is not there at all counts as an artefact without a manifest.
+    A missing input of some manifest counts as an artefact without a manifest.
     """
     found: dict[str, Manifest | None] = {}
     for path in sorted((root / "results").rglob(f"*{SUFFIX}")):
@@ -121,7 +126,9 @@ def _artefacts(root: Path) -> dict[str, Manifest | None]:
 def _under(root: Path, everything: Mapping[str, Manifest | None], paths: list[Path]) -> list[str]:
     if not paths:
         if not everything:
-            raise UserError("results/: holds no artefact; run snakemake, dvc pull or proponent unpack first")
+            raise UserError(
+                "results/: contains no artefact; run snakemake, dvc pull or proponent unpack first"
+            )
         return list(everything)
     chosen = []
     for path in paths:
@@ -133,42 +140,22 @@ def _under(root: Path, everything: Mapping[str, Manifest | None], paths: list[Pa
             or any(part.path == name for part in (manifest.parts if manifest else ()))
         ]
         if not inside:
-            raise UserError(f"{name}: no artefact is there, and none lies below it")
+            raise UserError(f"{name}: contains no artefact; check the path")
         chosen += inside
     return list(dict.fromkeys(chosen))
 
 
-def _upstream(everything: Mapping[str, Manifest | None], chosen: list[str]) -> list[str]:
-    seen: dict[str, None] = {}
-    pending = list(chosen)
-    while pending:
-        artefact = pending.pop()
-        if artefact not in seen:
-            seen[artefact] = None
-            manifest = everything[artefact]
-            pending.extend(manifest.inputs if manifest else ())
-    return sorted(seen)
-
-
-def _tainted(everything: Mapping[str, Manifest | None], faults: Iterable[str]) -> dict[str, list[str]]:
-    """Return what was made from each artefact at fault, those left out that were themselves made from another."""
+def _tainted(inputs: Mapping[str, Iterable[str]], faults: Iterable[str]) -> dict[str, list[str]]:
+    """Return everything downstream of each faulty artefact, except for those that are themselves downstream of another."""
     uses: dict[str, list[str]] = {}
-    for name, manifest in everything.items():
-        for source in manifest.inputs if manifest else ():
+    for name, sources in inputs.items():
+        for source in sources:
             uses.setdefault(source, []).append(name)
-    made_from = {artefact: _downstream(uses, artefact) for artefact in faults}
-    follows = set().union(*made_from.values())
-    return {artefact: sorted(made) for artefact, made in made_from.items() if artefact not in follows}
-
-
-def _downstream(uses: Mapping[str, list[str]], artefact: str) -> set[str]:
-    made: set[str] = set()
-    pending = [artefact]
-    while pending:
-        new = set(uses.get(pending.pop(), ())) - made
-        made |= new
-        pending += new
-    return made
+    downstream = {
+        artefact: set(closure(uses.get(artefact, ()), lambda name: uses.get(name, ()))) for artefact in faults
+    }
+    follows = set().union(*downstream.values())
+    return {artefact: sorted(made) for artefact, made in downstream.items() if artefact not in follows}
 
 
 def _faults(
@@ -176,24 +163,26 @@ def _faults(
 ) -> list[str]:
     manifest = everything[artefact]
     if manifest is None:
-        there = manifest_path(root / artefact).exists()
-        return [f"{artefact}: {'its manifest is not one' if there else 'missing, or without a manifest'}"]
+        malformed = manifest_path(root / artefact).exists()
+        return [
+            f"{artefact}: {'its manifest is malformed' if malformed else 'missing, or without a manifest'}"
+        ]
     lines = []
     if manifest.artefact != artefact:
         lines.append(f"{artefact}: its manifest is that of {manifest.artefact}")
     elif manifest.seal != manifest.expected_seal():
         lines.append(f"{artefact}: its manifest was edited after it was written")
     elif manifest.key != _key(manifest):
-        lines.append(f"{artefact}: its key does not follow from what its manifest says it was made from")
+        lines.append(f"{artefact}: its key does not match the inputs and configuration in its manifest")
     else:
         lines += _bytes_at_fault(root, artefact) + _parts_at_fault(root, manifest)
     for name, key in manifest.inputs.items():
         upstream = everything.get(name)
         if upstream is not None and upstream.key != key:
-            lines.append(f"{artefact}: was made from another {name} than the one that is there")
+            lines.append(f"{artefact}: was made from another version of {name}")
     if artefact in wanted and wanted[artefact] != manifest.key:
         lines.append(
-            f"{artefact}: stale, the configuration or the source has changed since; snakemake makes it again"
+            f"{artefact}: stale, because the configuration or the source has changed; snakemake makes it again"
         )
     return lines
 
@@ -226,5 +215,5 @@ def _parts_at_fault(root: Path, manifest: Manifest) -> list[str]:
             record = None
         fits = record is not None and record.seal == record.expected_seal()
         if record is None or not fits or (record.sha256, record.key) != (part.sha256, manifest.key):
-            lines.append(f"{part.path}: its manifest is missing or not the one that was written")
+            lines.append(f"{part.path}: its manifest is missing or was edited after it was written")
     return lines

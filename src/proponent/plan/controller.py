@@ -1,36 +1,40 @@
-"""The start of a run: read the configuration, make the plan, keep a second run out, settle."""
+"""The start of a run: read the configuration, build the plan, lock the checkout, and settle modification times."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from proponent.config.benchmark import load_benchmark
 from proponent.errors import UserError
-from proponent.plan.orphans import forget_interruptions, take_in
+from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
 
-_PATIENCE_SECONDS = 10
-_held: list[IO[str]] = []
+_PATIENCE_SECONDS = 10.0
+"""Wait of a run for another process that is about to end."""
+_GLANCE_SECONDS = 0.3
+"""Wait of a process that only looks: two of them may test the lock at the same instant."""
+_held: list[FileLock] = []
+"""Keeps locks alive until the process ends."""
 
 
 def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_run: bool) -> Plan:
     """Return the plan for this checkout; the controller also settles it.
 
+    Exits with status 1 and one line on stderr after an error that the user can fix.
+
     Args:
         root: the checkout.
-        overrides: what ``--config`` gave.
-        is_controller: False inside a job, which must not touch anything but its own artefact.
-        is_dry_run: a dry run beside a live run looks on without settling.
-
-    Exits with 1 and one line on stderr where the user has to mend something.
+        overrides: configuration given by ``--config``.
+        is_controller: False inside a job, which must not touch anything except its own artefact.
+        is_dry_run: whether this is a dry run, which does not settle while another run holds the checkout.
     """
     _equip_jobs(root)
     try:
@@ -40,8 +44,8 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
                 print(f"left out: {reason}", file=sys.stderr)
             if hold_checkout(root, wait=not is_dry_run):
                 if not is_dry_run:
-                    take_in(root)
-                forget_interruptions(root, settle(plan.graph))
+                    wait_for_orphans(root)
+                clear_incomplete_marks(root, settle(plan.graph))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
@@ -52,7 +56,7 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
 
 
 def _equip_jobs(root: Path) -> None:
-    """Let jobs run the ``proponent`` beside the running snakemake, activated or not, with this checkout's sources."""
+    """Let jobs find the ``proponent`` next to the running snakemake, activated or not, and this checkout's sources."""
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # Behind these, the user's own entries: a factory that the plan found there must be importable in a job as well.
     own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
@@ -60,39 +64,49 @@ def _equip_jobs(root: Path) -> None:
 
 
 def hold_checkout(root: Path, wait: bool = True) -> bool:
-    """Hold ``results/.running`` while this process lives (the kernel lets go of it even after kill -9).
+    """Lock ``results/.running`` until this process ends; the kernel releases the lock even after kill -9.
 
-    Who holds it is the only live controller of this checkout, so locks that an earlier Snakemake left behind when it was
-    killed are void, and removed.
+    The holder is the only live controller of this checkout, so locks of an earlier Snakemake that was killed are removed.
 
     Returns:
-        Whether it is held now; False only where another process has it and ``wait`` is False.
+        Whether the lock is held now. False only if another process holds it and ``wait`` is False.
 
     Raises:
-        UserError: another process keeps it.
+        UserError: another process still holds the lock after ten seconds.
     """
-    path = root / "results" / ".running"
+    path = _lock_path(root)
     path.parent.mkdir(exist_ok=True)
-    handle = path.open("a+")
-    deadline = time.monotonic() + (_PATIENCE_SECONDS if wait else 0)
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                handle.seek(0)
-                owner = handle.read().strip() or "another process"
-                handle.close()
-                if not wait:
-                    return False
-                raise UserError(
-                    f"{owner} is already running in this checkout; wait for it or stop it first"
-                ) from None
-            time.sleep(0.2)
-    handle.truncate(0)
-    handle.write(f"process {os.getpid()}")
-    handle.flush()
-    _held.append(handle)
+    # A soft lock, the fallback of filelock where the file system has no flock, would survive kill -9.
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=_PATIENCE_SECONDS if wait else _GLANCE_SECONDS)
+    except Timeout:
+        if not wait:
+            return False
+        raise UserError(
+            f"{_owner(path)} is already running in this checkout; wait for it or stop it first"
+        ) from None
+    path.write_text(f"process {os.getpid()}", encoding="utf-8")
+    _held.append(lock)
     shutil.rmtree(root / ".snakemake" / "locks", ignore_errors=True)
     return True
+
+
+def controller_process(root: Path) -> str | None:
+    """Return the process that holds this checkout, such as ``process 123``; None if there is none. Changes no file."""
+    path = _lock_path(root)
+    if not path.exists():
+        return None
+    try:
+        with FileLock(path, fallback_to_soft=False, timeout=_GLANCE_SECONDS):
+            return None
+    except Timeout:
+        return _owner(path)
+
+
+def _lock_path(root: Path) -> Path:
+    return root / "results" / ".running"
+
+
+def _owner(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() or "another process"

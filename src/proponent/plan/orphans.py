@@ -1,7 +1,7 @@
-"""Jobs that an earlier controller left behind on the cluster: what waits is cancelled, what runs is waited for.
+"""Jobs that a killed controller left on the cluster: waiting jobs are cancelled, running jobs are waited for.
 
-A controller that was killed takes none of its jobs with it. Submitting them again would make two writers of one artefact, so
-nothing is planned before they are gone; what they finish counts as made.
+The jobs of a controller outlive it on the cluster. Submitting them again would give two writers of one artefact, so
+nothing is planned until they have ended; the artefacts that they finish count as made.
 """
 
 from __future__ import annotations
@@ -17,43 +17,49 @@ from pathlib import Path
 from proponent.slurm import SlurmJob, SlurmUnknownError, cancel, live_jobs
 
 _RUN_NAME = re.compile(r"(.+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""What Snakemake's executor calls all jobs of a run: a prefix (slurm-jobname-prefix) and a random number."""
-_ASKED_EVERY = 5.0
+"""Name that Snakemake's executor gives to all jobs of a run: a prefix (slurm-jobname-prefix) and a random UUID."""
+_POLL_SECONDS = 5.0
+_POLL_AFTER_CANCEL_SECONDS = 1.0
 
 
-def take_in(root: Path) -> None:
-    """Wait until no job of an earlier run of this checkout is left; cancel those that have not begun.
+def wait_for_orphans(root: Path) -> None:
+    """Cancel the waiting jobs of earlier runs of this checkout, and wait until their running jobs have ended.
 
-    Asked wherever there is a Slurm, whatever this run's executor is: a local run must not be a second writer either.
+    This happens wherever Slurm is installed, whatever the executor of this run is: a local run would be a second writer too.
 
     Args:
         root: the checkout.
     """
     if shutil.which("squeue") is None:
         return
-    told: set[str] = set()
+    reported: set[str] = set()
     try:
         while jobs := _of_checkout(live_jobs(), root):
             waiting = [job.number for job in jobs if job.state == "PENDING"]
             if waiting:
                 cancel(waiting)
-                _say(f"cancelled {len(waiting)} waiting jobs of an earlier run")
-            new = [job for job in jobs if job.state != "PENDING" and job.number not in told]
+                _print(f"cancelled {len(waiting)} waiting jobs of an earlier run")
+            new = [job for job in jobs if job.state != "PENDING" and job.number not in reported]
             if new:
-                told |= {job.number for job in new}
+                reported |= {job.number for job in new}
                 names = ", ".join(f"{job.number} ({job.comment or 'running'})" for job in new)
-                _say(
-                    f"waiting for jobs of an earlier run that still run: {names}; scancel them to redo them now"
+                _print(
+                    f"waiting for running jobs of an earlier run: {names}; scancel them to start them again now"
                 )
-            time.sleep(_ASKED_EVERY if not waiting else 1.0)
+            time.sleep(_POLL_AFTER_CANCEL_SECONDS if waiting else _POLL_SECONDS)
     except SlurmUnknownError as error:
-        _say(
-            f"cannot ask Slurm whether an earlier run left jobs ({error}); leases keep two from making the same"
+        _print(
+            f"cannot ask Slurm for jobs of an earlier run ({error}); leases keep two jobs from making the same artefact"
         )
 
 
-def forget_interruptions(root: Path, current: Iterable[str]) -> None:
-    """Remove Snakemake's marks that what made ``current`` artefacts was interrupted: their manifests say otherwise."""
+def clear_incomplete_marks(root: Path, current: Iterable[str]) -> None:
+    """Remove Snakemake's marks of interrupted jobs from artefacts whose manifests show that they are complete.
+
+    Args:
+        root: the checkout.
+        current: paths of the artefacts that are current.
+    """
     marks = root / ".snakemake" / "incomplete"
     if not marks.is_dir():
         return
@@ -68,5 +74,5 @@ def _of_checkout(jobs: Iterable[SlurmJob], root: Path) -> list[SlurmJob]:
     return [job for job in jobs if _RUN_NAME.fullmatch(job.name) and job.folder.resolve() == root.resolve()]
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def _print(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

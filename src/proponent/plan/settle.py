@@ -1,7 +1,8 @@
-"""Modification times from content: before the DAG is built, what is current gets old times and what is stale a new key file.
+"""Modification times that follow content, set before Snakemake builds the DAG.
 
-Snakemake then needs only its mtime trigger, on a fresh clone as well as after a checkout of another revision, and none of
-its own metadata. Only the controller settles, never a job.
+Current artefacts get old times, and stale artefacts a new key file. Snakemake then needs only its mtime trigger, on a
+fresh clone as well as after a checkout of another revision, and none of its own metadata. Only the controller settles,
+never a job.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from proponent.store.files import read_json, write_json
 from proponent.store.manifest import SUFFIX, is_whole, read_manifest
 
 _EPOCH = 1_000_000_000
-"""Any moment in the past will do; times of current artefacts follow the order of the DAG from here, a second a level."""
+"""Any time in the past works. Current artefacts get this time plus one second per level of the DAG."""
 
 
 def settle(graph: Graph) -> set[str]:
     """Bring key files and modification times in line with content.
 
     Returns:
-        Paths of the artefacts that are current: whole, and made with the key that the configuration asks for.
+        Paths of the current artefacts: complete, and made with the key of the current configuration.
     """
     return {path for path, node in graph.nodes.items() if _settle_node(graph.root, node)}
 
@@ -40,7 +41,7 @@ def _settle_node(root: Path, node: Node) -> bool:
         for name in _files(root, node):
             _set_time(root / name, _EPOCH + node.depth)
         return True
-    # Snakemake forgives a newer input whose checksum it remembers, so a stale artefact's key file says something new.
+    # Snakemake ignores a newer input whose checksum it remembers, so the key file of a stale artefact gets new content.
     write_json(key_file, {**content, "asked": uuid.uuid4().hex})
     for name in _files(root, node):
         _set_time(root / name, _EPOCH - 1)
@@ -52,9 +53,12 @@ def _files(root: Path, node: Node) -> list[str]:
         manifest = read_manifest(root / node.path)
     except UserError:
         manifest = None
+    # Without a manifest, or with that of another artefact, copied by hand, only the artefact itself is known.
+    if manifest is None or manifest.artefact != node.path:
+        return [node.path]
     # The manifest of adopted scores is the output of a rule, so its time matters to Snakemake as well.
     record = [f"{node.path}{SUFFIX}"] if isinstance(node.spec, AdoptSpec) else []
-    return [node.path, *(part.path for part in manifest.parts), *record] if manifest else [node.path]
+    return [*(file.path for file in manifest.all_files), *record]
 
 
 def _write_if_changed(path: Path, content: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ from proponent.metrics.metric_inputs import check_scores
 from proponent.steps.io.job import Job
 from proponent.steps.io.stored_arrays import count_examples
 from proponent.store.arrays import load_arrays
+from proponent.store.snakemake_benchmark import read_benchmark
 
 
 def run(job: Job[AdoptSpec, AttributeInputs]) -> None:
@@ -34,10 +35,4 @@ def run(job: Job[AdoptSpec, AttributeInputs]) -> None:
 
 def _measured(scores: Path) -> tuple[float, float]:
     """Return seconds and peak memory in MiB from Snakemake's benchmark file of the rule; zeros if there is none."""
-    benchmark = scores.parents[1] / "benchmarks" / f"attribute-{scores.stem}.tsv"
-    if not benchmark.exists():
-        return 0.0, 0.0
-    names, values = (line.split("\t") for line in benchmark.read_text(encoding="utf-8").splitlines()[:2])
-    measured = dict(zip(names, values, strict=True))
-    memory = measured["max_rss"]
-    return float(measured["s"]), 0.0 if memory in ("-", "NA") else float(memory)
+    return read_benchmark(scores.parents[1] / "benchmarks" / f"attribute-{scores.stem}.tsv") or (0.0, 0.0)

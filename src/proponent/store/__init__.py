@@ -1,1 +1,1 @@
-"""Tensors on disk, manifests, atomic writes."""
+"""Tensors on disk, manifests, leases and atomic writes."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, synced, renamed."""
+"""Atomic writes: a file is written under a temporary name, synced and renamed, so it is either whole or absent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from proponent.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` which takes its place, synced, when the block ends without an error.
+    """Yield a temporary path next to ``path``, which replaces ``path`` when the block ends without an error.
 
     Raises:
-        UserError: the disk is full, read-only or otherwise refuses; nothing is left behind.
+        UserError: the disk is full, read-only or refuses for another reason; no partial file remains.
     """
-    # Not the process's number: on a shared file system another machine's process can have the same.
+    # Not the process ID: on a shared file system a process of another machine can have the same one.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written: {error.strerror or error}; nothing was left half-written"
+            f"{path}: cannot be written: {error.strerror or error}; no partial file remains"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON, atomically; NaN is refused."""
+    """Write ``content`` as indented JSON, atomically; NaN raises a ``ValueError``."""
     with replacing(path) as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing or is not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -68,6 +68,6 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 digest of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,9 +1,15 @@
-"""Leases: who is making an artefact now, so that two jobs never make the same one at once.
+"""Leases: at most one job makes an artefact at a time, also on a network file system.
 
-A lease is a small file beside the artefact. It works where results lie on a network file system: it is taken by ``link``,
-which fails where the name exists (the exclusive creation that NFS promises), its age is read off the server's clock, and no
-lock is used. Leases are numbered; the highest number holds. Who finds a lease whose holder is gone takes the next number
-rather than removing it, so that of several who find it only one succeeds.
+A lease is a small file next to the artefact. It is created by ``link``, which fails if the name exists (the exclusive
+creation that NFS guarantees), and its age is measured by the clock of the file server. Leases are numbered, and the
+highest number holds. A job that finds the lease of a dead holder takes the next number instead of removing the old
+lease, so that of several jobs that find it only one succeeds.
+
+``flufl.lock`` uses the same ``link``, but it decides by an expiry time that the holder wrote with its own clock. This
+module knows more about a holder: the clocks of two nodes need not agree because only the server's clock counts, a
+holder on the same boot of the same machine is dead as soon as its process is (no waiting for an expiry), and for a
+holder on another node Slurm tells whether its job still runs. ``filelock`` needs ``flock``, which many cluster file
+systems do not offer between nodes.
 """
 
 from __future__ import annotations
@@ -24,27 +30,27 @@ from proponent.errors import UserError
 from proponent.slurm import SlurmUnknownError, live_jobs, own_job
 
 RENEWED_EVERY = 30.0
-"""Seconds between two signs of life."""
+"""Seconds between two renewals of a lease by its holder."""
 EXPIRES_AFTER = 300.0
-"""Seconds without one after which a holder of whom nothing else is known counts as gone."""
-_ASKED_EVERY = 5.0
+"""Seconds without a renewal after which a holder counts as dead if nothing else is known about it."""
+_POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease."""
+    """The process that holds a lease."""
 
     token: str
     host: str
-    """Name, boot and process namespace: process numbers mean something only within."""
+    """Host name, boot and process namespace: a process ID is unique only within these."""
     process: int
     started: str
-    """When the process started, by its kernel: numbers come round again."""
+    """Start time of the process, as the kernel counts it, because process IDs are reused."""
     slurm_job: str
 
     @property
-    def words(self) -> str:
-        """How to name it in a message."""
+    def description(self) -> str:
+        """Name of the holder in messages."""
         where = f"process {self.process} on {self.host.split('/')[0]}"
         return f"Slurm job {self.slurm_job} ({where})" if self.slurm_job else where
 
@@ -57,44 +63,48 @@ class Lease:
     artefact: Path
 
     def check(self) -> None:
-        """See that nobody took it over.
+        """Check that this process still holds the lease.
 
         Raises:
-            UserError: somebody did, believing this process to be gone.
+            UserError: another job took it over because this process did not renew it in time.
         """
         if not self.path.exists() or _highest(self.artefact) != self.path:
             raise UserError(
-                f"{self.artefact.name}: another job took over while this one gave no sign of life"
+                f"{self.artefact.name}: another job took over because this one did not renew its lease in time"
             )
 
 
 @contextlib.contextmanager
 def leased(artefact: Path, is_done: Callable[[], bool]) -> Iterator[Lease | None]:
-    """Hold the lease on ``artefact`` inside the block; wait for whoever holds it before.
+    """Hold the lease on ``artefact`` inside the block, after waiting for the job that holds it now.
 
     Args:
-        artefact: what is to be made.
-        is_done: whether it has been made meanwhile.
+        artefact: path of the artefact to make.
+        is_done: function that returns whether the artefact has been made meanwhile.
 
     Yields:
-        The lease; None where the artefact was made by the one who was waited for.
+        The lease, or None if the job that held it before has made the artefact.
 
     Raises:
-        UserError: the disk refuses to hold a lease; nothing is left behind.
+        UserError: the lease cannot be written; no file remains.
     """
     artefact.parent.mkdir(parents=True, exist_ok=True)
     lease = None
-    told = ""
+    reported = ""
     while lease is None:
         highest = _highest(artefact)
         holder = _read(highest) if highest else None
         if highest is None or _is_gone(highest, holder):
             lease = _take(artefact, highest)
             continue
-        if holder is not None and holder.token != told:
-            told = holder.token
-            print(f"{artefact.name}: {holder.words} is making it; waiting", file=sys.stderr, flush=True)
-        time.sleep(_ASKED_EVERY)
+        if holder is not None and holder.token != reported:
+            reported = holder.token
+            print(
+                f"{artefact.name}: waiting for {holder.description}, which is making it",
+                file=sys.stderr,
+                flush=True,
+            )
+        time.sleep(_POLL_SECONDS)
         if is_done():
             yield None
             return
@@ -102,11 +112,11 @@ def leased(artefact: Path, is_done: Callable[[], bool]) -> Iterator[Lease | None
     renewal = threading.Thread(target=_renew, args=(lease.path, stop), daemon=True)
     renewal.start()
     try:
-        yield None if told and is_done() else lease
+        yield None if reported and is_done() else lease
     finally:
         stop.set()
         renewal.join()
-        # Those of holders that were gone go first: while the own one stands nobody else can begin.
+        # Leases of dead holders are removed first: while this one exists, no other job can begin.
         for path in _all(artefact):
             if path <= lease.path:
                 path.unlink(missing_ok=True)
@@ -122,7 +132,7 @@ def _take(artefact: Path, highest: Path | None) -> Lease | None:
         written.write_text(json.dumps(asdict(holder)), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
             os.link(written, path)
-        # The answer to a link can be lost on its way; whether it was made shows in the number of names.
+        # NFS can lose the reply to a successful link, so the number of names decides, not the error.
         if written.stat().st_nlink != 2:
             return None
     except OSError as error:
@@ -158,7 +168,7 @@ def _is_gone(path: Path, holder: Holder | None) -> bool:
         if holder.host == _host():
             return _start_of(holder.process) != holder.started
         if holder.slurm_job and holder.slurm_job == own_job():
-            return True  # Slurm starts a job again only after it has ended
+            return True  # Slurm requeues a job only after it has ended.
         if holder.slurm_job:
             with contextlib.suppress(SlurmUnknownError):
                 return not any(job.state != "PENDING" for job in live_jobs(holder.slurm_job))
@@ -166,13 +176,13 @@ def _is_gone(path: Path, holder: Holder | None) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since the last sign of life, both ends by the clock of the file system's server."""
+    """Return the seconds since the last renewal; both times are taken from the clock of the file server."""
     now = path.with_name(f".{uuid.uuid4().hex}.tmp")
     now.touch()
     try:
         return now.stat().st_mtime - path.stat().st_mtime
     except FileNotFoundError:
-        return 0.0  # let go of just now; look again
+        return 0.0  # released meanwhile; the caller looks again
     finally:
         now.unlink()
 
@@ -191,10 +201,10 @@ def _host() -> str:
 
 
 def _start_of(process: int) -> str:
-    """Return when a process of this host started, empty where there is none."""
+    """Return the start time of a process of this host, or an empty string if no such process runs."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return ""
-    # Field 22 of proc(5), 3 is the first after the name; a zombie (Z) runs no more.
+    # Fields of proc(5): the state is the first after the name, the start time is field 22. A zombie (Z) has ended.
     return "" if fields[0] == "Z" else fields[19]

@@ -1,4 +1,4 @@
-"""Manifests: what an artefact is, what it was made from, and whether its bytes are still those."""
+"""Manifests: the record next to each artefact of its content, its inputs and how it was made."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ SUFFIX = ".manifest.json"
 
 @dataclass
 class Part:
-    """One file of an artefact, beside its first."""
+    """One file of an artefact."""
 
     path: str
-    """Relative to the checkout, as all paths here."""
+    """Relative to the checkout, like all paths in a manifest."""
     sha256: str
     size: int
 
 
 @dataclass
 class Manifest:
-    """The record beside an artefact, written last."""
+    """The record of an artefact, written after all its files: an artefact without one does not count as made."""
 
     artefact: str
     key: str
     sha256: str
     size: int
     inputs: dict[str, str] = field(default_factory=dict)
-    """Key by path of every artefact that this one was made from."""
+    """Key of every input artefact, by path."""
     step: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
-    """Resolved slice of the configuration."""
+    """Specification of the step, resolved from the configuration."""
     sources: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
-    """Digests of files that were read beside the inputs."""
+    """Digests of files that were read in addition to the inputs."""
     versions: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
+    """Further files of the artefact."""
     commit: str | None = None
     device: str = ""
     threads: int = 1
@@ -50,23 +51,28 @@ class Manifest:
     peak_memory_mib: float = 0.0
     created_at: str = ""
     details: dict[str, Any] = field(default_factory=dict)
-    """What the step has to say: choices by memory budget, tuned hyper-parameters, diverged models…"""
+    """Results of the step that are not tensors: choices by memory budget, tuned hyper-parameters, diverged models."""
     seal: str = ""
-    """Digest of all the other fields: a hand edit shows."""
+    """Digest of all other fields, which detects an edit by hand."""
 
     @property
     def bytes(self) -> int:
         """Size of the artefact with all its parts."""
-        return self.size + sum(part.size for part in self.parts)
+        return sum(file.size for file in self.all_files)
+
+    @property
+    def all_files(self) -> list[Part]:
+        """All files of the artefact, the one that names it first."""
+        return [Part(self.artefact, self.sha256, self.size), *self.parts]
 
     def expected_seal(self) -> str:
-        """Return the seal that fits the other fields."""
+        """Return the seal that belongs to the other fields."""
         content = json.dumps(dataclasses.asdict(dataclasses.replace(self, seal="")), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def manifest_path(artefact: Path) -> Path:
-    """Return where the manifest of ``artefact`` lies."""
+    """Return the path of the manifest of ``artefact``."""
     return artefact.with_name(f"{artefact.name}{SUFFIX}")
 
 
@@ -92,10 +98,10 @@ def _write(root: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(artefact: Path) -> Manifest | None:
-    """Read the manifest of an artefact; None where there is none.
+    """Read the manifest of an artefact, or return None if it has no manifest.
 
     Raises:
-        UserError: the manifest is not one.
+        UserError: the manifest is malformed.
     """
     path = manifest_path(artefact)
     if not path.exists():
@@ -106,7 +112,9 @@ def read_manifest(artefact: Path) -> Manifest | None:
         manifest = Manifest(**content, parts=parts)
         _check_types(manifest, *parts)
     except (TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a manifest ({error}); delete it and run snakemake again") from error
+        raise UserError(
+            f"{path}: the manifest is malformed ({error}); delete it and run snakemake again"
+        ) from error
     return manifest
 
 
@@ -119,18 +127,21 @@ def _check_types(*records: Manifest | Part) -> None:
 
 
 def is_whole(root: Path, artefact: str, key: str) -> bool:
-    """Return whether the artefact is there with this key and the sizes its manifest states. Reads no contents."""
+    """Return whether the artefact has this key, and all its files have the sizes in its manifest.
+
+    Only sizes are compared: reading every byte would make the start of a run slow. :func:`check_bytes` reads them.
+    """
     try:
         manifest = read_manifest(root / artefact)
     except UserError:
         return False
     if manifest is None or manifest.key != key:
         return False
-    return all(_has_size(root / path, size) for path, size in _files(manifest))
+    return all(_has_size(root / file.path, file.size) for file in manifest.all_files)
 
 
 def check_bytes(root: Path, artefact: str) -> Manifest:
-    """Compare an artefact and its parts with its manifest, byte for byte.
+    """Compare every byte of an artefact and its parts with its manifest.
 
     Raises:
         UserError: something is missing, truncated or altered.
@@ -139,24 +150,21 @@ def check_bytes(root: Path, artefact: str) -> Manifest:
     manifest = read_manifest(path)
     if manifest is None:
         raise UserError(f"{artefact}: has no manifest; delete it and run snakemake again")
-    digests = {manifest.artefact: manifest.sha256, **{part.path: part.sha256 for part in manifest.parts}}
-    for name, size in _files(manifest):
-        if not (root / name).is_file():
+    for file in manifest.all_files:
+        name, location = file.path, root / file.path
+        if not location.is_file():
             raise UserError(f"{name}: missing; run snakemake again")
-        if not _has_size(root / name, size):
-            found = (root / name).stat().st_size
+        if not _has_size(location, file.size):
             raise UserError(
-                f"{name}: truncated or altered ({found} bytes, {size} expected); delete it and run snakemake again"
+                f"{name}: truncated or altered ({location.stat().st_size} bytes, {file.size} expected); "
+                "delete it and run snakemake again"
             )
-        if sha256(root / name) != digests[name]:
+        if sha256(location) != file.sha256:
             raise UserError(
-                f"{name}: corrupt, its bytes are not those of its manifest; delete it and run snakemake again"
+                f"{name}: corrupt, its bytes differ from the digest in its manifest; "
+                "delete it and run snakemake again"
             )
     return manifest
-
-
-def _files(manifest: Manifest) -> list[tuple[str, int]]:
-    return [(manifest.artefact, manifest.size), *((part.path, part.size) for part in manifest.parts)]
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors only, read lazily, never pickle."""
+"""Tensors on disk as safetensors, read lazily; never pickle, which can execute code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def save_tensors(
     """Write tensors to ``path``, atomically. Equal tensors and metadata give equal bytes.
 
     Raises:
-        OSError: the disk refuses; nothing is left behind.
+        UserError: the file cannot be written; no partial file remains.
     """
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
