@@ -9,8 +9,8 @@ The value does not depend on the queries, ``scores[q, i] = value_i`` for every q
 no prediction. A sample leaves out 37 % of the examples, so that 200 trees give a standard error of at most .06.
 
 Shapes: (n_query, n_train). Cost: the trees (4500 x 64: 10 ms per tree, 784 features: 40 ms, on one CPU core).
-scikit-learn's ``RandomForestClassifier`` computes the same out-of-bag votes but draws its samples from a random state
-that it does not document, so that the bootstrap samples are drawn here.
+scikit-learn's forests report the mean class probabilities of the out-of-bag trees instead of their votes, so that the
+trees are fitted one by one here.
 """
 
 from __future__ import annotations

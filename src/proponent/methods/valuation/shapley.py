@@ -77,7 +77,7 @@ def permutation_values(
     enough = truncation * (complete - targets[:, 0].mean(0)).abs()
     total = targets.new_zeros(masks.shape[2], targets.shape[2])
     weight = targets.new_zeros(masks.shape[2], 1)
-    previous = total
+    previous = torch.zeros_like(total)
     for order in range(len(masks)):
         added = targets[order].diff(dim=0) / sizes.diff()[:, None]
         # a block counts unless the prefix before it, or an earlier one, was within the truncation
