@@ -26,9 +26,7 @@ _ENOUGH = 0.95
 """Share of targets whose errors must be rising before the path ends."""
 
 
-def left_out_errors(
-    x: Tensor, y: Tensor, shares: Tensor, folds: int, tolerance: float, seed: int
-) -> Tensor:
+def left_out_errors(x: Tensor, y: Tensor, shares: Tensor, folds: int, tolerance: float, seed: int) -> Tensor:
     """Return the cross-validated squared error of each target at each penalty, (n_shares, n_targets).
 
     The path ends where the errors of 19 of 20 targets have been rising for two penalties: further errors are infinite.
