@@ -1,16 +1,17 @@
-"""Dense float64 implementations of everything a method may be handed, by ``torch.func`` and nothing else.
+"""Dense float64 implementations of all needs of a method, by ``torch.func`` and nothing else.
 
-A :class:`World` is a small differentiable model with its data. It knows no factored gradients and no
-checkpoints on disk: what it hands out is what the protocols of ``proponent.methods.shared.needs`` mean.
+A :class:`World` is a small differentiable model with its data. It has neither factored gradients nor checkpoints on disk:
+its tensors follow from the definitions in the protocols of ``proponent.methods.shared.needs``.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch.func import grad, hessian, jacrev, vmap
 from torch.nn.functional import cross_entropy
 
 from oracles.kronecker import dense_kronecker
+from proponent.methods.shared.workspace import Workspace
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 
@@ -275,7 +277,7 @@ class World:
         return {"graddot": dot * pair.loss_weight, "gradcos": dot / lengths}
 
     def needs(self, names: list[str]) -> list[object]:
-        """Return what a method asks for by the names of its arguments."""
+        """Return the needs of a method by the names of its arguments, each time with a workspace of its own."""
         made = {
             "data": lambda: self,
             "gradients": self.gradients,
@@ -285,8 +287,23 @@ class World:
             "retrainings": self.retrainings,
             "permutations": self.permutations,
             "scores": self.scores,
+            "workspace": Workspace,
         }
         return [made[name]() for name in names]
+
+
+def self_influence(module: ModuleType, *needs: object, **params: object) -> Tensor | tuple[Tensor, ...]:
+    """Return a method's self-influence, for hyper-parameters that are resolved as in the attribution step."""
+    wanted, declared = (
+        {
+            p.name: p.default
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        for function in (module.self_influence, module.attribute)
+    )
+    values = {**declared, **getattr(module, "SELF_INFLUENCE", {}), **params}
+    return module.self_influence(*needs, **{name: values[name] for name in wanted})
 
 
 @dataclass
