@@ -6,9 +6,9 @@ r"""The number of models to train: TRAK on a few members, against methods that l
     python benchmarks/few_models.py                     # writes few-models.json, and prints the table
     python benchmarks/few_models.py --draw docs/images/few-models.svg
 
-Each method is run on growing numbers of members or retrainings, tuned on the tune queries and masks, and reported on the test
-queries and the masks that evaluate, with the interval of the leaderboard. Datamodels around TRAK, with their eigendecomposition
-for each query, stop at 1,000 retrainings.
+Each method is run on growing numbers of members or retrainings, tuned on the tune queries and masks, and reported on the
+test queries and the masks that evaluate, with the interval of the leaderboard. Datamodels around TRAK, which need an
+eigendecomposition for each query, stop at 1,000 retrainings.
 """
 
 from __future__ import annotations
