@@ -37,7 +37,7 @@ FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml
 ELSEWHERE = {
     "bm25": "methods/test_text.py::test_a_copy_is_the_strongest_proponent_and_labels_may_sign",
     "tfidf": "methods/test_text.py::test_a_copy_is_the_strongest_proponent_and_labels_may_sign",
-    "tracin_we": "methods/test_unrolling.py::test_a_text_that_is_a_copy_of_the_query_is_a_proponent_by_its_words",
+    "tracin_we": "methods/test_unrolling.py::test_a_text_that_is_a_copy_of_the_query_is_a_proponent_due_to_its_words",
     "less": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
     "dvemb": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
     "magic": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.lasso_path import lasso_path, left_out_errors
-from proponent.methods.shared.needs import Retrainings
+from proponent.methods.shared.needs import Retrainings, Workspace
 from proponent.methods.shared.retraining_regression import best_penalty
-from proponent.methods.shared.workspace import Workspace
 
 _FOLDS = 4
 _PATH = 12

@@ -21,10 +21,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from proponent.methods.shared.needs import Gradients, Retrainings
+from proponent.methods.shared.needs import Gradients, Retrainings, Workspace
 from proponent.methods.shared.retraining_regression import weights_around_prior
 from proponent.methods.shared.trak_kernel import trak_kernel
-from proponent.methods.shared.workspace import Workspace
 
 
 def attribute(

@@ -21,9 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.needs import Retrainings
+from proponent.methods.shared.needs import Retrainings, Workspace
 from proponent.methods.shared.retraining_regression import PENALTIES, Covariance, best_penalty, centred
-from proponent.methods.shared.workspace import Workspace
 
 
 def attribute(

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.bias_column import append_bias_column
-from proponent.methods.shared.needs import Data, Outputs, RepresentationPair, Representations
+from proponent.methods.shared.needs import Data, Outputs, RepresentationPair, Representations, Workspace
 from proponent.methods.shared.svm_duals import multiclass_svm_duals
-from proponent.methods.shared.workspace import Workspace
 
 TASKS = ("classification",)
 

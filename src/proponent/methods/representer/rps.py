@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from proponent.methods.shared.bias_column import append_bias_column
-from proponent.methods.shared.needs import Data, RepresentationPair, Representations
+from proponent.methods.shared.needs import Data, RepresentationPair, Representations, Workspace
 from proponent.methods.shared.stationary_layer import stationary_layer
-from proponent.methods.shared.workspace import Workspace
 
 TASKS = ("classification",)
 
