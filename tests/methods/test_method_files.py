@@ -54,8 +54,7 @@ KINDS = {
     "TRAK, alone and as a prior": (
         12,
         [
-            *("trak", "trak-projected"),
-            *("datamodels-prior", "datamodels-prior-10"),
+            *("trak", "trak-projected", "datamodels-prior"),
         ],
     ),
     "variants of a member": (6, ["trak-dropout", "trak-lora"]),
@@ -69,7 +68,7 @@ FEWER = {
     ),
     "datamodels-mixed": (4, "its methods have been tuned already, and only their share is chosen"),
     "trak-20-path": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
-    "datamodels-prior-20": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
+    "datamodels-prior-20-path": (4, "checkpoints are averaged instead of chosen, and the weighting is fixed"),
 }
 NOTHING_TO_CHOOSE = [
     *("random", "same-label", "dvemb", "magic", "data-oob", "lava"),

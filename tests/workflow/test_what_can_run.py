@@ -55,7 +55,7 @@ REFUSED = {
     },
     "one-member": {
         "needs 10 ensemble members, and .* has 1": {"trak-10", "if-exact-10"},
-        "needs 20 ensemble members, and .* has 1": {"trak-20", "trak-20-path", "datamodels-prior-20"},
+        "needs 20 ensemble members, and .* has 1": {"trak-20", "trak-20-path", "datamodels-prior-20-path"},
         "needs 50 ensemble members, and .* has 1": {"trak-50"},
         "needs the scores of 'trak-20-path', which cannot run there": {"datamodels-mixed"},
     },
