@@ -53,9 +53,7 @@ KINDS = {
     "nearest neighbours": (8, ["knn-shapley"]),
     "TRAK, alone and as a prior": (
         12,
-        [
-            *("trak", "trak-projected", "datamodels-prior"),
-        ],
+        ["trak", "trak-projected", "datamodels-prior"],
     ),
     "variants of a member": (6, ["trak-dropout", "trak-lora"]),
     "unrolling": (4, ["source", "source-fast", "source-adam"]),
