@@ -98,7 +98,7 @@ def test_what_methods_share_imports_no_method():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_method_is_a_page(kind):
     for path in (METHODS / kind).glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 125, path.relative_to(PACKAGE)
+        assert len(path.read_text().splitlines()) <= 120, path.relative_to(PACKAGE)
 
 
 def test_no_file_name_occurs_twice_in_the_package():

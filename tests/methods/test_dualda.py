@@ -12,7 +12,7 @@ from proponent.attribution.member_mean import MemberMean
 from proponent.errors import UserError
 from proponent.methods.representer import dualda
 from proponent.methods.shared.needs import Workspace
-from proponent.methods.shared.svm_duals import multiclass_svm_duals, nearest_feasible
+from proponent.methods.shared.solvers.svm_duals import multiclass_svm_duals, nearest_feasible
 
 
 def blobs(n: int = 80, d: int = 5, n_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from proponent.errors import UserError
 from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.views import GradientPair
 from proponent.methods.influence import datainf, if_arnoldi, if_exact, if_lissa
-from proponent.methods.shared.lanczos import eigenpairs, largest_eigenvalue
+from proponent.methods.shared.solvers.lanczos import eigenpairs, largest_eigenvalue
 from proponent.methods.shared.workspace import Workspace
 from proponent.settings.tasks import Classification
 

@@ -11,9 +11,9 @@ from methods.fakes import Retrainings, mlp_world
 from oracles import games
 from proponent.errors import UserError
 from proponent.methods.learned import datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge
-from proponent.methods.shared.lasso_path import lasso_path, left_out_errors
 from proponent.methods.shared.needs import Workspace
 from proponent.methods.shared.retraining_regression import PENALTIES, weights_around_prior
+from proponent.methods.shared.solvers.lasso_path import lasso_path, left_out_errors
 from proponent.methods.valuation import mean_difference
 
 

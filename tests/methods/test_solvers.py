@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.methods.shared.krylov import grow
-from proponent.methods.shared.solvers import DampedSolver
+from proponent.methods.shared.solvers.damped_solver import DampedSolver
+from proponent.methods.shared.solvers.krylov import grow
 from proponent.methods.shared.workspace import Workspace
 
 

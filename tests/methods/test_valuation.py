@@ -11,7 +11,7 @@ import torch
 from oracles.games import all_subsets, beta_shapley
 from oracles.valuation import gaussian_distance, out_of_bag, transport
 from proponent.errors import UserError
-from proponent.methods.shared.sinkhorn import transport_potentials
+from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 from proponent.methods.valuation import data_oob, knn_shapley, lava
 
 

@@ -9,10 +9,8 @@ Kronecker factors. With c = Q_Sᵀ G Q_A the coordinates of a gradient G of the 
     scores[q, i] = (w_i / n) sum_jk  c_q[j,k] c_i[j,k] / (L[j,k] + lambda)
 
 where ``L`` are the products of the factors' eigenvalues (K-FAC, ``eigenvalues="product"``), or the exact
-diagonal of the Gauss-Newton matrix in that basis (EK-FAC, ``"corrected"``), the best possible diagonal. With
-``unit="duration"`` lambda = weight_decay + damping / E, as in :mod:`proponent.methods.influence.if_exact`; with
-``"mean"`` it is weight_decay + damping x the mean of the layer's eigenvalues (Grosse et al. use 0.1). One
-basis serves all dampings.
+diagonal of the Gauss-Newton matrix in that basis (EK-FAC, ``"corrected"``), the best possible diagonal, and
+lambda = weight_decay + damping x the mean of the layer's L (Grosse et al. use 0.1). One basis serves all dampings.
 
 RelatIF divides by the size of the example's own effect on the model: ``relative="loss"`` by
 ``sqrt(grad_iᵀ M grad_i)`` (l-RelatIF), ``"parameter"`` by ``||M grad_i||`` (theta-RelatIF), M the inverse.
@@ -43,7 +41,6 @@ def attribute(
     relative: Literal["none", "loss", "parameter"] = "none",
     checkpoint: float = 1.0,
     damping: float = 1.0,
-    unit: Literal["duration", "mean"] = "duration",
     samples: int = 1,
     seed: int = 0,
 ) -> Tensor:
@@ -55,14 +52,13 @@ def attribute(
         eigenvalues: L above.
         relative: size of the example's effect that scores are divided by.
         checkpoint: fraction of training.
-        damping: in the unit below.
-        unit: unit of the damping: 1 / E, or the mean eigenvalue of each layer.
+        damping: in units of the mean L of each layer.
         samples: label draws per example, for models with more than 32 outputs; the expectation is exact for others.
         seed: seed of the draws, mixed with the index of the member.
     """
     model = network.at(checkpoint)
     basis = _basis(model, workspace, samples, derive_seed(seed, "ekfac", network.member))
-    inverse = _inverse(model, basis, eigenvalues, damping, unit)
+    inverse = _inverse(model, basis, eigenvalues, damping)
     train = basis.rotate(model.train)
     scores = train.inner_dense(basis.rotate(model.query).dense().mul_(inverse)).T
     if relative == "none":
@@ -79,14 +75,13 @@ def self_influence(
     relative: Literal["none", "loss", "parameter"],
     checkpoint: float,
     damping: float,
-    unit: Literal["duration", "mean"],
     samples: int,
     seed: int,
 ) -> Tensor:
     """Return the influence of each training example on its own ``-loss``, (n_train,)."""
     model = network.at(checkpoint)
     basis = _basis(model, workspace, samples, derive_seed(seed, "ekfac", network.member))
-    inverse = _inverse(model, basis, eigenvalues, damping, unit)
+    inverse = _inverse(model, basis, eigenvalues, damping)
     train = basis.rotate(model.train)
     own = train.squares_inner(inverse[None])[:, 0]
     if relative == "none":
@@ -109,12 +104,12 @@ def _basis(model: Curvature, workspace: Workspace, samples: int, seed: int) -> K
     return workspace.keep(model, ("kronecker", draws, seed), make)
 
 
-def _inverse(model: Curvature, basis: KroneckerBasis, eigenvalues: str, damping: float, unit: str) -> Tensor:
+def _inverse(model: Curvature, basis: KroneckerBasis, eigenvalues: str, damping: float) -> Tensor:
     """Return 1 / (L + lambda) for every coordinate."""
     values = basis.eigenvalues if eigenvalues == "corrected" else basis.factored
     shift = torch.full_like(values, model.weight_decay)
     for span in basis.spans:
-        shift[span] += damping * (values[span].mean() if unit == "mean" else 1 / model.duration)
+        shift[span] += damping * values[span].mean()
     return 1 / (values + shift).clamp_min(torch.finfo(values.dtype).tiny)
 
 

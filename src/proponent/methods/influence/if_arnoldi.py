@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.methods.shared.lanczos import eigenpairs
 from proponent.methods.shared.needs import Curvature, Network, Workspace
+from proponent.methods.shared.solvers.lanczos import eigenpairs
 from proponent.seeds import derive_seed
 
 

@@ -5,7 +5,7 @@ The same score as in :mod:`proponent.methods.influence.if_exact`,
     scores[q, i] = (w_i / n) grad f_q^T (C + lambda I)^-1 grad f_i,      lambda = weight_decay + damping / E
 
 but the Gauss-Newton matrix C is used only through its products with vectors, over the full training set, for a block
-of queries at a time. One Krylov space of the block (:mod:`proponent.methods.shared.krylov`), grown for the smallest
+of queries at a time. One Krylov space of the block (:mod:`proponent.methods.shared.solvers.krylov`), grown for the smallest
 damping of a grid, serves all of its dampings, so a grid costs as much as its hardest point.
 
 Shapes: (n_query, n_train). Cost: 5 to 10 products of C with each query, each a few passes over the training
@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.krylov import KrylovSpace, combine, grow
 from proponent.methods.shared.needs import Network, Workspace
+from proponent.methods.shared.solvers.krylov import KrylovSpace, combine, grow
 from proponent.progress import progress
 
 BLOCK = 250

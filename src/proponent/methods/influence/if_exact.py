@@ -29,7 +29,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
-from proponent.methods.shared.solvers import DampedSolver
+from proponent.methods.shared.solvers.damped_solver import DampedSolver
 
 MAX_DIMENSION = 12000
 """Largest matrix to factor, in rows: 1.2 GB, and as much again for its factor."""

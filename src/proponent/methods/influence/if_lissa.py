@@ -7,10 +7,10 @@ The same score as in :mod:`proponent.methods.influence.if_exact`,
 
     scores[q, i] = (w_i / n) grad f_q^T (C + lambda I)^-1 grad f_i,      lambda = weight_decay + damping / E
 
-with the products of queries and inverse from :mod:`proponent.methods.shared.lissa_recursion`. Its scale s is measured,
-not guessed: ``scale`` times the largest eigenvalue found on the full data and on some batches. Where the series is cut
-off too early, a warning states the residual on the full data: directions of curvature below about s / depth then
-appear to be damped by that much.
+with the products of queries and inverse from :mod:`proponent.methods.shared.solvers.lissa_recursion`. Its scale s is
+measured, not guessed: ``scale`` times the largest eigenvalue found on the full data and on some batches. Where the
+series is cut off too early, a warning states the residual on the full data: directions of curvature below about
+s / depth then appear to be damped by that much.
 
 Shapes: (n_query, n_train). Cost: ``depth * repeats`` products of all queries with the curvature of a batch, for each
 damping anew. Slow everywhere: conjugate gradients need 5 to 30 products with the full curvature for the same answer.
@@ -23,8 +23,8 @@ import warnings
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.lissa_recursion import largest_curvature, random_batches, solve
 from proponent.methods.shared.needs import Network, Workspace
+from proponent.methods.shared.solvers.lissa_recursion import largest_curvature, random_batches, solve
 from proponent.seeds import derive_seed
 
 _RESIDUAL_TO_MENTION = 0.1

@@ -6,7 +6,7 @@ For each query, with retrainings on subsets S_j whose targets are y_j,
 
 alpha is one of twelve values of a geometric path, from the smallest alpha with theta = 0 down to .03 of it, chosen by
 four-fold cross-validation over the retrainings, so that no ground truth of the evaluation is used. The solver is
-:mod:`proponent.methods.shared.lasso_path`.
+:mod:`proponent.methods.shared.solvers.lasso_path`.
 
 Shapes: (n_query, n_train). Cost: folds * path * steps of 2 min(m, n) n n_query operations, in addition to the
 retrainings. The number of retrainings must be far above the number of influential examples of a target (times a
@@ -21,9 +21,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.lasso_path import lasso_path, left_out_errors
 from proponent.methods.shared.needs import Retrainings, Workspace
 from proponent.methods.shared.retraining_regression import best_penalty
+from proponent.methods.shared.solvers.lasso_path import lasso_path, left_out_errors
 
 _FOLDS = 4
 _PATH = 12

@@ -23,7 +23,7 @@ from torch.nn.functional import one_hot
 
 from proponent.methods.shared.bias_column import append_bias_column
 from proponent.methods.shared.needs import Data, RepresentationPair, Representations, Workspace
-from proponent.methods.shared.stationary_layer import stationary_layer
+from proponent.methods.shared.solvers.stationary_layer import stationary_layer
 
 TASKS = ("classification",)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from proponent.methods.shared.needs import GradientBlock, TargetPair, Workspace
-from proponent.methods.shared.solvers import DampedSolver
+from proponent.methods.shared.solvers.damped_solver import DampedSolver
 from proponent.seeds import derive_seed
 
 _SMALLEST_ROW_WEIGHT = 1e-6

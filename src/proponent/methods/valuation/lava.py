@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Data, Representations
-from proponent.methods.shared.sinkhorn import transport_potentials
+from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 
 TASKS = ("classification",)
 

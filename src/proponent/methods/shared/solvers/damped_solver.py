@@ -14,6 +14,8 @@ n      Cholesky for one damping eigendecomposition for all of them ratio
 So one Cholesky factorisation per damping is the rule. An eigendecomposition is made for a grid of dampings that was
 announced and is long enough to pay. Final scores are computed without an announced grid, always by Cholesky: their bytes
 depend on the hyper-parameters alone, never on which others were tried before.
+
+The factorisations are LAPACK's, through torch.linalg; the choice between them, and keeping them, is done here.
 """
 
 from __future__ import annotations

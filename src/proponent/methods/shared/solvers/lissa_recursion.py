@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.methods.shared.lanczos import largest_eigenvalue
+from proponent.methods.shared.solvers.lanczos import largest_eigenvalue
 from proponent.progress import progress
 from proponent.seeds import derive_seed
 
