@@ -55,7 +55,7 @@ def test_an_example_without_gradient_has_no_cosine() -> None:
     assert scores.isfinite().all()
 
 
-def test_tracin_adds_up_to_what_training_did() -> None:
+def test_tracin_adds_up_to_the_change_of_the_target() -> None:
     """The sum over examples is f(end) - f(start) up to O(rate), so the error halves with the rate."""
     start = mlp_world(steps=0)
     start.weight_decay = 0.0

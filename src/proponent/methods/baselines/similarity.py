@@ -1,4 +1,4 @@
-"""Similarity of representations: a training example matters to a query that the model represents alike.
+"""Similarity of representations: a training example matters to a query with a similar representation.
 
 ``scores[q, i] = s(h_q, h_i)``, where ``h`` is the input of the last linear layer and ``s`` the inner product or the
 cosine (Caruana et al. 1999; Hanawa et al. 2021, "Evaluation of similarity-based explanations"). A similarity has no

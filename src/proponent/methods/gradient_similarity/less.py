@@ -14,7 +14,7 @@ paper, short texts have the longest gradients and would be selected otherwise. T
 adapters; the gradients here are exact and those of all parameters.
 
 Shapes: (n_query, n_train). Cost: one pass over the data per point, and a replay of training, because checkpoints do not
-contain the moments of Adam. Fails as GradCos does: a direction does not tell how far an example moves the parameters.
+contain the moments of Adam. Fails as GradCos does: a direction does not contain how far an example moves the parameters.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 _LEAST_GAP, _LARGEST_GAP = 0.1, 5.0
 """Range of the weights of pairs in the loss; pairs with a smaller gap do not count."""
 _BOUND = 20.0
-"""Bound of the inner products: attention to a single example would say nothing about subsets without it."""
+"""Bound of the inner products, so that attention does not concentrate on a single example."""
 _WIDTH = 128
 """Width of the encoder's hidden layer; embeddings have half of it."""
 _LEARNING_RATE = 0.003
