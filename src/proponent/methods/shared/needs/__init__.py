@@ -26,7 +26,8 @@ Further functions of the module are optional:
   the manifest, other tensors are stored next to the scores where the method uses one member.
 
 Constants of the module restrict where the method runs, for example ``TASKS = ("classification",)``; see
-``docs/adding-a-method.md``.
+``docs/adding-a-method.md``. A module whose only need is ``data`` may declare ``ARRAYS = "numpy"``: it then receives and
+returns NumPy arrays, and its step starts without torch (:mod:`proponent.methods.shared.array_needs`).
 
 A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and ``0.0625`` is
 the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
