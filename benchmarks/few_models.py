@@ -45,8 +45,8 @@ from proponent.publish.figures.style import (
 from proponent.steps.io.job import Job, prepare_libraries
 from proponent.steps.io.method_inputs import member_inputs
 from proponent.steps.io.setting_inputs import load_data
-from proponent.steps.io.stored_retrainings import Permutations, read_permutations, read_retrainings
-from proponent.steps.io.stored_retrainings import Retrainings as Learned
+from proponent.steps.io.shared_needs import Permutations, read
+from proponent.steps.io.shared_needs import Retrainings as Learned
 from proponent.store.tensors import load_tensors
 
 SETTING = "digits-mlp"
@@ -66,7 +66,7 @@ PENALTIES = ("query", "shared")
 
 
 class World:
-    """The artefacts of one run, and how scores are judged."""
+    """Artefacts of one run, and the evaluation of scores on them."""
 
     def __init__(self) -> None:
         self.job = Job.load(
@@ -74,17 +74,17 @@ class World:
         )
         orders = Job.load(Path(f"results/{SETTING}/keys/scores/data-shapley.safetensors.json"), "attribute")
         self.data = load_data(self.job)
-        self.n_tune = self.job.spec["queries"]["tune"]
-        self.learned = read_retrainings(self.job, "fit", slice(None))
-        self.orders = read_permutations(orders, "permutations", slice(None))
+        self.n_tune = self.job.spec.queries.tune
+        self.learned = read(self.job, "retrainings", slice(None))
+        self.orders = read(orders, "permutations", slice(None))
         evaluation = Job.load(Path(f"results/{SETTING}/keys/metrics/datamodels-prior.json.json"), "evaluate")
         self.truth = {
-            design: load_tensors(job.read(job.input(f"/ground_truth/{design}.safetensors")))
+            design: load_tensors(job.read(job.inputs.ground_truth[design]))
             for design, job in (("tune", self.job), ("subsets", evaluation))
         }
 
     def first(self, count: int) -> Learned:
-        """Return the first so many retrainings."""
+        """Return the first ``count`` retrainings."""
         return Learned(self.learned.masks[:count], self.learned.targets[:count])
 
     def judge(self, scores: Tensor, design: str, rows: slice, resamples: int = 1) -> dict[str, float | None]:

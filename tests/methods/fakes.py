@@ -102,7 +102,7 @@ class Pair:
 
 
 @dataclass(eq=False)
-class Path:
+class Checkpoints:
     """Values of one member at its checkpoints, by fraction of training, the final one last."""
 
     values: dict[float, object]
@@ -226,23 +226,25 @@ class World:
             return outputs.new_ones(len(outputs))
         return 1 - outputs.softmax(1).gather(1, self.y_train[:, None])[:, 0]
 
-    def gradients(self) -> Path:
+    def gradients(self) -> Checkpoints:
         """Return gradients with one checkpoint, the final one."""
-        return Path({1.0: self.pair()})
+        return Checkpoints({1.0: self.pair()})
 
-    def network(self) -> Path:
+    def network(self) -> Checkpoints:
         """Return curvature at the final checkpoint."""
-        return Path({1.0: Curvature(self)})
+        return Checkpoints({1.0: Curvature(self)})
 
-    def representations(self) -> Path:
+    def representations(self) -> Checkpoints:
         """Return the inputs of the last layer at the final checkpoint."""
         represent = vmap(self.represent, (None, 0))
-        return Path({1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))})
+        return Checkpoints(
+            {1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))}
+        )
 
-    def outputs(self) -> Path:
+    def outputs(self) -> Checkpoints:
         """Return the outputs at the final checkpoint."""
         forward = vmap(self.forward, (None, 0))
-        return Path({1.0: _Two(forward(self.theta, self.x_train), forward(self.theta, self.x_query))})
+        return Checkpoints({1.0: _Two(forward(self.theta, self.x_train), forward(self.theta, self.x_query))})
 
     def retrainings(self, count: int = 300, steps: int = 40) -> Retrainings:
         """Return the queries' targets after gradient descent on random halves, each from a start of its own."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from methods.fakes import Path, Retrainings
+from methods.fakes import Checkpoints, Retrainings
 from proponent.methods.learned import airrep
 from proponent.methods.shared.subset_attention import bounded_products, pair_loss
 from proponent.metrics import lds
@@ -59,7 +59,7 @@ def test_utilities_of_a_known_embedding_are_learned() -> None:
     true = {"query": h_query[:, :4], "train": h[:, :4]}
     masks = torch.rand(260, n, generator=GENERATOR).argsort(1) < n // 2
     utilities = airrep.group_scores(true, masks)
-    representations = Path({1.0: SimpleNamespace(train=h, query=h_query)})
+    representations = Checkpoints({1.0: SimpleNamespace(train=h, query=h_query)})
     learned = airrep.attribute(labels, representations, Retrainings(masks[:200], utilities[:200]), steps=400)
     assert learned["scores"].shape == (8, n)
     predicted = airrep.group_scores(learned, masks[200:])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from methods.array_data import as_arrays
-from methods.fakes import Path, World, mlp_world
+from methods.fakes import Checkpoints, World, mlp_world
 from oracles import representer
 from oracles.similarity import similarity as oracle
 from proponent.errors import UserError
@@ -101,6 +101,6 @@ def test_a_fit_that_cannot_become_stationary_is_refused() -> None:
     world = mlp_world(n_classes=2)
     far = torch.linspace(-1, 1, 30, dtype=torch.float64)[:, None] * 1e4
     world.y_train = (far[:, 0] > 0).long()
-    path = Path({1.0: type(world.representations().at(1.0))(far, far)})
+    path = Checkpoints({1.0: type(world.representations().at(1.0))(far, far)})
     with pytest.raises(UserError, match=r"not stationary .* raise 'regularisation'"):
         rps.attribute(world, path, Workspace(), regularisation=1e-18)

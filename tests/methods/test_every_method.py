@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.fakes import Path, World, inputs_of, linear_world, mlp_world
+from methods.fakes import Checkpoints, World, inputs_of, linear_world, mlp_world
 from methods.test_signs import CONFIGS, FAMILIES, positional
 from proponent.attribution.averaging import average
 
@@ -96,7 +96,7 @@ def test_checkpoints_are_averaged_like_members(name: str, worlds: list[World]) -
     inputs = dict(own[0])
     for need in PER_MEMBER:
         if need in inputs:
-            inputs[need] = Path({at: own[k][need].at(1.0) for k, at in enumerate((0.25, 0.5, 1.0))})
+            inputs[need] = Checkpoints({at: own[k][need].at(1.0) for k, at in enumerate((0.25, 0.5, 1.0))})
     combined = combined_scores(module, params, [inputs], (0.25, 1.0))
     expected = by_hand([single(module, {**params, "checkpoint": at}, inputs) for at in (0.25, 1.0)])
     torch.testing.assert_close(combined, expected, rtol=1e-6, atol=1e-9)

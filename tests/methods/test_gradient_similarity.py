@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from methods.fakes import Path, World, mlp_world
+from methods.fakes import Checkpoints, World, mlp_world
 from oracles.influence import one_by_one
 from proponent.methods.gradient_similarity import graddot, tracin
 
@@ -21,7 +21,7 @@ def loss_gradients(world: World) -> Tensor:
     )
 
 
-def descend(start: World, rate: float, steps: int, momentum: float = 0.0) -> tuple[Path, Tensor]:
+def descend(start: World, rate: float, steps: int, momentum: float = 0.0) -> tuple[Checkpoints, Tensor]:
     """Return all checkpoints of full-batch gradient descent and the changes of the targets."""
     slope = grad(start.objective)
     theta, velocity, pairs = start.theta, torch.zeros_like(start.theta), {}
@@ -31,7 +31,7 @@ def descend(start: World, rate: float, steps: int, momentum: float = 0.0) -> tup
         world = start.at_theta(theta, duration=step * rate / (1 - momentum))
         world.learning_rate = rate
         pairs[step / steps] = world.pair()
-    return Path(pairs), start.targets(theta) - start.targets(start.theta)
+    return Checkpoints(pairs), start.targets(theta) - start.targets(start.theta)
 
 
 def test_graddot_is_the_first_order_effect_of_a_step() -> None:
@@ -50,7 +50,7 @@ def test_gradcos_is_the_cosine() -> None:
 def test_an_example_without_gradient_has_no_cosine() -> None:
     pair = mlp_world().pair()
     pair.train.values[3] = 0
-    scores = graddot.attribute(Path({1.0: pair}), normalise=True)
+    scores = graddot.attribute(Checkpoints({1.0: pair}), normalise=True)
     assert torch.equal(scores[:, 3], torch.zeros(len(scores), dtype=scores.dtype))
     assert scores.isfinite().all()
 
@@ -92,7 +92,7 @@ def test_rates_and_paths_agree_on_evenly_spaced_checkpoints() -> None:
 def test_tracin_until_a_point_equals_tracin_of_the_shorter_training(steps: str) -> None:
     start = mlp_world(steps=0)
     path, _ = descend(start, 0.1, 10)
-    early = Path(dict(list(path.values.items())[:4]))
+    early = Checkpoints(dict(list(path.values.items())[:4]))
     torch.testing.assert_close(
         tracin.attribute(path, steps=steps, until=0.4), tracin.attribute(early, steps=steps)
     )
@@ -101,7 +101,7 @@ def test_tracin_until_a_point_equals_tracin_of_the_shorter_training(steps: str) 
         for of, until in ((path, 0.4), (early, 1.0))
     ]
     torch.testing.assert_close(*own)
-    first = Path(dict(list(path.values.items())[:1]))
+    first = Checkpoints(dict(list(path.values.items())[:1]))
     torch.testing.assert_close(
         tracin.attribute(path, steps=steps, until=0.01), tracin.attribute(first, steps=steps)
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from features.models import build, target_gradients
-from methods.fakes import Curvature, Path, linear_world, mlp_world, self_influence
+from methods.fakes import Checkpoints, Curvature, linear_world, mlp_world, self_influence
 from oracles.influence import mean_of_inverses
 from proponent.errors import UserError
 from proponent.features.gradients.dense_gradients import DenseGradients
@@ -174,9 +174,9 @@ def test_datainf_of_a_projection_is_one_layer() -> None:
     assert len(train.by_layer()) == 2
     assert len(projected.by_layer()) == 1
     weight = Classification().loss_weight(outputs, y)
-    scores = datainf.attribute(Path({1.0: GradientPair(projected, projected, weight, 0.1, 1.0)}))
+    scores = datainf.attribute(Checkpoints({1.0: GradientPair(projected, projected, weight, 0.1, 1.0)}))
     dense = DenseGradients(projected.values, {"all": (16,)}, ())
-    same = datainf.attribute(Path({1.0: GradientPair(dense, dense, weight, 0.1, 1.0)}))
+    same = datainf.attribute(Checkpoints({1.0: GradientPair(dense, dense, weight, 0.1, 1.0)}))
     torch.testing.assert_close(scores, same)
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from features.models import build
+from methods.fakes import Checkpoints, World, linear_world, mlp_world, self_influence
 from methods.fakes import Curvature as Dense
-from methods.fakes import Path, World, linear_world, mlp_world, self_influence
 from oracles.influence import dense_influence
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.methods.influence import ekfac, if_exact
@@ -86,7 +86,7 @@ def test_on_the_engine_each_kind_of_layer_is_its_block(name: str) -> None:
     """The score of each kind of layer is that of a dense inverse in the coordinates of the engine's basis."""
     module, x, y = build(name, 12)
     model = Curvature(module, Classification(), x[:9], y[:9], x[9:], y[9:], weight_decay=0.01, duration=5.0)
-    network = Path({1.0: model})
+    network = Checkpoints({1.0: model})
     basis = model.kronecker(0, 0)
     train, query = basis.rotate(model.train).dense(), basis.rotate(model.query).dense()
     root = basis.rotate(model.ggn_root()).dense()
@@ -109,7 +109,7 @@ def test_engine_and_dense_fake_agree_on_a_network() -> None:
             layer.bias.copy_(weight[:, -1])
     data = (world.x_train, world.y_train, world.x_query, world.y_query)
     options = {"weight_decay": world.weight_decay, "duration": world.duration}
-    engine = Path({1.0: Curvature(module, Classification(), *data, **options)})
+    engine = Checkpoints({1.0: Curvature(module, Classification(), *data, **options)})
     for params in ({"eigenvalues": "product"}, {}, {"relative": "loss"}, {"damping": 0.1}):
         expected = ekfac.attribute(world.network(), Workspace(), **params)
         torch.testing.assert_close(
@@ -136,7 +136,7 @@ def test_a_side_that_is_too_wide_is_named_in_a_warning(monkeypatch: pytest.Monke
     with pytest.warns(
         UserWarning, match=r"a side of 1\.weight, 3\.weight is too wide to diagonalise and keeps its own axes"
     ):
-        ekfac.attribute(Path({1.0: model}), Workspace())
+        ekfac.attribute(Checkpoints({1.0: model}), Workspace())
 
 
 def test_a_grid_of_dampings_shares_one_basis(monkeypatch: pytest.MonkeyPatch) -> None:

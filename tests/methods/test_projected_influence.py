@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from features.models import build
+from methods.fakes import Checkpoints, mlp_world, self_influence
 from methods.fakes import Curvature as Dense
-from methods.fakes import Path, mlp_world, self_influence
 from oracles.influence import dense_influence
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.methods.projected_influence import grass, logra, trackstar
@@ -65,12 +65,12 @@ def test_without_a_projection_it_is_empirical_fisher_influence(damping: float) -
     torch.testing.assert_close(found, cosines[: len(found), len(found) :])
 
 
-def engine(name: str, n: int = 14) -> tuple[Path, Curvature]:
+def engine(name: str, n: int = 14) -> tuple[Checkpoints, Curvature]:
     module, x, y = build(name, n)
     model = Curvature(
         module, Classification(), x[:-3], y[:-3], x[-3:], y[-3:], weight_decay=0.0, duration=5.0
     )
-    return Path({1.0: model}), model
+    return Checkpoints({1.0: model}), model
 
 
 @pytest.mark.parametrize("name", ["mlp", "sequence", "conv2d", "embedding", "encoder-layer"])

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from features.models import build, target_gradients
-from methods.fakes import Path, World, self_influence
+from methods.fakes import Checkpoints, World, self_influence
 from proponent.attribution.member_mean import MemberMean
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.views import GradientPair
@@ -46,7 +46,7 @@ def world_of(module: nn.Module, x: Tensor, y: Tensor) -> World:
 
 
 @pytest.fixture(scope="module", params=LAYERS)
-def both(request: pytest.FixtureRequest) -> tuple[World, Path, Path]:
+def both(request: pytest.FixtureRequest) -> tuple[World, Checkpoints, Checkpoints]:
     """The dense world, and the engine's gradients and curvature of the same model."""
     module, x, y = build(request.param, N_TRAIN + N_QUERY)
     world = world_of(module, x, y)
@@ -58,7 +58,7 @@ def both(request: pytest.FixtureRequest) -> tuple[World, Path, Path]:
     train, outputs = target_gradients(module, task, *data[:2], 100)
     weight = task.loss_weight(outputs, world.y_train)
     pair = GradientPair(train, query, weight, world.learning_rate, world.duration)
-    return world, Path({1.0: pair}), Path({1.0: curvature})
+    return world, Checkpoints({1.0: pair}), Checkpoints({1.0: curvature})
 
 
 GRADIENT_METHODS = {
@@ -83,14 +83,14 @@ def combined(result: Tensor | tuple[Tensor, ...]) -> Tensor:
     return mean.scores()
 
 
-def needs(module: ModuleType, features: Path) -> list[object]:
+def needs(module: ModuleType, features: Checkpoints) -> list[object]:
     """Return the features, and a workspace where the method lists one among its needs."""
     listed = "workspace" in inspect.signature(module.attribute).parameters
     return [features, Workspace()] if listed else [features]
 
 
 @pytest.mark.parametrize("name", GRADIENT_METHODS)
-def test_gradient_methods(name: str, both: tuple[World, Path, Path]) -> None:
+def test_gradient_methods(name: str, both: tuple[World, Checkpoints, Checkpoints]) -> None:
     world, gradients, _ = both
     module, params = GRADIENT_METHODS[name]
     found, expected = (
@@ -105,7 +105,7 @@ def test_gradient_methods(name: str, both: tuple[World, Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", CURVATURE_METHODS)
-def test_curvature_methods(name: str, both: tuple[World, Path, Path]) -> None:
+def test_curvature_methods(name: str, both: tuple[World, Checkpoints, Checkpoints]) -> None:
     world, _, network = both
     module, params = CURVATURE_METHODS[name]
     found, expected = (module.attribute(path, Workspace(), **params) for path in (network, world.network()))
@@ -117,7 +117,7 @@ def test_curvature_methods(name: str, both: tuple[World, Path, Path]) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_datainf_inverts_the_layers_of_every_kind(both: tuple[World, Path, Path]) -> None:
+def test_datainf_inverts_the_layers_of_every_kind(both: tuple[World, Checkpoints, Checkpoints]) -> None:
     """The scores follow from the definition, with the engine's layers as dense matrices: a mean of dense inverses."""
     _, gradients, _ = both
     pair = gradients.at(1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.fakes import Path, linear_world, mlp_world, newton, self_influence
+from methods.fakes import Checkpoints, linear_world, mlp_world, newton, self_influence
 from oracles import trak as oracle
 from oracles.influence import one_by_one, retraining_slopes
 from proponent.attribution.member_mean import MemberMean
@@ -30,7 +30,9 @@ def test_example_space_equals_the_formula_in_parameter_space(weighting: str, dam
     )
     query = one_by_one(world.targets, world.theta)
     expected = oracle.kernel(train, query, rows, damping)
-    kernel, weight = trak.attribute(Path({1.0: pair}), Workspace(), weighting=weighting, damping=damping)
+    kernel, weight = trak.attribute(
+        Checkpoints({1.0: pair}), Workspace(), weighting=weighting, damping=damping
+    )
     torch.testing.assert_close(kernel, expected)
     torch.testing.assert_close(weight, world.loss_weight)
 
@@ -59,7 +61,7 @@ def test_projected_equals_the_formula_on_projected_gradients(dim: int, weighting
     projected = [block.project(dim, "gaussian", stream).dense() for block in (pair.train, pair.query)]
     expected = oracle.kernel(*projected, rows, 0.3)
     kernel, _ = trak.attribute(
-        Path({1.0: pair}, member),
+        Checkpoints({1.0: pair}, member),
         Workspace(),
         damping=0.3,
         weighting=weighting,
@@ -73,7 +75,8 @@ def test_projected_equals_the_formula_on_projected_gradients(dim: int, weighting
 def test_members_are_projected_independently() -> None:
     pair = mlp_world().pair()
     kernels = [
-        trak.attribute(Path({1.0: pair}, member), Workspace(), projection_dim=8)[0] for member in (0, 1, 0)
+        trak.attribute(Checkpoints({1.0: pair}, member), Workspace(), projection_dim=8)[0]
+        for member in (0, 1, 0)
     ]
     assert torch.equal(kernels[0], kernels[2])
     assert not torch.allclose(kernels[0], kernels[1])
@@ -140,7 +143,7 @@ def test_scores_after_a_grid_have_the_bytes_of_those_without_one() -> None:
 
 def test_a_growing_damping_is_smaller_at_an_early_checkpoint() -> None:
     pair = mlp_world(n=25).pair()
-    path = Path({0.25: pair, 1.0: pair})
+    path = Checkpoints({0.25: pair, 1.0: pair})
 
     def kernel(**options: object) -> torch.Tensor:
         return trak.attribute(path, Workspace(), **options)[0]

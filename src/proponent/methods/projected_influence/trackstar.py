@@ -1,4 +1,4 @@
-"""TrackStar: cosines of projected gradients, whitened by their second moment.
+"""TrackStar: cosines of projected and whitened gradients.
 
 (Chang et al. 2025, "Scalable influence and fact tracing for large language model pretraining".)
 

@@ -30,7 +30,7 @@ from proponent.methods.shared.needs import Gradients, Workspace
 from proponent.methods.shared.trak_kernel import trak_kernel
 
 SELF_INFLUENCE = {"damping": 0.01}
-"""Smaller than for attribution: the leverage of an example shows what it alone has, and damping hides that."""
+"""Smaller than for attribution, because damping hides leverage: the part of a gradient that no other example shares."""
 
 
 def attribute(
