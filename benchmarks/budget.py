@@ -20,13 +20,15 @@ from proponent.store.files import read_json
 CORES = 2
 APART = {"retrainings", "permutations", "replay"}
 """Needs of the methods that are not counted."""
-NOT_HERE = {"trak-50", "tracin-we"}
-"""Methods that cannot run on so few members, or on a model without word embeddings."""
+NOT_HERE = {"tracin-we"}
+"""Methods that cannot run on a model without word embeddings."""
+AVERAGES = ["ekfac-10", "if-exact-10", "trak-10", "trak-20"]
+"""Averages over members that are counted, in addition to the methods with a file."""
 
 
 def additive(root: Path) -> list[str]:
     """Return the names of the additive methods that need no retraining and can run on these settings."""
-    names = [path.stem for path in sorted((root / "configs/methods").glob("*.yaml"))]
+    names = [*AVERAGES, *(path.stem for path in sorted((root / "configs/methods").glob("*.yaml")))]
     methods = load_benchmark(root, {"methods": names}).methods.values()
     return [
         m.name

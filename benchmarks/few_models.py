@@ -1,4 +1,4 @@
-r"""How many models must be trained: TRAK on a few members, against methods that learn from thousands of retrainings.
+r"""The number of models to train: TRAK on a few members, against methods that learn from thousands of retrainings.
 
     R=results/digits-mlp
     snakemake --configfile benchmarks/few_models.yaml -- $R/ground_truth/{subsets,tune,fit,permutations}.safetensors \
@@ -6,9 +6,9 @@ r"""How many models must be trained: TRAK on a few members, against methods that
     python benchmarks/few_models.py                     # writes few-models.json, and prints the table
     python benchmarks/few_models.py --draw docs/images/few-models.svg
 
-Each method is run on the first so many members or retrainings, tuned on the tune queries and masks, and reported on the test
-queries and the masks that evaluate, with the interval of the leaderboard. Beyond 1,000 retrainings an eigendecomposition for
-each query is left out.
+Each method is run on growing numbers of members or retrainings, tuned on the tune queries and masks, and reported on the
+test queries and the masks that evaluate, with the interval of the leaderboard. Datamodels around TRAK, which need an
+eigendecomposition for each query, stop at 1,000 retrainings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,9 @@ from torch import Tensor
 
 from proponent.attribution.member_mean import MemberMean
 from proponent.methods.learned import datamodels, datamodels_prior, datamodels_ridge
-from proponent.methods.shared.solvers import damping_grid
+from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak
-from proponent.methods.valuation import mean_difference as difference
-from proponent.methods.valuation import shapley
+from proponent.methods.valuation import mean_difference, shapley
 from proponent.metrics import lds
 from proponent.metrics.metric_inputs import MetricInputs, Retrainings
 from proponent.publish.figures.style import (
@@ -46,8 +45,8 @@ from proponent.publish.figures.style import (
 from proponent.steps.io.job import Job, prepare_libraries
 from proponent.steps.io.method_inputs import member_inputs
 from proponent.steps.io.setting_inputs import load_data
-from proponent.steps.io.stored_retrainings import Permutations, read_permutations, read_retrainings
-from proponent.steps.io.stored_retrainings import Retrainings as Learned
+from proponent.steps.io.shared_needs import Permutations, read
+from proponent.steps.io.shared_needs import Retrainings as Learned
 from proponent.store.tensors import load_tensors
 
 SETTING = "digits-mlp"
@@ -67,7 +66,7 @@ PENALTIES = ("query", "shared")
 
 
 class World:
-    """The artefacts of one run, and how scores are judged."""
+    """Artefacts of one run, and the evaluation of scores on them."""
 
     def __init__(self) -> None:
         self.job = Job.load(
@@ -75,17 +74,17 @@ class World:
         )
         orders = Job.load(Path(f"results/{SETTING}/keys/scores/data-shapley.safetensors.json"), "attribute")
         self.data = load_data(self.job)
-        self.n_tune = self.job.spec["queries"]["tune"]
-        self.learned = read_retrainings(self.job, "fit", slice(None))
-        self.orders = read_permutations(orders, "permutations", slice(None))
+        self.n_tune = self.job.spec.queries.tune
+        self.learned = read(self.job, "retrainings", slice(None))
+        self.orders = read(orders, "permutations", slice(None))
         evaluation = Job.load(Path(f"results/{SETTING}/keys/metrics/datamodels-prior.json.json"), "evaluate")
         self.truth = {
-            design: load_tensors(job.read(job.input(f"/ground_truth/{design}.safetensors")))
+            design: load_tensors(job.read(job.inputs.ground_truth[design]))
             for design, job in (("tune", self.job), ("subsets", evaluation))
         }
 
     def first(self, count: int) -> Learned:
-        """Return the first so many retrainings."""
+        """Return the first ``count`` retrainings."""
         return Learned(self.learned.masks[:count], self.learned.targets[:count])
 
     def judge(self, scores: Tensor, design: str, rows: slice, resamples: int = 1) -> dict[str, float | None]:
@@ -110,16 +109,16 @@ class World:
 
 
 def gradient_rows(world: World) -> Iterator[dict]:
-    """Yield TRAK on the first so many members, and datamodels around it; every candidate from one pass over members."""
+    """Yield rows of TRAK on the first members, and of datamodels around it, from one pass over all members."""
     means = [MemberMean() for _ in GRID]
     seconds = 0.0
     for member, inputs in enumerate(member_inputs(world.job, world.data, slice(None), max(MEMBERS))):
         started = time.perf_counter()
         for start in range(0, len(GRID), 3):
             grid = GRID[start : start + 3]
-            with damping_grid([params["damping"] for params in grid]):
-                for mean, params in zip(means[start : start + 3], grid, strict=True):
-                    mean.add(trak.attribute(inputs["gradients"], **params))
+            workspace = Workspace([params["damping"] for params in grid])
+            for mean, params in zip(means[start : start + 3], grid, strict=True):
+                mean.add(trak.attribute(inputs["gradients"], workspace, **params))
         seconds += time.perf_counter() - started
         if member + 1 in MEMBERS:
             scored = [(str(params), mean.scores()) for mean, params in zip(means, GRID, strict=True)]
@@ -130,7 +129,7 @@ def gradient_rows(world: World) -> Iterator[dict]:
 
 
 def prior_rows(world: World, members: int, chosen: str, prior: Tensor) -> Iterator[dict]:
-    """Yield datamodels around the TRAK scores of some members, whose models are counted too."""
+    """Yield rows of datamodels around the TRAK scores of some members, which count as trained models too."""
     for count in PRIOR_RETRAININGS:
         started = time.perf_counter()
         scores = datamodels_prior.finish(prior, world.first(count))
@@ -139,17 +138,19 @@ def prior_rows(world: World, members: int, chosen: str, prior: Tensor) -> Iterat
 
 
 def learned_rows(world: World) -> Iterator[dict]:
-    """Yield what is learned from the first so many retrainings alone."""
-    fits: dict[str, tuple[Callable[..., Tensor], list[dict]]] = {
-        "empirical-influence": (difference.attribute, [{}]),
-        "datamodels-ridge": (datamodels_ridge.attribute, [{"penalty": choice} for choice in PENALTIES]),
-        "datamodels": (datamodels.attribute, [{"penalty": choice} for choice in PENALTIES]),
-    }
+    """Yield rows of the methods that learn from retrainings alone, on the first of them."""
     for count in RETRAININGS:
         some = world.first(count)
-        for name, (attribute, grid) in fits.items():
+        started = time.perf_counter()
+        found = mean_difference.attribute(some)
+        yield world.report("empirical-influence", count, [("{}", found)], time.perf_counter() - started)
+        for name, module in {"datamodels-ridge": datamodels_ridge, "datamodels": datamodels}.items():
             started = time.perf_counter()
-            scored = [(str(params), attribute(some, **params)) for params in grid]
+            workspace = Workspace()
+            scored = [
+                (str({"penalty": penalty}), module.attribute(some, workspace, penalty=penalty))
+                for penalty in PENALTIES
+            ]
             yield world.report(name, count, scored, time.perf_counter() - started)
         prefixes = world.orders.masks.shape[1]
         orders = Permutations(
@@ -201,11 +202,13 @@ def draw(rows: list[dict]) -> bytes:
 
 
 def main() -> None:
-    """Run what was asked."""
+    """Compute the table, or draw the figure of an earlier run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--draw", type=Path, help="draw few-models.json instead of making it")
+    parser.add_argument(
+        "--draw", type=Path, help="path of the figure to draw from few-models.json, instead of computing it"
+    )
     arguments = parser.parse_args()
     if arguments.draw:
         arguments.draw.write_bytes(draw(json.loads(RESULT.read_text())))

@@ -60,3 +60,47 @@ def test_every_package_is_in_the_list():
 def test_planning_and_statistics_import_no_torch(package):
     for path in (PACKAGE / package).rglob("*.py"):
         assert "import torch" not in path.read_text(), path
+
+
+METHODS = PACKAGE / "methods"
+KINDS = sorted(
+    path.name for path in METHODS.iterdir() if (path / "__init__.py").exists() and path.name != "shared"
+)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules that a file imports, and the names that it imports from packages, with dots."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_methods_share_steps_in_shared_and_never_import_each_other(kind):
+    for path in (METHODS / kind).glob("*.py"):
+        own = {name for name in imported_modules(path) if name.startswith("proponent.methods.")}
+        others = {name for name in own if name.split(".")[2] != "shared"}
+        assert not others, (
+            f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(others))}; move it to methods/shared"
+        )
+
+
+def test_what_methods_share_imports_no_method():
+    for path in (METHODS / "shared").rglob("*.py"):
+        own = {name for name in imported_modules(path) if name.startswith("proponent.methods.")}
+        assert all(name.split(".")[2] == "shared" for name in own), path.relative_to(PACKAGE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_method_is_a_page(kind):
+    for path in (METHODS / kind).glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 120, path.relative_to(PACKAGE)
+
+
+def test_no_file_name_occurs_twice_in_the_package():
+    names = [path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from features.models import build, target_gradients
-from methods.fakes import Path
+from methods.fakes import Checkpoints
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.variants import Adapted, adapted, dropped
 from proponent.features.views import GradientPair
-from proponent.methods.shared.solvers import damping_grid
+from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak, trak_variants
 from proponent.settings.tasks import Classification
 
@@ -150,32 +150,41 @@ def test_one_variant_that_drops_nothing_is_trak_itself(data) -> None:
         0.1,
         1.0,
     )
-    found = trak_variants.attribute(Path({1.0: network}), variants=1, drop=0.0, damping=0.5)
-    for ours, theirs in zip(found, trak.attribute(Path({1.0: pair}), damping=0.5), strict=True):
+    found = trak_variants.attribute(
+        Checkpoints({1.0: network}), Workspace(), variants=1, drop=0.0, damping=0.5
+    )
+    for ours, theirs in zip(
+        found, trak.attribute(Checkpoints({1.0: pair}), Workspace(), damping=0.5), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", ["dropout", "lora"])
 def test_variants_are_averaged_factor_by_factor_and_differ(kind: str, data) -> None:
-    network = Path({1.0: curvature(mlp(), *data)})
-    singles = [trak_variants.attribute(network, kind=kind, variants=count, drop=0.4) for count in (1, 2, 3)]
+    network = Checkpoints({1.0: curvature(mlp(), *data)})
+    singles = [
+        trak_variants.attribute(network, Workspace(), kind=kind, variants=count, drop=0.4)
+        for count in (1, 2, 3)
+    ]
     one, two, three = (torch.cat([kernel.flatten(), weights]) for kernel, weights in singles)
     assert (2 * two - one != one).any()
-    again = trak_variants.attribute(Path({1.0: curvature(mlp(), *data)}), kind=kind, variants=3, drop=0.4)
+    again = trak_variants.attribute(
+        Checkpoints({1.0: curvature(mlp(), *data)}), Workspace(), kind=kind, variants=3, drop=0.4
+    )
     torch.testing.assert_close(three, torch.cat([again[0].flatten(), again[1]]), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["dropout", "lora"])
 def test_a_grid_of_dampings_makes_each_variant_once(kind: str, data, monkeypatch) -> None:
-    network = Path({1.0: curvature(mlp(), *data)})
+    network = Checkpoints({1.0: curvature(mlp(), *data)})
     made = []
     original = Curvature._variant
     monkeypatch.setattr(Curvature, "_variant", lambda self, make: made.append(1) or original(self, make))
-    with damping_grid([0.5, 2.0]):
-        grid = [trak_variants.attribute(network, kind=kind, variants=3, damping=d) for d in (0.5, 2.0)]
+    workspace = Workspace([0.5, 2.0])
+    grid = [trak_variants.attribute(network, workspace, kind=kind, variants=3, damping=d) for d in (0.5, 2.0)]
     assert len(made) == 3
     for damping, found in zip((0.5, 2.0), grid, strict=True):
-        alone = trak_variants.attribute(network, kind=kind, variants=3, damping=damping)
+        alone = trak_variants.attribute(network, Workspace(), kind=kind, variants=3, damping=damping)
         torch.testing.assert_close(found, alone)
 
 
@@ -184,6 +193,8 @@ def test_a_copy_of_the_query_is_a_proponent(kind: str, data) -> None:
     x, y = data
     module = mlp()
     network = Curvature(module, TASK, x, y, x[:5].clone(), y[:5].clone(), weight_decay=0.0, duration=1.0)
-    kernel, weights = trak_variants.attribute(Path({1.0: network}), kind=kind, damping=0.5)
+    kernel, weights = trak_variants.attribute(
+        Checkpoints({1.0: network}), Workspace(), kind=kind, damping=0.5
+    )
     copies = (kernel * weights)[torch.arange(5), torch.arange(5)]
     assert (copies > 0).all()

@@ -8,6 +8,7 @@ that of the reference. They are looser where rounding grows: along training, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from proponent.features.views import CheckpointTimes
 from proponent.methods.baselines import similarity
 from proponent.methods.gradient_similarity import graddot, tracin
 from proponent.methods.influence import datainf, ekfac, if_cg, if_exact
+from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
@@ -230,17 +232,22 @@ def similar(representations) -> Tensor:
     return similarity.attribute(arrays(like.device.type, like.dtype), representations)
 
 
+def with_workspace(module: ModuleType, **params: object) -> Callable:
+    """Return the method as a function of its features alone."""
+    return lambda given: module.attribute(given, Workspace(), **params)
+
+
 METHODS: dict[str, tuple[Callable, str, float]] = {
     "graddot": (graddot.attribute, "gradients", 1e-5),
     "gradcos": (lambda given: graddot.attribute(given, normalise=True), "gradients", 1e-5),
     "tracin": (tracin.attribute, "gradients", 1e-5),
-    "trak": (trak.attribute, "gradients", 1e-3),
-    "trak-projected": (lambda given: trak.attribute(given, projection_dim=16), "gradients", 1e-3),
+    "trak": (with_workspace(trak), "gradients", 1e-3),
+    "trak-projected": (with_workspace(trak, projection_dim=16), "gradients", 1e-3),
     "similarity": (similar, "representations", 1e-5),
-    "if-exact": (if_exact.attribute, "network", 1e-3),
-    "if-cg": (if_cg.attribute, "network", 1e-2),
-    "ekfac": (ekfac.attribute, "network", 1e-3),
-    "kfac": (lambda given: ekfac.attribute(given, eigenvalues="product"), "network", 1e-3),
+    "if-exact": (with_workspace(if_exact), "network", 1e-3),
+    "if-cg": (with_workspace(if_cg), "network", 1e-2),
+    "ekfac": (with_workspace(ekfac), "network", 1e-3),
+    "kfac": (with_workspace(ekfac, eigenvalues="product"), "network", 1e-3),
     "datainf": (datainf.attribute, "network", 1e-3),
 }
 

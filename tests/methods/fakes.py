@@ -1,23 +1,26 @@
-"""Dense float64 implementations of everything a method may be handed, by ``torch.func`` and nothing else.
+"""Dense float64 implementations of all needs of a method, by ``torch.func`` and nothing else.
 
-A :class:`World` is a small differentiable model with its data. It knows no factored gradients and no
-checkpoints on disk: what it hands out is what the protocols of ``proponent.methods.shared.needs`` mean.
+A :class:`World` is a small differentiable model with its data. It has neither factored gradients nor checkpoints on disk:
+its tensors follow from the definitions in the protocols of ``proponent.methods.shared.needs``.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacrev, vmap
 from torch.nn.functional import cross_entropy
 
+from methods.array_data import as_arrays
 from oracles.kronecker import dense_kronecker
+from proponent.methods.shared.workspace import Workspace
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 
@@ -54,18 +57,18 @@ class DenseBlock:
         return self.values.shape[1]
 
     def by_layer(self) -> list[DenseBlock]:
-        """Return what comes before the last layer, and the last layer."""
+        """Return the parameters before the last layer, and the last layer."""
         split = self.n_parameters - self.n_last
         parts = (self.values[:, :split], self.values[:, split:])
         return [DenseBlock(part) for part in parts if part.shape[1]]
 
     def project_sides(self, side: int, kind: str, seed: int, scale: Tensor | None = None) -> list[DenseBlock]:
-        """Return the layers as they are, scaled: as if no side were wider than asked."""
+        """Return the layers, scaled but not projected: as if no side were wider than ``side``."""
         scaled = self.values if scale is None else self.values * scale
         return DenseBlock(scaled, self.n_last).by_layer()
 
     def mask(self, count: int, seed: int) -> DenseBlock:
-        """Return all coordinates: as if there were no more than asked."""
+        """Return all coordinates: as if there were at most ``count``."""
         return self
 
     def mean_squares(self, weights: Tensor) -> Tensor:
@@ -99,8 +102,8 @@ class Pair:
 
 
 @dataclass(eq=False)
-class Path:
-    """What one member offers at each checkpoint, by fraction of training, the final one last."""
+class Checkpoints:
+    """Values of one member at its checkpoints, by fraction of training, the final one last."""
 
     values: dict[float, object]
     member: int = 0
@@ -115,7 +118,7 @@ class Path:
 
     @property
     def durations(self) -> list[float]:
-        """Return how far training had gone at each checkpoint."""
+        """Return the length of training up to each checkpoint."""
         return [value.duration for value in self.values.values()]
 
     def checkpoint(self, index: int) -> object:
@@ -165,11 +168,11 @@ class World:
     """Of each layer for one example."""
 
     def at_queries(self, x: Tensor, y: Tensor) -> World:
-        """Return the same world asked about other queries."""
+        """Return the same world with other queries."""
         return replace(self, x_query=x, y_query=y)
 
     def at_theta(self, theta: Tensor, duration: float | None = None) -> World:
-        """Return the same world elsewhere along its training."""
+        """Return the same world at another point of its training."""
         return replace(self, theta=theta, duration=self.duration if duration is None else duration)
 
     @property
@@ -200,7 +203,7 @@ class World:
         """Return the targets of the queries, (n_query,)."""
         return vmap(self.target, (None, 0, 0))(theta, self.x_query, self.y_query)
 
-    # what the protocols ask for
+    # needs, as the protocols define them
 
     def pair(self) -> Pair:
         """Return the gradients of the target."""
@@ -223,26 +226,28 @@ class World:
             return outputs.new_ones(len(outputs))
         return 1 - outputs.softmax(1).gather(1, self.y_train[:, None])[:, 0]
 
-    def gradients(self) -> Path:
-        """Return gradients with the final checkpoint alone."""
-        return Path({1.0: self.pair()})
+    def gradients(self) -> Checkpoints:
+        """Return gradients with one checkpoint, the final one."""
+        return Checkpoints({1.0: self.pair()})
 
-    def network(self) -> Path:
+    def network(self) -> Checkpoints:
         """Return curvature at the final checkpoint."""
-        return Path({1.0: Curvature(self)})
+        return Checkpoints({1.0: Curvature(self)})
 
-    def representations(self) -> Path:
+    def representations(self) -> Checkpoints:
         """Return the inputs of the last layer at the final checkpoint."""
         represent = vmap(self.represent, (None, 0))
-        return Path({1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))})
+        return Checkpoints(
+            {1.0: _Two(represent(self.theta, self.x_train), represent(self.theta, self.x_query))}
+        )
 
-    def outputs(self) -> Path:
+    def outputs(self) -> Checkpoints:
         """Return the outputs at the final checkpoint."""
         forward = vmap(self.forward, (None, 0))
-        return Path({1.0: _Two(forward(self.theta, self.x_train), forward(self.theta, self.x_query))})
+        return Checkpoints({1.0: _Two(forward(self.theta, self.x_train), forward(self.theta, self.x_query))})
 
     def retrainings(self, count: int = 300, steps: int = 40) -> Retrainings:
-        """Return what gradient descent on random halves, each from another start, does to the queries."""
+        """Return the queries' targets after gradient descent on random halves, each from a start of its own."""
         generator = torch.Generator().manual_seed(17)
         n = len(self.x_train)
         masks = torch.rand(count, n, generator=generator).argsort(1) < n // 2
@@ -253,7 +258,7 @@ class World:
         return Retrainings(masks, vmap(self.targets)(theta))
 
     def permutations(self, count: int = 60, steps: int = 40) -> Retrainings:
-        """Return what gradient descent on the sixths of random orders does to the queries."""
+        """Return the queries' targets after gradient descent on the first sixths of random orders."""
         generator = torch.Generator().manual_seed(23)
         n = len(self.x_train)
         places = torch.rand(count, n, generator=generator).argsort(1).argsort(1)
@@ -268,14 +273,14 @@ class World:
         return Retrainings(masks, vmap(self.targets)(theta).unflatten(0, (count, 6)))
 
     def scores(self) -> dict[str, Tensor]:
-        """Return what two methods, GradDot and GradCos, make of the queries."""
+        """Return the scores of two methods, GradDot and GradCos."""
         pair = self.pair()
         dot = pair.query.inner(pair.train)
         lengths = pair.query.values.norm(dim=1)[:, None] * pair.train.values.norm(dim=1)
         return {"graddot": dot * pair.loss_weight, "gradcos": dot / lengths}
 
     def needs(self, names: list[str]) -> list[object]:
-        """Return what a method asks for by the names of its arguments."""
+        """Return the needs of a method by the names of its arguments, each time with a workspace of its own."""
         made = {
             "data": lambda: self,
             "gradients": self.gradients,
@@ -285,8 +290,35 @@ class World:
             "retrainings": self.retrainings,
             "permutations": self.permutations,
             "scores": self.scores,
+            "workspace": Workspace,
         }
         return [made[name]() for name in names]
+
+
+def inputs_of(module: ModuleType, world: World, function: str = "attribute") -> dict[str, object]:
+    """Return the needs of a method's function by name; its data are arrays where the module declares so."""
+    arguments = inspect.signature(getattr(module, function)).parameters.values()
+    names = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if function == "finish":
+        names = names[1:]  # the first argument is the combined scores
+    found = dict(zip(names, world.needs(names), strict=True))
+    if "data" in found and getattr(module, "ARRAYS", None) == "numpy":
+        found["data"] = as_arrays(world)
+    return found
+
+
+def self_influence(module: ModuleType, *needs: object, **params: object) -> Tensor | tuple[Tensor, ...]:
+    """Return a method's self-influence, for hyper-parameters that are resolved as in the attribution step."""
+    wanted, declared = (
+        {
+            p.name: p.default
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        for function in (module.self_influence, module.attribute)
+    )
+    values = {**declared, **getattr(module, "SELF_INFLUENCE", {}), **params}
+    return module.self_influence(*needs, **{name: values[name] for name in wanted})
 
 
 @dataclass
@@ -305,17 +337,6 @@ class Curvature:
         self.n_train, self.n_parameters = self.train.values.shape
         self.n_outputs = len(world.forward(world.theta, world.x_train[0]))
         self.weight_decay, self.duration = world.weight_decay, world.duration
-
-    def hessian(self) -> Tensor:
-        """Return the Hessian of the mean loss, by central differences of its gradient.
-
-        torch 2.13 nests derivatives of ``layer_norm`` wrongly inside ``torch.func.hessian``.
-        """
-        slope = grad(replace(self.world, weight_decay=0.0).objective)
-        steps = 1e-5 * torch.eye(self.n_parameters, dtype=torch.float64)
-        columns = [slope(self.world.theta + step) - slope(self.world.theta - step) for step in steps]
-        found = torch.stack(columns) / 2e-5
-        return (found + found.T) / 2
 
     def ggn_root(self) -> DenseBlock:
         """Return symmetric roots of the output Hessians times the Jacobians."""
@@ -347,17 +368,9 @@ class Curvature:
         """Return products with rows."""
         return vectors @ self._of(examples)._kept_ggn
 
-    def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
-        """Return products with rows."""
-        return vectors @ self._of(examples)._kept_hessian
-
     @cached_property
     def _kept_ggn(self) -> Tensor:
         return self.ggn()
-
-    @cached_property
-    def _kept_hessian(self) -> Tensor:
-        return self.hessian()
 
     def _of(self, examples: Tensor | None) -> Curvature:
         if examples is None:
@@ -378,12 +391,12 @@ class Kronecker:
 
     @property
     def spans(self) -> tuple[slice, ...]:
-        """Return where the layers lie."""
+        """Return the coordinates of each layer."""
         bounds = [0, *torch.tensor([out * width for out, width in self.shapes]).cumsum(0).tolist()]
         return tuple(map(slice, bounds, bounds[1:]))
 
     def to_eigenbasis(self, vectors: Tensor) -> Tensor:
-        """Return coordinates of rows."""
+        """Return the coordinates of rows."""
         return vectors @ self.basis
 
     def from_eigenbasis(self, coordinates: Tensor) -> Tensor:

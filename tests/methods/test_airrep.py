@@ -1,4 +1,4 @@
-"""AirRep: attention over a group by hand, a known embedding found again, and an LDS that asks for groups."""
+"""AirRep: attention over a group by hand, recovery of a known embedding, and an LDS that uses group predictions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from methods.fakes import Path, Retrainings
+from methods.fakes import Checkpoints, Retrainings
 from proponent.methods.learned import airrep
+from proponent.methods.shared.subset_attention import bounded_products, pair_loss
 from proponent.metrics import lds
 from proponent.metrics.metric_inputs import MetricInputs
 from proponent.metrics.metric_inputs import Retrainings as Truth
@@ -30,50 +31,50 @@ def test_groups_are_attention_weighted_means() -> None:
     stored = {"query": normal(3, 4), "train": normal(10, 4)}
     masks = torch.rand(5, 10, generator=GENERATOR) < 0.5
     masks[:, 0] = True
-    expected = torch.stack([by_hand(airrep.inner(stored), mask) for mask in masks])
+    expected = torch.stack([by_hand(bounded_products(stored), mask) for mask in masks])
     torch.testing.assert_close(airrep.group_scores(stored, masks), expected)
 
 
-def test_one_example_alone_counts_for_its_inner_product() -> None:
+def test_the_effect_of_a_single_example_is_its_inner_product() -> None:
     stored = {"query": normal(3, 4), "train": normal(10, 4)}
     alone = airrep.group_scores(stored, torch.eye(10, dtype=torch.bool))
-    torch.testing.assert_close(alone.T, airrep.inner(stored))
+    torch.testing.assert_close(alone.T, bounded_products(stored))
     small = {name: tensor / 100 for name, tensor in stored.items()}
-    torch.testing.assert_close(airrep.inner(small), small["query"] @ small["train"].T, rtol=1e-5, atol=0)
+    torch.testing.assert_close(bounded_products(small), small["query"] @ small["train"].T, rtol=1e-5, atol=0)
 
 
 def test_the_loss_by_hand_and_its_gradient() -> None:
     wanted = torch.tensor([[0.0], [0.05], [9.0]], dtype=torch.float64)
-    found = normal(3, 1).requires_grad_()
-    expected = sum(5 * torch.log1p((found[low] - found[2]).exp()) for low in (0, 1)) / 10
-    torch.testing.assert_close(airrep.pair_loss(found, wanted), expected[0])
-    assert torch.autograd.gradcheck(lambda f: airrep.pair_loss(f, wanted), found)
+    predicted = normal(3, 1).requires_grad_()
+    expected = sum(5 * torch.log1p((predicted[low] - predicted[2]).exp()) for low in (0, 1)) / 10
+    torch.testing.assert_close(pair_loss(predicted, wanted), expected[0])
+    assert torch.autograd.gradcheck(lambda f: pair_loss(f, wanted), predicted)
 
 
 def test_utilities_of_a_known_embedding_are_learned() -> None:
-    """Groups that it has not seen are ranked as the embedding that made the utilities would."""
+    """Groups outside the training of the encoder are ranked as by the embedding that generated the utilities."""
     n, d = 60, 6
     h, h_query = normal(n, d), normal(8, d)
     labels = SimpleNamespace(y_train=torch.arange(n) % 2, y_query=torch.arange(8) % 2)
     true = {"query": h_query[:, :4], "train": h[:, :4]}
     masks = torch.rand(260, n, generator=GENERATOR).argsort(1) < n // 2
     utilities = airrep.group_scores(true, masks)
-    representations = Path({1.0: SimpleNamespace(train=h, query=h_query)})
+    representations = Checkpoints({1.0: SimpleNamespace(train=h, query=h_query)})
     learned = airrep.attribute(labels, representations, Retrainings(masks[:200], utilities[:200]), steps=400)
     assert learned["scores"].shape == (8, n)
-    found = airrep.group_scores(learned, masks[200:])
-    correlations = [spearmanr(found[:, q], utilities[200:, q])[0] for q in range(8)]
+    predicted = airrep.group_scores(learned, masks[200:])
+    correlations = [spearmanr(predicted[:, q], utilities[200:, q])[0] for q in range(8)]
     assert np.mean(correlations) > 0.9
 
 
-def test_the_lds_asks_for_groups() -> None:
-    """Scores that say nothing do not matter where the method says what groups count for."""
+def test_the_lds_uses_group_predictions() -> None:
+    """The LDS ignores the scores of a method that predicts the effects of groups."""
     stored = {"query": 3 * normal(4, 5), "train": normal(30, 5)}
     masks = torch.rand(40, 30, generator=GENERATOR) < 0.5
     truth = Truth(masks.numpy(), airrep.group_scores(stored, masks)[:, None].numpy())
     inputs = {"scores": np.zeros((4, 30)), "ground_truth": {"subsets": truth}}
     assert lds.evaluate(MetricInputs(**inputs), resamples=1)["lds"].value == 0
-    asked = MetricInputs(
+    with_groups = MetricInputs(
         **inputs, groups=lambda masks: airrep.group_scores(stored, torch.from_numpy(masks)).numpy()
     )
-    assert lds.evaluate(asked, resamples=1)["lds"].value == 1
+    assert lds.evaluate(with_groups, resamples=1)["lds"].value == 1

@@ -11,6 +11,8 @@ from methods.fakes import mlp_world
 from proponent.attribution.member_mean import MemberMean
 from proponent.errors import UserError
 from proponent.methods.representer import dualda
+from proponent.methods.shared.needs import Workspace
+from proponent.methods.shared.solvers.svm_duals import multiclass_svm_duals, nearest_feasible
 
 
 def blobs(n: int = 80, d: int = 5, n_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +26,7 @@ def blobs(n: int = 80, d: int = 5, n_classes: int = 3) -> tuple[np.ndarray, np.n
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
 def test_the_layer_is_that_of_scikit_learn(bound: float, n_classes: int) -> None:
     x, y = blobs(n_classes=n_classes)
-    alpha = dualda.fit(x, y, bound, rounds=2000, tolerance=1e-9)
+    alpha = multiclass_svm_duals(x, y, bound, rounds=2000, tolerance=1e-9)
     theirs = LinearSVC(
         multi_class="crammer_singer",
         C=bound,
@@ -41,20 +43,20 @@ def test_the_layer_is_that_of_scikit_learn(bound: float, n_classes: int) -> None
     assert (alpha <= bound * np.eye(n_classes)[y] + 1e-15).all()
 
 
-def test_no_feasible_direction_is_better() -> None:
-    """The dual objective, evaluated by itself, at random feasible points beside the solution."""
+def test_no_feasible_point_nearby_is_better() -> None:
+    """The dual objective at random feasible points around the solution is not lower than at the solution."""
     x, y = blobs(n=12)
 
     def objective(alpha: np.ndarray) -> float:
         return 0.5 * ((x.T @ alpha) ** 2).sum() - alpha[np.arange(len(y)), y].sum()
 
-    best = dualda.fit(x, y, 0.5, rounds=2000, tolerance=1e-9)
+    best = multiclass_svm_duals(x, y, 0.5, rounds=2000, tolerance=1e-9)
     generator = np.random.default_rng(1)
     for scale in (1e-3, 1e-1, 1):
         for _ in range(50):
             moved = best + scale * generator.normal(size=best.shape)
             feasible = np.stack(
-                [dualda.project(row, label, 0.5) for row, label in zip(moved, y, strict=True)]
+                [nearest_feasible(row, label, 0.5) for row, label in zip(moved, y, strict=True)]
             )
             assert objective(feasible) >= objective(best) - 1e-9
 
@@ -63,7 +65,7 @@ def test_no_feasible_direction_is_better() -> None:
 def found() -> tuple[dict[str, torch.Tensor], object]:
     world = mlp_world(n=60, steps=400, n_query=8)
     needs = world.needs(["data", "representations", "outputs"])
-    return dualda.attribute(*needs, cost=3.0), world
+    return dualda.attribute(*needs, Workspace(), cost=3.0), world
 
 
 def test_scores_add_up_to_the_logit_of_the_label(found) -> None:
@@ -75,7 +77,7 @@ def test_scores_add_up_to_the_logit_of_the_label(found) -> None:
     torch.testing.assert_close(tensors["scores"].sum(1), logits.gather(1, world.y_query[:, None])[:, 0])
 
 
-def test_the_sparse_form_says_all_that_the_scores_say(found) -> None:
+def test_the_sparse_form_contains_all_scores(found) -> None:
     tensors, world = found
     support = tensors["support"]
     assert 0 < len(support) < 60
@@ -101,23 +103,24 @@ def test_the_agreement_is_counted_over_examples_and_queries(found) -> None:
     assert tensors["agreement"].item() == pytest.approx((predicted == network).mean())
 
 
-def test_self_influence_is_at_its_bound_on_the_wrong_side(found) -> None:
+def test_self_influence_is_at_its_bound_on_the_wrong_side_of_the_margin(found) -> None:
     _, world = found
-    own = dualda.self_influence(*world.needs(["data", "representations", "outputs"]), cost=3.0)
+    needs = world.needs(["data", "representations", "outputs"])
+    own = dualda.self_influence(*needs, Workspace(), cost=3.0, checkpoint=1.0)
     pair = world.representations().at(1.0)
     bound = 3.0 / ((pair.train**2).sum(1) + 1).mean()
     assert own.min() >= 0
     assert own.max().item() == pytest.approx(bound.item())
 
 
-def test_too_few_rounds_are_named() -> None:
+def test_the_error_names_the_rounds_and_the_remedy() -> None:
     x, y = blobs()
-    with pytest.raises(UserError, match=r"not converged after 1 rounds .* lower 'cost' or raise 'rounds'"):
-        dualda.fit(x, y, 100.0, rounds=1)
+    with pytest.raises(UserError, match=r"not converged after 1 rounds .* lower 'cost'"):
+        multiclass_svm_duals(x, y, 100.0, rounds=1)
 
 
-def test_beside_the_scores_a_mean_keeps_figures_and_a_single_member_keeps_all() -> None:
-    """What several members say of themselves cannot be added up, but their figures can be averaged."""
+def test_a_mean_over_members_keeps_scalars_and_a_single_member_keeps_all_tensors() -> None:
+    """Tensors of several members cannot be added up, but their scalars can be averaged."""
     mean = MemberMean()
     mean.add({"scores": torch.ones(2, 3), "support": torch.arange(2), "agreement": torch.tensor(0.5)})
     assert set(mean.extras()) == {"support", "agreement"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from methods.fakes import Path, World, linear_world, mlp_world
+from methods.fakes import Checkpoints, World, inputs_of, linear_world, mlp_world
 from methods.test_signs import CONFIGS, FAMILIES, positional
 from proponent.attribution.averaging import average
 
@@ -25,8 +26,7 @@ def worlds() -> list[World]:
 
 
 def needs_of(module, world: World) -> dict[str, object]:
-    names = positional(module.attribute)
-    return dict(zip(names, world.needs(list(names)), strict=True))
+    return inputs_of(module, world)
 
 
 def configured(name: str) -> tuple[object, dict[str, object]]:
@@ -46,6 +46,8 @@ def combined_scores(module, params: dict, members: list[dict], checkpoints: tupl
 def single(module, params: dict, inputs: dict) -> tuple[Tensor, ...]:
     """Return the factors that the method returns for one member."""
     found = module.attribute(**inputs, **params)
+    if isinstance(found, np.ndarray):
+        return (torch.from_numpy(found),)
     if isinstance(found, dict):
         return (found["scores"],)
     return found if isinstance(found, tuple) else (found,)
@@ -94,7 +96,7 @@ def test_checkpoints_are_averaged_like_members(name: str, worlds: list[World]) -
     inputs = dict(own[0])
     for need in PER_MEMBER:
         if need in inputs:
-            inputs[need] = Path({at: own[k][need].at(1.0) for k, at in enumerate((0.25, 0.5, 1.0))})
+            inputs[need] = Checkpoints({at: own[k][need].at(1.0) for k, at in enumerate((0.25, 0.5, 1.0))})
     combined = combined_scores(module, params, [inputs], (0.25, 1.0))
     expected = by_hand([single(module, {**params, "checkpoint": at}, inputs) for at in (0.25, 1.0)])
     torch.testing.assert_close(combined, expected, rtol=1e-6, atol=1e-9)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from methods.fakes import Path, World, mlp_world
+from methods.fakes import Checkpoints, World, mlp_world
 from oracles.influence import one_by_one
 from proponent.methods.gradient_similarity import graddot, tracin
 
@@ -21,8 +21,8 @@ def loss_gradients(world: World) -> Tensor:
     )
 
 
-def descend(start: World, rate: float, steps: int, momentum: float = 0.0) -> tuple[Path, Tensor]:
-    """Return all checkpoints of full-batch gradient descent and how the targets changed."""
+def descend(start: World, rate: float, steps: int, momentum: float = 0.0) -> tuple[Checkpoints, Tensor]:
+    """Return all checkpoints of full-batch gradient descent and the changes of the targets."""
     slope = grad(start.objective)
     theta, velocity, pairs = start.theta, torch.zeros_like(start.theta), {}
     for step in range(1, steps + 1):
@@ -31,7 +31,7 @@ def descend(start: World, rate: float, steps: int, momentum: float = 0.0) -> tup
         world = start.at_theta(theta, duration=step * rate / (1 - momentum))
         world.learning_rate = rate
         pairs[step / steps] = world.pair()
-    return Path(pairs), start.targets(theta) - start.targets(start.theta)
+    return Checkpoints(pairs), start.targets(theta) - start.targets(start.theta)
 
 
 def test_graddot_is_the_first_order_effect_of_a_step() -> None:
@@ -50,13 +50,13 @@ def test_gradcos_is_the_cosine() -> None:
 def test_an_example_without_gradient_has_no_cosine() -> None:
     pair = mlp_world().pair()
     pair.train.values[3] = 0
-    scores = graddot.attribute(Path({1.0: pair}), normalise=True)
+    scores = graddot.attribute(Checkpoints({1.0: pair}), normalise=True)
     assert torch.equal(scores[:, 3], torch.zeros(len(scores), dtype=scores.dtype))
     assert scores.isfinite().all()
 
 
-def test_tracin_adds_up_to_what_training_did() -> None:
-    """Summed over examples it is f(end) - f(start) up to O(rate), so the error halves with the rate."""
+def test_tracin_adds_up_to_the_change_of_the_target() -> None:
+    """The sum over examples is f(end) - f(start) up to O(rate), so the error halves with the rate."""
     start = mlp_world(steps=0)
     start.weight_decay = 0.0
     errors = []
@@ -68,7 +68,7 @@ def test_tracin_adds_up_to_what_training_did() -> None:
     assert errors[1] / errors[2] == pytest.approx(2, rel=0.1)
 
 
-def test_tracin_knows_of_momentum() -> None:
+def test_tracin_accounts_for_momentum() -> None:
     start = mlp_world(steps=0)
     start.weight_decay = 0.0
     path, change = descend(start, 0.001, 500, momentum=0.5)
@@ -89,20 +89,26 @@ def test_rates_and_paths_agree_on_evenly_spaced_checkpoints() -> None:
 
 
 @pytest.mark.parametrize("steps", ["rate", "path"])
-def test_tracin_until_a_point_is_that_of_the_shorter_training(steps: str) -> None:
+def test_tracin_until_a_point_equals_tracin_of_the_shorter_training(steps: str) -> None:
     start = mlp_world(steps=0)
     path, _ = descend(start, 0.1, 10)
-    early = Path(dict(list(path.values.items())[:4]))
-    for function in (tracin.attribute, tracin.self_influence):
-        torch.testing.assert_close(function(path, steps=steps, until=0.4), function(early, steps=steps))
-    first = Path(dict(list(path.values.items())[:1]))
+    early = Checkpoints(dict(list(path.values.items())[:4]))
+    torch.testing.assert_close(
+        tracin.attribute(path, steps=steps, until=0.4), tracin.attribute(early, steps=steps)
+    )
+    own = [
+        tracin.self_influence(of, layers="all", steps=steps, until=until)
+        for of, until in ((path, 0.4), (early, 1.0))
+    ]
+    torch.testing.assert_close(*own)
+    first = Checkpoints(dict(list(path.values.items())[:1]))
     torch.testing.assert_close(
         tracin.attribute(path, steps=steps, until=0.01), tracin.attribute(first, steps=steps)
     )
 
 
 def test_the_last_layer_is_error_times_representation() -> None:
-    """For the margin, d f / d logits is onehot - softmax over the other classes: no backward pass."""
+    """For the margin, d f / d logits is onehot - softmax over the other classes, so no backward pass is needed."""
     world = mlp_world()
     found = world.representations().at(1.0)
     ones = [block.new_ones(len(block), 1) for block in (found.query, found.train)]
@@ -124,7 +130,7 @@ def test_self_influence_of_tracin_is_the_diagonal(layers: str, steps: str) -> No
     world = world.at_queries(world.x_train, world.y_train)
     path, _ = descend(world, 0.05, 4)
     scores = tracin.attribute(path, layers=layers, steps=steps)
-    found = tracin.self_influence(path, layers=layers, steps=steps)
+    found = tracin.self_influence(path, layers=layers, steps=steps, until=1.0)
     torch.testing.assert_close(found, scores.diagonal())
 
 
@@ -133,11 +139,12 @@ def test_self_influence_of_graddot_is_the_diagonal(normalise: bool) -> None:
     world = mlp_world(n_classes=None)
     world = world.at_queries(world.x_train, world.y_train)
     scores = graddot.attribute(world.gradients(), normalise=normalise)
-    found = graddot.self_influence(world.gradients(), normalise=normalise)
+    found = graddot.self_influence(world.gradients(), normalise=normalise, checkpoint=1.0)
     torch.testing.assert_close(found, scores.diagonal())
 
 
 def test_self_influence_of_graddot_is_the_squared_loss_gradient() -> None:
     world = mlp_world()
     expected = (loss_gradients(world) ** 2).sum(1)
-    torch.testing.assert_close(graddot.self_influence(world.gradients()), expected)
+    own = graddot.self_influence(world.gradients(), normalise=False, checkpoint=1.0)
+    torch.testing.assert_close(own, expected)

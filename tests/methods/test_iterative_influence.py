@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from features.models import build, target_gradients
-from methods.fakes import Curvature, Path, linear_world, mlp_world
+from methods.fakes import Checkpoints, Curvature, linear_world, mlp_world, self_influence
 from oracles.influence import mean_of_inverses
 from proponent.errors import UserError
 from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.views import GradientPair
 from proponent.methods.influence import datainf, if_arnoldi, if_exact, if_lissa
-from proponent.methods.shared.lanczos import eigenpairs, largest_eigenvalue
+from proponent.methods.shared.solvers.lanczos import eigenpairs, largest_eigenvalue
+from proponent.methods.shared.workspace import Workspace
 from proponent.settings.tasks import Classification
 
 
@@ -40,8 +41,8 @@ def test_as_many_products_as_dimensions_give_all_eigenpairs() -> None:
     torch.testing.assert_close(vectors.T @ found.diag() @ vectors, matrix)
 
 
-def test_there_are_no_ghosts() -> None:
-    """Without full orthogonalisation the largest eigenvalue would be found many times over."""
+def test_no_eigenvalue_is_found_twice() -> None:
+    """Without full orthogonalisation, rounding would produce many copies of the largest eigenvalue."""
     torch.manual_seed(0)
     values = torch.cat([torch.tensor([1e4]), torch.rand(99)]).double()
     matrix = symmetric(values)
@@ -54,7 +55,7 @@ def test_a_low_rank_matrix_exhausts_the_space() -> None:
     torch.manual_seed(0)
     matrix = symmetric(torch.tensor([3.0, 1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
     found, _ = eigenpairs(lambda rows: rows @ matrix, start(6), 6)
-    assert len(found) == 3, "two eigenvectors, and what the start has beside them"
+    assert len(found) == 3, "two eigenvectors, and the rest of the start vector"
     torch.testing.assert_close(found[:2], torch.tensor([3.0, 1.0], dtype=torch.float64))
 
 
@@ -64,38 +65,34 @@ def test_the_largest_eigenvalue_is_the_largest_in_absolute_value() -> None:
     assert largest_eigenvalue(lambda rows: rows @ matrix, start(50)) == pytest.approx(7.0)
 
 
-@pytest.mark.parametrize("outside", ["dropped", "damped"])
-def test_arnoldi_in_full_is_exact(outside: str) -> None:
+def test_arnoldi_in_full_is_exact_except_for_directions_without_curvature() -> None:
     world = mlp_world(n=30)
-    options = {"iterations": 43, "rank": 43, "damping": 0.5}
-    found = if_arnoldi.attribute(world.network(), outside=outside, **options)
-    expected = if_exact.attribute(world.network(), damping=0.5)
-    if outside == "dropped":  # directions without curvature are outside: remove them from the exact ones too
-        model = Curvature(world)
-        values, vectors = torch.linalg.eigh(model.ggn())
-        inside = vectors[:, values > 10 * torch.finfo(values.dtype).eps * values.max()]
-        shift = world.weight_decay + 0.5 / world.duration
-        rest = torch.eye(43, dtype=torch.float64) - inside @ inside.T
-        dropped = model.query.values @ rest @ model.train.values.T / shift
-        expected = expected - dropped * model.loss_weight / model.n_train
+    found = if_arnoldi.attribute(world.network(), Workspace(), iterations=43, rank=43, damping=0.5)
+    expected = if_exact.attribute(world.network(), Workspace(), damping=0.5)
+    model = Curvature(world)
+    values, vectors = torch.linalg.eigh(model.ggn())
+    inside = vectors[:, values > 10 * torch.finfo(values.dtype).eps * values.max()]
+    shift = world.weight_decay + 0.5 / world.duration
+    rest = torch.eye(43, dtype=torch.float64) - inside @ inside.T
+    dropped = model.query.values @ rest @ model.train.values.T / shift
+    expected = expected - dropped * model.loss_weight / model.n_train
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("curvature", ["ggn", "hessian"])
-def test_arnoldi_keeps_the_leading_eigenvectors(curvature: str) -> None:
+def test_arnoldi_keeps_the_leading_eigenvectors() -> None:
     world = mlp_world(n=30)
     model = Curvature(world)
-    values, vectors = torch.linalg.eigh(model.hessian() if curvature == "hessian" else model.ggn())
+    values, vectors = torch.linalg.eigh(model.ggn())
     values, vectors = values[-4:], vectors[:, -4:]
     shift = world.weight_decay + 1 / world.duration
     inner = (model.query.values @ vectors / (values + shift)) @ (model.train.values @ vectors).T
-    found = if_arnoldi.attribute(world.network(), curvature=curvature, iterations=43, rank=4)
+    found = if_arnoldi.attribute(world.network(), Workspace(), iterations=43, rank=4)
     torch.testing.assert_close(found, inner * model.loss_weight / model.n_train, rtol=1e-5, atol=1e-8)
 
 
-def test_arnoldi_wants_as_many_products_as_vectors() -> None:
+def test_arnoldi_refuses_more_vectors_than_products() -> None:
     with pytest.raises(UserError, match="rank 30 exceeds iterations 20: raise the latter"):
-        if_arnoldi.attribute(mlp_world().network(), rank=30, iterations=20)
+        if_arnoldi.attribute(mlp_world().network(), Workspace(), rank=30, iterations=20)
 
 
 def test_arnoldi_serves_a_grid_with_one_space(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +101,9 @@ def test_arnoldi_serves_a_grid_with_one_space(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(
         Curvature, "ggn_product", lambda self, rows, examples=None: products.append(1) or original(self, rows)
     )
-    network = mlp_world().network()
+    network, workspace = mlp_world().network(), Workspace()
     for damping in (0.5, 1.0, 2.0):
-        for outside in ("dropped", "damped"):
-            if_arnoldi.attribute(network, damping=damping, outside=outside, iterations=30)
+        if_arnoldi.attribute(network, workspace, damping=damping, iterations=30)
     assert len(products) <= 30
 
 
@@ -116,37 +112,33 @@ def test_arnoldi_serves_a_grid_with_one_space(monkeypatch: pytest.MonkeyPatch) -
 
 def test_lissa_on_all_examples_ends_at_the_dense_inverse() -> None:
     world = mlp_world(n=30)
-    found = if_lissa.attribute(world.network(), damping=10.0, depth=600, batch=30)
-    torch.testing.assert_close(
-        found, if_exact.attribute(world.network(), damping=10.0), rtol=1e-8, atol=1e-10
-    )
+    found = if_lissa.attribute(world.network(), Workspace(), damping=10.0, depth=600, batch=30)
+    exact = if_exact.attribute(world.network(), Workspace(), damping=10.0)
+    torch.testing.assert_close(found, exact, rtol=1e-8, atol=1e-10)
 
 
 def test_lissa_on_batches_is_near_it_and_seeded() -> None:
     world = linear_world(n=40, d=4, n_classes=3)
     options = {"damping": 1.0, "depth": 100, "batch": 20}
-    exact = if_exact.attribute(world.network(), damping=1.0)
-    found = if_lissa.attribute(world.network(), **options, repeats=2)
+    exact = if_exact.attribute(world.network(), Workspace(), damping=1.0)
+    found = if_lissa.attribute(world.network(), Workspace(), **options, repeats=2)
     assert torch.corrcoef(torch.stack([found.flatten(), exact.flatten()]))[0, 1] > 0.99
     assert not torch.allclose(found, exact, rtol=1e-6)
-    once, again, other = (if_lissa.attribute(world.network(), **options, seed=seed) for seed in (0, 0, 1))
+    once, again, other = (
+        if_lissa.attribute(world.network(), Workspace(), **options, seed=seed) for seed in (0, 0, 1)
+    )
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 
 
-def test_lissa_says_that_it_diverged() -> None:
-    world = mlp_world(n=30)
-    with pytest.raises(UserError, match=r"diverged within \d+ steps: raise 'scale'"):
-        if_lissa.attribute(world.network(), scale=0.3)
-    with pytest.raises(UserError, match="curvature may be negative"):
-        if_lissa.attribute(
-            mlp_world(steps=0).network(), curvature="hessian", damping=1e-3, batch=30, depth=3000
-        )
+def test_a_recursion_that_diverges_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"diverged within \d+ steps: raise 'scale' or 'batch'"):
+        if_lissa.attribute(mlp_world(n=30).network(), Workspace(), scale=0.3)
 
 
-def test_lissa_says_that_it_is_not_done() -> None:
-    with pytest.warns(UserWarning, match=r"median residual 0\.\d+ after 5 steps"):
-        if_lissa.attribute(mlp_world(n=30).network(), depth=5)
+def test_a_recursion_that_stops_too_early_warns() -> None:
+    with pytest.warns(UserWarning, match=r"median residual is 0\.\d+ after 5 steps: raise 'depth'"):
+        if_lissa.attribute(mlp_world(n=30).network(), Workspace(), depth=5)
 
 
 def test_a_product_over_some_examples_is_that_of_a_smaller_training_set() -> None:
@@ -182,9 +174,9 @@ def test_datainf_of_a_projection_is_one_layer() -> None:
     assert len(train.by_layer()) == 2
     assert len(projected.by_layer()) == 1
     weight = Classification().loss_weight(outputs, y)
-    scores = datainf.attribute(Path({1.0: GradientPair(projected, projected, weight, 0.1, 1.0)}))
+    scores = datainf.attribute(Checkpoints({1.0: GradientPair(projected, projected, weight, 0.1, 1.0)}))
     dense = DenseGradients(projected.values, {"all": (16,)}, ())
-    same = datainf.attribute(Path({1.0: GradientPair(dense, dense, weight, 0.1, 1.0)}))
+    same = datainf.attribute(Checkpoints({1.0: GradientPair(dense, dense, weight, 0.1, 1.0)}))
     torch.testing.assert_close(scores, same)
 
 
@@ -192,11 +184,11 @@ def test_datainf_self_influence_is_the_diagonal_of_the_scores_on_minus_loss() ->
     world = mlp_world(n_classes=None)
     world = world.at_queries(world.x_train, world.y_train)
     scores = datainf.attribute(world.gradients())
-    torch.testing.assert_close(datainf.self_influence(world.gradients()), scores.diagonal())
+    torch.testing.assert_close(self_influence(datainf, world.gradients()), scores.diagonal())
     world = mlp_world()
     world = world.at_queries(world.x_train, world.y_train)
     margins = datainf.attribute(world.gradients()).diagonal()
-    torch.testing.assert_close(datainf.self_influence(world.gradients()), margins * world.loss_weight)
+    torch.testing.assert_close(self_influence(datainf, world.gradients()), margins * world.loss_weight)
 
 
 def test_layers_of_a_block_add_up() -> None:

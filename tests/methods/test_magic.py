@@ -56,7 +56,7 @@ def test_scores_are_derivatives_of_training(name: str) -> None:
     torch.testing.assert_close(magic.attribute(replay), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_with_dropout_whose_masks_are_drawn_again() -> None:
+def test_scores_are_derivatives_with_the_same_dropout_masks() -> None:
     def build(seed: int) -> nn.Module:
         return network(seed, dropout=0.4)
 
@@ -66,7 +66,7 @@ def test_with_dropout_whose_masks_are_drawn_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["conv2d", "layer-norm", "embedding", "attention", "tied"])
-def test_for_layers_of_all_kinds(name: str) -> None:
+def test_scores_are_derivatives_for_layers_of_all_kinds(name: str) -> None:
     model, draw = MODELS[name]
 
     def build(seed: int) -> nn.Module:
@@ -94,13 +94,13 @@ def test_for_layers_of_all_kinds(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
-def test_padding_that_another_use_of_the_weight_trains_is_refused() -> None:
+def test_padding_that_another_use_of_the_weight_would_train_is_refused() -> None:
     model, draw = MODELS["tied"]
     with pytest.raises(UserError, match="padding of the model's 'tokens'"):
         Replay(lambda _: model().double(), TASK, RECIPES["sgd"], RUN, data(draw(9)))
 
 
-def test_queries_in_blocks_give_the_same() -> None:
+def test_blocks_of_queries_give_the_same_scores() -> None:
     whole = Replay(network, TASK, RECIPES["momentum"], RUN, arrays())
     parts = Replay(network, TASK, RECIPES["momentum"], RUN, arrays())
     parts.queries_at_a_time = 2

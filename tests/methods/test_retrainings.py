@@ -1,4 +1,4 @@
-"""Methods that learn from retrainings: exact to definitions over all subsets, closed forms and scikit-learn."""
+"""Methods that learn from retrainings, against definitions over all subsets, closed forms and scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from methods.fakes import Retrainings, mlp_world
 from oracles import games
 from proponent.errors import UserError
 from proponent.methods.learned import datamodels, datamodels_mixed, datamodels_prior, datamodels_ridge
-from proponent.methods.learned.datamodels_ridge import PENALTIES
+from proponent.methods.shared.needs import Workspace
+from proponent.methods.shared.retraining_regression import PENALTIES, weights_around_prior
+from proponent.methods.shared.solvers.lasso_path import lasso_path, left_out_errors
 from proponent.methods.valuation import mean_difference
 
 
@@ -58,7 +60,7 @@ CHOICES = pytest.mark.parametrize("penalty", ["query", "shared"])
 def by_definition(
     masks: np.ndarray, targets: np.ndarray, priors: list, penalty: str, scale: list
 ) -> np.ndarray:
-    """Return ridge weights with the penalty of least left-out error, by fitting anew without each row in turn."""
+    """Return ridge weights with the penalty of least left-out error, from one fit per left-out row."""
     fits, errors = [], []
     for y, prior, width in zip(targets.T, priors, scale, strict=True):
         x = masks * width
@@ -78,7 +80,9 @@ def test_ridge_is_the_closed_form_with_the_penalty_of_least_left_out_error(m: in
     retrainings, _ = additive(m, 20, 1.0)
     masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
     expected = by_definition(masks, targets, [None] * 3, penalty, [np.ones(20)] * 3)
-    np.testing.assert_allclose(datamodels_ridge.attribute(retrainings, penalty=penalty), expected, atol=1e-7)
+    np.testing.assert_allclose(
+        datamodels_ridge.attribute(retrainings, Workspace(), penalty=penalty), expected, atol=1e-7
+    )
 
 
 @SIZES
@@ -89,7 +93,7 @@ def test_a_prior_is_the_closed_form_of_scaled_masks_around_it(m: int, penalty: s
     masks, targets = retrainings.masks.double().numpy(), retrainings.targets.numpy()
     width = (prior.abs() / prior.abs().mean(1, keepdim=True) + 0.05).sqrt().numpy()
     expected = by_definition(masks, targets, list(prior.numpy()), penalty, list(width))
-    np.testing.assert_allclose(datamodels_prior.fit(retrainings, prior, penalty), expected, atol=1e-6)
+    np.testing.assert_allclose(weights_around_prior(retrainings, prior, penalty), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("m", [25, 60], ids=["fewer retrainings than examples", "more"])
@@ -99,32 +103,32 @@ def test_the_lasso_path_is_scikit_learns(m: int) -> None:
     y = retrainings.targets - retrainings.targets.mean(0)
     largest = (x.T @ y / m).abs().amax(0)
     shares, compared = torch.tensor([1.0, 0.5, 0.2, 0.05], dtype=torch.float64), []
-    for share, theta in zip(shares, datamodels.lasso_path(x, y, shares, 1e-9), strict=True):
+    for share, theta in zip(shares, lasso_path(x, y, shares, 1e-9), strict=True):
         for q in range(3):
             expected = games.lasso(x.numpy(), y[:, q].numpy(), float(share * largest[q]))
             np.testing.assert_allclose(theta[:, q], expected, atol=2e-6)
             compared.append((expected != 0).sum())
-    assert min(compared) == 0, "the first alpha leaves nothing"
+    assert min(compared) == 0, "all weights are 0 at the first alpha"
     assert max(compared) >= 5
 
 
 @pytest.mark.parametrize("penalty", ["query", "shared"])
-def test_few_strong_examples_are_found_by_the_lasso_before_ridge(penalty: str) -> None:
+def test_the_lasso_finds_few_strong_examples_from_fewer_retrainings_than_ridge(penalty: str) -> None:
     retrainings, weights = additive(60, 200, 0.3, n_strong=6)
-    lasso = correlation(datamodels.attribute(retrainings, penalty=penalty), weights)
-    ridge = correlation(datamodels_ridge.attribute(retrainings, penalty=penalty), weights)
+    lasso = correlation(datamodels.attribute(retrainings, Workspace(), penalty=penalty), weights)
+    ridge = correlation(datamodels_ridge.attribute(retrainings, Workspace(), penalty=penalty), weights)
     assert lasso > 0.9 > ridge > 0.3
 
 
 def test_additive_targets_without_noise_are_recovered() -> None:
     retrainings, weights = additive(100, 20, 0.0)
-    expected = weights - weights.mean(1, keepdim=True)  # subsets of one size do not tell the mean
+    expected = weights - weights.mean(1, keepdim=True)  # subsets of one size do not determine the mean
     for module in (datamodels, datamodels_ridge):
-        scores = module.attribute(retrainings)
+        scores = module.attribute(retrainings, Workspace())
         assert correlation(scores - scores.mean(1, keepdim=True), expected) > 0.99
 
 
-def test_a_mixture_is_the_sum_of_what_tells_examples_apart() -> None:
+def test_a_mixture_is_the_sum_of_centred_scores_of_length_one() -> None:
     generator = torch.Generator().manual_seed(0)
     first, second, third = torch.randn(3, 4, 9, generator=generator, dtype=torch.float64).unbind()
 
@@ -139,13 +143,13 @@ def test_a_mixture_is_the_sum_of_what_tells_examples_apart() -> None:
     alone = datamodels_mixed.attribute({"a": 5 * first + 2})
     torch.testing.assert_close(alone, datamodels_mixed.attribute({"a": first, "b": second}, share=0.0))
     flat = datamodels_mixed.attribute({"a": first, "b": torch.ones_like(second)}, share=0.3)
-    torch.testing.assert_close(flat, alone, msg="who tells nothing apart adds nothing")
+    torch.testing.assert_close(flat, alone, msg="constant scores add nothing")
 
 
-def test_the_prior_is_believed_without_evidence_and_corrected_by_much() -> None:
-    """Targets that are sums of the TRAK scores leave them as they are; other targets overrule them."""
+def test_the_prior_is_kept_without_evidence_and_corrected_by_much_evidence() -> None:
+    """Targets that are sums of the TRAK scores leave these unchanged; many other targets replace them."""
     gradients = mlp_world(n=40, steps=40).gradients()
-    kernel, weight = datamodels_prior.attribute(gradients)
+    kernel, weight = datamodels_prior.attribute(gradients, Workspace())
     prior = kernel * weight
     few, _ = additive(10, 40, 0.0, n_query=4)
     agreeing = Retrainings(few.masks, few.masks.double() @ prior.T)
@@ -156,14 +160,14 @@ def test_the_prior_is_believed_without_evidence_and_corrected_by_much() -> None:
 
 
 def test_the_path_ends_where_errors_have_been_rising() -> None:
-    """Up to there, errors are those of scikit-learn's fits to the other folds."""
+    """Errors are finite up to that penalty, and infinite after it."""
     retrainings, _ = additive(40, 60, 3.0, n_strong=3)
     masks, targets = retrainings.masks.double(), retrainings.targets
     shares = torch.logspace(0, -1.5, 12, dtype=torch.float64)
-    errors = datamodels.left_out_errors(masks, targets, shares, folds=4, tolerance=1e-7, seed=0)
+    errors = left_out_errors(masks, targets, shares, folds=4, tolerance=1e-7, seed=0)
     reached = int(errors.isfinite().all(1).sum())
     assert 3 <= reached < 12
     assert errors[reached:].isinf().all()
     assert (errors.argmin(0) <= reached - 3).all()
-    once = datamodels.left_out_errors(masks, targets, shares[:1], folds=4, tolerance=1e-7, seed=0)
-    assert (once[0] > targets.var(0) * 39).all(), "the first alpha leaves the mean of the other folds alone"
+    once = left_out_errors(masks, targets, shares[:1], folds=4, tolerance=1e-7, seed=0)
+    assert (once[0] > targets.var(0) * 39).all(), "the first alpha predicts the mean of the other folds"

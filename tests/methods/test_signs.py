@@ -1,4 +1,4 @@
-"""Positive means proponent: a copy of the query among the training examples, with its label, must help it."""
+"""Positive scores are proponents: a copy of the query among the training examples, with its label, must help it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from torch import Tensor
 
-from methods.fakes import World, mlp_world
+from methods.fakes import World, inputs_of, mlp_world
 from proponent.attribution.member_mean import MemberMean
 from proponent.methods.baselines import same_label, similarity
 from proponent.methods.gradient_similarity import graddot, tracin
@@ -36,7 +37,7 @@ FILES = sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml
 ELSEWHERE = {
     "bm25": "methods/test_text.py::test_a_copy_is_the_strongest_proponent_and_labels_may_sign",
     "tfidf": "methods/test_text.py::test_a_copy_is_the_strongest_proponent_and_labels_may_sign",
-    "tracin_we": "methods/test_unrolling.py::test_a_text_that_is_a_copy_of_the_query_is_a_proponent_by_its_words",
+    "tracin_we": "methods/test_unrolling.py::test_a_text_that_is_a_copy_of_the_query_is_a_proponent_due_to_its_words",
     "less": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
     "dvemb": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
     "magic": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
@@ -45,14 +46,14 @@ ELSEWHERE = {
     "data_oob": "methods/test_valuation.py::test_wrong_labels_have_low_values",
     "lava": "methods/test_valuation.py::test_wrong_labels_have_low_values",
 }
-"""Families that need words, a replay or variants, or that know no queries; and where their sign is tested."""
+"""Families that need words, a replay or variants, or that ignore the queries; and the test of their sign."""
 OF_EITHER_SIGN = {"random_scores"}
 CONFIGS = {
     path.stem: config for path in FILES if (config := yaml.safe_load(path.read_text()))["family"] in FAMILIES
 }
 
 
-def test_no_family_is_without_a_test_of_its_sign() -> None:
+def test_every_family_has_a_test_of_its_sign() -> None:
     families = {yaml.safe_load(path.read_text())["family"] for path in FILES}
     assert families == {*FAMILIES, *ELSEWHERE, *OF_EITHER_SIGN}
     for family, where in ELSEWHERE.items():
@@ -64,23 +65,25 @@ def test_no_family_is_without_a_test_of_its_sign() -> None:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    """A network before it has fitted everything; queries 0 to 5 are copies of training examples."""
+    """Return a network before it has fitted everything; queries 0 to 5 are copies of training examples."""
     world = mlp_world(n=60, steps=40)
     return world.at_queries(world.x_train[:6].clone(), world.y_train[:6].clone())
 
 
 def scores_of(module: ModuleType, world: World, params: dict[str, object]) -> Tensor:
-    """Return what the attribution step makes of a method's functions for one member."""
+    """Return the scores that the attribution step computes from a method's functions for one member."""
     if module is if_lissa:
         params = {**params, "batch": len(world.x_train)}  # batches of this dense world take seconds
-    found = module.attribute(*world.needs(list(positional(module.attribute))), **params)
+    found = module.attribute(**inputs_of(module, world), **params)
+    if isinstance(found, np.ndarray):
+        return torch.from_numpy(found)
     if isinstance(found, dict):
         return found["scores"]
     mean = MemberMean()
     mean.add(found)
     if not hasattr(module, "finish"):
         return mean.scores()
-    return module.finish(mean.scores(), *world.needs(list(positional(module.finish)[1:])))
+    return module.finish(mean.scores(), **inputs_of(module, world, "finish"))
 
 
 def positional(function: Callable[..., object]) -> tuple[str, ...]:
@@ -90,7 +93,7 @@ def positional(function: Callable[..., object]) -> tuple[str, ...]:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_copy_of_the_query_is_a_proponent(name: str, world: World) -> None:
     module, params = FAMILIES[CONFIGS[name]["family"]], CONFIGS[name].get("params", {})
-    if "projection_dim" in params:  # the file's is far beyond the 43 parameters here
+    if "projection_dim" in params:  # the file's value is far above the 43 parameters here
         params = {**params, "projection_dim": 30}
     scores = scores_of(module, world, params)
     assert scores.shape == (6, 60)
@@ -101,7 +104,7 @@ def test_a_copy_of_the_query_is_a_proponent(name: str, world: World) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("same-label",)])
 def test_the_copy_with_another_label_is_worse(name: str, world: World) -> None:
-    """Blind to labels are only plain similarities, which say so."""
+    """Only plain similarities ignore labels, and their configuration states it."""
     module, params = FAMILIES[CONFIGS[name]["family"]], CONFIGS[name].get("params", {})
     if module is similarity:
         params = {**params, "labels": "signed"}

@@ -1,4 +1,4 @@
-"""One matrix, many dampings: both routes give the same answers, and what is kept is let go."""
+"""Solves with one matrix and many dampings: both routes give the same answers, and kept values are released."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.methods.shared import solvers
-from proponent.methods.shared.krylov import grow
-from proponent.methods.shared.solvers import DampedSolver, damping_grid, keep
+from proponent.methods.shared.solvers.damped_solver import DampedSolver
+from proponent.methods.shared.solvers.krylov import grow
+from proponent.methods.shared.workspace import Workspace
 
 
 def spd(n: int, rank: int) -> Tensor:
@@ -23,15 +23,12 @@ def spd(n: int, rank: int) -> Tensor:
 @pytest.mark.parametrize("dampings", [1, 5], ids=["Cholesky", "eigendecomposition"])
 def test_every_damping_equals_a_dense_inverse(dampings: int) -> None:
     matrix, right = spd(600, 40), torch.randn(600, 7, dtype=torch.float64)
-    solver = DampedSolver(matrix)
-    with damping_grid([1.0] * dampings):
-        for damping in (0.5, 3.0, 0.5):
-            inverse = torch.linalg.inv(matrix + damping * torch.eye(600, dtype=torch.float64))
-            torch.testing.assert_close(solver.solve(right, damping), inverse @ right)
-            torch.testing.assert_close(
-                solver.quadratic(right.T, damping), (right.T @ inverse @ right).diagonal()
-            )
-            torch.testing.assert_close(solver.hat(damping), (inverse @ matrix).diagonal())
+    solver = DampedSolver(matrix, [1.0] * dampings)
+    for damping in (0.5, 3.0, 0.5):
+        inverse = torch.linalg.inv(matrix + damping * torch.eye(600, dtype=torch.float64))
+        torch.testing.assert_close(solver.solve(right, damping), inverse @ right)
+        torch.testing.assert_close(solver.quadratic(right.T, damping), (right.T @ inverse @ right).diagonal())
+        torch.testing.assert_close(solver.hat(damping), (inverse @ matrix).diagonal())
 
 
 def test_a_hat_keeps_the_digits_of_examples_of_little_weight() -> None:
@@ -47,48 +44,60 @@ def test_a_grid_decomposes_once_and_a_single_damping_never(monkeypatch: pytest.M
     calls = []
     eigh = torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: calls.append(1) or eigh(matrix))
-    solver, right = DampedSolver(spd(50, 50)), torch.ones(50, 1, dtype=torch.float64)
-    with damping_grid([1.0, 2.0, 3.0, 4.0]):
-        for damping in (1.0, 2.0, 3.0, 4.0):
-            solver.solve(right, damping)
+    right = torch.ones(50, 1, dtype=torch.float64)
+    grid, single = DampedSolver(spd(50, 50), [1.0, 2.0, 3.0, 4.0]), DampedSolver(spd(50, 50))
+    for damping in (1.0, 2.0, 3.0, 4.0):
+        torch.testing.assert_close(grid.solve(right, damping), single.solve(right, damping))
     assert len(calls) == 1
-    final = solver.solve(right, 2.0)
-    assert len(calls) == 1
-    assert torch.equal(final, DampedSolver(solver.matrix).solve(right, 2.0)), (
-        "bytes depend on what came before"
-    )
 
 
 @pytest.mark.parametrize("dampings", [1, 5])
-def test_an_indefinite_matrix_is_the_users_business(dampings: int) -> None:
-    solver = DampedSolver(torch.diag(torch.tensor([1.0, -0.5, 2.0])))
-    with damping_grid([1.0] * dampings):
-        with pytest.raises(UserError, match="not positive definite: raise 'damping'"):
-            solver.solve(torch.ones(3, 1), 0.5)
-        torch.testing.assert_close(solver.solve(torch.ones(3, 1), 1.5)[1], torch.ones(1))
+def test_an_indefinite_matrix_is_an_error_that_names_the_damping(dampings: int) -> None:
+    solver = DampedSolver(torch.diag(torch.tensor([1.0, -0.5, 2.0])), [1.0] * dampings)
+    with pytest.raises(UserError, match="not positive definite: raise 'damping'"):
+        solver.solve(torch.ones(3, 1), 0.5)
+    torch.testing.assert_close(solver.solve(torch.ones(3, 1), 1.5)[1], torch.ones(1))
 
 
-def test_one_value_is_kept_while_its_owner_lives() -> None:
-    class Owner:
-        pass
+class Owner:
+    """Something that a value is computed from."""
 
-    owner, made = Owner(), []
+
+def test_one_value_is_kept_while_its_owner_is_alive() -> None:
+    workspace, owner, made = Workspace(), Owner(), []
 
     def make() -> Tensor:
         made.append(1)
         return torch.ones(3)
 
-    first = keep(owner, "a", make)
-    assert keep(owner, "a", make) is first
-    assert keep(owner, "b", make) is not first
+    first = workspace.keep(owner, "a", make)
+    assert workspace.keep(owner, "a", make) is first
+    assert workspace.keep(owner, "b", make) is not first
     assert len(made) == 2
-    keep(Owner(), "b", make)
-    kept = weakref.ref(keep(owner, "b", make))
+    workspace.keep(Owner(), "b", make)
+    kept = weakref.ref(workspace.keep(owner, "b", make))
     assert len(made) == 4
     del owner
     gc.collect()
     assert kept() is None
-    assert solvers._kept is None
+
+
+def test_a_kept_value_is_released_with_its_workspace_and_before_the_next_is_made() -> None:
+    workspace, owner = Workspace(), Owner()
+    first = weakref.ref(workspace.keep(owner, "a", lambda: torch.ones(3)))
+    found = workspace.keep(owner, "b", lambda: torch.tensor(first() is None))
+    assert found, "two values at a time need twice the memory"
+    second = weakref.ref(workspace.keep(owner, "c", lambda: torch.ones(3)))
+    del workspace
+    assert second() is None, "no collection of cycles is needed"
+
+
+def test_a_damping_is_one_of_the_announced_grid_or_alone() -> None:
+    workspace = Workspace([0.1, 1.0])
+    assert workspace.grid_of(1.0) == (0.1, 1.0)
+    assert workspace.grid_of(2.0) == (2.0,)
+    workspace.announce(())
+    assert workspace.grid_of(1.0) == (1.0,)
 
 
 def test_a_krylov_space_serves_every_larger_shift() -> None:
@@ -115,7 +124,7 @@ def test_the_reported_residual_is_the_true_one() -> None:
 
 
 @pytest.mark.parametrize("repeats", [2, 3])
-def test_equal_right_hand_sides_and_exhausted_spaces_do_no_harm(repeats: int) -> None:
+def test_equal_right_hand_sides_and_exhausted_spaces_are_solved(repeats: int) -> None:
     matrix = spd(10, 10)
     right = torch.randn(2, 10, dtype=torch.float64).repeat(repeats, 1)
     space, basis = grow(lambda rows: rows @ matrix, right, shift=0.3, tolerance=0.0, iterations=50)
@@ -126,5 +135,5 @@ def test_equal_right_hand_sides_and_exhausted_spaces_do_no_harm(repeats: int) ->
 
 def test_negative_curvature_is_named() -> None:
     matrix = torch.diag(torch.tensor([3.0, 1.0, -0.5], dtype=torch.float64))
-    with pytest.raises(UserError, match=r"negative curvature -0\.5 is not lifted by a damping of 0\.2"):
+    with pytest.raises(UserError, match=r"damping of 0\.2 does not outweigh the negative curvature -0\.5"):
         grow(lambda rows: rows @ matrix, torch.ones(1, 3).double(), shift=0.2, tolerance=0.0, iterations=9)

@@ -26,7 +26,7 @@ FIRST, SECOND = slice(0, 5), slice(5, N)
 
 
 def data() -> Arrays:
-    """Return a linear regression whose second stage has inputs of another kind."""
+    """Return a linear regression whose second stage has inputs of another scale."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(N + QUERIES, 4, generator=generator, dtype=torch.float64)
     x[5:N] *= torch.tensor([2.0, 1.0, 0.5, 0.2], dtype=torch.float64)
@@ -45,7 +45,7 @@ DECAY = 0.02
 
 
 def anywhere(stages: list[tuple[slice, int]]) -> Network:
-    """Return a network at four unrelated points, as if they had been checkpoints of a training."""
+    """Return a network with four unrelated points as its checkpoints."""
     return NetworkReader(
         build(0),
         STATES.__getitem__,
@@ -80,7 +80,7 @@ def described(
 
 @pytest.mark.parametrize("average", ["gradients", "parameters"])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_it_is_the_walk_through_the_segments_of_each_stage(count: int, average: str) -> None:
+def test_source_is_the_walk_through_the_segments_of_each_stage(count: int, average: str) -> None:
     """The first stage ends at the second checkpoint, the other two belong to the second stage."""
     parts = []
     for examples, durations, states in (
@@ -112,16 +112,16 @@ def test_the_last_checkpoints_of_every_stage_count() -> None:
 @pytest.mark.parametrize("decoupled", [True, False])
 def test_source_adam_walks_through_the_same_stages(decoupled: bool) -> None:
     path = anywhere([(FIRST, 1), (SECOND, 3)])
-    moment = SimpleNamespace(preconditioner=lambda: torch.ones(10, dtype=torch.float64))
-    replay = SimpleNamespace(at=lambda _: moment, decay_is_decoupled=decoupled)
+    point = SimpleNamespace(preconditioner=lambda: torch.ones(10, dtype=torch.float64))
+    replay = SimpleNamespace(at=lambda _: point, decay_is_decoupled=decoupled)
     torch.testing.assert_close(source_adam.attribute(path, replay), source.attribute(path))
 
 
-# on real trainings, by gradient descent on all examples of a stage
+# Real trainings, by gradient descent on all examples of a stage
 
 
 def trained(first: int, second: int, lr: float = 0.05) -> tuple[Replay, Network, Network]:
-    """Train in two stages of so many steps; return the training, and its network with and without word of the stages."""
+    """Return the replay of a training in stages of ``first`` and ``second`` steps, and its network with and without them."""
     stages = [StageConfig(5, first, lr=2 * lr), StageConfig(6, second)]
     replay = Replay(build, TASK, RecipeConfig(lr=lr, batch_size=N, stages=stages), RUN, data())
     steps = range(1, replay.n_steps + 1)
@@ -131,7 +131,7 @@ def trained(first: int, second: int, lr: float = 0.05) -> tuple[Replay, Network,
     ]
     sums = torch.tensor(replay.rates).double().cumsum(0).tolist()
     times = CheckpointTimes(list(steps), replay.rates, sums)
-    told, untold = (
+    staged, unstaged = (
         NetworkReader(
             *(build(0), states.__getitem__, TASK, data(), 0, times),
             weight_decay=0.0,
@@ -139,25 +139,25 @@ def trained(first: int, second: int, lr: float = 0.05) -> tuple[Replay, Network,
         ).network(stages)
         for stages in ([(FIRST, first - 1), (SECOND, first + second - 1)], [])
     )
-    return replay, told, untold
+    return replay, staged, unstaged
 
 
 def correlation(first: Tensor, second: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1])
 
 
-def test_it_is_near_the_exact_derivatives_and_knowing_the_stages_is_what_makes_it_so() -> None:
+def test_source_is_near_the_exact_derivatives_only_with_the_stages() -> None:
     errors = []
     for finer in (1, 2):
-        replay, told, untold = trained(10 * finer, 15 * finer, 0.05 / finer)
+        replay, staged, unstaged = trained(10 * finer, 15 * finer, 0.05 / finer)
         exact = magic.attribute(replay)
-        found = source.attribute(told, segments=10, checkpoints=99)
+        found = source.attribute(staged, segments=10, checkpoints=99)
         errors.append(float((found - exact).norm() / exact.norm()))
     assert correlation(found, exact) > 0.999
     assert errors[1] < 0.05
-    assert errors[1] < 0.7 * errors[0], "what is left is the size of the steps"
-    unaware = source.attribute(untold, segments=20, checkpoints=99)
-    assert float((unaware - exact).norm() / exact.norm()) > 5 * errors[1]
+    assert errors[1] < 0.7 * errors[0], "the remaining error is due to the size of the steps"
+    without = source.attribute(unstaged, segments=20, checkpoints=99)
+    assert float((without - exact).norm() / exact.norm()) > 5 * errors[1]
 
 
 def hessian(examples: slice) -> Tensor:
@@ -167,8 +167,8 @@ def hessian(examples: slice) -> Tensor:
     return jacobian.T @ jacobian / len(x)
 
 
-def test_what_the_first_stage_did_decays_through_the_curvature_of_the_second() -> None:
-    """Every step of the first stage is met by the queries' gradients times exp(-E H) of the second stage's examples."""
+def test_the_effect_of_the_first_stage_decays_with_the_curvature_of_the_second() -> None:
+    """Steps of the first stage meet the queries' gradients times exp(-E H) of the second stage's examples."""
     replay, path, _ = trained(10, 60)
     steps = [path.stages[0].network.checkpoint(index) for index in range(10)]
     parts = [Part(FIRST, 0.1, hessian(FIRST), -step.train.dense()) for step in steps]

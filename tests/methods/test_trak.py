@@ -1,16 +1,17 @@
-"""TRAK: its formula, its example-space form, its averaging, and where it is an influence function."""
+"""TRAK: its formula, its example-space form, its averaging, and the case in which it is an influence function."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from methods.fakes import Path, linear_world, mlp_world, newton
+from methods.fakes import Checkpoints, linear_world, mlp_world, newton, self_influence
 from oracles import trak as oracle
 from oracles.influence import one_by_one, retraining_slopes
 from proponent.attribution.member_mean import MemberMean
-from proponent.methods.shared.solvers import damping_grid
+from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak
+from proponent.seeds import derive_seed
 
 POWERS = {"none": 0.0, "sqrt": 0.5, "full": 1.0}
 
@@ -29,7 +30,9 @@ def test_example_space_equals_the_formula_in_parameter_space(weighting: str, dam
     )
     query = one_by_one(world.targets, world.theta)
     expected = oracle.kernel(train, query, rows, damping)
-    kernel, weight = trak.attribute(Path({1.0: pair}), weighting=weighting, damping=damping)
+    kernel, weight = trak.attribute(
+        Checkpoints({1.0: pair}), Workspace(), weighting=weighting, damping=damping
+    )
     torch.testing.assert_close(kernel, expected)
     torch.testing.assert_close(weight, world.loss_weight)
 
@@ -44,7 +47,7 @@ def test_unprojected_and_fully_weighted_it_is_the_influence_function() -> None:
     # lambda = n x weight decay, put in units of the mean weighted diagonal
     rows = world.loss_weight * (1 - world.loss_weight)
     damping = world.weight_decay * len(rows) / (rows * world.pair().train.norms_squared()).mean().item()
-    kernel, weight = trak.attribute(world.gradients(), weighting="full", damping=damping)
+    kernel, weight = trak.attribute(world.gradients(), Workspace(), weighting="full", damping=damping)
     torch.testing.assert_close(kernel * weight, slopes, rtol=1e-6, atol=1e-9)
 
 
@@ -54,11 +57,12 @@ def test_projected_equals_the_formula_on_projected_gradients(dim: int, weighting
     world = mlp_world(n=25)
     pair, member = world.pair(), 3
     rows = (world.loss_weight * (1 - world.loss_weight)) ** POWERS[weighting]
-    stream = trak.derive_seed(5, "trak", member)
+    stream = derive_seed(5, "trak", member)
     projected = [block.project(dim, "gaussian", stream).dense() for block in (pair.train, pair.query)]
     expected = oracle.kernel(*projected, rows, 0.3)
     kernel, _ = trak.attribute(
-        Path({1.0: pair}, member),
+        Checkpoints({1.0: pair}, member),
+        Workspace(),
         damping=0.3,
         weighting=weighting,
         projection_dim=dim,
@@ -70,14 +74,17 @@ def test_projected_equals_the_formula_on_projected_gradients(dim: int, weighting
 
 def test_members_are_projected_independently() -> None:
     pair = mlp_world().pair()
-    kernels = [trak.attribute(Path({1.0: pair}, member), projection_dim=8)[0] for member in (0, 1, 0)]
+    kernels = [
+        trak.attribute(Checkpoints({1.0: pair}, member), Workspace(), projection_dim=8)[0]
+        for member in (0, 1, 0)
+    ]
     assert torch.equal(kernels[0], kernels[2])
     assert not torch.allclose(kernels[0], kernels[1])
 
 
 def test_kernel_and_weight_are_averaged_separately() -> None:
     worlds = [mlp_world(steps=20), mlp_world(steps=300)]
-    factors = [trak.attribute(world.gradients()) for world in worlds]
+    factors = [trak.attribute(world.gradients(), Workspace()) for world in worlds]
     mean = MemberMean()
     for member in factors:
         mean.add(member)
@@ -103,24 +110,44 @@ def test_self_influence_is_the_diagonal_with_the_weight_once_more(dim: int, weig
     world = mlp_world()
     world = world.at_queries(world.x_train, world.y_train)
     options = {"projection_dim": dim, "weighting": weighting, "damping": 0.2}
-    kernel, weight = trak.attribute(world.gradients(), **options)
-    factors = trak.self_influence(world.gradients(), **options)
+    kernel, weight = trak.attribute(world.gradients(), Workspace(), **options)
+    factors = self_influence(trak, world.gradients(), Workspace(), **options)
     torch.testing.assert_close(factors[0] * factors[1] * factors[2], (kernel * weight).diagonal() * weight)
 
 
-def test_a_grid_gives_the_same_scores_as_single_dampings() -> None:
+def test_self_influence_damps_less_unless_the_configuration_says_otherwise() -> None:
     gradients = mlp_world().gradients()
-    with damping_grid([1.0] * 5):
-        grid = [trak.attribute(gradients, damping=damping)[0] for damping in (0.1, 1.0, 10.0)]
+    default, less, same = (
+        self_influence(trak, gradients, Workspace(), **params)[0]
+        for params in ({}, {"damping": 0.01}, {"damping": 1.0})
+    )
+    assert torch.equal(default, less)
+    assert not torch.allclose(default, same)
+
+
+def test_a_grid_gives_the_same_scores_as_single_dampings() -> None:
+    gradients, workspace = mlp_world().gradients(), Workspace([1.0] * 5)
+    grid = [trak.attribute(gradients, workspace, damping=damping)[0] for damping in (0.1, 1.0, 10.0)]
     for damping, kernel in zip((0.1, 1.0, 10.0), grid, strict=True):
-        torch.testing.assert_close(kernel, trak.attribute(gradients, damping=damping)[0])
+        torch.testing.assert_close(kernel, trak.attribute(gradients, Workspace(), damping=damping)[0])
+
+
+def test_scores_after_a_grid_have_the_bytes_of_those_without_one() -> None:
+    gradients, workspace = mlp_world().gradients(), Workspace([0.1, 1.0, 10.0])
+    for damping in workspace.dampings:
+        trak.attribute(gradients, workspace, damping=damping)
+    workspace.announce(())
+    final = trak.attribute(gradients, workspace, damping=1.0)[0]
+    assert torch.equal(final, trak.attribute(gradients, Workspace(), damping=1.0)[0])
 
 
 def test_a_growing_damping_is_smaller_at_an_early_checkpoint() -> None:
     pair = mlp_world(n=25).pair()
-    path = Path({0.25: pair, 1.0: pair})
-    early = trak.attribute(path, damping=2.0, growing=True, checkpoint=0.25)[0]
-    torch.testing.assert_close(early, trak.attribute(path, damping=0.5)[0])
-    torch.testing.assert_close(
-        trak.attribute(path, damping=2.0, growing=True)[0], trak.attribute(path, damping=2.0)[0]
-    )
+    path = Checkpoints({0.25: pair, 1.0: pair})
+
+    def kernel(**options: object) -> torch.Tensor:
+        return trak.attribute(path, Workspace(), **options)[0]
+
+    early = kernel(damping=2.0, growing=True, checkpoint=0.25)
+    torch.testing.assert_close(early, kernel(damping=0.5))
+    torch.testing.assert_close(kernel(damping=2.0, growing=True), kernel(damping=2.0))

@@ -24,7 +24,7 @@ from proponent.features.views import Network as History
 from proponent.methods.gradient_similarity import less, tracin_we
 from proponent.methods.influence import ekfac
 from proponent.methods.shared import segments
-from proponent.methods.shared.needs import Network
+from proponent.methods.shared.needs import Network, Workspace
 from proponent.methods.unrolling import dvemb, magic, source, source_adam
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
@@ -35,7 +35,7 @@ KINDS = ["linear", "sequence", "conv2d", "embedding", "attention", "layer-norm",
 
 
 def along_training(module: nn.Module, x: Tensor, y: Tensor, n_query: int, decay: float = 0.01) -> History:
-    """Return a network at four points of a walk, as if they had been checkpoints."""
+    """Return a network with four random points as its checkpoints."""
     states = []
     for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
@@ -61,7 +61,7 @@ def loss_gradients(model: Curvature) -> Tensor:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_coordinates_and_back(name: str) -> None:
+def test_coordinates_are_inverted(name: str) -> None:
     module, x, y = build(name, 9)
     path = along_training(module, x, y, 3)
     basis = path.kronecker([0.2, 0.3, 0.5, 0.0], 0, 0)
@@ -85,7 +85,7 @@ def test_the_eigenvalues_of_several_checkpoints_are_the_mean_curvature_in_their_
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("average", ["gradients", "parameters"])
 def test_source_is_the_walk_by_dense_matrix_exponentials(count: int, average: str) -> None:
-    """On a layer with squared errors EK-FAC is the Gauss-Newton matrix itself, so that the oracle needs no basis."""
+    """EK-FAC of one linear layer with squared errors is the Gauss-Newton matrix itself, so the oracle needs no basis."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(14, 4, generator=generator, dtype=torch.float64)
     y = torch.randn(14, 2, generator=generator, dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_source_is_the_walk_by_dense_matrix_exponentials(count: int, average: st
 
 
 def stationary(duration: float, decay: float = 0.02) -> Network:
-    """A network that stays where it is: all its checkpoints are the same."""
+    """Return a network whose checkpoints are all the same."""
     module, x, y = build("mlp", 12)
     data = Arrays(x[3:], y[3:], x[:3], y[:3])
     times = CheckpointTimes([1, 2, 3], [0.1] * 3, [duration / 4, duration / 2, duration])
@@ -116,7 +116,7 @@ def stationary(duration: float, decay: float = 0.02) -> Network:
     ).network()
 
 
-def test_cutting_a_stationary_training_changes_nothing() -> None:
+def test_the_number_of_segments_of_a_stationary_training_does_not_matter() -> None:
     whole = source.attribute(stationary(3.0), segments=1)
     for average in ("gradients", "parameters"):
         torch.testing.assert_close(source.attribute(stationary(3.0), segments=3, average=average), whole)
@@ -124,7 +124,9 @@ def test_cutting_a_stationary_training_changes_nothing() -> None:
 
 def test_long_training_is_influence_and_short_training_is_gradient_products() -> None:
     long = source.attribute(stationary(1e7), segments=1)
-    torch.testing.assert_close(long, ekfac.attribute(stationary(1e7), damping=0.0), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        long, ekfac.attribute(stationary(1e7), Workspace(), damping=0.0), rtol=1e-6, atol=1e-9
+    )
     short = source.attribute(stationary(1e-6), segments=1) / 1e-6
     model = stationary(1e-6).at(1.0)
     expected = model.query.dense() @ (model.loss_weight[:, None] * model.train.dense()).T / 9
@@ -132,7 +134,7 @@ def test_long_training_is_influence_and_short_training_is_gradient_products() ->
 
 
 def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
-    """Linear regression by gradient descent on all examples: constant curvature; MAGIC is exact."""
+    """Linear regression by gradient descent on all examples has constant curvature, and MAGIC is exact."""
     torch.manual_seed(1)
     x, y = torch.randn(12, 3).double(), torch.randn(12, 1).double()
     data = Arrays(x[2:], y[2:], x[:2], y[:2])
@@ -149,11 +151,11 @@ def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
         replay = Replay(make, get_task("regression"), recipe, RUN, data)
         exact = magic.attribute(replay)
         saved = [replay.at(part / 40) for part in range(1, 41)]
-        states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
+        states = [{k: v.clone() for k, v in replay.parameters(point).items()} for point in saved]
         times = CheckpointTimes(
-            [moment.steps for moment in saved],
+            [point.steps for point in saved],
             [recipe.lr] * 40,
-            [recipe.lr * moment.steps for moment in saved],
+            [recipe.lr * point.steps for point in saved],
         )
         path = NetworkReader(
             *(make(0), states.__getitem__, get_task("regression"), data, 0, times),
@@ -175,7 +177,7 @@ def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
         (4, 3, [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]),
     ],
 )
-def test_a_checkpoint_counts_by_the_training_that_it_stands_for(count, checkpoints, expected) -> None:
+def test_the_weight_of_a_checkpoint_is_the_training_that_it_represents(count, checkpoints, expected) -> None:
     found = segments.shares([0.5, 1.0, 2.0, 4.0], count, checkpoints)
     np.testing.assert_allclose(found, expected)
 
@@ -189,9 +191,9 @@ def test_segments_and_checkpoints_below_one_are_refused() -> None:
 
 
 def scaled_like(factors: Tensor, decoupled: bool) -> Replay:
-    """Stand in for a replay whose optimiser multiplies gradients with the same factors all along."""
-    moment = SimpleNamespace(preconditioner=lambda: factors)
-    return SimpleNamespace(at=lambda _: moment, decay_is_decoupled=decoupled)
+    """Return a stand-in for a replay whose optimiser multiplies gradients by constant factors."""
+    point = SimpleNamespace(preconditioner=lambda: factors)
+    return SimpleNamespace(at=lambda _: point, decay_is_decoupled=decoupled)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -199,7 +201,7 @@ def scaled_like(factors: Tensor, decoupled: bool) -> Replay:
 def test_source_adam_is_the_walk_by_dense_matrix_exponentials_of_the_preconditioned_curvature(
     count: int, decoupled: bool
 ) -> None:
-    """Where the factors are themselves a Kronecker product, EK-FAC of the scaled problem is exact on a linear layer."""
+    """If the factors are a Kronecker product, EK-FAC of the scaled problem is exact for one linear layer."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(14, 4, generator=generator, dtype=torch.float64)
     y = torch.randn(14, 2, generator=generator, dtype=torch.float64)
@@ -244,7 +246,7 @@ def test_without_scaling_it_is_source() -> None:
         torch.testing.assert_close(found, source.attribute(path))
 
 
-def test_the_preconditioner_is_what_torchs_adam_multiplies_with() -> None:
+def test_the_preconditioner_is_the_factor_of_torchs_adam() -> None:
     recipe = RECIPES["adam"]
     parameter = nn.Parameter(torch.randn(6, generator=torch.Generator().manual_seed(0)).double())
     adam = torch.optim.Adam([parameter], lr=1.0, betas=tuple(recipe.betas), eps=recipe.eps)
@@ -271,8 +273,8 @@ def test_on_a_training_with_adam_it_is_nearer_to_the_exact_unrolling() -> None:
     task = get_task("regression")
     replay = Replay(make, task, recipe, RUN, data)
     saved = [replay.at(part / 10) for part in range(1, 11)]
-    states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
-    steps = [moment.steps for moment in saved]
+    states = [{k: v.clone() for k, v in replay.parameters(point).items()} for point in saved]
+    steps = [point.steps for point in saved]
     times = CheckpointTimes(steps, [recipe.lr] * 10, [recipe.lr * step for step in steps])
     path = NetworkReader(
         make(0), states.__getitem__, task, data, 0, times, weight_decay=0.0, memory_mib=50
@@ -293,8 +295,8 @@ def test_a_copy_of_the_query_is_a_proponent_for_adam() -> None:
     asked = Arrays(given.x_train, given.y_train, given.x_train[:4], given.y_train[:4])
     replay = Replay(network, TASK, RECIPES["adamw"], RUN, asked)
     saved = [replay.at(part) for part in (0.3, 0.6, 1.0)]
-    states = [{k: v.clone() for k, v in replay.parameters(moment).items()} for moment in saved]
-    steps = [moment.steps for moment in saved]
+    states = [{k: v.clone() for k, v in replay.parameters(point).items()} for point in saved]
+    steps = [point.steps for point in saved]
     times = CheckpointTimes(steps, [0.05] * 3, [0.05 * step for step in steps])
     path = NetworkReader(
         network(0), states.__getitem__, TASK, asked, 0, times, weight_decay=0.1, memory_mib=50
@@ -337,29 +339,29 @@ def test_dvemb_ranks_as_the_exact_unrolling_does(name: str) -> None:
 # LESS
 
 
-def by_torch_adam(moment, examples: Tensor, recipe: RecipeConfig) -> Tensor:
-    """Return the steps of torch's own Adam from a moment, one example at a time, over the learning rate."""
+def by_torch_adam(point, examples: Tensor, recipe: RecipeConfig) -> Tensor:
+    """Return the steps of torch's own Adam from a point of training, per example, divided by the learning rate."""
     rows = []
-    for gradient in moment.loss_gradients(examples):
-        parameter = nn.Parameter(moment.slots[0].clone())
+    for gradient in point.loss_gradients(examples):
+        parameter = nn.Parameter(point.slots[0].clone())
         adam = torch.optim.Adam([parameter], lr=1.0, betas=tuple(recipe.betas), eps=recipe.eps)
         adam.state[parameter] = {
-            "step": torch.tensor(float(moment.steps)),
-            "exp_avg": moment.slots[1].clone(),
-            "exp_avg_sq": moment.slots[2].clone(),
+            "step": torch.tensor(float(point.steps)),
+            "exp_avg": point.slots[1].clone(),
+            "exp_avg_sq": point.slots[2].clone(),
         }
         parameter.grad = gradient.clone()
         adam.step()
-        rows.append(moment.slots[0] - parameter.detach())
+        rows.append(point.slots[0] - parameter.detach())
     return torch.stack(rows)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_directions_are_the_steps_of_torchs_adam(name: str) -> None:
     replay = Replay(network, TASK, RECIPES[name], RUN, arrays())
-    moment, examples = replay.at(0.5), torch.arange(10)
-    expected = by_torch_adam(moment, examples, RECIPES[name])
-    torch.testing.assert_close(moment.directions(examples), expected)
+    point, examples = replay.at(0.5), torch.arange(10)
+    expected = by_torch_adam(point, examples, RECIPES[name])
+    torch.testing.assert_close(point.directions(examples), expected)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -367,10 +369,10 @@ def test_less_is_the_cosine_with_the_direction(name: str) -> None:
     replay = Replay(network, TASK, RECIPES[name], RUN, arrays())
     expected = torch.zeros(3, 10, dtype=torch.float64)
     for part in (0.5, 1.0):
-        moment = replay.at(part)
-        query, train = moment.query_gradients(), moment.directions(torch.arange(10))
+        point = replay.at(part)
+        query, train = point.query_gradients(), point.directions(torch.arange(10))
         expected -= RECIPES[name].lr * cosine_similarity(query[:, None], train[None], dim=2)
-    torch.testing.assert_close(less.attribute(replay, moments=2), expected)
+    torch.testing.assert_close(less.attribute(replay, points=2), expected)
 
 
 @pytest.mark.parametrize("method", [magic, dvemb, less])
@@ -387,7 +389,7 @@ def test_a_copy_of_the_query_is_a_proponent(method, name: str) -> None:
 # word embeddings
 
 
-def test_word_embeddings_count_alone() -> None:
+def test_only_word_embeddings_count() -> None:
     module, x, y = build("embedding", 9)
     path = along_training(module, x, y, 3)
     expected, before = torch.zeros(3, 6, dtype=torch.float64), 0.0
@@ -407,7 +409,7 @@ def test_word_embeddings_until_a_point_are_those_of_the_shorter_training() -> No
     torch.testing.assert_close(tracin_we.attribute(path, until=0.25), tracin_we.attribute(early))
 
 
-def test_a_text_that_is_a_copy_of_the_query_is_a_proponent_by_its_words() -> None:
+def test_a_text_that_is_a_copy_of_the_query_is_a_proponent_due_to_its_words() -> None:
     module, x, y = build("embedding", 9)
     x, y = torch.cat([x[3:6], x[3:]]), torch.cat([y[3:6], y[3:]])
     scores = tracin_we.attribute(along_training(module, x, y, 3))
@@ -424,7 +426,7 @@ def whole(path: History) -> Tensor:
     return scores
 
 
-def test_a_model_without_words_is_refused() -> None:
+def test_a_model_without_word_embeddings_is_refused() -> None:
     module, x, y = build("linear", 9)
     with pytest.raises(UserError, match="embeds no tokens"):
         tracin_we.attribute(along_training(module, x, y, 3))

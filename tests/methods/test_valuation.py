@@ -11,11 +11,12 @@ import torch
 from oracles.games import all_subsets, beta_shapley
 from oracles.valuation import gaussian_distance, out_of_bag, transport
 from proponent.errors import UserError
+from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 from proponent.methods.valuation import data_oob, knn_shapley, lava
 
 
 def points(n: int, n_query: int, apart: float = 2.0, d: int = 3) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """Return data and representations: three classes around centres of their own."""
+    """Return data and representations of three classes with different centres."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(n + n_query) % 3
     h = torch.randn(n + n_query, d, generator=generator, dtype=torch.float64)
@@ -43,7 +44,7 @@ def test_knn_shapley_is_the_shapley_value_of_the_vote(neighbours: int) -> None:
         assert scores[row].sum().item() == pytest.approx(game[-1])
 
 
-def test_knn_shapley_by_angle_is_blind_to_lengths() -> None:
+def test_knn_shapley_with_cosine_distances_ignores_lengths() -> None:
     data, representations = points(40, 6)
     pair = representations.at(1.0)
     lengths = torch.linspace(0.1, 10, 40, dtype=torch.float64)[:, None]
@@ -53,7 +54,7 @@ def test_knn_shapley_by_angle_is_blind_to_lengths() -> None:
     assert (knn_shapley.attribute(data, stretched) != by_angle[1]).any()
 
 
-def test_examples_at_the_same_distance_count_in_their_order() -> None:
+def test_examples_at_the_same_distance_are_sorted_by_index() -> None:
     pair = SimpleNamespace(train=torch.zeros(6, 2), query=torch.zeros(1, 2))
     data = SimpleNamespace(y_train=torch.tensor([1, 0, 0, 0, 0, 0]), y_query=torch.tensor([1]))
     scores = knn_shapley.attribute(data, SimpleNamespace(at=lambda _: pair), neighbours=1)
@@ -84,21 +85,21 @@ def test_an_example_in_all_samples_has_the_mean_of_the_others() -> None:
 
 @pytest.mark.parametrize("n, m", [(7, 5), (5, 8)])
 def test_potentials_approach_the_dual_of_the_linear_programme(n: int, m: int) -> None:
-    """The fewer the entropy, the nearer: the masses have no common multiple, so the dual is unique but for a constant."""
+    """They are nearer for a smaller entropy. n and m are coprime, so the dual is unique up to a constant."""
     cost = np.random.default_rng(n).uniform(size=(n, m))
     _, dual = transport(cost)
     errors = []
     for strength in (0.03, 0.003):
-        found = lava.sinkhorn(torch.from_numpy(cost), strength, 200_000, 1e-9).numpy()
+        found = transport_potentials(torch.from_numpy(cost), strength, 200_000, 1e-9).numpy()
         errors.append(np.abs((found - found.mean()) - (dual - dual.mean())).max())
     assert errors[1] < 0.3 * errors[0]
     assert errors[1] < 0.02
 
 
-def test_differences_of_values_are_what_moving_mass_does_to_the_distance() -> None:
+def test_differences_of_values_are_derivatives_of_the_distance_along_moved_mass() -> None:
     cost = np.random.default_rng(0).uniform(size=(7, 5))
     base, _ = transport(cost)
-    f = lava.sinkhorn(torch.from_numpy(cost), 0.002, 200_000, 1e-9).numpy()
+    f = transport_potentials(torch.from_numpy(cost), 0.002, 200_000, 1e-9).numpy()
     moved, step = np.full(7, 1 / 7), 1e-3
     for i, j in ((0, 1), (4, 2), (6, 3)):
         mass = moved.copy()
@@ -107,15 +108,15 @@ def test_differences_of_values_are_what_moving_mass_does_to_the_distance() -> No
         assert (transport(cost, mass)[0] - base) / step == pytest.approx(f[i] - f[j], abs=0.02)
 
 
-def test_a_small_entropy_needs_the_potentials_back_in_the_kernel() -> None:
+def test_scalings_that_would_overflow_are_moved_into_the_kernel() -> None:
     cost = torch.rand(30, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     cost[0] += 500  # far from everything
-    found = lava.sinkhorn(cost, 0.02, 100_000, 1e-8)
+    found = transport_potentials(cost, 0.02, 100_000, 1e-8)
     assert found.isfinite().all()
     assert found[0] - found[1:].max() > 490
 
 
-def test_distances_of_classes_are_those_of_gaussians() -> None:
+def test_distances_between_classes_are_those_between_gaussians() -> None:
     generator = np.random.default_rng(0)
     x, other = generator.normal(size=(30, 4)), 2 * generator.normal(size=(24, 4)) + 1
     y, y_other = np.arange(30) % 2, np.arange(24) % 3
@@ -127,9 +128,9 @@ def test_distances_of_classes_are_those_of_gaussians() -> None:
     assert (found[2] == 0).all(), "no training example is of class 2"
 
 
-def test_too_few_iterations_are_named() -> None:
-    with pytest.raises(UserError, match="lava: the transport has not converged"):
-        lava.sinkhorn(torch.rand(9, 7, dtype=torch.float64), 1e-3, 1, 1e-12)
+def test_the_error_names_the_iterations_and_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"transport has not converged after 1 iterations .* raise 'entropy'"):
+        transport_potentials(torch.rand(9, 7, dtype=torch.float64), 1e-3, 1, 1e-12)
 
 
 @pytest.mark.parametrize("module", [knn_shapley, data_oob, lava])
@@ -148,7 +149,7 @@ def test_wrong_labels_have_low_values(module) -> None:
 
 
 @pytest.mark.parametrize("module", [data_oob, lava])
-def test_what_knows_no_queries_says_the_same_for_all(module) -> None:
+def test_values_of_data_are_the_same_for_all_queries(module) -> None:
     data, representations = points(60, 9)
     scores = module.attribute(data, representations)
     assert (scores == scores[0]).all()

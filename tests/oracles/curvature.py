@@ -44,6 +44,6 @@ def dense_ggn(module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Te
 def dense_hessian(
     module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
 ) -> Tensor:
-    """Return the Hessian of the mean loss by the flattened parameters."""
+    """Return the Hessian of the mean loss with respect to the flattened parameters."""
     outputs, flat = flat_function(module)
     return hessian(lambda flat: loss(outputs(flat, x), y).mean(), flat)

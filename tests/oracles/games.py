@@ -1,4 +1,4 @@
-"""Values of a game by their definitions, over all subsets; and regressions by other people's code."""
+"""Values of a game by their definitions over all subsets, and regressions by other libraries."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def semivalue(values: Array, weight_of_size: Array) -> Array:
     """Return sum over S without i of weight[|S|] * (v(S + i) - v(S)), for each i.
 
     Args:
-        values: (2^n,) in the order of :func:`all_subsets`.
-        weight_of_size: (n,) by the number of others that are there already.
+        values: value of every subset, (2^n,), in the order of :func:`all_subsets`.
+        weight_of_size: weight per number of other players in the subset, (n,).
     """
     n = len(weight_of_size)
     result = np.zeros(n)
@@ -60,7 +60,7 @@ def ridge(masks: Array, targets: Array, lam: float, prior: Array | None = None) 
 
 
 def ridge_left_out(masks: Array, targets: Array, lam: float, prior: Array | None = None) -> Array:
-    """Return what the ridge fit to all other rows misses at each row, by fitting m times."""
+    """Return the error at each row of the ridge fit to all other rows, from m fits."""
     missed = []
     for row in range(len(masks)):
         rest = np.arange(len(masks)) != row

@@ -1,4 +1,4 @@
-"""Per-example gradients by plain autograd, one example at a time, and by ``torch.func.vmap(grad)``: dense."""
+"""Dense per-example gradients by plain autograd, one example at a time, and by ``torch.func.vmap(grad)``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def gradients_by_vmap(
 def gradients_by_loop(
     module: nn.Module, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
 ) -> Tensor:
-    """Return the same by one backward pass an example, without torch.func."""
+    """Return the same gradients from one backward pass per example, without torch.func."""
     module.eval()
     parameters = [value for value in module.parameters() if value.requires_grad]
     rows = []

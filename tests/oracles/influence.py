@@ -1,4 +1,4 @@
-"""Influence by its definition: what retraining gives, differentiated by an example's weight."""
+"""Influence by its definition: the derivative of the retrained targets with respect to an example's weight."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def retraining_slopes(
     """Return d targets / d w_i by central differences of retraining, (n_query, n).
 
     Args:
-        train: from the weights of the training examples (n,) to the parameters at the minimum.
-        targets: from parameters to the targets of the queries, (n_query,).
+        train: function from the weights of the training examples (n,) to the parameters at the minimum.
+        targets: function from parameters to the targets of the queries, (n_query,).
         n: number of training examples.
-        step: how far a weight is moved.
+        step: change of a weight.
     """
     slopes = []
     for i in range(n):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 def layer_sides(
     module: nn.Module, layer: nn.Module, x: Tensor, cotangents: Tensor
 ) -> list[tuple[Tensor, list[Tensor]]]:
-    """Return, for each example, what went into a layer (T, in) and what came back, (T, out) for each cotangent.
+    """Return, for each example, the inputs of a layer (T, in) and its output gradients, (T, out) per cotangent.
 
     Args:
-        module: the whole model.
-        layer: an ``nn.Linear``, ``nn.Conv2d`` or ``nn.Embedding`` in it, used once.
-        x: (n, ...).
-        cotangents: (n, K, *outputs).
+        module: model that contains the layer.
+        layer: ``nn.Linear``, ``nn.Conv2d`` or ``nn.Embedding`` of the model, used once.
+        x: inputs of the model, (n, ...).
+        cotangents: K gradients with respect to the outputs per example, (n, K, *outputs).
     """
     found = []
     for one, seeds in zip(x.split(1), cotangents, strict=True):
@@ -62,9 +62,9 @@ def dense_kronecker(
     """Return a network's eigenbasis (p, p), and K-FAC's and EK-FAC's eigenvalues (p,), of plain linear layers.
 
     Args:
-        root: (n * K, p) rows whose second moment times K is the GGN, K of them an example.
-        inputs: of each layer, (n, in).
-        shapes: (out, in) of each layer; parameters are laid out row-major, one after the other.
+        root: rows whose mean outer product times K is the GGN, K rows per example, (n * K, p).
+        inputs: inputs of each layer, (n, in).
+        shapes: (out, in) of each layer; parameters are flattened row-major, layer after layer.
     """
     n = len(inputs[0])
     bases, products = [], []

@@ -1,4 +1,4 @@
-"""Slow answers to what proponent.metrics computes fast, and a world with known correlations."""
+"""Slow versions of what proponent.metrics computes fast, and a world with known correlations."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from scipy.stats import pearsonr, rankdata
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's correlation of scipy's mid-ranks; 0 where one of them is constant."""
+    """Return Pearson's correlation of SciPy's mid-ranks; 0 where one of them is constant."""
     return pearson(rankdata(x), rankdata(y))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Scipy's correlation; 0 where a variable is constant."""
+    """Return SciPy's correlation; 0 where a variable is constant."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return float(pearsonr(x, y).statistic)
 
 
 def explicit_resample(counts: np.ndarray, *columns: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the columns as they stand in each resample, repeats written out; counts is (m, B)."""
+    """Yield the columns of each resample with repeated rows written out; counts is (m, B)."""
     for b in range(counts.shape[1]):
         rows = np.repeat(np.arange(len(counts)), counts[:, b].astype(int))
         yield tuple(column[rows] for column in columns)
@@ -32,7 +32,7 @@ def explicit_resample(counts: np.ndarray, *columns: np.ndarray) -> Iterator[tupl
 def correlations(
     correlation: Callable[[np.ndarray, np.ndarray], float], x: np.ndarray, y: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """(B, n_query) correlations of the columns, each resample written out and ranked from scratch."""
+    """Return the correlations (B, n_query) of the columns, with each resample written out and ranked from scratch."""
     return np.array(
         [
             [correlation(a[:, q], b[:, q]) for q in range(x.shape[1])]
@@ -42,18 +42,18 @@ def correlations(
 
 
 def auc(badness: np.ndarray, flipped: np.ndarray) -> float:
-    """Probability that a flipped example looks worse than a clean one, ties half: every pair compared."""
+    """Return the probability that a flipped example looks worse than a clean one, ties counted half, from all pairs."""
     bad, good = badness[flipped][:, None], badness[~flipped][None, :]
     return float(((bad > good) + 0.5 * (bad == good)).mean())
 
 
 def all_halves(n: int) -> np.ndarray:
-    """Every half of n things, (C(n, n / 2), n) bool; row -1 - i is the complement of row i."""
+    """Return all halves of n examples, (C(n, n / 2), n) bool; row -1 - i is the complement of row i."""
     return np.array([[i in half for i in range(n)] for half in combinations(range(n), n // 2)])
 
 
 def best_sum(masks: np.ndarray, target: np.ndarray, rng: np.random.Generator, tries: int) -> float:
-    """The best rank correlation of a sum over a mask's things with the target that a search by hill climbing finds."""
+    """Return the best rank correlation between a sum over kept examples and the target that hill climbing finds."""
     ranks = rankdata(target)
     weights = np.linalg.lstsq(masks - 0.5, ranks - ranks.mean(), rcond=None)[0]
     best = spearman(masks @ weights, target)
@@ -76,9 +76,9 @@ class World:
     """
 
     follow: tuple[float, ...]
-    """How strongly the predictions of each method follow the expected target; 0 is a random score."""
+    """Weight of the expected target in the predictions of each method; 0 is a random score."""
     noise: float
-    """Standard deviation of the seeds, relative."""
+    """Standard deviation over seeds, relative to the expected target's."""
     n_seeds: int = 2
     factors: int = 6
 

@@ -1,6 +1,6 @@
 """Ordinary training, one model at a time: torch.optim, ``loss.backward()``, a plain loop over batches.
 
-It shares with the trainer under test only what defines a run: the order of the examples, the learning rates
+It has in common with the trainer under test only the definition of a run: the order of the examples, the learning rates
 and the dropout masks.
 """
 
@@ -32,7 +32,7 @@ def train_alone(
     """Train one model.
 
     Returns:
-        the model, its state after the steps in ``checkpoints``, and its batch losses.
+        The model, its state after the steps in ``checkpoints``, and its batch losses.
     """
     per_example = loss or (lambda outputs, labels: F.cross_entropy(outputs, labels, reduction="none"))
     model = build(run.init_seed)

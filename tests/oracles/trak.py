@@ -1,4 +1,4 @@
-"""TRAK as its formula reads, in parameter space, one member and one pair at a time."""
+"""TRAK by its formula, in parameter space, one member and one pair at a time."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ def differences(
     task: Task,
     size: float = 1e-4,
 ) -> Tensor:
-    """Return the derivatives of the queries' targets by the examples' weights, (n_query, n_train).
+    """Return the derivatives of the queries' targets with respect to the examples' weights, (n_query, n_train).
 
-    Each example is weighted up and down a little through a complete ordinary training (torch.optim).
+    The weight of each example is slightly increased and decreased in a complete ordinary training (torch.optim).
     """
 
     def targets(weights: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def differences(
 
 
 def embeddings(gradients: list[Tensor], batches: list[Tensor], rates: list[float], n: int) -> Tensor:
-    """Return the data value embeddings of plain SGD, (n, p), by their definition: dense products of matrices.
+    """Return the data value embeddings of plain SGD, (n, p), as dense products of matrices by their definition.
 
     ``sum over the steps t that use i of eta_t [prod_{k > t} (I - eta_k H_k)] g_i(theta_t)`` with ``H_k`` the sum of
     outer products of the step's gradients (Wang et al. 2025); eta is the learning rate over the batch's size.
@@ -62,15 +62,15 @@ def embeddings(gradients: list[Tensor], batches: list[Tensor], rates: list[float
 
 @dataclass
 class Part:
-    """A part of training with constant gradients and curvature."""
+    """Part of training with constant gradients and curvature."""
 
     examples: slice
     length: float
     """Sum of the learning rates."""
     curvature: Tensor
-    """(p, p) Hessian of the mean loss of these examples, weight decay and all."""
+    """Hessian of the mean loss of these examples plus the weight decay, (p, p)."""
     gradients: Tensor
-    """(number of examples, p) of the losses."""
+    """Gradients of the losses, (number of examples, p)."""
 
 
 def by_segments(queries: Tensor, parts: list[Part], n: int) -> Tensor:
@@ -80,8 +80,8 @@ def by_segments(queries: Tensor, parts: list[Part], n: int) -> Tensor:
     n_l does not count i unless i is among the examples of part l.
 
     Args:
-        queries: (n_query, p) gradients of the targets at the end.
-        parts: of training, in order.
+        queries: gradients of the targets at the end of training, (n_query, p).
+        parts: parts of training, in order.
         n: number of examples.
     """
     scores, eye = queries.new_zeros(len(queries), n), torch.eye(queries.shape[1], dtype=queries.dtype)

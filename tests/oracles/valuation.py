@@ -14,11 +14,11 @@ Array = NDArray[np.float64]
 
 
 def transport(cost: Array, mass: Array | None = None) -> tuple[float, Array]:
-    """Return the least cost of moving ``mass`` (equal by default) to equal masses, and the rows' dual variables."""
+    """Return the least cost of moving ``mass`` (uniform by default) to uniform masses, and the rows' dual variables."""
     n, m = cost.shape
     rows = np.full(n, 1 / n) if mass is None else mass
     constraints = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])
-    # one constraint follows from the others
+    # the last constraint follows from the others
     done = linprog(
         cost.ravel(), A_eq=constraints[:-1], b_eq=np.r_[rows, np.full(m, 1 / m)][:-1], method="highs"
     )
@@ -26,7 +26,7 @@ def transport(cost: Array, mass: Array | None = None) -> tuple[float, Array]:
 
 
 def gaussian_distance(x: Array, other: Array) -> float:
-    """Return the squared 2-Wasserstein distance of two samples taken for Gaussians, by matrix roots."""
+    """Return the squared 2-Wasserstein distance between two samples as Gaussians, by matrix square roots."""
     a, b = np.cov(x.T, bias=True), np.cov(other.T, bias=True)
     root = sqrtm(a).real
     cross = np.trace(sqrtm(root @ b @ root).real)
@@ -34,7 +34,7 @@ def gaussian_distance(x: Array, other: Array) -> float:
 
 
 def out_of_bag(features: Array, labels: NDArray[np.int64]) -> Array:
-    """Return the chance that a tree grown on a bootstrap sample without the example is right about it: all n^n samples."""
+    """Return the probability that a tree on a bootstrap sample without the example is correct, from all n^n samples."""
     n = len(features)
     right, count = np.zeros(n), np.zeros(n)
     for drawn in product(range(n), repeat=n):

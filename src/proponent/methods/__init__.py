@@ -1,1 +1,1 @@
-"""One module per family: pure functions from features to scores."""
+"""Attribution methods, one folder per kind and one module per method: pure functions from features to scores."""

@@ -3,10 +3,11 @@
     scores[q, i] = sum over tokens t of q of  idf(t) tf(t, i) / (tf(t, i) + k1 (1 - b + b |i| / mean |i|)),
     idf(t) = ln(1 + (n - df(t) + 1/2) / (df(t) + 1/2))
 
-tf counts a token in example i, df the examples that have it, |i| the tokens of example i. A constant factor
-k1 + 1 of the original changes no ranking and is left out. Shapes: (n_query, n_train). Cost: a sparse product,
-milliseconds; by the library bm25s. Words are all that it knows: a text of another class with the same words is a
-proponent unless ``labels="signed"``.
+tf is the number of times a token occurs in example i, df the number of examples that contain it, and |i| the number of
+tokens of example i. The constant factor k1 + 1 of the original changes no ranking and is left out.
+
+Shapes: (n_query, n_train). Cost: a sparse product, milliseconds, computed by the library bm25s. BM25 sees nothing but
+words: a text of another class with the same words is a proponent unless ``labels="signed"``.
 """
 
 from __future__ import annotations
@@ -15,38 +16,31 @@ from typing import Literal
 
 import bm25s
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from proponent.methods.baselines.similarity import signed
-from proponent.methods.shared.needs import Data
+from proponent.methods.shared.array_needs import ArrayData
+from proponent.methods.shared.token_rows import negate_across_labels, vocabulary_size, without_padding
 
+ARRAYS = "numpy"
 INPUTS = "tokens"
 LABELS_OF_CLASSES = ("signed",)
-PADDING = 0
 
 
 def attribute(
-    data: Data, *, k1: float = 1.5, b: float = 0.75, labels: Literal["ignored", "signed"] = "ignored"
-) -> Tensor:
+    data: ArrayData, *, k1: float = 1.5, b: float = 0.75, labels: Literal["ignored", "signed"] = "ignored"
+) -> NDArray[np.float32]:
     """Return the BM25 scores, (n_query, n_train).
 
     Args:
-        data: token numbers (n, length), 0 = padding.
-        k1: how soon repetitions of a token stop counting.
-        b: how much long examples are marked down.
-        labels: ``signed`` makes examples with another label than the query's opponents (classification).
+        data: token numbers (n, length), 0 = padding, and labels.
+        k1: saturation; the larger it is, the more further repetitions of a token count.
+        b: share of the correction for the length of an example, from 0 (none) to 1.
+        labels: ``signed`` negates the scores of examples whose label differs from the query's (classification).
     """
-    size = int(max(data.x_train.max(), data.x_query.max())) + 1
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
-    corpus = ([row.tolist() for row in tokens(data.x_train)], {str(token): token for token in range(size)})
-    index.index(corpus, create_empty_token=False, show_progress=False)
-    found = np.stack([index.get_scores_from_ids(row.tolist()) for row in tokens(data.x_query)])
-    scores = torch.from_numpy(found).to(torch.float32)
-    return signed(scores, data) if labels == "signed" else scores
-
-
-def tokens(x: Tensor) -> list[NDArray[np.int64]]:
-    """Return the token numbers of each row, padding left out."""
-    return [row[row != PADDING] for row in x.numpy(force=True)]
+    rows = [row.tolist() for row in without_padding(data.x_train)]
+    vocabulary = {str(token): token for token in range(vocabulary_size(data))}
+    index.index((rows, vocabulary), create_empty_token=False, show_progress=False)
+    queries = [row.tolist() for row in without_padding(data.x_query)]
+    scores = np.stack([index.get_scores_from_ids(row) for row in queries]).astype(np.float32)
+    return negate_across_labels(scores, data) if labels == "signed" else scores

@@ -1,18 +1,25 @@
-"""Random scores: the floor that every method must clear, and a check that the evaluation is centred.
+"""Random scores, the lower reference for every method and a check that the evaluation is centred.
 
-``scores[q, i] ~ N(0, 1)``, independent of model and data. Its LDS is zero within its confidence interval.
+``scores[q, i] ~ N(0, 1)``, independent of model and data. Their LDS is 0 within its confidence interval.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from proponent.methods.shared.needs import Data
+from proponent.methods.shared.array_needs import ArrayData
 from proponent.seeds import derive_seed
 
+ARRAYS = "numpy"
 
-def attribute(data: Data, *, seed: int = 0) -> Tensor:
-    """Return standard normal scores, (n_query, n_train), the same for the same seed and sizes."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "noise"))
-    return torch.randn(len(data.x_query), len(data.x_train), generator=generator)
+
+def attribute(data: ArrayData, *, seed: int = 0) -> NDArray[np.float32]:
+    """Return standard normal scores, (n_query, n_train), which depend on ``seed`` and the sizes alone.
+
+    Args:
+        data: examples and queries, of which only the numbers of rows are used.
+        seed: seed of the draws.
+    """
+    generator = np.random.default_rng(derive_seed(seed, "random_scores"))
+    return generator.standard_normal((len(data.x_query), len(data.x_train)), dtype=np.float32)

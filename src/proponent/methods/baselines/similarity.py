@@ -1,11 +1,12 @@
-"""Similarity of representations: a training example matters to a query that the model sees as alike.
+"""Similarity of representations: a training example matters to a query with a similar representation.
 
-``scores[q, i] = s(h_q, h_i)`` with ``h`` the input of the last linear layer and ``s`` the inner product or
-the cosine (Caruana et al. 1999; Hanawa et al. 2021, "Evaluation of similarity-based explanations").
-Similarity alone has no sign: an alike example of another class is an opponent. With ``labels="signed"`` the
-score is therefore negated where the labels differ. Costs one matrix product of (n_query, d) by (d, n_train).
+``scores[q, i] = s(h_q, h_i)``, where ``h`` is the input of the last linear layer and ``s`` the inner product or the
+cosine (Caruana et al. 1999; Hanawa et al. 2021, "Evaluation of similarity-based explanations"). A similarity has no
+sign, but a similar example of another class is an opponent. With ``labels="signed"`` the score is therefore negated
+where the labels differ.
 
-It fails where representations are all positive, as behind a ReLU: everything is then alike, and a proponent.
+Shapes: (n_query, n_train). Cost: one product of an (n_query, d) and a (d, n_train) matrix. Fails where representations
+have only non-negative entries, as after a ReLU: all examples are then similar, hence proponents.
 """
 
 from __future__ import annotations
@@ -32,20 +33,17 @@ def attribute(
     """Return the similarities, (n_query, n_train).
 
     Args:
-        data: for the labels.
-        representations: of one member.
-        kind: the similarity; ``cosine`` is in [-1, 1] and 0 for a representation of zeros.
-        labels: ``signed`` makes examples with another label than the query's opponents (classification).
-        checkpoint: fraction of training.
+        data: examples and queries, of which only the labels are used.
+        representations: representations of one member.
+        kind: similarity; ``cosine`` is in [-1, 1], and 0 for a representation of zeros.
+        labels: ``signed`` negates the scores of examples whose label differs from the query's (classification).
+        checkpoint: fraction of training after which the representations are taken.
     """
     pair = representations.at(checkpoint)
     query, train = pair.query, pair.train
     if kind == "cosine":
         query, train = normalize(query, dim=1), normalize(train, dim=1)
     scores = query @ train.T
-    return signed(scores, data) if labels == "signed" else scores
-
-
-def signed(scores: Tensor, data: Data) -> Tensor:
-    """Return similarities (n_query, n_train) negated where the labels differ."""
-    return torch.where(data.y_query[:, None] == data.y_train[None, :], scores, -scores)
+    if labels == "signed":
+        return torch.where(data.y_query[:, None] == data.y_train[None, :], scores, -scores)
+    return scores

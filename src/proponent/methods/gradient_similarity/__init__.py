@@ -1,1 +1,1 @@
-"""Methods that compare the gradients of a query and of a training example."""
+"""Gradient similarity: comparisons of the gradients of a query and of a training example."""

@@ -1,12 +1,12 @@
-"""GradDot and GradCos: how well a step on the training example would serve the query.
+"""GradDot and GradCos: inner products and cosines of the gradients of queries and training examples.
 
-GradDot (Charpiat et al. 2019, "Input similarity from the neural network perspective"): a gradient step on the
-loss of example i changes the target of q by ``-g_q . grad loss_i = w_i <grad f_q, grad f_i>`` to first order,
-where ``w_i`` is the loss weight (``1 - p_i`` for classification). GradCos divides by both norms: it forgets
-how surprising the example was, and is not led by a few large gradients.
+GradDot (Charpiat et al. 2019, "Input similarity from the neural network perspective"): to first order, a gradient step
+on the loss of example i changes the target of query q by ``-g_q . grad loss_i = w_i <grad f_q, grad f_i>``, where
+``w_i`` is the loss weight (``1 - p_i`` for classification). GradCos divides by both norms, so that neither the loss of
+the example nor a few large gradients dominate.
 
-Shapes: (n_query, n_train). Cost: one cross product of gradients. It takes all directions of parameter space
-as equally stiff, so it is far from influence where the curvature is uneven.
+Shapes: (n_query, n_train). Cost: one cross product of gradients. All directions of parameter space are treated as
+equally curved, so the scores are far from influence functions where the curvature is uneven.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def attribute(gradients: Gradients, *, normalise: bool = False, checkpoint: floa
     """Return the inner products, or with ``normalise`` the cosines, of query and training gradients.
 
     Args:
-        gradients: of one member.
-        normalise: divide by both norms (GradCos); an example without gradient then scores 0.
-        checkpoint: fraction of training.
+        gradients: gradients of one member.
+        normalise: division by both norms (GradCos); an example without gradient then scores 0.
+        checkpoint: fraction of training after which the gradients are taken.
     """
     pair = gradients.at(checkpoint)
     inner = pair.query.inner(pair.train)
@@ -34,8 +34,8 @@ def attribute(gradients: Gradients, *, normalise: bool = False, checkpoint: floa
     return inner / norms.clamp_min(tiny)
 
 
-def self_influence(gradients: Gradients, *, normalise: bool = False, checkpoint: float = 1.0) -> Tensor:
-    """Return each example's score on its own ``-loss``: ``||grad loss_i||^2``, or 1 for the cosine."""
+def self_influence(gradients: Gradients, *, normalise: bool, checkpoint: float) -> Tensor:
+    """Return each example's score on its own ``-loss``, (n_train,): ``||grad loss_i||^2``, or 1 for the cosine."""
     pair = gradients.at(checkpoint)
     if normalise:
         return torch.ones_like(pair.loss_weight)

@@ -1,21 +1,20 @@
-"""LESS: which examples would the optimiser move the way that the query wants?
-
-(Xia et al. 2024, "LESS: selecting influential data for targeted instruction tuning".)
+"""LESS (Xia et al. 2024, "LESS: selecting influential data for targeted instruction tuning").
 
     scores[q, i] = -sum_k eta_k cos(grad f_q(theta_k), Gamma_i(theta_k))
 
-over moments k along training. Gamma_i is the direction in which the optimiser would step if its next batch were
-example i alone: with Adam's two moments m and v after t steps and g = grad loss_i,
+over points k along training. Gamma_i is the direction in which the optimiser would step if its next batch were example
+i alone. With the two moments m and v of Adam after t steps, and g = grad loss_i,
 
     Gamma_i = m' / (1 - beta1^(t+1)) / (sqrt(v' / (1 - beta2^(t+1))) + eps),   m' = beta1 m + (1 - beta1) g,
                                                                                v' = beta2 v + (1 - beta2) g^2
 
-and with SGD it is g. eta_k is the mean learning rate of the part of training that moment k ends. Weight decay
-moves all examples alike and is left out. The cosine takes away the length of the gradient: in the paper, that of short
-texts, which would be chosen otherwise. There, gradients are those of adapters and are projected; here they are exact.
+and with SGD Gamma_i = g. eta_k is the mean learning rate between point k - 1 and point k. Weight decay moves the
+parameters by the same amount for all examples and is left out. The cosine removes the length of the gradients; in the
+paper, short texts have the longest gradients and would be selected otherwise. The paper projects the gradients of
+adapters; the gradients here are exact and those of all parameters.
 
-Shapes: (n_query, n_train). Cost: a pass over the data at each moment, and the training again, since the moments
-of Adam are in no checkpoint. Fails as ``gradcos`` does: directions say nothing of how much an example moves.
+Shapes: (n_query, n_train). Cost: one pass over the data per point, and a replay of training, because checkpoints do not
+contain the moments of Adam. Fails as GradCos does: a direction does not contain how far an example moves the parameters.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from torch.nn.functional import normalize
 from proponent.methods.shared.needs import Replay
 
 _EXAMPLES = 256
-"""Whose directions are written out at a time."""
+"""Number of examples whose directions are in memory at the same time."""
 
 
-def attribute(replay: Replay, *, moments: int = 4) -> Tensor:
+def attribute(replay: Replay, *, points: int = 4) -> Tensor:
     """Return the scores, (n_query, n_train).
 
     Args:
-        replay: of one member's training.
-        moments: how many, evenly spaced, the last at the end of training.
+        replay: training of one member.
+        points: number of points along training, evenly spaced, the last one at the end of training.
     """
     scores, before = torch.zeros(()), 0
-    for part in range(1, moments + 1):
-        moment = replay.at(part / moments)
-        rates = replay.rates[before : moment.steps] or replay.rates[moment.steps - 1 : moment.steps]
-        before = moment.steps
-        query = normalize(moment.query_gradients(), dim=1)
+    for number in range(1, points + 1):
+        point = replay.at(number / points)
+        rates = replay.rates[before : point.steps] or replay.rates[point.steps - 1 : point.steps]
+        before = point.steps
+        query = normalize(point.query_gradients(), dim=1)
         cosines = [
-            query @ normalize(moment.directions(examples), dim=1).T
+            query @ normalize(point.directions(examples), dim=1).T
             for examples in torch.arange(replay.n_train).split(_EXAMPLES)
         ]
         scores = scores - sum(rates) / len(rates) * torch.cat(cosines, 1)

@@ -1,37 +1,31 @@
-"""TracIn over checkpoints.
+"""TracIn over checkpoints (Pruthi et al. 2020, "Estimating training data influence by tracing gradient descent").
 
-(Pruthi et al. 2020, "Estimating training data influence by tracing gradient descent".)
-
-Following the loss along training, example i moved the target of query q by the sum over the steps in which it
-was used of ``-(eta_t / B) grad f_q(theta_t) . grad loss_i(theta_t)``. TracInCP keeps only saved checkpoints:
+Along training, example i moved the target of query q by the sum of ``-(eta_t / B) grad f_q(theta_t) . grad
+loss_i(theta_t)`` over the steps t whose batch contained it. TracInCP approximates the sum by saved checkpoints:
 
     scores[q, i] = (1/n) sum_k  eta_k  w_i(theta_k) <grad f_q(theta_k), grad f_i(theta_k)>
 
-With ``steps="rate"`` eta_k is the learning rate at checkpoint k, as published. With ``steps="path"`` it is
-the sum of the learning rates since the checkpoint before, divided by 1 - momentum: a quadrature of the path
-itself, which is right for checkpoints that are not evenly spaced, for schedules and for momentum. Then the
-scores of all training examples add up to the change of the target since the start, as the spacing goes to 0.
+With ``steps="rate"`` eta_k is the learning rate at checkpoint k, as published. With ``steps="path"`` it is the sum of
+the learning rates since the previous checkpoint, divided by 1 - momentum. That is a quadrature of the training path,
+correct for unevenly spaced checkpoints, learning rate schedules and momentum: as the spacing approaches 0, the scores
+of all training examples add up to the change of the target since the start.
 
-``until`` ends the sum early: later checkpoints, of a model that has fitted its data, may say little beside them.
-
-``layers="last"`` keeps the last linear layer, whose gradient is (error) x (representation). Cost: one cross
-product of gradients a checkpoint. Fails where a few examples of large loss dominate.
+Shapes: (n_query, n_train). Cost: one cross product of gradients per checkpoint; the last layer's gradients, used with
+``layers="last"``, are outer products of error and representation. Fails where a few examples of large loss dominate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import GradientPair, Gradients
+from proponent.methods.shared.path_lengths import path_lengths
 
 CHECKPOINTS = 1
-_ROUNDING = 1 + 1e-6
-"""Of sums of learning rates."""
 
 
 def attribute(
@@ -44,10 +38,11 @@ def attribute(
     """Return the scores, (n_query, n_train).
 
     Args:
-        gradients: of one member.
-        layers: parameters whose gradients count.
-        steps: length of training that a checkpoint stands for.
-        until: fraction of the path (the sum of the learning rates) whose checkpoints count; the first always does.
+        gradients: gradients of one member.
+        layers: layers whose gradients are compared; ``last`` is the last linear layer.
+        steps: weight of a checkpoint, the learning rate there or the length of the path that it stands for.
+        until: fraction of the path (the sum of the learning rates) whose checkpoints count. The first checkpoint always
+            counts. Checkpoints of a model that has fitted its data may add little.
     """
     scores = torch.zeros(())
     for pair, weight in _weighted(gradients, steps, until):
@@ -61,11 +56,7 @@ def attribute(
 
 
 def self_influence(
-    gradients: Gradients,
-    *,
-    layers: Literal["all", "last"] = "all",
-    steps: Literal["path", "rate"] = "path",
-    until: float = 1.0,
+    gradients: Gradients, *, layers: Literal["all", "last"], steps: Literal["path", "rate"], until: float
 ) -> Tensor:
     """Return the score of each training example on its own ``-loss``, (n_train,), never negative."""
     scores = torch.zeros(())
@@ -75,19 +66,7 @@ def self_influence(
     return scores
 
 
-def path_steps(durations: Sequence[float], until: float) -> list[float]:
-    """Return how much of the path each checkpoint stands for: what it grew since the one before.
-
-    Args:
-        durations: length of training up to each checkpoint, rising.
-        until: fraction of the path whose checkpoints count, the first in any case; the others have no entry.
-    """
-    end = until * durations[-1] * _ROUNDING
-    counted = [duration for at, duration in enumerate(durations) if at == 0 or duration <= end]
-    return [duration - before for before, duration in pairwise([0.0, *counted])]
-
-
 def _weighted(gradients: Gradients, steps: str, until: float) -> Iterator[tuple[GradientPair, float]]:
-    # The steps come first: the checkpoints behind the last of them are not even read.
-    for grown, pair in zip(path_steps(gradients.durations, until), gradients.along(), strict=False):
-        yield pair, (pair.learning_rate if steps == "rate" else grown) / len(pair.train)
+    # zip stops after the lengths, so that later checkpoints are not read
+    for length, pair in zip(path_lengths(gradients.durations, until), gradients.along(), strict=False):
+        yield pair, (pair.learning_rate if steps == "rate" else length) / len(pair.train)

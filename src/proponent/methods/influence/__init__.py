@@ -1,1 +1,1 @@
-"""Influence functions: gradient similarity in the metric of the inverse curvature."""
+"""Influence functions: inner products of gradients in the metric of the inverse curvature."""

@@ -1,8 +1,8 @@
-"""DataInf: influence with the inverse of a mean replaced by the mean of inverses.
+"""DataInf: influence functions with the inverse of a mean replaced by the mean of inverses.
 
 (Kwon et al. 2024, "DataInf: efficiently estimating data influence in LoRA-tuned LLMs and diffusion models".)
 
-With G_j the gradient of example j's loss by the d_l parameters of one layer, the inverse of the damped
+With G_j the gradient of example j's loss with respect to the d_l parameters of one layer, the inverse of the damped
 empirical Fisher matrix is approximated by the mean over examples of inverses that are known in closed form,
 
     M_l = (1/n) sum_j (G_j G_j^T + lambda_l)^-1 = (1 / lambda_l) (1/n) sum_j (1 - G_j G_j^T / (lambda_l + ||G_j||^2))
@@ -10,8 +10,8 @@ empirical Fisher matrix is approximated by the mean over examples of inverses th
 and ``scores[q, i] = -(1/n) sum_l grad f_q^T M_l G_i`` with ``lambda_l = damping * mean_j ||G_j||^2 / d_l``.
 
 Shapes: (n_query, n_train). Cost: the Gram matrix of each layer's gradients, n^2 numbers at a time, and a
-product of n_query x n x n operations. Its error grows with d_l; meant for the small layers of LoRA. For large
-dampings it is the gradient dot product, for small ones it forgets what other examples do to a direction.
+product of n_query x n x n operations. Meant for the small layers of LoRA, because its error grows with d_l. For
+large dampings it is the gradient dot product; for small ones it ignores how other examples curve a direction.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def attribute(gradients: Gradients, *, checkpoint: float = 1.0, damping: float =
     """Return the scores, (n_query, n_train).
 
     Args:
-        gradients: of one member.
+        gradients: gradients of one member.
         checkpoint: fraction of training.
-        damping: over the mean squared entry of the layer's gradients.
+        damping: in units of the mean squared entry of the layer's gradients.
     """
     pair = gradients.at(checkpoint)
     n = len(pair.train)
@@ -43,7 +43,7 @@ def attribute(gradients: Gradients, *, checkpoint: float = 1.0, damping: float =
     return total
 
 
-def self_influence(gradients: Gradients, *, checkpoint: float = 1.0, damping: float = 0.1) -> Tensor:
+def self_influence(gradients: Gradients, *, checkpoint: float, damping: float) -> Tensor:
     """Return the score of each training example on its own ``-loss``, (n_train,), never negative."""
     pair = gradients.at(checkpoint)
     n = len(pair.train)
@@ -57,4 +57,5 @@ def self_influence(gradients: Gradients, *, checkpoint: float = 1.0, damping: fl
 
 
 def _damping(squares: Tensor, n_parameters: int, damping: float) -> Tensor:
+    """Return lambda_l, absolute, from the squared norms of the layer's gradients."""
     return (damping * squares.mean() / n_parameters).clamp_min(torch.finfo(squares.dtype).tiny)

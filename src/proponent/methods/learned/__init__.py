@@ -1,1 +1,1 @@
-"""Methods that learn scores from retrainings."""
+"""Learned scores: models of the effect of training subsets, fitted to retrainings."""

@@ -1,17 +1,20 @@
 """AirRep (Sun et al. 2025, "Enhancing training data attribution with representational optimization").
 
-An encoder of examples is tuned until attention over a subset tells how well a model does that was trained on it:
+An encoder of examples is tuned so that attention over a subset S predicts the target of query q after training on S:
 
     f(q, S) = sum over i in S of a_i <e_q, e_i>,      a = softmax over S of |<e_q, e_i>|
 
-The encoder sees the representation h at the last layer of one member, and the label; the paper tunes a language
-model. It learns from retrainings: with r_j the target on subset S_j, standardised over subsets, all pairs with
-r_i > r_j enter ``w_ij softplus(f(q, S_j) - f(q, S_i))``, ``w_ij = min(r_i - r_j, 5)``, or 0 below .1.
+The input of the encoder is the representation h at the last layer of one member, together with the label; the paper
+tunes a language model. The encoder is tuned on retrainings: with r_j the target on subset S_j, standardised over
+subsets, all pairs with r_i > r_j have the loss ``w_ij softplus(f(q, S_j) - f(q, S_i))``, where ``w_ij = min(r_i - r_j,
+5)``, or 0 below .1 (:mod:`proponent.methods.shared.subset_attention`).
 
-``scores[q, i] = <e_q, e_i>``, (n_query, n_train), is what a single example counts for; what a group counts for is
-no sum of these, and the LDS asks :func:`group_scores`. Cost: a step takes a few products of n_query x n_train by
-subsets. It can say of an example only what its representation and label say, and its groups are averages: they do
-not know how large they are.
+``scores[q, i] = <e_q, e_i>`` is the effect of a single example. The effect of a group is not a sum of these, and the LDS
+uses :func:`group_scores`.
+
+Shapes: (n_query, n_train). Cost: per step, a few products of an (n_query, n_train) matrix with the subsets. Examples with
+the same representation and label have the same scores, and the effect of a group is an average that does not depend on
+the group's size.
 """
 
 from __future__ import annotations
@@ -19,18 +22,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import one_hot, softplus
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from proponent.methods.shared.needs import Data, Representations, Retrainings
+from proponent.methods.shared.subset_attention import attended, bounded_products, tuned_embeddings
 from proponent.seeds import derive_seed
 
 TASKS = ("classification",)
 
-_LEAST_GAP, _LARGEST_GAP = 0.1, 5.0
-_BOUND = 20.0
 _CLIP = 10.0
-"""Standardised targets beyond it are taken for it."""
+"""Largest absolute value of a standardised target; larger ones are clipped."""
 
 
 def attribute(
@@ -39,24 +41,18 @@ def attribute(
     retrainings: Retrainings,
     *,
     steps: int = 600,
-    learning_rate: float = 0.003,
-    width: int = 128,
-    subsets_a_step: int = 48,
     checkpoint: float = 1.0,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Return ``scores`` (n_query, n_train), and the embeddings ``query`` (n_query, d) and ``train`` (n_train, d).
 
     Args:
-        data: for the labels.
-        representations: of one member.
-        retrainings: of the ``fit`` design.
-        steps: of AdamW.
-        learning_rate: of AdamW.
-        width: of the encoder's hidden layer; embeddings have half of it.
-        subsets_a_step: retrainings that are compared at a time.
-        checkpoint: fraction of training.
-        seed: of the encoder's initialisation and of the subsets.
+        data: examples and queries, of which only the labels are used.
+        representations: representations of one member.
+        retrainings: retrainings of the ``fit`` design.
+        steps: number of steps of AdamW with which the encoder is tuned.
+        checkpoint: fraction of training after which the representations are taken.
+        seed: seed of the encoder's initialisation and of the subsets.
     """
     pair = representations.at(checkpoint)
     train = torch.cat([pair.train, one_hot(data.y_train).to(pair.train)], dim=1)
@@ -66,82 +62,17 @@ def attribute(
     train, query = (train - mean) / spread, (query - mean) / spread
     targets = retrainings.targets.to(train)
     wanted = (targets - targets.mean(0)) / targets.std(0).clamp_min(torch.finfo(train.dtype).tiny)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "airrep"))
-    encoder = _encoder(train.shape[1], width, generator).to(train)
-    with torch.enable_grad():
-        _tune(
-            encoder,
-            train,
-            query,
-            retrainings.masks,
-            wanted.clamp(-_CLIP, _CLIP),
-            steps,
-            learning_rate,
-            subsets_a_step,
-            generator,
-        )
-    with torch.no_grad():
-        tuned = {"query": encoder(query), "train": encoder(train)}
-    return {"scores": inner(tuned), **tuned}
+    embeddings = tuned_embeddings(
+        train, query, retrainings.masks, wanted.clamp(-_CLIP, _CLIP), steps, derive_seed(seed, "airrep")
+    )
+    return {"scores": bounded_products(embeddings), **embeddings}
 
 
 def group_scores(stored: Mapping[str, Tensor], masks: Tensor) -> Tensor:
     """Return f(q, S) for each subset, (n_subsets, n_query).
 
     Args:
-        stored: what :func:`attribute` returned.
-        masks: (n_subsets, n_train) bool.
+        stored: tensors that :func:`attribute` returned.
+        masks: subsets, (n_subsets, n_train) bool, True = kept.
     """
-    return attended(inner(stored), masks)
-
-
-def inner(embeddings: Mapping[str, Tensor]) -> Tensor:
-    """Return the inner products, (n_query, n_train), bent so that none is beyond 20.
-
-    Attention to one example alone would leave nothing of a subset without it.
-    """
-    return _BOUND * torch.tanh(embeddings["query"] @ embeddings["train"].T / _BOUND)
-
-
-def attended(inner: Tensor, masks: Tensor) -> Tensor:
-    """Return the means of the kept columns of ``inner``, weighted by attention, (n_subsets, n_query)."""
-    attention = inner.abs().exp()
-    kept = masks.to(inner)
-    return kept @ (attention * inner).T / (kept @ attention.T).clamp_min(torch.finfo(inner.dtype).tiny)
-
-
-def pair_loss(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean over pairs of subsets and queries of the weighted pairwise loss; both are (n_subsets, n_query)."""
-    gap = wanted[:, None] - wanted[None]
-    weight = torch.where(gap < _LEAST_GAP, 0.0, gap.clamp_max(_LARGEST_GAP))
-    return (weight * softplus(found[None] - found[:, None])).sum() / weight.sum().clamp_min(1e-12)
-
-
-def _encoder(d_in: int, width: int, generator: torch.Generator) -> nn.Module:
-    encoder = nn.Sequential(nn.Linear(d_in, width), nn.GELU(), nn.Linear(width, max(width // 2, 1)))
-    for parameter in encoder.parameters():
-        bound = parameter.shape[-1] ** -0.5
-        parameter.data = (2 * torch.rand(parameter.shape, generator=generator) - 1) * bound
-    return encoder
-
-
-def _tune(
-    encoder: nn.Module,
-    train: Tensor,
-    query: Tensor,
-    masks: Tensor,
-    wanted: Tensor,
-    steps: int,
-    learning_rate: float,
-    subsets_a_step: int,
-    generator: torch.Generator,
-) -> None:
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate)
-    for _ in range(steps):
-        rows = torch.randperm(len(masks), generator=generator)[:subsets_a_step]
-        products = inner({"query": encoder(query), "train": encoder(train)})
-        loss = pair_loss(attended(products, masks[rows]), wanted[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.step()
+    return attended(bounded_products(stored), masks)

@@ -1,1 +1,1 @@
-"""Influence functions computed after gradients are projected to fewer dimensions."""
+"""Influence functions on gradients that are projected to fewer dimensions first."""

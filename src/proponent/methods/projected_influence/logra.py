@@ -1,19 +1,19 @@
-"""LoGra: influence with layers projected from both sides.
+"""LoGra: influence functions with layers projected from both sides.
 
 (Choe et al. 2024, "What is your data worth to GPT? LLM-scale data valuation with influence functions".)
 
-The gradient of a layer is ``sum_t l_t r_t^T`` over positions; it is projected without being formed, to
-``v = vec(sum_t (P_out l_t) (P_in r_t)^T)`` of side x side numbers, and influence is taken there, layer by
+The gradient of a layer is ``sum_t l_t r_t^T`` over positions. It is projected without being formed, to
+``v = vec(sum_t (P_out l_t) (P_in r_t)^T)`` of side x side numbers, and influence is computed there, layer by
 layer, with the empirical Fisher matrix ``F_l = (1/n) sum_i w_i^2 v_i v_i^T`` of the training losses:
 
     scores[q, i] = (w_i / n) sum_l v_q^T (F_l + d_l)^-1 v_i,       d_l = damping * mean eigenvalue of F_l
 
-P_out and P_in are seeded Gaussian matrices, another pair for each member. (The paper also takes the leading
-eigenvectors of K-FAC's factors.) A side no wider than ``side`` is not projected.
+P_out and P_in are seeded Gaussian matrices, a different pair for each member. (The paper offers the leading
+eigenvectors of K-FAC's factors as well.) A side no wider than ``side`` is not projected.
 
 Shapes: (n_query, n_train). Cost: a pass over the gradients' factors and an eigendecomposition of side^2 rows
-for each layer; one serves all dampings. Fails as influence with the empirical Fisher matrix does, which is no
-curvature where the model has fitted its data, and where side^2 is less than the rank that matters.
+for each layer; one serves all dampings. Fails where side^2 is less than the rank that matters, and as influence
+functions with the empirical Fisher matrix do, which differs from the curvature where the model has fitted its data.
 """
 
 from __future__ import annotations
@@ -21,40 +21,46 @@ from __future__ import annotations
 from torch import Tensor
 
 from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influence, squared_lengths
-from proponent.methods.shared.needs import Curvature, Network
-from proponent.methods.shared.solvers import keep
+from proponent.methods.shared.needs import Curvature, Network, Workspace
 from proponent.seeds import derive_seed
 
 
 def attribute(
-    network: Network, *, side: int = 32, checkpoint: float = 1.0, damping: float = 0.1, seed: int = 0
+    network: Network,
+    workspace: Workspace,
+    *,
+    side: int = 32,
+    checkpoint: float = 1.0,
+    damping: float = 0.1,
+    seed: int = 0,
 ) -> Tensor:
     """Return the scores, (n_query, n_train).
 
     Args:
         network: one member.
+        workspace: keeps the projected gradients from damping to damping.
         side: dimensions to which each side of a layer is projected.
         checkpoint: fraction of training.
-        damping: over the mean eigenvalue of each layer.
-        seed: of the projection, mixed with the number of the member.
+        damping: in units of the mean eigenvalue of each layer.
+        seed: seed of the projection, mixed with the index of the member.
     """
     model = network.at(checkpoint)
-    layers = _layers(model, side, derive_seed(seed, "logra", network.member))
+    layers = _layers(model, workspace, side, derive_seed(seed, "logra", network.member))
     return influence(layers, damping) * (model.loss_weight / model.n_train)
 
 
 def self_influence(
-    network: Network, *, side: int = 32, checkpoint: float = 1.0, damping: float = 0.1, seed: int = 0
+    network: Network, workspace: Workspace, *, side: int, checkpoint: float, damping: float, seed: int
 ) -> Tensor:
-    """Return the score of each training example on its own ``-loss``, (n_train,); arguments as above."""
+    """Return the score of each training example on its own ``-loss``, (n_train,)."""
     model = network.at(checkpoint)
-    layers = _layers(model, side, derive_seed(seed, "logra", network.member))
+    layers = _layers(model, workspace, side, derive_seed(seed, "logra", network.member))
     return squared_lengths(layers, damping, "train") * model.loss_weight**2 / model.n_train
 
 
-def _layers(model: Curvature, side: int, seed: int) -> list[FisherLayer]:
+def _layers(model: Curvature, workspace: Workspace, side: int, seed: int) -> list[FisherLayer]:
     def make() -> list[FisherLayer]:
         train, query = (block.project_sides(side, "gaussian", seed) for block in (model.train, model.query))
         return fisher_layers(train, query, model.loss_weight)
 
-    return keep(model, ("logra", side, seed), make)
+    return workspace.keep(model, ("logra", side, seed), make)

@@ -1,1 +1,1 @@
-"""Parts that several methods share: the vocabulary of needs, solvers, walks along training."""
+"""Parts that several methods share: the vocabulary of needs, the workspace, solvers, and common steps."""

@@ -1,4 +1,4 @@
-"""Projected gradients in the eigenbasis of their second moment: what the projected influence methods share."""
+"""Projected gradients in the eigenbasis of their mean outer product (the empirical Fisher matrix), layer by layer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from proponent.methods.shared.needs import GradientBlock
 
 @dataclass(frozen=True)
 class FisherLayer:
-    """One layer's gradients rotated into the eigenbasis of R, a second moment of the training losses' gradients."""
+    """One layer's gradients, rotated into the eigenbasis of R, the mean outer product of the gradients of the losses."""
 
     values: Tensor
-    """(k,) eigenvalues of R, not negative."""
+    """Eigenvalues of R, not negative, (k,)."""
     train: Tensor
-    """(n_train, k) rotated gradients of the target."""
+    """Rotated gradients of the target for the training examples, (n_train, k)."""
     query: Tensor
-    """(n_query, k)"""
+    """Rotated gradients of the target for the queries, (n_query, k)."""
 
     def inverse(self, damping: float) -> Tensor:
         """Return ``1 / (eigenvalues + damping * their mean)``, (k,)."""
@@ -37,19 +37,19 @@ def fisher_layers(
     """Rotate the projected gradients of each layer.
 
     Args:
-        train: of the target, a block a layer.
-        query: the same of the queries.
-        loss_weight: (n_train,) makes them gradients of the losses.
-        mixing: share of the queries' own second moment (of the target's gradients) in R.
+        train: gradients of the target for the training examples, one block per layer.
+        query: gradients of the target for the queries, one block per layer.
+        loss_weight: factors (n_train,) that turn the former into gradients of the losses, up to their sign.
+        mixing: share in R of the queries' own mean outer product (of gradients of the target).
     """
     layers = []
-    for block, asked in zip(train, query, strict=True):
-        rows, queries = block.dense(), asked.dense()
+    for train_block, query_block in zip(train, query, strict=True):
+        rows, queries = train_block.dense(), query_block.dense()
         losses = loss_weight[:, None] * rows
-        moment = (1 - mixing) * (losses.T @ losses) / len(losses)
+        outer = (1 - mixing) * (losses.T @ losses) / len(losses)
         if mixing:
-            moment += mixing * (queries.T @ queries) / len(queries)
-        values, vectors = torch.linalg.eigh(moment)
+            outer += mixing * (queries.T @ queries) / len(queries)
+        values, vectors = torch.linalg.eigh(outer)
         layers.append(FisherLayer(values.clamp_min(0), rows @ vectors, queries @ vectors))
     return layers
 
@@ -60,5 +60,11 @@ def influence(layers: list[FisherLayer], damping: float) -> Tensor:
 
 
 def squared_lengths(layers: list[FisherLayer], damping: float, side: str) -> Tensor:
-    """Return ``sum_l g^T (R_l + ...)^-1 g`` of the rows of one side (``train`` or ``query``), (n,)."""
+    """Return ``sum_l g^T (R_l + ...)^-1 g`` for the training examples or the queries, (n,).
+
+    Args:
+        layers: rotated gradients.
+        damping: in units of the mean eigenvalue of each layer.
+        side: ``train`` or ``query``.
+    """
     return torch.stack([getattr(layer, side).square() @ layer.inverse(damping) for layer in layers]).sum(0)

@@ -1,4 +1,4 @@
-"""Segments of training, and the walk back through them that the forms of SOURCE share."""
+"""Segments of training, and the walk back through them that SOURCE and its form for Adam share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Segment:
     """A part of training with constant curvature and gradients."""
 
     basis: KroneckerBasis
-    """In which the curvature is diagonal; that of gradients times ``scale``."""
+    """Eigenbasis of the curvature, of gradients that were multiplied by ``scale``."""
     decay: Tensor | float
-    """What is added to its eigenvalues."""
+    """Added to the eigenvalues: weight decay, a number or per coordinate."""
     models: Iterable[tuple[Curvature, float]]
-    """Where gradients are taken, and how much each counts; looked at once."""
+    """Models at which gradients are taken, with their weights; iterated over once."""
     scale: Tensor | float = 1.0
-    """(n_parameters,) root of the factors with which the optimiser multiplies gradients."""
+    """Square root of the factors by which the optimiser multiplies gradients, (n_parameters,)."""
 
 
 def walk(
@@ -30,17 +30,18 @@ def walk(
 ) -> Tensor:
     """Return the effect of the examples on the targets, (n_query, n_train), walking from the last segment to the first.
 
-    Where training has stages, each is cut into segments for itself, with its own examples' mean gradient and curvature; to
-    other stages they add nothing.
+    Where training has stages, each is cut into segments of its own. Its examples' mean gradient and curvature count there
+    and nowhere else.
 
     With P the squared scale, H the curvature and M = P^(1/2) H P^(1/2), a segment of length E carries u = grad f back to
-    ``P^(-1/2) exp(-E M) P^(1/2) u`` and has ``P^(1/2) (1 - exp(-E M)) / M P^(1/2) u`` meet the gradients of its losses.
+    ``P^(-1/2) exp(-E M) P^(1/2) u``. The effects of its examples are the inner products of the gradients of their losses
+    with ``P^(1/2) (1 - exp(-E M)) / M P^(1/2) u``.
 
     Args:
         network: one member.
-        segments: into which a stage is cut.
-        checkpoints: how many of a stage are used, the last ones.
-        describe: from a stage's network and a weight for each checkpoint to the segment.
+        segments: number of segments into which a stage is cut.
+        checkpoints: number of checkpoints of a stage that are used, the last ones.
+        describe: function from a stage's network and one weight per checkpoint to the segment.
     """
     final = network.at(1.0)
     carried = final.query.dense()
@@ -68,12 +69,12 @@ def walk(
 
 
 def shares(durations: list[float], segments: int, checkpoints: int) -> list[list[float]]:
-    """Return, for each segment, how much each saved checkpoint counts in it; the shares of a segment add up to 1.
+    """Return, for each segment, one weight per saved checkpoint; the weights of a segment add up to 1.
 
     Args:
-        durations: length of training up to each checkpoint, rising.
-        segments: equally long.
-        checkpoints: how many of the last ones count.
+        durations: length of training up to each checkpoint, increasing.
+        segments: number of segments, of equal length.
+        checkpoints: number of checkpoints that count, the last ones.
 
     Raises:
         ValueError: fewer than one segment or checkpoint.
@@ -96,7 +97,7 @@ def shares(durations: list[float], segments: int, checkpoints: int) -> list[list
 
 
 def at_checkpoints(network: Network, weights: list[float]) -> Iterable[tuple[Curvature, float]]:
-    """Yield the network at each checkpoint that counts, with its weight."""
+    """Yield the curvature at each checkpoint with a positive weight, and the weight."""
     for index, weight in enumerate(weights):
         if weight:
             yield network.checkpoint(index), weight

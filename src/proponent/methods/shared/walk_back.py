@@ -1,4 +1,4 @@
-"""The walk back along a training that MAGIC and DVEmb share."""
+"""The walk back along a training, step by step, that MAGIC and DVEmb share."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from torch import Tensor
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Replay, ReplayStep
 
-Bend = Callable[[ReplayStep, Tensor], tuple[Tensor, Tensor]]
-"""From a step and vectors p (k, n_parameters) to their inner products with the gradients of the batch's losses, (k, b),
-and to a curvature of the batch's mean loss times them, (k, n_parameters)."""
+Products = Callable[[ReplayStep, Tensor], tuple[Tensor, Tensor]]
+"""From a step and vectors (k, n_parameters) to their inner products with the gradients of the batch's losses, (k, b), and
+their products with a curvature of the batch's mean loss, (k, n_parameters)."""
 
 
-def walk_back(replay: Replay, bend: Bend) -> Tensor:
-    """Return what reaches each example's loss when the queries' targets are carried back to the start.
+def walk_back(replay: Replay, products: Products) -> Tensor:
+    """Return the derivatives of the queries' targets with respect to the examples' weights in the loss.
+
+    The gradients of the targets are carried back from the end of training to its start.
 
     Args:
-        replay: of one member's training.
-        bend: the curvature to carry them back with.
+        replay: training of one member.
+        products: products with the gradients and the curvature of a step, which decides the method.
 
     Returns:
-        (n_query, n_train), positive where weight on the example raises the target.
+        (n_query, n_train), positive where more weight on the example raises the target.
 
     Raises:
-        UserError: it overflows.
+        UserError: the derivatives overflow.
     """
     gradients = replay.end().query_gradients()
     scores = gradients.new_zeros(len(gradients), replay.n_train)
@@ -36,10 +38,10 @@ def walk_back(replay: Replay, bend: Bend) -> Tensor:
         found = gradients.new_zeros(len(queries), replay.n_train)
         for step in replay.backward():
             push = torch.einsum("qsp,sp->qp", adjoint, step.gain.expand(-1, adjoint.shape[2]))
-            along, bent = bend(step, push)
+            along, curved = products(step, push)
             found[:, step.examples] += along / len(step.examples)
             adjoint = torch.einsum("qsp,srp->qrp", adjoint, step.transition.expand(-1, -1, adjoint.shape[2]))
-            adjoint[:, 0] += bent
+            adjoint[:, 0] += curved
         scores[queries] = found
     if not bool(scores.isfinite().all()):
         raise UserError("training is chaotic: its derivatives overflow; lower recipe.lr or smooth the model")

@@ -1,4 +1,4 @@
-"""State shared by calls of one method that differ only in their hyper-parameters."""
+"""State that the calls of one method share while its hyper-parameters are tried on one member of the ensemble."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class Workspace:
 
     The caller of a method creates one workspace per member and announces, before each group of candidates that differ
     only in ``damping``, the dampings that it will ask for. A method that can use either lists ``workspace`` among its
-    positional arguments. Scores never depend on what a workspace holds, except for rounding while a grid is announced.
+    positional arguments. Scores do not depend on the contents of a workspace, except for rounding while a grid is
+    announced.
 
     Args:
         dampings: dampings that are announced from the start.
@@ -35,15 +36,27 @@ class Workspace:
     def keep(self, owner: object, key: Hashable, make: Callable[[], T]) -> T:
         """Return ``make()``, or the value of the previous call if that had the same owner and key.
 
-        One value is kept at a time, and only while its owner (the gradients or curvature that it was computed from)
-        is alive. The previous value is released before the next one is made.
+        One value is kept at a time, and only while its owner is alive. The previous value is released before the next one
+        is made.
+
+        Args:
+            owner: the gradients or curvature that the value is computed from.
+            key: everything else that the value depends on, including the announced dampings if it depends on them.
+            make: computes the value.
         """
         if self._kept is None or self._kept[0]() is not owner or self._kept[1] != key:
             self._kept = None
-            self._kept = (weakref.ref(owner, self._release), key, make())
+            self._kept = (weakref.ref(owner, self._releaser()), key, make())
         value: T = self._kept[2]
         return value
 
-    def _release(self, dead: weakref.ref[Any]) -> None:
-        if self._kept is not None and self._kept[0] is dead:
-            self._kept = None
+    def _releaser(self) -> Callable[[weakref.ref[Any]], None]:
+        """Return a callback that does not hold the workspace, which would keep itself and its value alive."""
+        workspace = weakref.ref(self)
+
+        def release(dead: weakref.ref[Any]) -> None:
+            found = workspace()
+            if found is not None and found._kept is not None and found._kept[0] is dead:
+                found._kept = None
+
+        return release

@@ -1,16 +1,18 @@
 """TRAK over cheap variants of each member (Deng et al. 2024, "Efficient ensembles improve training data attribution").
 
-Independent members cost a training each. Instead, each member stands for several networks: itself with some hidden
+Independent members cost a training each. Instead, each member is replaced by several networks: itself with some hidden
 units dropped (*dropout ensemble*: nothing is trained), or itself with low-rank adapters trained for a few epochs
-(*LoRA ensemble*: the gradients are those by the adapters alone). Kernel and weights are averaged over variants
-*separately*, as over members:
+(*LoRA ensemble*: only gradients with respect to the adapters count). Kernel and weights are averaged over variants
+*separately*, as they are over members:
 
     scores = mean over members and variants (kernel) * mean over members and variants (w)
 
-with both as in :mod:`proponent.methods.trak.trak`, exact. Shapes: kernel (n_query, n_train), weights (n_train,). Cost: for
-each variant the gradients, a Gram matrix and one Cholesky factorisation, and for adapters their training; no
-member is trained but those that the variants are of. Variants of one member share what that member got from its seed,
-so they do less than as many members do. A linear model has no hidden units to drop.
+with both as in :mod:`proponent.methods.trak.trak`, exact.
+
+Shapes: kernel (n_query, n_train), weights (n_train,). Cost: for each variant the gradients, a Gram matrix and one
+Cholesky factorisation, and for adapters their training; only the members themselves are trained fully. Variants of
+one member share the effect of that member's seed, so they help less than the same number of members. Fails for linear
+models, which have no hidden units to drop.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.needs import Network, TargetPair
-from proponent.methods.shared.solvers import announced, keep
-from proponent.methods.trak.trak import kernel_of
+from proponent.methods.shared.needs import Network, TargetPair, Workspace
+from proponent.methods.shared.trak_kernel import trak_kernel
 from proponent.seeds import derive_seed
 
 
 def attribute(
     network: Network,
+    workspace: Workspace,
     *,
     kind: Literal["dropout", "lora"] = "dropout",
     variants: int = 10,
@@ -45,21 +47,22 @@ def attribute(
 
     Args:
         network: one member.
-        kind: of the variants.
-        variants: how many.
-        drop: share of the hidden units that a dropout variant is without.
-        rank: of the adapters.
-        epochs: for which adapters are trained.
-        learning_rate: of their training.
-        damping: lambda over the mean diagonal of each Gram matrix.
+        workspace: announced dampings, and the means for all of them.
+        kind: kind of the variants.
+        variants: number of variants.
+        drop: share of the hidden units that a dropout variant lacks.
+        rank: rank of the adapters.
+        epochs: number of epochs for which adapters are trained.
+        learning_rate: learning rate with which adapters are trained.
+        damping: lambda, in units of the mean diagonal of each Gram matrix.
         checkpoint: fraction of training.
         weighting: R of :mod:`proponent.methods.trak.trak`.
-        seed: of masks and adapters, mixed with the number of the member.
+        seed: seed of masks and adapters, mixed with the index of the member.
 
     Raises:
         UserError: the network has nothing to drop or to adapt, or the damping is too small.
     """
-    model, grid = network.at(checkpoint), announced(damping)
+    model, grid = network.at(checkpoint), workspace.grid_of(damping)
 
     def pairs() -> Iterator[TargetPair]:
         for variant in range(variants):
@@ -69,7 +72,7 @@ def attribute(
             else:
                 yield model.adapted(rank, epochs, learning_rate, stream)
 
-    means = keep(
+    means = workspace.keep(
         model,
         (kind, variants, drop, rank, epochs, learning_rate, weighting, seed, grid),
         lambda: _means(pairs(), network.member, weighting, grid),
@@ -80,11 +83,12 @@ def attribute(
 def _means(
     pairs: Iterator[TargetPair], member: int, weighting: str, dampings: tuple[float, ...]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return mean kernel and mean weights for every damping; one Gram matrix of each pair serves all."""
+    """Return mean kernel and mean weights per damping; one Gram matrix of each variant serves all of them."""
     kernels: list[list[Tensor]] = [[] for _ in dampings]
     weights = []
+    own = Workspace(dampings)  # the means above are the one value that the method's workspace keeps
     for pair in pairs:
-        kernel = kernel_of(pair, member, weighting, 0, "rademacher", 0)
+        kernel = trak_kernel(pair, own, member=member, weighting=weighting)
         for found, damping in zip(kernels, dampings, strict=True):
             found.append(kernel.cross(damping))
         weights.append(pair.loss_weight)

@@ -1,1 +1,1 @@
-"""Methods that differentiate through the steps of training."""
+"""Unrolling: derivatives of the trained model through the steps of its training."""

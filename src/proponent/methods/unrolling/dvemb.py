@@ -1,21 +1,21 @@
-"""DVEmb: an example's path through the rest of training, with the Fisher matrix of each batch.
+"""DVEmb: the effect of an example's steps through the rest of training, with the Fisher matrix of each batch.
 
 (Wang et al. 2025, "Capturing the temporal dependence of training data influence"; data value embedding.)
 
-Had example i not been in the batch of step t, the final parameters would differ by its step carried on through
-all later ones,
+Without example i in the batch of step t, the final parameters would differ by its step, propagated through all later
+steps,
 
     emb_i^t = (eta_t / |B_t|) [prod_{k>t} (I - eta_k F_k)] grad loss_i(theta_t),
     scores[q, i] = -sum_{t: i in B_t} <grad f_q(theta_T), emb_i^t>,     F_k = (1/|B_k|) sum_{j in B_k} g_j g_jᵀ
 
-where g_j are the gradients of the batch's losses: their Fisher matrix stands for the Hessian. That is
-:mod:`proponent.methods.unrolling.magic` with another curvature, and with the optimiser's own update in the place of SGD's, so
-momentum, weight decay and Adam are as they were. The paper projects gradients and stores an embedding for each
-example and epoch; here the queries are carried back instead, which needs neither and gives the same products.
+where g_j are the gradients of the batch's losses: their Fisher matrix approximates the Hessian. This is MAGIC with
+another curvature, and with the update of the actual optimiser instead of SGD's, so that momentum, weight decay and Adam
+are included. The paper projects gradients and stores one embedding per example and epoch; here the gradients of the
+queries are propagated backwards instead, which needs neither and gives the same products.
 
-Shapes: (n_query, n_train). Cost: the training again, the gradients of every batch, and two products of each
-with all queries a step: no Hessian products. Fails as MAGIC does, and where the Fisher matrix of a batch is no Hessian
-(early in training, or with labels that the model gets wrong).
+Shapes: (n_query, n_train). Cost: a replay of training, the gradients of every batch, and two products with all queries
+per step; no Hessian products. Fails as MAGIC does, and where the Fisher matrix of a batch is a poor approximation of the
+Hessian (early in training, or for labels that the model predicts wrongly).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def attribute(replay: Replay) -> Tensor:
     """Return the effect of the examples' steps on the targets, (n_query, n_train).
 
     Args:
-        replay: of one member's training.
+        replay: training of one member.
 
     Raises:
         UserError: the products overflow.
     """
-    return walk_back(replay, _fisher)
+    return walk_back(replay, _gradient_and_fisher_products)
 
 
-def _fisher(step: ReplayStep, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def _gradient_and_fisher_products(step: ReplayStep, vectors: Tensor) -> tuple[Tensor, Tensor]:
     gradients = step.gradients()
     along = vectors @ gradients.T
     return along, along @ gradients / len(gradients)

@@ -1,17 +1,18 @@
-"""SOURCE for Adam and AdamW: :mod:`proponent.methods.unrolling.source` with gradients scaled as the optimiser scales them.
+"""SOURCE for Adam and AdamW, with gradients scaled as by the optimiser.
 
 (Bae et al. 2024, "Training data attribution via approximate unrolled differentiation", appendix on optimisers.)
 
-Adam steps along P g, where P = 1 / (sqrt(v) + eps) is diagonal and changes slowly, v being the mean of squared
-gradients without its bias; its first moment only delays, as momentum does. Inside a segment P is taken for constant: its
-mean over the segment's checkpoints. Training then follows ``exp(-E P H)``, whose curvature is symmetric in the
-parameters times P^(-1/2): M = P^(1/2) H P^(1/2), see :func:`proponent.methods.shared.segments.walk`. Its basis is that of K-FAC
-with the factors' rows and columns scaled by the best that a Kronecker product can say of P, and the eigenvalues there are
-exact, of gradients times P^(1/2). AdamW's weight decay acts on parameters as they are and adds to M; Adam's goes
-through P, and adds its mean over each layer.
+Adam steps along P g, where P = 1 / (sqrt(v) + eps) is diagonal and changes slowly, and v is the mean of squared gradients
+with its bias corrected; the first moment only delays the steps, as momentum does. Within a segment of training (see
+``source``) P is approximated by a constant, its mean over the segment's checkpoints. Training then follows
+``exp(-E P H)``, whose curvature is symmetric in the parameters divided by P^(1/2): M = P^(1/2) H P^(1/2), see
+:func:`proponent.methods.shared.segments.walk`. Its eigenbasis is that of K-FAC with the rows and columns of the factors
+scaled by the best Kronecker approximation of P; the eigenvalues in it are exact, those of gradients times P^(1/2). The
+weight decay of AdamW acts on the parameters themselves and is added to M. That of Adam is scaled by P, and its mean over
+each layer is added.
 
-Shapes: (n_query, n_train). Cost: that of SOURCE, gradients of all outputs written out once a checkpoint, and the
-training again, since v is in no checkpoint. Fails as SOURCE does, and early in training, when v moves fast.
+Shapes: (n_query, n_train). Cost: that of SOURCE, the dense gradients of all outputs once per checkpoint, and a replay of
+training, because checkpoints do not contain v. Fails as SOURCE does, and early in training, where v changes fast.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from proponent.methods.shared.label_draws import label_draws
 from proponent.methods.shared.needs import Network, Replay
 from proponent.methods.shared.segments import Segment, at_checkpoints, walk
 from proponent.seeds import derive_seed
 
 CHECKPOINTS = 1
 OPTIMIZERS = ("adam", "adamw")
-_EXACT_OUTPUTS = 32
-"""As in :mod:`proponent.methods.influence.ekfac`."""
 
 
 def attribute(
@@ -38,22 +38,22 @@ def attribute(
     samples: int = 1,
     seed: int = 0,
 ) -> Tensor:
-    """Return the effect of the examples on the target by unrolling, (n_query, n_train).
+    """Return the effect of the examples on the targets by unrolling, (n_query, n_train).
 
     Args:
-        network: one member.
-        replay: of its training, for the optimiser's second moments.
-        segments: into which training, or each of its stages, is cut.
-        checkpoints: how many are used, the last ones of a stage; the first of them stands for all of it before.
-        samples: draws of labels an example, for models with more than 32 outputs.
-        seed: of the draws, mixed with the number of the member.
+        network: one member along its training.
+        replay: training of the same member, for the optimiser's second moments.
+        segments: number of segments of training, or of each of its stages.
+        checkpoints: number of checkpoints per stage, the last ones; the first of them represents all training before it.
+        samples: label draws per example, for models with more than 32 outputs; the expectation is exact for others.
+        seed: seed of the draws, mixed with the index of the member.
 
     Raises:
         ValueError: fewer than one segment or checkpoint.
     """
     final = network.at(1.0)
-    decay, draws = final.weight_decay, samples if final.n_outputs > _EXACT_OUTPUTS else 0
-    drawn = derive_seed(seed, "source", network.member)
+    decay, draws = final.weight_decay, label_draws(final.n_outputs, samples)
+    stream = derive_seed(seed, "source", network.member)
 
     def describe(stage: Network, weights: list[float]) -> Segment:
         factors = torch.stack(
@@ -64,7 +64,7 @@ def attribute(
             ]
         ).sum(0)
         scale = factors.sqrt()
-        basis = stage.kronecker(weights, draws, drawn, scale)
+        basis = stage.kronecker(weights, draws, stream, scale)
         shift = decay if replay.decay_is_decoupled else decay * basis.layer_means(factors)
         return Segment(basis, shift, at_checkpoints(stage, weights), scale)
 

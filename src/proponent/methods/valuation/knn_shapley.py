@@ -1,18 +1,20 @@
 """KNN-Shapley (Jia et al. 2019, "Efficient task-specific data valuation for nearest neighbor algorithms"), exact.
 
-For each query the game of a K-nearest-neighbour classifier on the representations,
+For each query, the game of a K-nearest-neighbour classifier on the representations,
 
     v(S) = (1/K) * number of those of the min(K, |S|) nearest examples in S that have the query's label
 
-has Shapley values in closed form (theorem 1). With examples numbered from near to far and m_j = 1 where the
-label is the query's,
+has Shapley values in closed form (theorem 1). With the examples sorted from near to far, and m_j = 1 where the label of
+the j-th is the query's,
 
     s_n = m_n min(K, n) / (n K),      s_j = s_{j+1} + (m_j - m_{j+1}) min(K, j) / (K j)
 
-``scores[q, i]`` is the value of example i for query q, (n_query, n_train); a query's values add up to v of all
-examples, and the mean over queries is the value for the classifier's accuracy. Cost: distances and one sort a
-query, n_query n log n (4500 x 500: 0.2 s). Of the model it knows the representation alone: nothing that
-happens below, and nothing of what the example did to it.
+``scores[q, i]`` is the value of example i for query q. The values of a query add up to v of all examples, and their
+mean over queries is the value for the accuracy of the classifier.
+
+Shapes: (n_query, n_train). Cost: distances and one sort per query, n_query n log n (4500 x 500: 0.2 s on 2 CPU cores).
+Of the model, only the representation is used: the values ignore all earlier layers, and what the example changed in
+them.
 """
 
 from __future__ import annotations
@@ -36,27 +38,27 @@ def attribute(
     distance: Literal["euclidean", "cosine"] = "euclidean",
     checkpoint: float = 1.0,
 ) -> Tensor:
-    """Return the Shapley values, (n_query, n_train); examples at the same distance count in their order.
+    """Return the Shapley values, (n_query, n_train); examples at the same distance are sorted by their index.
 
     Args:
-        data: for the labels.
-        representations: of one member; of a linear model they are the inputs themselves.
+        data: examples and queries, of which only the labels are used.
+        representations: representations of one member; those of a linear model are its inputs.
         neighbours: K.
-        distance: between representations.
-        checkpoint: fraction of training.
+        distance: distance between representations.
+        checkpoint: fraction of training after which the representations are taken.
     """
     pair = representations.at(checkpoint)
     train, query = pair.train, pair.query
     if distance == "cosine":
         train, query = normalize(train, dim=1), normalize(query, dim=1)
-    # ||q||^2 is left out: it is the same for all examples
+    # ||q||^2 is left out because it is the same for all examples
     order = (train.square().sum(1) - 2 * query @ train.T).argsort(dim=1, stable=True)
     match = (data.y_train[order] == data.y_query[:, None]).double()
     return torch.empty_like(match).scatter_(1, order, values_by_rank(match, neighbours)).to(train)
 
 
 def values_by_rank(match: Tensor, neighbours: int) -> Tensor:
-    """Return s, (n_query, n), of examples sorted from near to far.
+    """Return the Shapley values s of examples sorted from near to far, (n_query, n).
 
     Args:
         match: m, (n_query, n).

@@ -1,21 +1,22 @@
 """LAVA (Just et al. 2023, "LAVA: data valuation without pre-specified learning algorithms").
 
-How far the training set is from the queries, by optimal transport between examples (h_i, y_i) and queries
-(h_q, y_q), each of the same mass:
+The distance between the training set and the queries is that of optimal transport between examples (h_i, y_i) and
+queries (h_q, y_q), all of the same mass, with
 
     cost(i, q) = ||h_i - h_q||^2 + label_weight * W(y_i, y_q)
 
-W is the squared 2-Wasserstein distance of two classes, of training examples and queries, each taken for a
-Gaussian. The transport is smoothed by an entropy (``entropy`` times the mean cost), and f_i, the dual variable of
-example i, is the rate at which the distance grows with its mass. Mass is taken from all others, so the
-calibrated gradient is f_i less the mean of the others' f, and
+W is the squared 2-Wasserstein distance between two classes, of training examples and of queries, each approximated by a
+Gaussian. The transport is regularised by an entropy (``entropy`` times the mean cost). The dual variable f_i of example
+i is the derivative of the distance with respect to its mass. Mass is taken from all other examples, so that the
+calibrated gradient is f_i minus the mean of the others' f, and
 
     value_i = -(f_i - mean of f_j over j != i)
 
-Queries are used together, as the data on which the model should do well, so ``scores[q, i] = value_i`` for every
-q, (n_query, n_train): it finds examples that do not belong, and attributes no prediction. Representations are
-divided by their root mean square. Cost: Sinkhorn's iterations, each two products with an (n_train, n_query)
-matrix; 4500 x 500: 1 to 2 s, and no more memory than a few such matrices.
+All queries together are the data on which the model should do well: ``scores[q, i] = value_i`` for every q. The values
+detect examples that do not fit in; they attribute no prediction. Representations are divided by their root mean square.
+
+Shapes: (n_query, n_train). Cost: two products per iteration of Sinkhorn with an (n_train, n_query) matrix, and the memory
+of a few such matrices (4500 x 500: 1 to 2 s on 2 CPU cores).
 """
 
 from __future__ import annotations
@@ -23,14 +24,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from proponent.errors import UserError
 from proponent.methods.shared.needs import Data, Representations
+from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 
 TASKS = ("classification",)
-
-_CHECKED_EVERY = 10
-_LARGEST_RATIO = 1e30
-"""Of the scalings, at which they are put back into the kernel."""
 
 
 def attribute(
@@ -40,19 +37,15 @@ def attribute(
     entropy: float = 0.05,
     label_weight: float = 1.0,
     checkpoint: float = 1.0,
-    iterations: int = 5000,
-    tolerance: float = 1e-6,
 ) -> Tensor:
     """Return the value of each example, the same for all queries, (n_query, n_train).
 
     Args:
-        data: for the labels.
-        representations: of one member.
-        entropy: in units of the mean cost.
-        label_weight: of the distance between classes.
-        checkpoint: fraction of training.
-        iterations: at most so many.
-        tolerance: largest relative error of a mass that is left.
+        data: examples and queries, of which only the labels are used.
+        representations: representations of one member.
+        entropy: weight of the entropy, in units of the mean cost.
+        label_weight: weight of the distance between classes.
+        checkpoint: fraction of training after which the representations are taken.
 
     Raises:
         UserError: the transport did not converge.
@@ -64,70 +57,41 @@ def attribute(
     cost = torch.cdist(train, query).square()
     between = class_distances(train, data.y_train, query, data.y_query)
     cost = cost + label_weight * between[data.y_train][:, data.y_query]
-    potential = sinkhorn(cost, entropy * cost.mean().item(), iterations, tolerance)
+    potential = transport_potentials(cost, entropy * cost.mean().item())
     n = len(potential)
     values = (potential.sum() - n * potential) / max(n - 1, 1)
     return values.to(pair.train).expand(len(query), -1).clone()
 
 
 def class_distances(x: Tensor, y: Tensor, x_other: Tensor, y_other: Tensor) -> Tensor:
-    """Return the squared 2-Wasserstein distances of classes as Gaussians, (n_classes, n_classes), 0 where one is empty.
+    """Return the squared 2-Wasserstein distances between classes as Gaussians, (n_classes, n_classes).
 
-    ``||m - m'||^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2``. For covariances A = X^T X / n and B the last trace is
-    the sum of the singular values of ``X X'^T / sqrt(n n')``, so that no root of a matrix is formed.
+    ``||m - m'||^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2``, and 0 where a class is empty. For covariances
+    A = X^T X / n and B the last trace is the sum of the singular values of ``X X'^T / sqrt(n n')``, so that no matrix
+    square root is computed.
+
+    Args:
+        x: points of the first sample, (n, d).
+        y: their class indices, (n,).
+        x_other: points of the second sample, (m, d).
+        y_other: their class indices, (m,).
     """
     n_classes = int(max(y.max(), y_other.max())) + 1
-    ours, theirs = (
+    first, second = (
         [_centred(features[labels == c]) for c in range(n_classes)]
         for features, labels in ((x, y), (x_other, y_other))
     )
-    found = x.new_zeros(n_classes, n_classes)
-    for row, (mean, deviations) in enumerate(ours):
-        for column, (other_mean, other) in enumerate(theirs):
+    distances = x.new_zeros(n_classes, n_classes)
+    for row, (mean, deviations) in enumerate(first):
+        for column, (other_mean, other) in enumerate(second):
             if len(deviations) and len(other):
                 shared = torch.linalg.svdvals(deviations @ other.T).sum()
                 spread = deviations.square().sum() + other.square().sum() - 2 * shared
-                found[row, column] = (mean - other_mean).square().sum() + spread.clamp_min(0)
-    return found
+                distances[row, column] = (mean - other_mean).square().sum() + spread.clamp_min(0)
+    return distances
 
 
 def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean, and deviations from it divided by the root of their number."""
+    """Return the mean of ``x``, and the deviations from it divided by the square root of their number."""
     mean = x.mean(0)
     return mean, (x - mean) / max(len(x), 1) ** 0.5
-
-
-def sinkhorn(cost: Tensor, strength: float, iterations: int, tolerance: float) -> Tensor:
-    """Return the dual variables f of the rows, (n,), of the entropic transport between equal masses.
-
-    Maximises ``mean f + mean g - strength * mean_ij exp((f_i + g_j - cost_ij) / strength)``. Sinkhorn's iteration in
-    the exponential domain; where an entry runs over, the potentials are put back into the kernel.
-
-    Args:
-        cost: (n, m).
-        strength: of the entropy, in units of the cost.
-        iterations: at most so many.
-        tolerance: largest relative error of a row's mass.
-
-    Raises:
-        UserError: the error is above the tolerance after so many iterations.
-    """
-    n, m = cost.shape
-    # the first iteration by logarithms: no row or column of the kernel can vanish after it
-    f = -strength * torch.logsumexp(-cost / strength, 1)
-    g = -strength * torch.logsumexp((f[:, None] - cost) / strength, 0)
-    kernel, v = ((f[:, None] + g - cost) / strength).exp(), cost.new_ones(m)
-    error = float("inf")
-    for step in range(iterations):
-        u = 1 / (n * (kernel @ v))
-        v = 1 / (m * (u @ kernel))
-        if step % _CHECKED_EVERY == 0:
-            error = float((n * u * (kernel @ v) - 1).abs().max())
-            if error <= tolerance:
-                return f + strength * u.log()
-            if max(u.max() / u.min(), v.max() / v.min()) > _LARGEST_RATIO:
-                f, g = f + strength * u.log(), g + strength * v.log()
-                kernel, v = ((f[:, None] + g - cost) / strength).exp(), torch.ones_like(v)
-    raise UserError(
-        f"lava: the transport has not converged (error {error:.1e}): raise 'entropy' or 'iterations'"
-    )

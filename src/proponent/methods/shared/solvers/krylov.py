@@ -3,8 +3,10 @@
 Conjugate gradients on ``(A + s I) X = B`` finds, after m products, the best X in the span of B, AB, ...,
 A^(m-1) B (O'Leary 1980, "The block conjugate gradient algorithm and related methods"). That span does not
 depend on s. So an orthonormal basis V is built once by block Lanczos with full re-orthogonalisation, and each
-shift is a small solve with ``T = V A V^T``: ``X = V^T (T + s)^-1 V B``. Positive definiteness shows as that
-of T + s.
+shift is a small solve with ``T = V A V^T``: ``X = V^T (T + s)^-1 V B``. If A + s I is positive definite, so is T + s.
+
+Written here because ``scipy.sparse.linalg.cg`` and its CuPy counterpart solve one right-hand side and one shift per run:
+queries x dampings runs, each with its own products.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from proponent.errors import UserError
 
 @dataclass
 class KrylovSpace:
-    """What a block Krylov space of d dimensions says about ``(A + s I) x = b`` for k right-hand sides b."""
+    """``(A + s I) x = b`` for k right-hand sides b, restricted to a block Krylov space of d dimensions."""
 
     projected: Tensor
     """V A V^T, (d, d), float64."""
@@ -33,7 +35,7 @@ class KrylovSpace:
         """Return the coordinates of the solutions at ``shift``, (k, d), float64.
 
         Raises:
-            UserError: the space holds a direction of negative curvature that this shift does not lift.
+            UserError: A + shift I has negative curvature along a direction of the space.
         """
         damped = self.projected.clone()
         damped.diagonal().add_(shift)
@@ -41,8 +43,8 @@ class KrylovSpace:
         if info.item():
             lowest = torch.linalg.eigvalsh(self.projected)[0].item()
             raise UserError(
-                f"negative curvature {lowest:.3g} is not lifted by a damping of {shift:.3g} (both absolute): "
-                "use 'curvature: ggn', or raise 'damping'"
+                f"a damping of {shift:.3g} does not outweigh the negative curvature {lowest:.3g} (both absolute): "
+                "raise 'damping'"
             )
         return torch.cholesky_solve(self.right.T, factor).T
 
@@ -53,18 +55,19 @@ def grow(
     """Grow the Krylov space of A and the rows of ``right`` until it solves ``(A + shift I) x = b`` for each.
 
     Args:
-        product: rows v (j, p) to A v, (j, p), in a tensor of its own, which is overwritten; A symmetric.
-        right: (k, p), not all zero.
-        shift: the smallest that will be asked; larger ones converge sooner.
+        product: function from rows v (j, p) to A v, (j, p), for a symmetric A; the result is a new tensor, which is
+            overwritten.
+        right: right-hand sides b, (k, p), not all zero.
+        shift: the smallest shift that will be asked for; larger ones converge sooner.
         tolerance: largest relative residual.
-        iterations: most products with a block.
+        iterations: largest number of products with a block.
 
     Returns:
         The space, whose ``residual`` exceeds the tolerance where the iterations did not suffice, and the
         blocks of the rows of V, together (d, p) with d at most iterations x k.
 
     Raises:
-        UserError: A + shift I has a direction of negative curvature in the space.
+        UserError: A + shift I has negative curvature along a direction of the space.
     """
     basis: list[Tensor] = []
     block = _orthonormal_rows(right, right.shape[1])
@@ -83,15 +86,24 @@ def grow(
             break
         room = right.shape[1] - space.right.shape[1]
         block = _orthonormal_rows(outside, room)
-        # once normalised, what rounding left of the known directions counts: remove it again
+        # normalising magnifies the rests of known directions that rounding left: remove them again
         block = _orthonormal_rows(_split(block, basis)[0], room)
         if len(block) == 0:
             break
     return space, basis
 
 
+def combine(coordinates: Tensor, basis: list[Tensor]) -> Tensor:
+    """Return the vectors with these coordinates, (k, d) -> (k, p), in a basis that :func:`grow` returned."""
+    parts = coordinates.to(basis[0].dtype).split([len(rows) for rows in basis], dim=1)
+    found = parts[0] @ basis[0]
+    for part, rows in zip(parts[1:], basis[1:], strict=True):
+        found.addmm_(part, rows)
+    return found
+
+
 def _bordered(projected: Tensor, rows: Tensor) -> Tensor:
-    """Return the symmetric matrix (d, d) of which ``projected`` is the first block and ``rows`` the last."""
+    """Return the symmetric matrix (d, d) with ``projected`` as its first block and ``rows`` as its last rows."""
     known = len(projected)
     corner = rows[:, known:]
     return torch.cat(
@@ -103,7 +115,7 @@ def _bordered(projected: Tensor, rows: Tensor) -> Tensor:
 
 
 def _split(rows: Tensor, basis: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return what of ``rows``, which are overwritten, lies outside the span of ``basis``, and their coordinates in it."""
+    """Return the components of ``rows`` outside the span of ``basis``, and their coordinates in it; overwrites ``rows``."""
     coordinates = []
     for known in basis:
         coordinates.append(rows @ known.T)
@@ -112,7 +124,7 @@ def _split(rows: Tensor, basis: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _orthonormal_rows(rows: Tensor, room: int) -> Tensor:
-    """Return an orthonormal basis of the span of ``rows``, rounding left out, of at most ``room`` vectors."""
+    """Return an orthonormal basis of the span of ``rows``, without directions of rounding, of at most ``room`` vectors."""
     q, r = torch.linalg.qr(rows.T)
     u, singular, _ = torch.linalg.svd(r)
     kept = min(int((singular > 10 * torch.finfo(rows.dtype).eps * singular[:1]).sum()), room)

@@ -1,7 +1,7 @@
-"""Damped symmetric solves, factored once for as many dampings as are asked.
+"""Damped symmetric solves for any number of dampings.
 
-``(A + d I) x = b`` has two exact routes, and which is cheaper depends on how many dampings ``d`` share one
-``A``. On one core in float32, seconds:
+``(A + d I) x = b`` has two exact routes, and which is cheaper depends on how many dampings ``d`` share one ``A``. On one
+core in float32, seconds:
 
 ====== ======================== ================================ =====
 n      Cholesky for one damping eigendecomposition for all of them ratio
@@ -11,60 +11,42 @@ n      Cholesky for one damping eigendecomposition for all of them ratio
 7850   2.6                      38                                15
 ====== ======================== ================================ =====
 
-So a factorisation by damping is the rule, and the eigendecomposition serves a grid that its author announces
-with :func:`damping_grid` and that is long enough to pay. Outside that context the route is always Cholesky:
-the bytes of the final scores depend on the hyper-parameters alone, never on which others were tried before.
+So one Cholesky factorisation per damping is the rule. An eigendecomposition is made for a grid of dampings that was
+announced and is long enough to pay. Final scores are computed without an announced grid, always by Cholesky: their bytes
+depend on the hyper-parameters alone, never on which others were tried before.
+
+The factorisations are LAPACK's, through torch.linalg; the choice between them, and keeping them, is done here.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from proponent.errors import UserError
 
-T = TypeVar("T")
-
 _ROWS_PER_DAMPING = 600
 """An eigendecomposition pays from n / 600 dampings on (read off the table)."""
 _COLUMNS = 512
 """Right-hand sides solved at a time where only one number of each is kept."""
 
-_grid: tuple[float, ...] = ()
-
-
-@contextmanager
-def damping_grid(dampings: Sequence[float]) -> Iterator[None]:
-    """Announce that these dampings will be asked of every matrix inside this context."""
-    global _grid
-    outer, _grid = _grid, tuple(dampings)
-    try:
-        yield
-    finally:
-        _grid = outer
-
-
-def announced(damping: float) -> tuple[float, ...]:
-    """Return the grid that a damping is asked as one of: the announced one, or itself alone."""
-    return _grid if damping in _grid else (damping,)
-
 
 class DampedSolver:
     """Solves ``(A + d I) X = B`` for one symmetric ``A`` and any number of dampings ``d``.
 
+    Memory: A, and one matrix of its size (its eigenvectors, or the Cholesky factor of the latest damping).
+
     Args:
         matrix: A, (n, n), symmetric; kept, never changed.
-
-    Memory: A, and one factor of its size (its eigenvectors, or the Cholesky factor of the latest damping).
+        dampings: the announced grid (:attr:`~proponent.methods.shared.workspace.Workspace.dampings`), in any unit: only
+            its length matters.
     """
 
-    def __init__(self, matrix: Tensor) -> None:
+    def __init__(self, matrix: Tensor, dampings: Sequence[float] = ()) -> None:
         self.matrix = matrix
+        self._decomposes = len(dampings) > 1 and len(dampings) >= len(matrix) / _ROWS_PER_DAMPING
         self._damping: float | None = None
         self._cholesky: Tensor | None = None
         self._eigen: tuple[Tensor, Tensor] | None = None
@@ -75,14 +57,14 @@ class DampedSolver:
         Raises:
             UserError: the damped matrix is not positive definite.
         """
-        if self._grid_pays():
+        if self._decomposes:
             values, vectors = self._eigenpairs(damping)
             return vectors @ ((vectors.T @ right) / (values + damping)[:, None])
         return torch.cholesky_solve(right, self._factor(damping))
 
     def quadratic(self, rows: Tensor, damping: float) -> Tensor:
         """Return ``x^T (A + damping I)^-1 x`` for each of ``rows``, (k, n) -> (k,)."""
-        if self._grid_pays():
+        if self._decomposes:
             values, vectors = self._eigenpairs(damping)
             return torch.cat(
                 [(chunk @ vectors).square() @ (1 / (values + damping)) for chunk in rows.split(_COLUMNS)]
@@ -94,19 +76,16 @@ class DampedSolver:
         return torch.cat([half.square().sum(0) for half in halves])
 
     def hat(self, damping: float) -> Tensor:
-        """Return the diagonal of ``(A + damping I)^-1 A``, (n,); on the way, one more matrix of that size."""
-        if self._grid_pays():
+        """Return the diagonal of ``(A + damping I)^-1 A``, (n,); needs one more matrix of that size meanwhile."""
+        if self._decomposes:
             values, vectors = self._eigenpairs(damping)
             return vectors.square() @ (values / (values + damping))
         # not 1 - damping diag((A + damping I)^-1), which loses the digits of small entries
         return torch.cholesky_inverse(self._factor(damping)).mul_(self.matrix).sum(0)
 
-    def _grid_pays(self) -> bool:
-        return len(_grid) > 1 and len(_grid) >= len(self.matrix) / _ROWS_PER_DAMPING
-
     def _factor(self, damping: float) -> Tensor:
         if self._cholesky is None or self._damping != damping:
-            self._cholesky = self._eigen = None
+            self._cholesky = None  # releases the previous factor before the next is made
             damped = self.matrix.clone()
             damped.diagonal().add_(damping)
             factor, info = torch.linalg.cholesky_ex(damped)
@@ -117,7 +96,6 @@ class DampedSolver:
 
     def _eigenpairs(self, damping: float) -> tuple[Tensor, Tensor]:
         if self._eigen is None:
-            self._cholesky = None
             self._eigen = tuple(torch.linalg.eigh(self.matrix))
         values, vectors = self._eigen
         rounding = torch.finfo(values.dtype).eps * values.abs().max()
@@ -130,27 +108,3 @@ def _indefinite(damping: float) -> UserError:
     return UserError(
         f"the matrix plus a damping of {damping:.3g} (absolute) is not positive definite: raise 'damping'"
     )
-
-
-_kept: tuple[weakref.ref[Any], Hashable, Any] | None = None
-
-
-def keep(owner: object, key: Hashable, make: Callable[[], T]) -> T:
-    """Return ``make()``, or what it gave last time if the latest call had the same owner and key.
-
-    One value is kept at a time, and only while its owner (the pair or curvature that it was computed from)
-    lives, so that the candidates of a tuning grid, asked one after the other, share what does not depend on
-    the damping.
-    """
-    global _kept
-    if _kept is None or _kept[0]() is not owner or _kept[1] != key:
-        _kept = None  # frees the previous value before the next is made
-        value = make()
-        _kept = (weakref.ref(owner, _forget), key, value)
-    return _kept[2]
-
-
-def _forget(dead: weakref.ref[Any]) -> None:
-    global _kept
-    if _kept is not None and _kept[0] is dead:
-        _kept = None

@@ -1,0 +1,119 @@
+"""TRAK's kernel ``phi_q^T (Phi^T R Phi + lambda I)^-1 phi_i`` of one network, for any number of dampings lambda.
+
+(Park et al. 2023, "TRAK: attributing model behavior at scale".) The rows of Phi are the gradients phi_i of the target. By
+the push-through identity ``R^1/2 Phi (Phi^T R Phi + lambda)^-1 = (R^1/2 K R^1/2 + lambda)^-1 R^1/2 Phi``, only the Gram
+matrix ``K = Phi Phi^T`` is needed for exact gradients: n^3 / 3 operations for one Cholesky factorisation, and n^2 numbers
+of memory (n = 4500: 81 MB, 1 s). Where gradients are projected to k < n dimensions, the k x k side is factored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from proponent.methods.shared.needs import GradientBlock, TargetPair, Workspace
+from proponent.methods.shared.solvers.damped_solver import DampedSolver
+from proponent.seeds import derive_seed
+
+_SMALLEST_ROW_WEIGHT = 1e-6
+"""Lower bound of the entries of R: smaller weights hardly change the kernel, and a zero would divide its column by zero."""
+
+
+@dataclass
+class ExampleSpace:
+    """The kernel from Gram matrices: exact gradients, or at least as many projected dimensions as examples."""
+
+    solver: DampedSolver
+    """Solver of R^1/2 K R^1/2 + lambda."""
+    root: Tensor
+    """Diagonal of R^1/2, (n_train,)."""
+    inner: Tensor
+    """Inner products of training and query gradients, (n_train, n_query)."""
+
+    def cross(self, damping: float) -> Tensor:
+        """Return the kernel of queries and training examples, (n_query, n_train)."""
+        solved = self.solver.solve(self.root[:, None] * self.inner, damping * self._mean_diagonal())
+        return (solved / self.root[:, None]).T
+
+    def diagonal(self, damping: float) -> Tensor:
+        """Return the kernel of each training example with itself, (n_train,)."""
+        return self.solver.hat(damping * self._mean_diagonal()) / self.root**2
+
+    def _mean_diagonal(self) -> float:
+        return self.solver.matrix.diagonal().mean().item()
+
+
+@dataclass
+class ProjectedSpace:
+    """The kernel from gradients that are projected to fewer dimensions k than there are examples."""
+
+    solver: DampedSolver
+    """Solver of Phi^T R Phi + lambda."""
+    train: Tensor
+    """Projected training gradients, (n_train, k)."""
+    query: Tensor
+    """Projected query gradients, (n_query, k)."""
+
+    def cross(self, damping: float) -> Tensor:
+        """Return the kernel of queries and training examples, (n_query, n_train)."""
+        return (self.train @ self.solver.solve(self.query.T, self._absolute(damping))).T
+
+    def diagonal(self, damping: float) -> Tensor:
+        """Return the kernel of each training example with itself, (n_train,)."""
+        return self.solver.quadratic(self.train, self._absolute(damping))
+
+    def _absolute(self, damping: float) -> float:
+        # the trace is that of the Gram matrix, which has as many diagonal entries as there are examples
+        return damping * self.solver.matrix.trace().item() / len(self.train)
+
+
+def trak_kernel(
+    pair: TargetPair,
+    workspace: Workspace,
+    *,
+    member: int,
+    weighting: str,
+    projection_dim: int = 0,
+    projection: str = "rademacher",
+    seed: int = 0,
+) -> ExampleSpace | ProjectedSpace:
+    """Return the kernel of one network, whose methods take dampings relative to the mean diagonal of the Gram matrix.
+
+    Args:
+        pair: gradients of the network.
+        workspace: keeps the kernel from damping to damping.
+        member: index of the network's member, mixed into the seed.
+        weighting: R: ``none`` is the identity, ``full`` is p (1 - p), ``sqrt`` its square root.
+        projection_dim: dimensions of the random projection; 0 for exact gradients.
+        projection: distribution of the projection's entries.
+        seed: seed of the projection.
+    """
+    stream = derive_seed(seed, "trak", member)
+
+    def make() -> ExampleSpace | ProjectedSpace:
+        rows = _row_weights(pair, weighting)
+        train: GradientBlock = pair.train
+        query: GradientBlock = pair.query
+        if projection_dim:
+            train = train.project(projection_dim, projection, stream)
+            query = query.project(projection_dim, projection, stream)
+            if projection_dim < len(train):
+                phi = train.dense()
+                weighted = phi.T @ (rows[:, None] * phi)
+                return ProjectedSpace(DampedSolver(weighted, workspace.dampings), phi, query.dense())
+        gram = train.inner(train) if projection_dim else pair.gram()
+        root = rows.sqrt()
+        if weighting != "none":
+            gram = gram * root * root[:, None]
+        return ExampleSpace(DampedSolver(gram, workspace.dampings), root, train.inner(query))
+
+    return workspace.keep(pair, (weighting, projection_dim, projection, stream, workspace.dampings), make)
+
+
+def _row_weights(pair: TargetPair, weighting: str) -> Tensor:
+    wrong = pair.loss_weight
+    if weighting == "none":
+        return wrong.new_ones(len(wrong))
+    weights = (wrong * (1 - wrong)).clamp_min(_SMALLEST_ROW_WEIGHT)
+    return weights.sqrt() if weighting == "sqrt" else weights
