@@ -4,6 +4,12 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+# On this machine, jobs start without a limit per second. With Snakemake's default (100 per second), each round of the scheduler
+# starts a timer that starts another round one second later, so rounds multiply while jobs wait for a core: XXX
+# No value on the command line or in a profile turns the limit off. A cluster keeps that of its profile.
+if workflow.scheduling_settings and workflow.resource_settings.nodes is None:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 
 include: "workflow/common.smk"
 
