@@ -19,6 +19,7 @@ rule all:
         PLAN.targets(),
 
 
+include: "workflow/rules/step.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/retrain.smk"

@@ -16,19 +16,6 @@ from proponent.config.benchmark import load_benchmark
 from proponent.plan.run_plan import Plan
 
 ROOT = Path(__file__).parents[1]
-_STAND_IN = """\
-# Stands in for `proponent STEP KEY_FILE`: makes empty outputs after some seconds.
-sleep {seconds}
-made=$(echo "$2" | sed 's|/keys/|/|; s|^keys/|results/|; s|[.]json$||')
-mkdir -p "$(dirname "$made")"
-case "$1" in
-data) touch "$made" "$(dirname "$made")/query.safetensors" ;;
-summary) touch "$made" "${{made%.json}}.csv" ;;
-collect) touch results/leaderboard.csv results/comparisons.csv results/leaderboard.md ;;
-figures) for figure in lds frontier loss proponents; do touch "$(echo "$made" | sed "s|/lds-|/$figure-|")"; done ;;
-*) touch "$made" ;;
-esac
-"""
 
 
 def run_trivial_jobs(seconds: float, *options: str) -> None:
@@ -41,9 +28,8 @@ def run_trivial_jobs(seconds: float, *options: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkout = _make_checkout(Path(folder) / "checkout")
         (checkout.root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-        (checkout.root / "stand-in.sh").write_text(_STAND_IN.format(seconds=seconds))
-        for path in (checkout.root / "workflow/rules").rglob("*.smk"):
-            path.write_text(path.read_text().replace('"proponent ', '"sh stand-in.sh '))
+        rule, step = "workflow/rules/step.smk", '"proponent {params.step} {input.key:q} > {log:q} 2>&1"'
+        checkout.edit(rule, step, f'"sleep {seconds}; touch {{output:q}}"')
         cpu = _measure("snakemake", checkout, *options)
         (events,) = (checkout.root / ".snakemake/proponent").glob("*.jsonl")
         jobs = json.loads(events.read_text().partition("\n")[0])["total_jobs"]

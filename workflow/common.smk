@@ -1,4 +1,4 @@
-# Keys, paths and helper functions: nothing else. All of them ask PLAN, which is made here, once a run.
+# Keys, paths and helper functions: nothing else. All of them ask PLAN, which is made here, once per run.
 import sys
 from pathlib import Path
 
@@ -29,7 +29,7 @@ wildcard_constraints:
 
 
 def key_of(artefact):
-    """The key file of an artefact: the input that says when it must be made again."""
+    """The key file of an artefact: the input that decides whether it must be made again."""
     return lambda wildcards: PLAN.key_file(artefact.format(**wildcards))
 
 
@@ -43,16 +43,24 @@ def methods_of(family):
     return PLAN.methods_of(family)
 
 
+def settings_in_order(wildcards):
+    """Priority of a job: settings are finished in the order of params.yaml, so that the first leaderboard is soon complete."""
+    settings = list(PLAN.benchmark.settings)
+    return (
+        len(settings) - settings.index(wildcards.setting)
+        if "setting" in wildcards.keys()
+        else 0
+    )
+
+
 def minutes(estimate):
     """Run time to ask for: an estimate in minutes, doubled at every attempt."""
     return lambda wildcards, attempt: estimate * 2 ** (attempt - 1)
 
 
 def memory(wildcards, attempt):
-    """Memory to ask for, in MB: what a job may plan for and the interpreter with torch, doubled at every attempt."""
+    """Memory to ask for, in MB: compute.memory_mib and 1000 MB for the interpreter with torch, doubled at every attempt."""
     return (COMPUTE.memory_mib + 1000) * 2 ** (attempt - 1)
 
 
 GPU = int(COMPUTE.device != "cpu")
-
-EVALUATES_HERE = PLAN.evaluates_locally()

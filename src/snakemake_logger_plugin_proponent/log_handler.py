@@ -136,7 +136,12 @@ class LogHandler(LogHandlerBase):
         for setting in settings_in(paths):
             if self.writes_to_stream and setting not in self._shown:
                 self._shown.add(setting)
-                self._display.table(render(Path.cwd(), setting))
+                try:
+                    self._display.table(render(Path.cwd(), setting))
+                except Exception as error:  # a table that cannot be shown must not hide the rest of the run
+                    self._display.message(
+                        f"the leaderboard of {setting} cannot be shown: {error!r}", "yellow"
+                    )
 
     # Events.
 
@@ -185,7 +190,7 @@ class LogHandler(LogHandlerBase):
             return
         done, total = self._state.done, self._state.total
         self._file.write("finished", record.created, **job.fields(), done=done, total=total)
-        self._show_tables([*job.output, *(job.input if not job.output else ())])
+        self._show_tables(job.input if job.rule == "quickstart" else job.output)
         self._show_progress()
         if done == total and self.writes_to_stream:
             self._display.message(f"{done} of {total} steps (100%) done")

@@ -1,5 +1,6 @@
-# The template of every attribution rule: methods/<family>.smk uses it for the methods of one family. Makes nothing itself.
-rule attribute:
+# results/S/scores/: scores of attribution methods. This rule makes nothing itself: methods/<kind>.smk inherits it for the methods
+# of a kind.
+use rule step as attribute with:
     input:
         key=key_of("results/{setting}/scores/{method}.safetensors"),
         upstream=inputs_of("results/{setting}/scores/{method}.safetensors"),
@@ -7,26 +8,21 @@ rule attribute:
         scores="results/{setting}/scores/{method}.safetensors",
     log:
         "logs/{setting}/attribute-{method}.log",
-    benchmark:
-        "results/{setting}/benchmarks/attribute-{method}.tsv"
     wildcard_constraints:
         method="(?!)",
-    # On a cluster, so many of them share a job as the profile's group-components says.
+    # On a cluster, several attributions share one job: as many as group-components in the profile says.
     group:
         "methods"
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
     resources:
         mem_mb=memory,
         runtime=minutes(120),
         gpu=GPU,
-    shell:
-        "proponent attribute {input.key:q} > {log:q} 2>&1"
+    params:
+        step="attribute",
 
 
-# The record of scores that a rule of the user's own made (family: external). The rule itself knows nothing of manifests.
-rule adopt:
+# The manifest of scores that a user's own rule made (family: external), which itself knows nothing of manifests.
+use rule step as adopt with:
     input:
         key=key_of("results/{setting}/scores/{method}.safetensors"),
         scores="results/{setting}/scores/{method}.safetensors",
@@ -38,11 +34,5 @@ rule adopt:
     wildcard_constraints:
         method=methods_of("external"),
     localrule: True
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
-    shell:
-        "proponent adopt {input.key:q} > {log:q} 2>&1"
+    params:
+        step="adopt",

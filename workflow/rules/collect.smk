@@ -1,38 +1,6 @@
-# The leaderboard of all settings: results/leaderboard.csv, from the summaries of the settings.
-rule collect:
-    input:
-        key=key_of("results/leaderboard.csv"),
-        upstream=inputs_of("results/leaderboard.csv"),
-    output:
-        leaderboard=report(
-            "results/leaderboard.csv",
-            caption="../report/leaderboard.rst",
-            category="Leaderboard",
-        ),
-        comparisons=report(
-            "results/comparisons.csv",
-            caption="../report/comparisons.rst",
-            category="Leaderboard",
-        ),
-        table="results/leaderboard.md",
-    log:
-        "logs/collect.log",
-    benchmark:
-        "results/benchmarks/collect.tsv"
-    localrule: True
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
-    shell:
-        "proponent collect {input.key:q} > {log:q} 2>&1"
-
-
-# The leaderboard of one setting, from the metrics of its methods: results/S/leaderboard/, and the values by method that
-# DVC shows and compares between revisions.
-rule summary:
+# results/S/leaderboard/ and results/summaries/: the leaderboard of one setting, from the metrics of its methods, and the values by
+# method that DVC shows and compares between revisions.
+use rule step as summary with:
     input:
         key=key_of("results/summaries/{setting}.json"),
         upstream=inputs_of("results/summaries/{setting}.json"),
@@ -44,17 +12,26 @@ rule summary:
     log:
         "logs/{setting}/summary.log",
     localrule: True
+    params:
+        step="summary",
+
+
+# `snakemake quickstart`: the leaderboard of the first setting in params.yaml and nothing else. The rule has no output, so it runs
+# whenever it is asked for, and the table is shown (by the logger plugin) even if there was nothing to do.
+rule quickstart:
+    input:
+        PLAN.first_summary(),
+    log:
+        "logs/quickstart.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
     shell:
-        "proponent summary {input.key:q} > {log:q} 2>&1"
+        "true > {log:q} 2>&1"
 
 
-rule figures:
+# results/figures/: the figures of one setting.
+use rule step as figures with:
     input:
         key=key_of("results/figures/lds-{setting}.svg"),
         upstream=inputs_of("results/figures/lds-{setting}.svg"),
@@ -81,20 +58,37 @@ rule figures:
         ),
     log:
         "logs/{setting}/figures.log",
-    benchmark:
-        "results/{setting}/benchmarks/figures.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
-    shell:
-        "proponent figures {input.key:q} > {log:q} 2>&1"
+    params:
+        step="figures",
 
 
-rule overview:
+# results/leaderboard.csv, leaderboard.md and comparisons.csv: all methods on all settings, from the summaries of the settings.
+use rule step as collect with:
+    input:
+        key=key_of("results/leaderboard.csv"),
+        upstream=inputs_of("results/leaderboard.csv"),
+    output:
+        leaderboard=report(
+            "results/leaderboard.csv",
+            caption="../report/leaderboard.rst",
+            category="Leaderboard",
+        ),
+        comparisons=report(
+            "results/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Leaderboard",
+        ),
+        table="results/leaderboard.md",
+    log:
+        "logs/collect.log",
+    localrule: True
+    params:
+        step="collect",
+
+
+# results/figures/overview.svg: the figure that compares the settings.
+use rule step as overview with:
     input:
         key=key_of("results/figures/overview.svg"),
         upstream=inputs_of("results/figures/overview.svg"),
@@ -106,14 +100,6 @@ rule overview:
         ),
     log:
         "logs/overview.log",
-    benchmark:
-        "results/benchmarks/overview.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
-    shell:
-        "proponent overview {input.key:q} > {log:q} 2>&1"
+    params:
+        step="overview",

@@ -1,5 +1,5 @@
-# A setting's dataset as tensors: train and query rows, and the mask of corrupted labels where there is one.
-rule data:
+# results/S/data/: the dataset of a setting as tensors, for training and for queries, and the mask of corrupted labels if any.
+use rule step as data with:
     input:
         key=key_of("results/{setting}/data/train.safetensors"),
         upstream=inputs_of("results/{setting}/data/train.safetensors"),
@@ -8,13 +8,5 @@ rule data:
         query="results/{setting}/data/query.safetensors",
     log:
         "logs/{setting}/data.log",
-    benchmark:
-        "results/{setting}/benchmarks/data.tsv"
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
-    shell:
-        "proponent data {input.key:q} > {log:q} 2>&1"
+    params:
+        step="data",

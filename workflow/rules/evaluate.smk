@@ -1,5 +1,5 @@
-# One method on one setting: every metric that the setting's ground truth allows, with intervals and costs.
-rule evaluate:
+# results/S/metrics/: every metric that the ground truth of a setting allows, for one method, with intervals and costs.
+use rule step as evaluate with:
     input:
         key=key_of("results/{setting}/metrics/{method}.json"),
         upstream=inputs_of("results/{setting}/metrics/{method}.json"),
@@ -7,14 +7,9 @@ rule evaluate:
         "results/{setting}/metrics/{method}.json",
     log:
         "logs/{setting}/evaluate-{method}.log",
-    benchmark:
-        "results/{setting}/benchmarks/evaluate-{method}.tsv"
-    localrule: EVALUATES_HERE
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
+    localrule: PLAN.evaluates_locally()
     resources:
         mem_mb=memory,
         runtime=minutes(30),
-    shell:
-        "proponent evaluate {input.key:q} > {log:q} 2>&1"
+    params:
+        step="evaluate",

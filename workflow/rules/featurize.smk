@@ -1,5 +1,6 @@
-# What methods need from the members of a shard: gradients, outputs or representations along training.
-rule featurize:
+# results/S/features/: inputs of attribution methods, computed from a shard of ensemble members: gradients, outputs or
+# representations at the checkpoints.
+use rule step as featurize with:
     input:
         key=key_of("results/{setting}/features/{kind}-{shard}.safetensors"),
         upstream=inputs_of("results/{setting}/features/{kind}-{shard}.safetensors"),
@@ -7,14 +8,9 @@ rule featurize:
         "results/{setting}/features/{kind}-{shard}.safetensors",
     log:
         "logs/{setting}/featurize-{kind}-{shard}.log",
-    benchmark:
-        "results/{setting}/benchmarks/featurize-{kind}-{shard}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
     resources:
         mem_mb=memory,
         runtime=minutes(60),
         gpu=GPU,
-    shell:
-        "proponent featurize {input.key:q} > {log:q} 2>&1"
+    params:
+        step="featurize",

@@ -1,4 +1,4 @@
-# Runs in MLflow from the metrics files. No output: whoever asks for it wants the database to show what is here now.
+# Runs in MLflow, from the metrics files. The rule has no output, so it runs whenever it is asked for.
 rule publish:
     input:
         metrics=PLAN.metrics_files(),
@@ -9,7 +9,7 @@ rule publish:
     conda:
         ENVIRONMENT
     params:
-        # A run narrowed by --config knows nothing of other methods and settings, so it says nothing of them.
+        # With --config, only the metrics of this run are published, and runs of other methods and settings stay.
         only=lambda wildcards, input: input.metrics if config else [],
     shell:
         "proponent publish {params.only:q} > {log:q} 2>&1"

@@ -1,5 +1,6 @@
-# Ground truth: the model retrained on subsets of the data, a shard a job, and the shards of a design merged.
-rule retrain:
+# results/S/ground_truth/: the model of a setting retrained on subsets of the data. One job retrains a shard of a design's
+# subsets in lockstep, and another merges the shards of the design.
+use rule step as retrain with:
     input:
         key=key_of("results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"),
         upstream=inputs_of(
@@ -9,20 +10,15 @@ rule retrain:
         "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors",
     log:
         "logs/{setting}/retrain-{design}-{shard}.log",
-    benchmark:
-        "results/{setting}/benchmarks/retrain-{design}-{shard}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
     resources:
         mem_mb=memory,
         runtime=minutes(240),
         gpu=GPU,
-    shell:
-        "proponent retrain {input.key:q} > {log:q} 2>&1"
+    params:
+        step="retrain",
 
 
-rule ground_truth:
+use rule step as ground_truth with:
     input:
         key=key_of("results/{setting}/ground_truth/{design}.safetensors"),
         upstream=inputs_of("results/{setting}/ground_truth/{design}.safetensors"),
@@ -30,14 +26,6 @@ rule ground_truth:
         "results/{setting}/ground_truth/{design}.safetensors",
     log:
         "logs/{setting}/ground_truth-{design}.log",
-    benchmark:
-        "results/{setting}/benchmarks/ground_truth-{design}.tsv"
     localrule: True
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        mem_mb=memory,
-        runtime=minutes(10),
-    shell:
-        "proponent ground-truth {input.key:q} > {log:q} 2>&1"
+    params:
+        step="ground-truth",

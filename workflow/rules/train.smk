@@ -1,5 +1,6 @@
-# A shard of ensemble members, trained in lockstep; their weights and checkpoints lie beside, in member-XXX/.
-rule train:
+# results/S/ensemble/: a shard of ensemble members, trained in lockstep. The output lists the weights and checkpoints of the
+# shard, which are in member-XXX/ next to it.
+use rule step as train with:
     input:
         key=key_of("results/{setting}/ensemble/shard-{shard}.json"),
         upstream=inputs_of("results/{setting}/ensemble/shard-{shard}.json"),
@@ -7,14 +8,9 @@ rule train:
         "results/{setting}/ensemble/shard-{shard}.json",
     log:
         "logs/{setting}/train-{shard}.log",
-    benchmark:
-        "results/{setting}/benchmarks/train-{shard}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
     resources:
         mem_mb=memory,
         runtime=minutes(120),
         gpu=GPU,
-    shell:
-        "proponent train {input.key:q} > {log:q} 2>&1"
+    params:
+        step="train",

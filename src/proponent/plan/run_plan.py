@@ -94,6 +94,10 @@ class Plan:
         figures = [paths.figure(figure, setting) for setting in self.scores for figure in FIGURES]
         return [paths.LEADERBOARD, paths.OVERVIEW, *map(paths.summary, self.scores), *figures]
 
+    def first_summary(self) -> str:
+        """Return the summary of the first setting in params.yaml, which rule ``quickstart`` makes."""
+        return paths.summary(next(iter(self.scores)))
+
     def evaluates_locally(self) -> bool:
         """Return whether evaluations are small enough to run where Snakemake does, even with a cluster's profile."""
         predictions = (
