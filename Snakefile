@@ -4,13 +4,6 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# On this machine, jobs start without a limit per second. With Snakemake's default (100 per second), each round of the scheduler
-# starts a timer that starts another round one second later, so rounds multiply while jobs wait for a core: XXX
-# No value on the command line or in a profile turns the limit off. A cluster keeps that of its profile.
-if workflow.scheduling_settings and workflow.resource_settings.nodes is None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
-
 include: "workflow/common.smk"
 
 
@@ -33,3 +26,12 @@ include: "workflow/rules/publish.smk"
 for family in METHOD_RULES:
 
     include: family
+
+
+# See max-jobs-per-timespan in profiles/default/config.yaml: Snakemake would wait for its timers before it exits.
+onsuccess:
+    cancel_timers()
+
+
+onerror:
+    cancel_timers()

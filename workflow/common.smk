@@ -1,5 +1,6 @@
 # Keys, paths and helper functions: nothing else. All of them ask PLAN, which is made here, once per run.
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -64,3 +65,10 @@ def memory(wildcards, attempt):
 
 
 GPU = int(COMPUTE.device != "cpu")
+
+
+def cancel_timers():
+    """Cancel the timers that Snakemake's scheduler started and that have no effect after its last job."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()

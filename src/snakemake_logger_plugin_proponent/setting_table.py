@@ -26,6 +26,6 @@ def render(root: Path, setting: str) -> RenderableType:
     from proponent.store.files import read_json
 
     key = read_json(root / f"results/keys/summaries/{setting}.json.json")
-    documents = [read_json(root / path) for path in key["inputs"]]
+    documents = [read_json(root / path) for path in key["input_keys"]]
     _, ranks = compare_all(documents)
     return Group(*leaderboard.terminal(documents, ranks))
