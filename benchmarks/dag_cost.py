@@ -77,7 +77,9 @@ def _measure(what: str, checkout: Any, *arguments: str) -> float:
         _, status, used = os.wait4(run.pid, 0)
     seconds, memory = time.monotonic() - started, used.ru_maxrss / 1024
     children = used.ru_utime + used.ru_stime - cpu
-    print(f"{what}: {seconds:.0f} s, {cpu:.1f} s CPU, {children:.1f} s of child processes, {memory:.0f} MiB (status {status})")
+    print(
+        f"{what}: {seconds:.0f} s, {cpu:.1f} s CPU, {children:.1f} s of child processes, {memory:.0f} MiB (status {status})"
+    )
     if status:
         print((checkout.root / "output.txt").read_text()[-2000:])
     return cpu

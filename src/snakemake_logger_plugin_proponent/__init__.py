@@ -1,15 +1,15 @@
 r"""Snakemake logger plugin: structured events of a run in a file, and short text for people.
 
-Snakemake finds the plugin by its name; both profiles enable it with ``logger: [proponent]``. The complete text of Snakemake
-is in ``.snakemake/log/``, as without the plugin, and ``--verbose``, ``--printshellcmds`` and ``--quiet`` show Snakemake's own
-text. Dry runs are not affected.
+Snakemake finds the plugin by its name; both profiles enable it with ``logger: [proponent]``. The complete text of
+Snakemake is in ``.snakemake/log/``, as without the plugin, and ``--verbose``, ``--printshellcmds`` and ``--quiet`` show
+Snakemake's own text. Dry runs are not affected.
 
-**Event file.** A run that starts jobs writes ``.snakemake/proponent/<UTC start>-<pid>.jsonl``, one JSON object per line, each
-with ``event`` and ``time`` (seconds since 1970). File names sort by time. The events are:
+**Event file.** A run that starts jobs writes ``.snakemake/proponent/<UTC start>-<pid>.jsonl``, one JSON object per line,
+each with ``event`` and ``time`` (seconds since 1970). File names sort by time. The events are:
 
 ``run``
-    First line: ``pid``, ``cores`` (null on a cluster), ``total_jobs`` (including target rules such as ``all``), and ``rules``
-    (number of jobs by rule).
+    First line: ``pid``, ``cores`` (null on a cluster), ``total_jobs`` (including target rules such as ``all``), and
+    ``rules`` (number of jobs by rule).
 ``started``
     A job was handed to the executor: ``jobid``, ``rule``, ``wildcards``, ``output`` and ``log`` (lists of paths relative to
     the checkout). A job that is started again has a second line of this kind. Jobs of a group have one line each.
@@ -22,9 +22,9 @@ with ``event`` and ``time`` (seconds since 1970). File names sort by time. The e
     The same fields as ``started``, where ``log`` also lists the files of the executor, and ``message`` (null or the reason
     that the executor gives). All jobs of a failed group have one.
 ``ended``
-    Last line, without further fields. It is missing if Snakemake was killed, and while it is running.
+    Last line, without further fields. It is missing while Snakemake is running, and if it was killed.
 
-Fields are added without notice, never removed: readers ignore what they do not know.
+Later versions may add fields but not remove any: readers ignore what they do not know.
 """
 
 from snakemake_logger_plugin_proponent.log_handler import LogHandler

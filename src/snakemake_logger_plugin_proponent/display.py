@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from proponent.formatting import duration
 from snakemake_logger_plugin_proponent.run_state import RunState
 
 
@@ -60,11 +61,11 @@ class TerminalDisplay:
 
     def update(self, state: RunState) -> None:
         """Redraw the progress line."""
-        if not self._progress.live.is_started:
-            self._progress.start()
         self._progress.update(
             self._task, total=state.total, completed=state.done, status=status_text(state, time.time())
         )
+        if not self._progress.live.is_started:
+            self._progress.start()
         self._progress.refresh()
 
     def close(self) -> None:
@@ -107,11 +108,5 @@ def status_text(state: RunState, now: float) -> str:
         parts.append(f"{len(state.failed)} failed")
     seconds = state.seconds_left(now)
     if seconds is not None and state.done < state.total:
-        parts.append(f"about {_duration(seconds)} left")
+        parts.append(f"about {duration(seconds)} left")
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -129,19 +129,21 @@ class LogHandler(LogHandlerBase):
         if self.writes_to_stream:
             self._display.update(self._state)
 
-    def _show_tables(self, paths: Iterable[str]) -> None:
+    def _show_table(self, paths: Iterable[str]) -> None:
         """Show the leaderboard of each setting whose summary is among the paths, once."""
         from snakemake_logger_plugin_proponent.setting_table import render, settings_in
 
         for setting in settings_in(paths):
-            if self.writes_to_stream and setting not in self._shown:
-                self._shown.add(setting)
-                try:
-                    self._display.table(render(Path.cwd(), setting))
-                except Exception as error:  # a table that cannot be shown must not hide the rest of the run
-                    self._display.message(
-                        f"the leaderboard of {setting} cannot be shown: {error!r}", "yellow"
-                    )
+            if not self.writes_to_stream or setting in self._shown:
+                continue
+            self._shown.add(setting)
+            try:
+                table = render(Path.cwd(), setting)
+            except Exception as error:  # a table that cannot be shown must not hide the rest of the run
+                self._display.message(f"the leaderboard of {setting} cannot be shown: {error}", "yellow")
+            else:
+                if table is not None:
+                    self._display.table(table)
 
     # Events.
 
@@ -190,7 +192,7 @@ class LogHandler(LogHandlerBase):
             return
         done, total = self._state.done, self._state.total
         self._file.write("finished", record.created, **job.fields(), done=done, total=total)
-        self._show_tables(job.input if job.rule == "quickstart" else job.output)
+        self._show_table(job.input if job.rule == "quickstart" else job.output)
         self._show_progress()
         if done == total and self.writes_to_stream:
             self._display.message(f"{done} of {total} steps (100%) done")
@@ -210,12 +212,6 @@ class LogHandler(LogHandlerBase):
     def _group_failed(self, record: LogRecord) -> None:
         """Show the log of the executor; an error of each job of the group follows."""
         if self.writes_to_stream:
-            logs = record.aux_logs  # type: ignore[attr-defined]
-            text = error_text(
-                f"group {record.groupid}",
-                (),
-                logs,
-                None,
-                self.common_settings.show_failed_logs,  # type: ignore[attr-defined]
-            )
+            group, logs = (record.__dict__[name] for name in ("groupid", "aux_logs"))
+            text = error_text(f"group {group}", (), logs, None, self.common_settings.show_failed_logs)
             self._display.message(text, "red")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 
 _SUMMARY = re.compile(r"results/summaries/(?P<setting>[\w.-]+)\.json")
 
@@ -16,16 +16,9 @@ def settings_in(paths: Iterable[str]) -> list[str]:
     return [found["setting"] for path in paths if (found := _SUMMARY.fullmatch(path))]
 
 
-def render(root: Path, setting: str) -> RenderableType:
-    """Return the table of a setting's leaderboard.
+def render(root: Path, setting: str) -> RenderableType | None:
+    """Return the leaderboard of a setting that was summarised; None if no metric of it is shown in tables."""
+    from proponent.publish.leaderboard_tables import terminal
+    from proponent.steps.io.rankings import read_ranking
 
-    The imports take a second, so they wait until the first table is shown.
-    """
-    from proponent.metrics.compare import compare_all
-    from proponent.publish import leaderboard
-    from proponent.store.files import read_json
-
-    key = read_json(root / f"results/keys/summaries/{setting}.json.json")
-    documents = [read_json(root / path) for path in key["input_keys"]]
-    _, ranks = compare_all(documents)
-    return Group(*leaderboard.terminal(documents, ranks))
+    return terminal(read_ranking(root, setting))
