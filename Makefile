@@ -17,7 +17,7 @@ env-dev: .venv/.development
 
 quickstart: env  ## install, run the first setting of params.yaml and print its leaderboard: about a minute
 	@$(BIN)/snakemake quickstart $(ARGS)
-	@echo "make benchmark goes on with the other settings of params.yaml"
+	@echo "make benchmark continues with the other settings of params.yaml"
 
 benchmark: env  ## install, run the default benchmark (params.yaml) and print the leaderboard
 	@$(BIN)/snakemake $(ARGS)

@@ -34,21 +34,8 @@ def paper() -> None:
             print(_row(sizes, jobs, sizes.name))
         except UserError as error:
             print(f"| {sizes.name} | {len(jobs)} | | refused: {error} | | | | |")
-            print(
-                _row(
-                    dataclasses.replace(sizes, last_layer=0),
-                    jobs,
-<<<<<<< HEAD
-<<<<<<< HEAD
-                    f"{sizes.name[:3]} without the exact factors of the last layer",
-=======
-                    f"{sizes.name[:3]} without the last layer",
->>>>>>> e210ba0 (benchmarks/scale.py reports the CPU time of Snakemake's main process per job; its parts are modules of their own)
-=======
-                    f"{sizes.name[:3]} without the exact factors of the last layer",
->>>>>>> 8edd8e7 (The label of the smaller problem is that of the documentation)
-                )
-            )
+            smaller = dataclasses.replace(sizes, last_layer=0)
+            print(_row(smaller, jobs, f"{sizes.name[:3]} without the exact factors of the last layer"))
 
 
 def _row(sizes: Sizes, jobs: list[Node], name: str) -> str:

@@ -106,10 +106,11 @@ def test_the_picture_of_the_chain_is_that_of_this_version(followed, reader):
 @pytest.mark.slow
 def test_installing_is_part_of_each_make_target(reader):
     """The plan of `make` if nothing is installed: ``-W`` makes the stamp files of the fixture count as out of date."""
-    for target, command in (("benchmark", ".venv/bin/snakemake"), ("test", ".venv/bin/python -m pytest")):
+    commands = {"quickstart": "snakemake quickstart", "benchmark": "snakemake", "test": "python -m pytest"}
+    for target, command in commands.items():
         planned = reader.shell(f"make -n -W requirements.lock {target}", "this test")
         assert "pip install" in planned
-        assert planned.index("pip install") < planned.index(command)
+        assert planned.index("pip install") < planned.index(f".venv/bin/{command}")
 
 
 def test_every_named_make_target_exists():
