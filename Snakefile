@@ -27,12 +27,3 @@ include: "workflow/rules/publish.smk"
 for family in METHOD_RULES:
 
     include: family
-
-
-# See max-jobs-per-timespan in profiles/default/config.yaml: Snakemake would wait for its timers before it exits.
-onsuccess:
-    cancel_timers()
-
-
-onerror:
-    cancel_timers()

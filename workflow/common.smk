@@ -1,12 +1,12 @@
 # Keys, paths and helper functions: nothing else. All of them ask PLAN, which is made here, once per run.
 import sys
-import threading
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
 
 from proponent.plan import start
+from proponent.plan.exit_timers import cancel_timers_at_exit
 
 PLAN = start(
     root=ROOT,
@@ -14,6 +14,7 @@ PLAN = start(
     is_controller=workflow.is_main_process,
     is_dry_run=workflow.output_settings.dryrun,
 )
+cancel_timers_at_exit()
 COMPUTE = PLAN.benchmark.config.compute
 ENVIRONMENT = str(ROOT / "workflow/envs/proponent.yaml")
 METHOD_RULES = sorted(
@@ -65,10 +66,3 @@ def memory(wildcards, attempt):
 
 
 GPU = int(COMPUTE.device != "cpu")
-
-
-def cancel_timers():
-    """Cancel the timers that Snakemake's scheduler started and that have no effect after its last job."""
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.cancel()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from logging import INFO, WARNING, Filter, LogRecord
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -16,6 +16,9 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_proponent.event_file import EventFile
 from snakemake_logger_plugin_proponent.job_error import error_text
 from snakemake_logger_plugin_proponent.run_state import RunState, StartedJob, earlier_durations
+
+if TYPE_CHECKING:
+    from snakemake_logger_plugin_proponent.display import Display
 
 _SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\w+)")
 """The Slurm executor has no event for this, only a message."""
@@ -104,7 +107,7 @@ class LogHandler(LogHandlerBase):
     # Text.
 
     @cached_property
-    def _display(self) -> Any:
+    def _display(self) -> Display:
         from snakemake_logger_plugin_proponent.display import make_display  # rich is needed from here on
 
         return make_display(self.common_settings.nocolor)
@@ -149,6 +152,8 @@ class LogHandler(LogHandlerBase):
 
     def _plain(self, record: LogRecord) -> None:
         message = record.getMessage()
+        if message == "None":  # Snakemake logs events that it does not name here without a message
+            return
         if found := _SUBMITTED.match(message):
             self._submitted(found[1], found[2], record.created)
         elif record.levelno != INFO or not message.startswith(_ROUTINE):
