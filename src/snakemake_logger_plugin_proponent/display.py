@@ -1,4 +1,4 @@
-"""Where text for people goes: a progress line on a terminal, plain lines elsewhere."""
+"""Output for people: a progress line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -36,6 +36,8 @@ _NOUN = (
     r"|such|[a-z]+ing|[a-z]+ed)\b)[a-z-]+"
 )
 
+_GAP = r"(?:[^\S\n]|\n(?!\s*\n))+"
+"""White space within a paragraph: a heading and the sentence under it are not one phrase."""
 _COMPARATIVE = (
     "(?:larger|smaller|better|worse|higher|lower|greater|fewer|longer|shorter|faster|slower|older|newer|easier|bigger"
     "|wider|earlier|later|further|closer|cheaper|stronger|weaker|nearer)"
@@ -54,10 +56,10 @@ RULES = (
     Rule(rf"\b(?:once|twice) an? {_UNIT}\b", "per, or for each: 'once per member'"),
     # \s: a number that ends a line of code, and the comment behind it, are not one phrase
     Rule(
-        rf"\b(?:one|two|three|\d[\d,.]*)\s+(?:{_NOUN}\s+)?{_NOUN}\s+an?\s+{_UNIT}\b",
+        rf"\b(?:one|two|three|\d[\d,.]*){_GAP}(?:{_NOUN}{_GAP})?{_NOUN}{_GAP}an?{_GAP}{_UNIT}\b",
         "per: 'one integer per example'",
     ),
-    Rule(rf"(?<!such\s)\ban?\s+(?!such\b){_NOUN}\s+an?\s+{_UNIT}\b", "per: 'one block per layer'"),
+    Rule(rf"(?<!such\s)\ban?{_GAP}(?!such\b){_NOUN}{_GAP}an?{_GAP}{_UNIT}\b", "per: 'one block per layer'"),
     Rule(
         r"\b(?:gradients?|derivatives?|hessian|differentiat\w+) (?:[\w'-]+ ){0,4}by (?:its|the|their) "
         r"(?:parameters?|inputs?|outputs?|logits|weights?)\b",

@@ -214,7 +214,7 @@ def test_outside_of_a_checkout_is_one_line_and_leaves_nothing(fresh, tmp_path, c
 
 
 @pytest.mark.parametrize("path", ["results/toy/metrics/trakk.json", "results/toy/scores/trak.safetensors"])
-def test_what_is_no_metrics_file_cannot_be_published(checkout, path):
+def test_a_path_that_is_not_a_metrics_file_cannot_be_published(checkout, path):
     done = checkout.run_step("publish", path)
     assert done.returncode == 1
     assert (

@@ -185,7 +185,7 @@ def test_averages_that_make_no_sense_are_refused(checkout: Checkout, content: di
     assert "configs/methods/mine.yaml" in str(caught.value)
 
 
-def test_a_number_behind_a_name_is_that_method_averaged_over_so_many_members(checkout: Checkout) -> None:
+def test_a_number_behind_a_name_averages_the_method_over_that_number_of_members(checkout: Checkout) -> None:
     names = ["graddot-10", "trak-projected-3", "kfac-2"]
     asked = {"settings": ["everything", "one-member"], "methods": names, "metrics": ["lds"]}
     with pytest.raises(UserError, match="no method can run on setting 'one-member'"):

@@ -15,7 +15,7 @@ from typing import Any
 
 from proponent.errors import UserError
 from proponent.inspection.forecast import Resources
-from proponent.inspection.tasks import family_of
+from proponent.inspection.reported_jobs import family_of
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proponent.inspection.closure import closure
-from proponent.inspection.tasks import Task, kind_of, setting_of, units
+from proponent.inspection.reported_jobs import Task, kind_of, setting_of, units
 from proponent.plan.graph import Graph, Node
 
 BASES = ("same job", "same setting", "other settings", "estimate")
@@ -50,7 +50,7 @@ ESTIMATES: dict[str, Cost] = {
     "overview": Cost(5, 300, 200e3),
 }
 """Costs without any measurement, for a setting as small as the default ones: seconds and bytes per unit (see
-:func:`proponent.inspection.tasks.units`) and memory per job."""
+:func:`proponent.inspection.reported_jobs.units`) and memory per job."""
 _WRITES_ONE = ("attribute", "adopt")
 """Steps whose artefact is equally large for one member and for many."""
 

@@ -30,7 +30,7 @@ FIGURES = ("lds", "frontier", "loss", "proponents")
 """Figures of a setting; see :mod:`proponent.publish.figures`."""
 
 _FEW_PREDICTIONS = 250_000
-"""Metrics of so many predictions (queries times masks) take seconds: not worth a job of their own on a cluster."""
+"""Metrics of at most this many predictions (queries times masks) take seconds: not worth a job of their own on a cluster."""
 
 
 @dataclass

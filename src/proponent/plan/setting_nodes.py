@@ -47,7 +47,7 @@ class SettingNodes:
 
     Args:
         graph: graph to add to.
-        benchmark: what the run is asked to make.
+        benchmark: validated configuration of the run.
         name: name of the setting.
         setting: its configuration.
     """
