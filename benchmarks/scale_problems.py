@@ -16,7 +16,7 @@ from proponent.config.schema import (
     RecipeConfig,
     SettingConfig,
 )
-from proponent.config.step_specs import (
+from proponent.config.specifications.step_specs import (
     AttributeSpec,
     DataSpec,
     FeaturizeSpec,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proponent.config.source_digest import SourceTree
+from proponent.config.digests.source_digest import SourceTree
 from proponent.errors import UserError
 
 
@@ -238,7 +238,7 @@ class Finder:
     def find_spec(name, path=None, target=None):
         return PathFinder.find_spec(name, [{str(tmp_path / "lab")!r}]) if name == "hooked" else None
 sys.meta_path.append(Finder)
-from proponent.config.source_digest import SourceTree
+from proponent.config.digests.source_digest import SourceTree
 print(sorted(SourceTree((Path({str(checkout)!r}),)).digest(["factory"])[0]))
 """
     done = subprocess.run(

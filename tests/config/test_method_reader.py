@@ -8,7 +8,7 @@ import pytest
 
 from proponent.config.benchmark import load_benchmark
 from proponent.config.configured_method import Method
-from proponent.config.need_loaders import LOADERS, uses_models, vocabulary
+from proponent.config.specifications.need_loaders import LOADERS, uses_models, vocabulary
 from proponent.errors import UserError
 from proponent.methods.shared.needs import NEEDS
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from proponent.config.digests.source_digest import SourceTree
 from proponent.config.signature import read_signature
-from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 SOURCE = """

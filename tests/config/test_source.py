@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proponent.config.source_digest import PLUMBING, SourceTree
+from proponent.config.digests.source_digest import PLUMBING, SourceTree
 from proponent.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from proponent.attribution.member_mean import MemberMean
-from proponent.config.keys import canonical
+from proponent.config.digests.keys import canonical
 from proponent.errors import UserError
 from proponent.methods.shared.workspace import Workspace
 

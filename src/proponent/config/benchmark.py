@@ -10,10 +10,10 @@ from typing import Any
 from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
 from proponent.config.config_files import ConfigFiles
 from proponent.config.configured_method import Method
+from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import merge, nearest, read_yaml, structured
 from proponent.config.method_reader import read_method
 from proponent.config.schema import SettingConfig
-from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 _KINDS = ("settings", "methods", "designs", "metrics")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
+from proponent.config.digests.source_digest import SourceTree
 from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, read_yaml, structured
 from proponent.config.schema import SettingConfig
 from proponent.config.signature import Signature, read_signature
-from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 

@@ -10,8 +10,8 @@ from proponent.config.benchmark_schema import MethodConfig
 from proponent.config.config_files import ConfigFiles
 from proponent.config.configured_method import EXTERNAL, Method
 from proponent.config.load import nearest, structured
-from proponent.config.need_loaders import uses_models, vocabulary
 from proponent.config.signature import Signature, read_signature
+from proponent.config.specifications.need_loaders import uses_models, vocabulary
 from proponent.errors import UserError
 
 _ARRAYS = ("torch", "numpy")

@@ -7,9 +7,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from proponent.config.digests.python_source import constants_of, is_literal
+from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import conforms, nearest
-from proponent.config.python_source import constants_of, is_literal
-from proponent.config.source_digest import SourceTree
 from proponent.errors import UserError
 
 _NAMES = {

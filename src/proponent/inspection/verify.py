@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proponent.config.keys import content_key
+from proponent.config.digests.keys import content_key
 from proponent.errors import UserError
 from proponent.inspection.closure import closure
 from proponent.inspection.forecast import to_run

@@ -8,8 +8,8 @@ pays once for whatever these pay for. The evaluation adds up the shares (:mod:`p
 
 from __future__ import annotations
 
-from proponent.config.need_loaders import LEARNED_FROM
-from proponent.config.step_specs import (
+from proponent.config.specifications.need_loaders import LEARNED_FROM
+from proponent.config.specifications.step_specs import (
     FeaturizeSpec,
     GroundTruthSpec,
     MethodSpec,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proponent.config.configured_method import Method
-from proponent.config.need_loaders import LEARNED_FROM, uses_models
 from proponent.config.schema import SettingConfig
+from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 
 
 def has_need(setting: SettingConfig, need: str) -> bool:

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from proponent.config.keys import content_key, plain
-from proponent.config.source_digest import SourceTree
-from proponent.config.step_specs import AdoptSpec, StepSpec, paths_of
+from proponent.config.digests.keys import content_key, plain
+from proponent.config.digests.source_digest import SourceTree
+from proponent.config.specifications.step_inputs import paths_of
+from proponent.config.specifications.step_specs import AdoptSpec, StepSpec
 from proponent.errors import UserError
 from proponent.store.manifest import SUFFIX
 
@@ -22,7 +23,7 @@ class Node:
     path: str
     spec: StepSpec
     named_inputs: Any
-    """The inputs dataclass of the specification's step (:mod:`proponent.config.step_specs`)."""
+    """The inputs dataclass of the specification's step (:mod:`proponent.config.specifications.step_specs`)."""
     sources: dict[str, str]
     """Digests of the modules that decide its numbers."""
     files: dict[str, str]

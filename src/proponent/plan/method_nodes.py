@@ -7,13 +7,12 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
-from proponent.config.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.signature import read_signature
-from proponent.config.step_specs import (
+from proponent.config.specifications.need_loaders import LEARNED_FROM, loaders_of
+from proponent.config.specifications.step_inputs import AttributeInputs, EvaluateInputs
+from proponent.config.specifications.step_specs import (
     AdoptSpec,
-    AttributeInputs,
     AttributeSpec,
-    EvaluateInputs,
     EvaluateSpec,
     MetricSpec,
     NetworkSpec,

@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.load import nearest
-from proponent.config.need_loaders import LEARNED_FROM
 from proponent.config.schema import n_rows
-from proponent.config.step_specs import (
+from proponent.config.specifications.need_loaders import LEARNED_FROM
+from proponent.config.specifications.step_inputs import (
     CollectInputs,
-    CollectSpec,
     FiguresInputs,
-    FiguresSpec,
     OverviewInputs,
-    OverviewSpec,
     SummaryInputs,
-    SummarySpec,
 )
+from proponent.config.specifications.step_specs import CollectSpec, FiguresSpec, OverviewSpec, SummarySpec
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
 from proponent.plan.eligibility import why_left_out

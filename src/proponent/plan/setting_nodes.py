@@ -8,19 +8,21 @@ from pathlib import Path
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
+from proponent.config.digests.source_digest import file_digest
 from proponent.config.schema import DesignConfig, FactoryConfig, SettingConfig, n_rows
-from proponent.config.source_digest import file_digest
-from proponent.config.step_specs import (
+from proponent.config.specifications.step_inputs import (
     DataInputs,
+    FeaturizeInputs,
+    GroundTruthInputs,
+    NoInputs,
+)
+from proponent.config.specifications.step_specs import (
     DataSpec,
     Draw,
     Engine,
     FeatureKind,
-    FeaturizeInputs,
     FeaturizeSpec,
-    GroundTruthInputs,
     GroundTruthSpec,
-    NoInputs,
     RetrainSpec,
     TrainSpec,
 )

@@ -11,7 +11,7 @@ import os
 import uuid
 from pathlib import Path
 
-from proponent.config.step_specs import AdoptSpec
+from proponent.config.specifications.step_specs import AdoptSpec
 from proponent.errors import UserError
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.graph import Graph, Node

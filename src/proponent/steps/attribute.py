@@ -10,7 +10,8 @@ from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import as_array, check_values
 from proponent.attribution.tuning import choose
 from proponent.config.benchmark_schema import Combine
-from proponent.config.step_specs import AttributeInputs, AttributeSpec
+from proponent.config.specifications.step_inputs import AttributeInputs
+from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.metrics.metric_inputs import Retrainings
 from proponent.progress import progress
 from proponent.steps.io.job import Job

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from proponent.config.schema import Inputs
-from proponent.config.step_specs import DataSpec, NoInputs
+from proponent.config.specifications.step_inputs import NoInputs
+from proponent.config.specifications.step_specs import DataSpec
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_dataset

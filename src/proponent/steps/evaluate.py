@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proponent.config.step_specs import EvaluateInputs, EvaluateSpec
+from proponent.config.specifications.step_inputs import EvaluateInputs
+from proponent.config.specifications.step_specs import EvaluateSpec
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proponent.config.step_specs import FeaturizeInputs, FeaturizeSpec
+from proponent.config.specifications.step_inputs import FeaturizeInputs
+from proponent.config.specifications.step_specs import FeaturizeSpec
 from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays

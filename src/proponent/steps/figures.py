@@ -6,7 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from proponent.config.step_specs import FiguresInputs, FiguresSpec
+from proponent.config.specifications.step_inputs import FiguresInputs
+from proponent.config.specifications.step_specs import FiguresSpec
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss

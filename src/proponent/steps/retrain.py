@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from proponent.config.step_specs import DataInputs, RetrainSpec
+from proponent.config.specifications.step_inputs import DataInputs
+from proponent.config.specifications.step_specs import RetrainSpec
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
 from proponent.steps.io.setting_inputs import checked_model, load_data

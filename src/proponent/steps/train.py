@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from proponent.config.step_specs import DataInputs, TrainSpec
+from proponent.config.specifications.step_inputs import DataInputs
+from proponent.config.specifications.step_specs import TrainSpec
 from proponent.errors import UserError
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from proponent.config.source_digest import SourceTree, file_digest
-from proponent.config.step_specs import SPECS, StepSpec, parse
+from proponent.config.digests.source_digest import SourceTree, file_digest
+from proponent.config.specifications.restore import parse
+from proponent.config.specifications.step_specs import SPECS, StepSpec
 from proponent.errors import UserError
 from proponent.slurm import own_job
 from proponent.steps.io.process import git_commit, peak_memory_mib
@@ -27,8 +28,8 @@ SEEN_AFTER = 60.0
 """Seconds until all nodes see what one of them wrote; as long as NFS keeps attributes by default (acdirmax)."""
 LOOKED_EVERY = 2.0
 
-S = TypeVar("S", bound=StepSpec)
-I = TypeVar("I")  # noqa: E741 - the usual name of an input's type
+S = TypeVar("S", bound=StepSpec, covariant=True)
+I = TypeVar("I", covariant=True)  # noqa: E741 - the type of a step's inputs
 
 
 @dataclass
@@ -207,7 +208,7 @@ class Job(Generic[S, I]):
         Raises:
             UserError: another job took the artefact over, believing that this one had ended.
         """
-        from proponent.config.keys import plain
+        from proponent.config.digests.keys import plain
 
         lease.check()
         parts = [

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from proponent.config.schema import RecipeConfig
-from proponent.config.step_specs import DataInputs, RetrainSpec, TrainSpec
+from proponent.config.specifications.step_inputs import DataInputs
+from proponent.config.specifications.step_specs import RetrainSpec, TrainSpec
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.steps.io.job import Job

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 import torch
 
-from proponent.config.step_specs import AttributeInputs, AttributeSpec
+from proponent.config.specifications.step_inputs import AttributeInputs
+from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.errors import UserError
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import nn
 
 from proponent.config.schema import FactoryConfig
-from proponent.config.step_specs import DataInputs
+from proponent.config.specifications.step_inputs import DataInputs
+from proponent.config.specifications.step_specs import StepSpec
 from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays, check_model
 from proponent.settings.tasks import Task, get_task
@@ -17,10 +17,9 @@ from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors
 
 
-def load_data(job: Job[Any, Any]) -> Arrays:
-    """Read the train and query tensors of a job whose inputs are :class:`~proponent.config.step_specs.DataInputs`."""
-    inputs: DataInputs = job.inputs
-    train = job.read(inputs.data)
+def load_data(job: Job[StepSpec, DataInputs]) -> Arrays:
+    """Read the train and query tensors of a job's setting."""
+    train = job.read(job.inputs.data)
     first, second = load_tensors(train), load_tensors(train.with_name("query.safetensors"))
     return Arrays(first["x"], first["y"], second["x"], second["y"])
 

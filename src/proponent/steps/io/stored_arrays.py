@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from proponent.config.step_specs import DataInputs
+from proponent.config.specifications.step_inputs import DataInputs
+from proponent.config.specifications.step_specs import StepSpec
 from proponent.steps.io.job import Job
 from proponent.store.arrays import load_arrays, open_arrays
 
@@ -20,16 +21,14 @@ class NumpyData(NamedTuple):
     y_query: NDArray[Any]
 
 
-def load_numpy_data(job: Job[Any, Any]) -> NumpyData:
-    """Read the train and query arrays of a job whose inputs are :class:`~proponent.config.step_specs.DataInputs`."""
-    inputs: DataInputs = job.inputs
-    train = job.read(inputs.data)
+def load_numpy_data(job: Job[StepSpec, DataInputs]) -> NumpyData:
+    """Read the train and query arrays of a job's setting."""
+    train = job.read(job.inputs.data)
     first, second = load_arrays(train), load_arrays(train.with_name("query.safetensors"))
     return NumpyData(first["x"], first["y"], second["x"], second["y"])
 
 
-def count_examples(job: Job[Any, Any]) -> int:
-    """Return the number of training examples of a job whose inputs are :class:`~proponent.config.step_specs.DataInputs`."""
-    inputs: DataInputs = job.inputs
-    with open_arrays(job.read(inputs.data)) as (get, _, _):
+def count_examples(job: Job[StepSpec, DataInputs]) -> int:
+    """Return the number of training examples of a job's setting."""
+    with open_arrays(job.read(job.inputs.data)) as (get, _, _):
         return len(get("y"))

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from proponent.config.step_specs import AttributeInputs, AttributeSpec
+from proponent.config.specifications.step_inputs import AttributeInputs
+from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.views import CheckpointTimes
 from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors

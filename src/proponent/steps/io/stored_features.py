@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proponent.config.step_specs import AttributeInputs, AttributeSpec
+from proponent.config.specifications.step_inputs import AttributeInputs
+from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.member_features import read_gradients, read_outputs, read_representations
 from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes

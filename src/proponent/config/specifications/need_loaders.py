@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from proponent.config.python_source import constants_of, parse
+from proponent.config.digests.python_source import constants_of, parse
 
 MODELS = "proponent.steps.io.stored_features"
 """Loader of what one member provides; it has ``read(job, need, member, data, rows, opened)``."""

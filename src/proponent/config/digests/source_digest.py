@@ -4,7 +4,7 @@ The digest of a step covers the modules of the checkout that it imports, directl
 every third-party package among these imports. No import is left out silently:
 
 - the source of a package that is installed from a folder, or that lies on ``sys.path`` outside any distribution, is
-  digested as that of the checkout is (see :mod:`proponent.config.distributions`);
+  digested as that of the checkout is (see :mod:`proponent.config.digests.distributions`);
 - an import that may fail without harm (inside ``try: … except ImportError``, an ``if`` or a function) and is not installed
   counts as version ``absent``, so that installing the package makes the results again;
 - any other import that cannot be found is an error.
@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proponent.config.distributions import Distributions, import_places, is_part_of_python, tops
-from proponent.config.python_source import imports_of, parse, syntax_digest
+from proponent.config.digests.distributions import Distributions, import_places, is_part_of_python, tops
+from proponent.config.digests.python_source import imports_of, parse, syntax_digest
 from proponent.errors import UserError
 
 PLUMBING = (

@@ -1,19 +1,14 @@
-"""Specifications of steps: one frozen dataclass per step, and one for the artefacts that it reads.
+"""Specifications of steps: one frozen dataclass per step.
 
-The plan builds a specification and its inputs, the key file carries them as JSON, and the job parses them into the same
-dataclasses. Every field of a specification is part of the artefact's content key; inputs enter through their own keys.
+The plan builds a specification and its inputs (:mod:`proponent.config.specifications.step_inputs`), the key file carries
+them as JSON, and the job restores the same dataclasses. Every field of a specification is part of the artefact's content
+key; inputs enter through their own keys.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum
-from functools import cache
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from proponent.config.benchmark_schema import Combine
 from proponent.config.schema import (
@@ -25,95 +20,9 @@ from proponent.config.schema import (
     QueriesConfig,
     RecipeConfig,
 )
+from proponent.config.specifications import step_inputs
 
 FeatureKind = Literal["gradients", "outputs", "representations"]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class NoInputs:
-    """Inputs of a step that reads no artefact."""
-
-
-@dataclass(frozen=True)
-class DataInputs:
-    """Inputs of a step that reads the dataset alone."""
-
-    data: str
-    """Training tensors; the query tensors and the label noise are parts of the same artefact."""
-
-
-@dataclass(frozen=True)
-class GroundTruthInputs(DataInputs):
-    """Inputs of the merge of a design's shards."""
-
-    shards: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FeaturizeInputs(DataInputs):
-    """Inputs of a shard of features."""
-
-    ensemble: str
-    """Shard of the ensemble."""
-
-
-@dataclass(frozen=True)
-class AttributeInputs(DataInputs):
-    """Inputs of a method."""
-
-    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Shards of features per kind (``gradients``, ``outputs``, ``representations``), in the order of members."""
-    ensemble: tuple[str, ...] = ()
-    """Shards of the ensemble, in the order of members."""
-    ground_truth: dict[str, str] = field(default_factory=dict)
-    """Retrainings that the method learns from or is tuned on, per design."""
-    scores: dict[str, str] = field(default_factory=dict)
-    """Scores of other methods, per method."""
-
-
-@dataclass(frozen=True)
-class EvaluateInputs(DataInputs):
-    """Inputs of an evaluation."""
-
-    scores: str
-    ground_truth: dict[str, str]
-    """Retrainings per design."""
-
-
-@dataclass(frozen=True)
-class SummaryInputs:
-    """Inputs of a setting's summary."""
-
-    metrics: dict[str, str]
-    """Metrics file per method."""
-
-
-@dataclass(frozen=True)
-class FiguresInputs(DataInputs):
-    """Inputs of a setting's figures."""
-
-    ensemble: tuple[str, ...]
-    summary: str
-    """Leaderboard of the setting."""
-    scores: dict[str, str]
-    """Scores per method."""
-
-
-@dataclass(frozen=True)
-class CollectInputs:
-    """Inputs of the leaderboard."""
-
-    summaries: dict[str, str]
-    """Summary per setting."""
-
-
-@dataclass(frozen=True)
-class OverviewInputs:
-    """Inputs of the figure of all settings."""
-
-    summaries: dict[str, str]
-    """Summary per setting."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +57,7 @@ class DataSpec(SettingSpec):
     """The dataset of a setting as tensors."""
 
     step: ClassVar[str] = "data"
-    inputs_type: ClassVar[type[Any]] = NoInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.NoInputs
     task: str
     dataset: FactoryConfig
     inputs: Inputs
@@ -176,7 +85,7 @@ class TrainSpec(TrainingSpec):
     """A shard of ensemble members."""
 
     step: ClassVar[str] = "train"
-    inputs_type: ClassVar[type[Any]] = DataInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
     members: tuple[int, ...]
     checkpoints: int
     """Checkpoints to save along training, in addition to the final model."""
@@ -201,7 +110,7 @@ class RetrainSpec(TrainingSpec):
     """A shard of a design's retrainings."""
 
     step: ClassVar[str] = "retrain"
-    inputs_type: ClassVar[type[Any]] = DataInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
     design: Draw
     runs: tuple[int, int]
     """First retraining of the shard, and the first after it."""
@@ -212,7 +121,7 @@ class GroundTruthSpec(SettingSpec):
     """The merged shards of a design."""
 
     step: ClassVar[str] = "ground_truth"
-    inputs_type: ClassVar[type[Any]] = GroundTruthInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.GroundTruthInputs
     design: Draw
     count: int
     """Number of masks that the design was asked for."""
@@ -223,7 +132,7 @@ class FeaturizeSpec(SettingSpec):
     """A shard of features of one kind."""
 
     step: ClassVar[str] = "featurize"
-    inputs_type: ClassVar[type[Any]] = FeaturizeInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.FeaturizeInputs
     task: str
     kind: FeatureKind
     members: tuple[int, ...]
@@ -266,7 +175,7 @@ class AttributeSpec(MethodSpec):
     """A method on a setting: its function, its candidates of hyper-parameters and its members."""
 
     step: ClassVar[str] = "attribute"
-    inputs_type: ClassVar[type[Any]] = AttributeInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.AttributeInputs
     task: str
     queries: QueriesConfig
     module: str
@@ -296,7 +205,7 @@ class AdoptSpec(MethodSpec):
     """Scores that a rule of the user's own makes."""
 
     step: ClassVar[str] = "adopt"
-    inputs_type: ClassVar[type[Any]] = AttributeInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.AttributeInputs
     queries: QueriesConfig
 
 
@@ -314,7 +223,7 @@ class EvaluateSpec(SettingSpec):
     """The metrics of one method on one setting."""
 
     step: ClassVar[str] = "evaluate"
-    inputs_type: ClassVar[type[Any]] = EvaluateInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.EvaluateInputs
     method: str
     queries: QueriesConfig
     metrics: dict[str, MetricSpec]
@@ -331,7 +240,7 @@ class SummarySpec(SettingSpec):
     """A setting's metrics by method."""
 
     step: ClassVar[str] = "summary"
-    inputs_type: ClassVar[type[Any]] = SummaryInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.SummaryInputs
     methods: tuple[str, ...]
 
 
@@ -340,7 +249,7 @@ class FiguresSpec(SettingSpec):
     """A setting's figures."""
 
     step: ClassVar[str] = "figures"
-    inputs_type: ClassVar[type[Any]] = FiguresInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.FiguresInputs
     methods: tuple[str, ...]
     figures: tuple[str, ...]
 
@@ -350,7 +259,7 @@ class CollectSpec(StepSpec):
     """The leaderboard of all settings."""
 
     step: ClassVar[str] = "collect"
-    inputs_type: ClassVar[type[Any]] = CollectInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.CollectInputs
     methods: dict[str, tuple[str, ...]]
     """Methods per setting."""
 
@@ -360,7 +269,7 @@ class OverviewSpec(StepSpec):
     """The figure of all settings."""
 
     step: ClassVar[str] = "overview"
-    inputs_type: ClassVar[type[Any]] = OverviewInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.OverviewInputs
     settings: tuple[str, ...]
 
 
@@ -372,60 +281,3 @@ SPECS: dict[str, type[StepSpec]] = {
     )
 }
 """The specification of each step."""
-
-
-def paths_of(inputs: Any) -> list[str]:
-    """Return the paths in an inputs dataclass, in the order of its fields and without repetition."""
-    return list(
-        dict.fromkeys(_strings([getattr(inputs, entry.name) for entry in dataclasses.fields(inputs)]))
-    )
-
-
-def _strings(values: Any) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, str):
-            yield value
-        else:
-            yield from _strings(value.values() if isinstance(value, dict) else value)
-
-
-def parse(kind: type[T], value: Any) -> T:
-    """Return an instance of ``kind`` from the JSON that :func:`proponent.config.keys.plain` made of one.
-
-    A job parses what the plan has validated, so this only restores types. OmegaConf, which validates configuration, would
-    add its import to each of some hundred jobs.
-
-    Raises:
-        TypeError: the content has other fields than the dataclass.
-    """
-    return typing.cast(T, _restore(kind, value))
-
-
-def _restore(kind: Any, value: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        (kind,) = (option for option in arguments if option is not type(None))
-        return _restore(kind, value)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise TypeError(f"{kind.__name__} has no field '{min(unknown)}'")
-        return kind(**{name: _restore(hints[name], entry) for name, entry in value.items()})
-    if origin is tuple:
-        return tuple(_restore(arguments[0], entry) for entry in value)
-    if origin is list:
-        return [_restore(arguments[0], entry) for entry in value]
-    if origin is dict:
-        return {name: _restore(arguments[1], entry) for name, entry in value.items()}
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    return value
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    fields = {entry.name for entry in dataclasses.fields(kind)}
-    return {name: hint for name, hint in typing.get_type_hints(kind).items() if name in fields}

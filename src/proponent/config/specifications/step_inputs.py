@@ -1,0 +1,109 @@
+"""Inputs of steps: one frozen dataclass of artefact paths per step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NoInputs:
+    """Inputs of a step that reads no artefact."""
+
+
+@dataclass(frozen=True)
+class DataInputs:
+    """Inputs of a step that reads the dataset alone."""
+
+    data: str
+    """Training tensors; the query tensors and the label noise are parts of the same artefact."""
+
+
+@dataclass(frozen=True)
+class GroundTruthInputs(DataInputs):
+    """Inputs of the merge of a design's shards."""
+
+    shards: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FeaturizeInputs(DataInputs):
+    """Inputs of a shard of features."""
+
+    ensemble: str
+    """Shard of the ensemble."""
+
+
+@dataclass(frozen=True)
+class AttributeInputs(DataInputs):
+    """Inputs of a method."""
+
+    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Shards of features per kind (``gradients``, ``outputs``, ``representations``), in the order of members."""
+    ensemble: tuple[str, ...] = ()
+    """Shards of the ensemble, in the order of members."""
+    ground_truth: dict[str, str] = field(default_factory=dict)
+    """Retrainings that the method learns from or is tuned on, per design."""
+    scores: dict[str, str] = field(default_factory=dict)
+    """Scores of other methods, per method."""
+
+
+@dataclass(frozen=True)
+class EvaluateInputs(DataInputs):
+    """Inputs of an evaluation."""
+
+    scores: str
+    ground_truth: dict[str, str]
+    """Retrainings per design."""
+
+
+@dataclass(frozen=True)
+class SummaryInputs:
+    """Inputs of a setting's summary."""
+
+    metrics: dict[str, str]
+    """Metrics file per method."""
+
+
+@dataclass(frozen=True)
+class FiguresInputs(DataInputs):
+    """Inputs of a setting's figures."""
+
+    ensemble: tuple[str, ...]
+    summary: str
+    """Leaderboard of the setting."""
+    scores: dict[str, str]
+    """Scores per method."""
+
+
+@dataclass(frozen=True)
+class CollectInputs:
+    """Inputs of the leaderboard."""
+
+    summaries: dict[str, str]
+    """Summary per setting."""
+
+
+@dataclass(frozen=True)
+class OverviewInputs:
+    """Inputs of the figure of all settings."""
+
+    summaries: dict[str, str]
+    """Summary per setting."""
+
+
+def paths_of(inputs: Any) -> list[str]:
+    """Return the paths in an inputs dataclass, in the order of its fields and without repetition."""
+    return list(
+        dict.fromkeys(_strings([getattr(inputs, entry.name) for entry in dataclasses.fields(inputs)]))
+    )
+
+
+def _strings(values: Any) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        else:
+            yield from _strings(value.values() if isinstance(value, dict) else value)
