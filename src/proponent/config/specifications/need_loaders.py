@@ -50,7 +50,6 @@ def uses_models(needs: Iterable[str]) -> bool:
 @cache
 def vocabulary() -> tuple[str, ...]:
     """Return the needs that a method can have, read from :mod:`proponent.methods.shared.needs` without importing it."""
-    shared = Path(__file__).parents[1] / "methods" / "shared"
-    found = [path for path in (shared / "needs.py", shared / "needs" / "__init__.py") if path.is_file()]
-    needs: Any = constants_of(parse(found[0]).body)["NEEDS"]
+    source = Path(__file__).parents[2] / "methods/shared/needs/__init__.py"
+    needs: Any = constants_of(parse(source).body)["NEEDS"]
     return tuple(needs)
