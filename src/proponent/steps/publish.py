@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from proponent.config.specifications.step_specs import AttributeSpec, DataSpec, MethodSpec
 from proponent.errors import UserError
 from proponent.publish.tracking import Record, exclusive, publish
+from proponent.steps.io.recorded_spec import recorded_spec
 from proponent.store.files import read_json
 from proponent.store.manifest import Manifest, check_bytes, read_manifest
 
@@ -57,11 +59,13 @@ def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record
         setting=setting,
         method=method,
         key=metrics.key,
-        params=_params(scores),
+        params=params_of(scores),
         metrics=_values(document),
         tags=_tags(scores, metrics),
         data_digest=data.sha256,
-        data_source=json.dumps({"uri": data.artefact, "factory": data.spec["dataset"]["factory"]}),
+        data_source=json.dumps(
+            {"uri": data.artefact, "factory": recorded_spec(data, DataSpec).dataset.factory}
+        ),
         configuration={"data": data.spec, "scores": scores.spec, "metrics": metrics.spec},
         begun=round(1000 * (ended - scores.seconds)),
         ended=round(1000 * ended),
@@ -69,13 +73,15 @@ def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record
     )
 
 
-def _params(scores: Manifest) -> dict[str, str]:
+def params_of(scores: Manifest) -> dict[str, str]:
     """Return the hyper-parameters with which the scores were computed; tuned ones have their chosen values."""
-    spec = scores.spec
-    ensemble = {"family": spec["family"], "members": spec["members"], "combine": spec["combine"]}
-    if "checkpoints" in spec:
-        ensemble["checkpoints"] = spec["checkpoints"]
-    params = ensemble | scores.details.get("hyper_parameters", spec["params"])
+    spec = recorded_spec(scores, MethodSpec)
+    ensemble: dict[str, Any] = {"family": spec.family, "members": spec.members}
+    if isinstance(spec, AttributeSpec):
+        ensemble["combine"] = spec.combine.value
+        if spec.checkpoints:
+            ensemble["checkpoints"] = list(spec.checkpoints)
+    params = ensemble | scores.details.get("hyper_parameters", spec.params)
     return {name: str(value) for name, value in params.items()}
 
 

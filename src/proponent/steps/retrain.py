@@ -64,14 +64,12 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     everything = torch.ones(len(data.x_train), dtype=torch.bool)
     masks = torch.stack([everything if run.mask is None else run.mask for run in runs])
     job.write_tensors(job.artefact, {"masks": masks, "targets": result["targets"], "diverged": diverged})
-    job.details |= {
-        "diverged": [
-            {
-                "row": (first + index) // design.seeds,
-                "repeat": (first + index) % design.seeds,
-                "init_seed": runs[index].init_seed,
-                "order_seed": runs[index].order_seed,
-            }
-            for index in diverged.nonzero().flatten().tolist()
-        ],
-    }
+    job.details["diverged"] = [
+        {
+            "row": (first + index) // design.seeds,
+            "repeat": (first + index) % design.seeds,
+            "init_seed": runs[index].init_seed,
+            "order_seed": runs[index].order_seed,
+        }
+        for index in diverged.nonzero().flatten().tolist()
+    ]
