@@ -198,6 +198,16 @@ def test_a_number_behind_a_name_averages_the_method_over_that_number_of_members(
     assert plan.methods_of("ekfac") == "kfac-2"
 
 
+def test_a_method_that_a_setting_leaves_out_is_left_out_as_an_average_too() -> None:
+    asked = {"settings": ["mnist-mlp"], "methods": ["random", "if-exact", "if-exact-5"]}
+    plan = Plan(load_benchmark(Path(__file__).parents[2], asked))
+    assert plan.scores["mnist-mlp"] == ["random"]
+    assert [line.split(" needs 45 GiB")[0] for line in plan.left_out] == [
+        "mnist-mlp/if-exact",
+        "mnist-mlp/if-exact-5",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

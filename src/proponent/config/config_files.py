@@ -45,20 +45,28 @@ class ConfigFiles:
         folder = self.root / "configs" / kind
         over = (self.config.overrides.get(kind) or {}).get(name)
         source = f"configs/{kind}/{name}.yaml"
+        alone = self.averaged(name) if kind == "methods" else None
         if (folder / f"{name}.yaml").is_file():
             content = read_yaml(folder / f"{name}.yaml")
-        else:
-            alone, _, members = name.rpartition("-")
-            if kind != "methods" or not members.isdecimal() or not (folder / f"{alone}.yaml").is_file():
-                valid = [entry.stem for entry in folder.glob("*.yaml")]
-                raise UserError(
-                    f"{asked_in}: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}"
-                )
+        elif alone is not None:
             source = f"configs/methods/{alone}.yaml as {name}"
-            content = over_members(read_yaml(folder / f"{alone}.yaml"), int(members), source)
+            content = over_members(read_yaml(folder / f"{alone}.yaml"), int(name.rpartition("-")[2]), source)
+        else:
+            valid = [entry.stem for entry in folder.glob("*.yaml")]
+            raise UserError(f"{asked_in}: no {kind[:-1]} '{name}' in configs/{kind}/{nearest(name, valid)}")
         if over:
             return merge(content, over), f"{source} with overrides of params.yaml"
         return content, source
+
+    def averaged(self, name: str) -> str | None:
+        """Return the method that ``name`` averages over members, ``graddot`` for ``graddot-10``; None if it is not an average.
+
+        A file of that name has precedence.
+        """
+        folder = self.root / "configs/methods"
+        alone, _, members = name.rpartition("-")
+        is_average = members.isdecimal() and (folder / f"{alone}.yaml").is_file()
+        return alone if is_average and not (folder / f"{name}.yaml").is_file() else None
 
     def setting(self, name: str) -> SettingConfig:
         """Return a setting with its designs, after checking its factories, files and task.

@@ -43,6 +43,9 @@ class Method:
     groups: bool = False
     """Whether it predicts the effect of groups of examples itself, because that is not the sum of their scores."""
 
+    averaged: str | None = None
+    """Method that it averages over members, if its name says so: ``graddot`` for ``graddot-10``."""
+
     @property
     def external(self) -> bool:
         """Whether a rule of the user's own makes the scores."""

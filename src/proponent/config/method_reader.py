@@ -72,6 +72,7 @@ class _Reader:
             arrays=self._arrays(signature, needs),
             finish_needs=finish_needs,
             groups=groups,
+            averaged=self.files.averaged(self.name),
         )
 
     def _find(self) -> tuple[str, str, Signature]:

@@ -31,8 +31,9 @@ def why_left_out(name: str, setting: SettingConfig, methods: Mapping[str, Method
 def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
     """Return what a method needs and the setting does not provide; None if the method can run."""
     file = f"configs/settings/{name}.yaml"
-    if method.name in setting.left_out:
-        return setting.left_out[method.name]
+    for left_out in (method.name, method.averaged):
+        if left_out in setting.left_out:
+            return setting.left_out[left_out]
     if uses_models(method.all_needs) and method.config.members > setting.ensemble.members:
         return f"needs {method.config.members} ensemble members, and {file} has {setting.ensemble.members}"
     for need in method.all_needs:
