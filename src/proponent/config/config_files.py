@@ -61,7 +61,7 @@ class ConfigFiles:
     def averaged(self, name: str) -> str | None:
         """Return the method that ``name`` averages over members, ``graddot`` for ``graddot-10``; None if it is not an average.
 
-        A file of that name has precedence.
+        """Return the method that ``name`` averages over members (``graddot`` for ``graddot-10``); None if it averages none.
         """
         folder = self.root / "configs/methods"
         alone, _, members = name.rpartition("-")
