@@ -59,9 +59,9 @@ class ConfigFiles:
         return content, source
 
     def averaged(self, name: str) -> str | None:
-        """Return the method that ``name`` averages over members, ``graddot`` for ``graddot-10``; None if it is not an average.
+        """Return the method that ``name`` averages over members (``graddot`` for ``graddot-10``), or None.
 
-        """Return the method that ``name`` averages over members (``graddot`` for ``graddot-10``); None if it averages none.
+        A file of that name has precedence.
         """
         folder = self.root / "configs/methods"
         alone, _, members = name.rpartition("-")
