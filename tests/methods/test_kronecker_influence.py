@@ -130,7 +130,7 @@ def test_many_outputs_are_sampled_and_few_are_exact(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_side_that_is_too_wide_is_named_in_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proponent.features.curvature.kronecker.MAX_SIDE", 5)
+    monkeypatch.setattr("proponent.features.curvature.kronecker_factors.MAX_SIDE", 5)
     module, x, y = build("mlp", 8)
     model = Curvature(module, Classification(), x, y, x[:2], y[:2], weight_decay=0.0, duration=1.0)
     with pytest.warns(

@@ -1,5 +1,5 @@
-# results/S/leaderboard/ and results/summaries/: the leaderboard of one setting, from the metrics of its methods, and the values by
-# method that DVC shows and compares between revisions.
+# results/S/leaderboard/ and results/summaries/: the leaderboard of one setting, from the metrics of its methods, and the values
+# per method in the form that is compared between revisions.
 use rule step as summary with:
     input:
         key=key_of("results/summaries/{setting}.json"),
