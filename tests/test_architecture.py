@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,29 @@ def test_a_method_is_a_page(kind):
 def test_no_file_name_occurs_twice_in_the_package():
     names = [path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     assert sorted(names) == sorted(set(names))
+
+
+def test_modules_import_each_other_in_no_circle():
+    """Only imports at the top of a module count: those inside functions run later."""
+    files = {
+        "proponent." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    imports = {}
+    for name, path in files.items():
+        top = ast.Module(
+            [
+                node
+                for node in ast.parse(path.read_text()).body
+                if isinstance(node, (ast.Import, ast.ImportFrom))
+            ],
+            type_ignores=[],
+        )
+        imports[name] = {
+            f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in files else node.module
+            for node in top.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        } & set(files)
+    TopologicalSorter(imports).prepare()
