@@ -27,7 +27,7 @@ def prepare_libraries(threads: int) -> None:
 def keep_freed_memory() -> bool:
     """Let the C library reuse the memory of medium-sized tensors instead of returning it to the kernel at every step.
 
-    Retraining allocates tensors of some MiB in each step, and the kernel clears each page anew: on 2 CPU cores that was 6 %
+    Retraining allocates tensors of some MiB in each step, and the kernel clears each page anew: on 2 CPU cores that was 7 %
     (MNIST network) to 15 % (logistic regression) of a job's CPU time. Tensors above 64 MiB still go back at once, so that
     peak memory hardly grows.
 
