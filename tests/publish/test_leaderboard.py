@@ -23,7 +23,7 @@ def tidy(documents) -> str:
 def test_the_csv_has_the_columns_of_the_contract_and_one_row_per_metric(documents):
     text = tidy(documents)
     assert text.splitlines()[0] == (
-        "setting,method,metric,value,ci_low,ci_high,ceiling,attribution_seconds,total_seconds,peak_memory_mib,bytes"
+        "setting,method,metric,value,ci_low,ci_high,ceiling,attribution_seconds,total_seconds,peak_memory_mib,bytes,note"
     )
     table = pd.read_csv(io.StringIO(text))
     assert len(table) == sum(len(d["metrics"]) for d in documents)
@@ -45,7 +45,7 @@ def test_a_quantity_that_a_method_does_not_have_is_empty():
         "metrics": {"x": {"value": 1.0, "ci_low": 0.5, "ci_high": 1.5}},
         "cost": {},
     }
-    assert tidy([document]).splitlines()[1] == "s,m,x,1,0.5,1.5,,,,,"
+    assert tidy([document]).splitlines()[1] == "s,m,x,1,0.5,1.5,,,,,,"
 
 
 def test_without_results_the_tables_have_a_header_only():

@@ -8,23 +8,14 @@ from proponent.config.benchmark import Benchmark
 from proponent.config.load import nearest
 from proponent.config.schema import n_rows
 from proponent.config.specifications.need_loaders import LEARNED_FROM
-from proponent.config.specifications.step_inputs import (
-    CollectInputs,
-    FiguresInputs,
-    OverviewInputs,
-    SummaryInputs,
-)
-from proponent.config.specifications.step_specs import CollectSpec, FiguresSpec, OverviewSpec, SummarySpec
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
 from proponent.plan.eligibility import why_left_out
 from proponent.plan.graph import Graph, Node
 from proponent.plan.method_nodes import MethodNodes
 from proponent.plan.setting_nodes import SettingNodes
+from proponent.plan.table_nodes import FIGURES, add_figures, add_leaderboard, add_overview, add_summary
 from proponent.store.files import read_json
-
-FIGURES = ("lds", "frontier", "loss", "proponents")
-"""Figures of a setting; see :mod:`proponent.publish.figures`."""
 
 _FEW_PREDICTIONS = 250_000
 """Metrics of at most this many predictions (queries times masks) take seconds: not worth a job of their own on a cluster."""
@@ -43,8 +34,8 @@ class Plan:
     benchmark: Benchmark
     in_job: bool = False
     graph: Graph = field(init=False)
-    left_out: list[str] = field(default_factory=list)
-    """Why a method does not appear on a setting, one line per pair."""
+    reasons: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Reason by setting and method, for the methods that cannot run on a setting."""
     scores: dict[str, list[str]] = field(default_factory=dict)
     """Methods that run, by setting."""
 
@@ -52,7 +43,7 @@ class Plan:
         self.graph = Graph(self.benchmark.root, self.benchmark.tree)
         for name, setting in self.benchmark.settings.items():
             reasons = why_left_out(name, setting, self.benchmark.methods)
-            self.left_out += [f"{name}/{method} {reason}" for method, reason in reasons.items()]
+            self.reasons[name] = reasons
             self.scores[name] = [method for method in self.benchmark.methods if method not in reasons]
         if self.in_job:
             return
@@ -62,8 +53,18 @@ class Plan:
             methods = [self.benchmark.methods[method] for method in self.scores[name]]
             for method in sorted(methods, key=lambda method: bool(method.config.scores)):
                 MethodNodes(nodes, method).add()
-            self._add_summary(nodes)
-        self._add_collection()
+            self._add_tables(nodes)
+        add_leaderboard(self.graph, self.scores)
+        add_overview(self.graph, self.scores)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Why methods cannot run on settings, one line per pair."""
+        return [
+            f"{setting}/{method} {reason}"
+            for setting, reasons in self.reasons.items()
+            for method, reason in reasons.items()
+        ]
 
     def key_file(self, path: str) -> str:
         """Return the key file of the artefact at ``path``."""
@@ -119,28 +120,11 @@ class Plan:
             raise UserError(f"{path}: {reasons[0] if reasons else unknown}")
         return self.graph.nodes[path]
 
-    def _add_summary(self, nodes: SettingNodes) -> None:
+    def _add_tables(self, nodes: SettingNodes) -> None:
         """Add what is made from all metrics of one setting: its summary and its figures."""
-        name, methods = nodes.name, tuple(self.scores[nodes.name])
+        name, methods = nodes.name, self.scores[nodes.name]
         if not methods:
             raise UserError(f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}")
-        metrics = {method: paths.metrics(name, method) for method in methods}
-        self.graph.add(
-            paths.summary(name), SummarySpec(setting=name, methods=methods), SummaryInputs(metrics)
-        )
-        inputs = FiguresInputs(
-            data=paths.data(name),
-            ensemble=tuple(paths.ensemble(name, shard) for shard, _ in enumerate(nodes.member_shards)),
-            summary=paths.summary(name),
-            scores={method: paths.scores(name, method) for method in methods},
-        )
-        spec = FiguresSpec(setting=name, methods=methods, figures=FIGURES)
-        self.graph.add(paths.figure(FIGURES[0], name), spec, inputs)
-
-    def _add_collection(self) -> None:
-        """Add what is made from all settings: the leaderboard and the overview."""
-        methods = {name: tuple(methods) for name, methods in self.scores.items()}
-        summaries = {name: paths.summary(name) for name in self.scores}
-        self.graph.add(paths.LEADERBOARD, CollectSpec(methods=methods), CollectInputs(summaries))
-        overview = OverviewSpec(settings=tuple(self.scores))
-        self.graph.add(paths.OVERVIEW, overview, OverviewInputs(summaries))
+        add_summary(self.graph, name, methods, left_out=self.reasons[name])
+        shards = [paths.ensemble(name, shard) for shard, _ in enumerate(nodes.member_shards)]
+        add_figures(self.graph, name, methods, shards)

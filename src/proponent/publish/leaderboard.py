@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proponent.publish.ranking import METRICS, Document
+from proponent.publish.ranking import METRICS, Document, note
 
 COLUMNS = (
     "setting",
@@ -21,7 +21,9 @@ COLUMNS = (
     "total_seconds",
     "peak_memory_mib",
     "bytes",
+    "note",
 )
+_OF_METRIC, _OF_COST = COLUMNS[3:7], COLUMNS[7:11]
 COMPARISON_COLUMNS = (
     "setting",
     "metric",
@@ -40,34 +42,49 @@ Row = Mapping[str, Any]
 def leaderboard(documents: Iterable[Document]) -> list[Row]:
     """Return the rows of the tidy leaderboard: one per setting, method and metric, in alphabetical order.
 
-    A quantity that a method or metric does not have (a ceiling, a cost that was not measured) is None.
+    A quantity that a method or metric does not have (a ceiling, a cost that was not measured) is None. A method without
+    scores has a row without a value for each metric that tables show for its setting, so that it is among the rows of any
+    of these metrics. ``note`` has the reason, or the notes about a value.
     """
+    documents = list(documents)
+    shown: dict[str, list[str]] = {}
+    for document in documents:
+        own = shown.setdefault(document["setting"], [])
+        own += [name for name in METRICS if name in document["metrics"] and name not in own]
     rows = [
         {
             "setting": document["setting"],
             "method": document["method"],
             "metric": metric,
-            **{name: entry.get(name) for name in COLUMNS[3:7]},
-            **{name: document["cost"].get(name) for name in COLUMNS[7:]},
+            **{name: entry.get(name) for name in _OF_METRIC},
+            **{name: document["cost"].get(name) for name in _OF_COST},
+            "note": note(document),
         }
         for document in documents
-        for metric, entry in document["metrics"].items()
+        for metric, entry in (document["metrics"] or _without_values(shown[document["setting"]])).items()
     ]
     return sorted(rows, key=lambda row: (row["setting"], row["method"], row["metric"]))
+
+
+def _without_values(metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return an empty entry per metric, or one under no name if no method of the setting has a metric."""
+    return {metric: {} for metric in metrics or ("",)}
 
 
 def by_method(documents: Iterable[Document]) -> tuple[list[str], list[Row]]:
     """Return the values of one setting: the names of its metrics, and one row per method, the best one first.
 
-    The metrics that tables show come first; methods are sorted by the first metric.
+    The metrics that tables show come first; methods are sorted by the first metric. Methods without a metric have no row.
     """
     rows = [
         {"method": document["method"]} | {name: entry["value"] for name, entry in document["metrics"].items()}
         for document in documents
+        if document["metrics"]
     ]
     names = {name for row in rows for name in row if name != "method"}
     metrics = [name for name in METRICS if name in names] + sorted(names.difference(METRICS))
-    return metrics, sorted(rows, key=lambda row: (-row.get(metrics[0], float("-inf")), row["method"]))
+    first = metrics[0] if metrics else ""
+    return metrics, sorted(rows, key=lambda row: (-row.get(first, float("-inf")), row["method"]))
 
 
 def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:

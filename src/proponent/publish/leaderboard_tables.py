@@ -12,6 +12,7 @@ from proponent.formatting import duration
 from proponent.publish.ranking import METRICS, Document, Ranking
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 _ABSENT = "–"
@@ -25,31 +26,45 @@ def markdown(rankings: Iterable[Ranking]) -> str:
         "A rank with `=` is shared: the data cannot distinguish the method from the first of that rank. "
         "The ceiling is the LDS that a noise-free predictor would reach, given the seed noise of the retrainings; "
         "the ceiling of a sum of scores is an upper bound for additive scores. "
-        "Total time counts everything that a method needs, starting from raw data.",
+        "Total time counts everything that a method needs, starting from raw data. "
+        "Below a table are notes on values, and the reason for each method without scores.",
     ]
     for ranking in rankings:
+        remarks = "\n".join(f"- `{method}`: {note}" for method, note in ranking.notes.items())
         if ranking.shown:
             content = _content(ranking, compact=False)
             align = ["right", "left", *["right"] * (len(content.headers) - 2)]
             table = tabulate(
                 content.rows, content.headers, tablefmt="pipe", colalign=align, disable_numparse=True
             )
-            parts += [f"## {ranking.setting}", content.notes, table]
+            parts += [f"## {ranking.setting}", content.notes, table, remarks]
+        elif remarks:
+            parts += [f"## {ranking.setting}", remarks]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def terminal(ranking: Ranking) -> Table | None:
-    """Return the leaderboard of one setting as a rich table that fits in 80 columns, rank 1 in bold.
+def terminal(ranking: Ranking) -> RenderableType | None:
+    """Return the leaderboard of one setting for a terminal: a table that fits in 80 columns, and the notes below it.
 
     Returns:
-        None if no method has one of the metrics that tables show.
+        None if there are no notes, and no method has one of the metrics that tables show.
     """
+    from rich.console import Group
+    from rich.text import Text
+
+    table = _table(ranking) if ranking.shown else None
+    remarks = [
+        Text(f"{ranking.setting}/{method}: {note}", style="dim") for method, note in ranking.notes.items()
+    ]
+    return Group(*([table] if table else []), *remarks, Text()) if remarks else table
+
+
+def _table(ranking: Ranking) -> Table:
+    """Return the leaderboard of one setting as a rich table that fits in 80 columns, rank 1 in bold."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    if not ranking.shown:
-        return None
     content = _content(ranking, compact=True)
     table = Table(
         title=ranking.setting, caption=content.notes or None, title_style="bold", caption_style="dim"

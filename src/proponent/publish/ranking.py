@@ -14,7 +14,11 @@ METRICS = {
 """Metrics in the tables for people; methods are ordered by the first of them that the setting has."""
 
 Document = Mapping[str, Any]
-"""Content of ``results/S/metrics/M.json``; a ranking does not need its replicates, values per query and cost ledger."""
+"""Content of ``results/S/metrics/M.json``; a ranking does not need its replicates, values per query and cost ledger.
+
+The document of a method without scores has no metrics and the reason instead: ``left_out``, why the method cannot run on
+the setting, or ``failed``, how its job ended. ``notes`` are lines about values that need an explanation.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Ranking:
 
     setting: str
     documents: Sequence[Document]
-    """One document per method."""
+    """One document per method, including the methods without scores."""
     ranks: Mapping[str, Mapping[str, int]]
     """Rank by metric and method; methods that the data cannot distinguish share a rank."""
 
@@ -33,9 +37,22 @@ class Ranking:
         return [metric for metric in METRICS if metric in self.ranks]
 
     def ordered(self) -> list[Document]:
-        """Return the documents by descending value of the first shown metric; methods without a value come last."""
+        """Return the documents by descending value of the first shown metric; methods without scores come last."""
         leading = self.shown[0] if self.shown else ""
-        return sorted(self.documents, key=lambda document: (-value(document, leading), document["method"]))
+        return sorted(
+            self.documents,
+            key=lambda document: (-value(document, leading), not document["metrics"], document["method"]),
+        )
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Note by method, in the order of :meth:`ordered`, for the methods that have one."""
+        return {document["method"]: text for document in self.ordered() if (text := note(document))}
+
+    @property
+    def without_scores(self) -> dict[str, str]:
+        """Reason by method, for the methods without scores."""
+        return {document["method"]: note(document) for document in self.ordered() if reason(document)}
 
     def entries(self, metric: str) -> dict[str, Mapping[str, Any]]:
         """Return the entry of ``metric`` by method, for the methods that have it."""
@@ -46,7 +63,24 @@ class Ranking:
         }
 
 
+def without_scores(setting: str, method: str, **reason: str) -> Document:
+    """Return the document of a method without scores, with its reason as ``left_out`` or ``failed``."""
+    return {"setting": setting, "method": method, "metrics": {}, "cost": {}, **reason}
+
+
 def value(document: Document, metric: str) -> float:
     """Return the value of a metric of one method, or minus infinity if the method does not have it."""
     entry = document["metrics"].get(metric)
     return float("-inf") if entry is None else float(entry["value"])
+
+
+def reason(document: Document) -> str:
+    """Return why a method has no scores on a setting, or an empty string if it has some."""
+    if "left_out" in document:
+        return f"left out: {document['left_out']}"
+    return str(document.get("failed", ""))
+
+
+def note(document: Document) -> str:
+    """Return the reason why a method has no scores, or the notes about its values, in one line; empty without any."""
+    return reason(document) or "; ".join(document.get("notes", ()))

@@ -7,8 +7,9 @@ from pathlib import Path
 from proponent.config.specifications.step_inputs import CollectInputs
 from proponent.config.specifications.step_specs import CollectSpec
 from proponent.errors import UserError
-from proponent.publish.leaderboard import COLUMNS, join_csv, leaderboard, to_csv
+from proponent.publish.leaderboard import COLUMNS, COMPARISON_COLUMNS, join_csv, leaderboard, to_csv
 from proponent.publish.leaderboard_tables import markdown, terminal
+from proponent.publish.ranking import Ranking, without_scores
 from proponent.steps.io.job import Job
 from proponent.steps.io.rankings import comparisons_path, load_ranking, ranking_path, read_ranking
 from proponent.store.files import read_json
@@ -16,12 +17,20 @@ from proponent.store.files import read_json
 
 def run(job: Job[CollectSpec, CollectInputs]) -> None:
     """Write ``leaderboard.csv``, ``comparisons.csv`` and ``leaderboard.md`` from the summaries of all settings."""
-    settings = sorted(job.spec.methods)
-    rankings = [load_ranking(job, setting, job.inputs.summaries[setting]) for setting in settings]
-    documents = [document for ranking in rankings for document in ranking.documents]
-    comparisons = [(job.root / comparisons_path(setting)).read_text(encoding="utf-8") for setting in settings]
-    job.write_bytes("results/comparisons.csv", join_csv(comparisons).encode())
-    job.write_bytes("results/leaderboard.md", markdown(rankings).encode())
+    spec = job.spec
+    summarised = sorted(job.inputs.summaries)
+    rankings = {setting: load_ranking(job, setting, job.inputs.summaries[setting]) for setting in summarised}
+    for setting, why in spec.failed.items():
+        documents = [without_scores(setting, method, failed=why) for method in spec.methods[setting]]
+        rankings[setting] = Ranking(setting, documents, {})
+    rankings = dict(sorted(rankings.items()))
+    documents = [document for ranking in rankings.values() for document in ranking.documents]
+    comparisons = [
+        (job.root / comparisons_path(setting)).read_text(encoding="utf-8") for setting in summarised
+    ]
+    header = to_csv([], COMPARISON_COLUMNS)
+    job.write_bytes("results/comparisons.csv", join_csv([header, *comparisons]).encode())
+    job.write_bytes("results/leaderboard.md", markdown(rankings.values()).encode())
     job.write_bytes(job.artefact, to_csv(leaderboard(documents), COLUMNS).encode())
 
 

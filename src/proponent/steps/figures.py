@@ -12,7 +12,8 @@ from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss
 from proponent.publish.figures import proponents_figure as proponents
-from proponent.publish.figures.style import Figure, render
+from proponent.publish.figures.style import Figure, message, render
+from proponent.publish.ranking import reason
 from proponent.steps.io.job import Job
 from proponent.steps.io.rankings import load_ranking
 from proponent.steps.io.stored_arrays import load_numpy_data
@@ -23,8 +24,23 @@ SHOWN_QUERIES = 6
 
 
 def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
-    """Write four figures as SVG and PNG: LDS, quality against cost, loss curves, strongest examples."""
+    """Write four figures as SVG and PNG: LDS, quality against cost, loss curves, strongest examples.
+
+    If the figures of the setting could not be drawn (``failed`` of the specification), each says so instead.
+    """
     setting = job.spec.setting
+    drawn = _messages(job.spec) if job.spec.failed else _drawn(job, setting)
+    for name, figure in drawn.items():
+        for kind in ("png", "svg"):
+            content = render(figure, kind, f"{name} of {setting}")
+            job.write_bytes(f"results/figures/{name}-{setting}.{kind}", content)
+
+
+def _messages(spec: FiguresSpec) -> dict[str, Figure]:
+    return {name: message(f"{spec.setting}: {name}", [spec.failed]) for name in spec.figures}
+
+
+def _drawn(job: Job[FiguresSpec, FiguresInputs], setting: str) -> dict[str, Figure]:
     ranking = load_ranking(job, setting, job.inputs.summary)
     trainings = [
         read_json(path)
@@ -32,16 +48,15 @@ def run(job: Job[FiguresSpec, FiguresInputs]) -> None:
         for path in sorted(job.read(shard).parent.glob("member-*/training.json"))
         if int(path.parent.name.removeprefix("member-")) in read_json(job.root / shard)["members"]
     ]
-    drawn = {
+    best = next((document["method"] for document in ranking.ordered() if not reason(document)), None)
+    return {
         "frontier": frontier.draw(ranking),
         "loss": loss.draw(setting, trainings),
-        "proponents": _draw_proponents(job, setting, ranking.ordered()[0]["method"]),
+        "proponents": message(f"{setting}: strongest examples", ["No method has scores on this setting."])
+        if best is None
+        else _draw_proponents(job, setting, best),
         "lds": lds.draw(ranking),
     }
-    for name, figure in drawn.items():
-        for kind in ("png", "svg"):
-            content = render(figure, kind, f"{name} of {setting}")
-            job.write_bytes(f"results/figures/{name}-{setting}.{kind}", content)
 
 
 def _draw_proponents(job: Job[FiguresSpec, FiguresInputs], setting: str, method: str) -> Figure:

@@ -11,7 +11,7 @@ from proponent.config.specifications.step_inputs import SummaryInputs
 from proponent.config.specifications.step_specs import SummarySpec
 from proponent.metrics.compare import compare, ranks
 from proponent.publish.leaderboard import COMPARISON_COLUMNS, Row, by_method, to_csv
-from proponent.publish.ranking import Document, Ranking
+from proponent.publish.ranking import Document, Ranking, without_scores
 from proponent.steps.io.job import Job
 from proponent.steps.io.rankings import comparisons_path, ranking_path
 from proponent.store.files import read_json
@@ -24,6 +24,8 @@ def run(job: Job[SummarySpec, SummaryInputs]) -> None:
     """
     setting = job.spec.setting
     documents = [read_json(job.read(path)) for path in job.inputs.metrics.values()]
+    documents += [without_scores(setting, method, left_out=why) for method, why in job.spec.left_out.items()]
+    documents += [without_scores(setting, method, failed=why) for method, why in job.spec.failed.items()]
     comparisons, ranking = rank(setting, documents)
     job.write_json(ranking_path(setting), asdict(ranking))
     job.write_bytes(comparisons_path(setting), to_csv(comparisons, COMPARISON_COLUMNS).encode())
@@ -61,7 +63,9 @@ def rank(setting: str, documents: Sequence[Document]) -> tuple[list[Row], Rankin
 
 def _abridged(document: Document) -> dict[str, Any]:
     """Return a document without what a leaderboard does not show: replicates, values per query, the cost ledger."""
+    remarks = {name: document[name] for name in ("left_out", "failed", "notes") if document.get(name)}
     return {
+        **remarks,
         "setting": document["setting"],
         "method": document["method"],
         "metrics": {

@@ -69,11 +69,11 @@ class SummaryInputs:
 
 @dataclass(frozen=True)
 class FiguresInputs(DataInputs):
-    """Inputs of a setting's figures."""
+    """Inputs of a setting's figures; ``data`` is empty if no method has scores."""
 
     ensemble: tuple[str, ...]
     summary: str
-    """Leaderboard of the setting."""
+    """Leaderboard of the setting; empty if it could not be made."""
     scores: dict[str, str]
     """Scores per method."""
 
@@ -95,7 +95,7 @@ class OverviewInputs:
 
 
 def paths_of(inputs: Any) -> list[str]:
-    """Return the paths in an inputs dataclass, in the order of its fields and without repetition."""
+    """Return the paths in an inputs dataclass, in the order of its fields and without repetition; empty ones are absent."""
     return list(
         dict.fromkeys(_strings([getattr(inputs, entry.name) for entry in dataclasses.fields(inputs)]))
     )
@@ -104,6 +104,7 @@ def paths_of(inputs: Any) -> list[str]:
 def _strings(values: Any) -> Iterator[str]:
     for value in values:
         if isinstance(value, str):
-            yield value
+            if value:
+                yield value
         else:
             yield from _strings(value.values() if isinstance(value, dict) else value)

@@ -7,7 +7,7 @@ key; inputs enter through their own keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from proponent.config.benchmark_schema import Combine
@@ -242,6 +242,11 @@ class SummarySpec(SettingSpec):
     step: ClassVar[str] = "summary"
     inputs_type: ClassVar[type[Any]] = step_inputs.SummaryInputs
     methods: tuple[str, ...]
+    """Methods that have metrics."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Reason by method, for the methods that cannot run on the setting."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reason by method, for the methods that have no metrics because a job failed; empty in the plan of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +257,8 @@ class FiguresSpec(SettingSpec):
     inputs_type: ClassVar[type[Any]] = step_inputs.FiguresInputs
     methods: tuple[str, ...]
     figures: tuple[str, ...]
+    failed: str = ""
+    """Reason why the figures cannot be drawn; empty in the plan of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +269,8 @@ class CollectSpec(StepSpec):
     inputs_type: ClassVar[type[Any]] = step_inputs.CollectInputs
     methods: dict[str, tuple[str, ...]]
     """Methods per setting."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reason by setting, for the settings without a summary; empty in the plan of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +280,8 @@ class OverviewSpec(StepSpec):
     step: ClassVar[str] = "overview"
     inputs_type: ClassVar[type[Any]] = step_inputs.OverviewInputs
     settings: tuple[str, ...]
+    failed: str = ""
+    """Reason why the figure cannot be drawn; empty in the plan of a run."""
 
 
 SPECS: dict[str, type[StepSpec]] = {

@@ -14,10 +14,13 @@ from proponent.publish.figures.style import (
     INK,
     VERMILION,
     WIDTH,
+    footnote_height,
+    footnotes,
     heading,
     new_figure,
     styled,
     text_width,
+    write_footnotes,
 )
 from proponent.publish.ranking import Ranking
 
@@ -30,15 +33,17 @@ def draw(ranking: Ranking) -> Figure:
     """Return a dot with its interval for each method, best first, and the ceilings as lines.
 
     Methods with rank 1 are filled, the others hollow. The values are written on the right. Methods without ``lds`` are
-    left out.
+    named below the panel, with their reasons.
     """
     entries = ranking.entries("lds")
     ordered = sorted(entries, key=lambda method: (-entries[method]["value"], method))
-    height = _TOP + _BOTTOM + _ROW * max(len(ordered), 1)
+    notes = footnotes(f"{method}: {reason}" for method, reason in ranking.without_scores.items())
+    bottom = _BOTTOM + footnote_height(notes)
+    height = _TOP + bottom + _ROW * max(len(ordered), 1)
     figure = new_figure(height)
     heading(figure, f"{ranking.setting}: which scores predict retraining?", _subtitle(entries))
     left = 0.3 + text_width(figure, ordered, 9.5)
-    box = (left, _BOTTOM, WIDTH - left - 1.75, height - _TOP - _BOTTOM)
+    box = (left, bottom, WIDTH - left - 1.75, height - _TOP - bottom)
     axes = figure.add_axes((box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height))
     for row, method in enumerate(ordered):
         first = ranking.ranks["lds"][method] == 1
@@ -55,6 +60,7 @@ def draw(ranking: Ranking) -> Figure:
         _draw_ceilings(axes, entries[ordered[0]])
     finish(axes, ordered)
     axes.set_xlabel("LDS: rank correlation of predicted and retrained targets over subsets")
+    write_footnotes(figure, notes)
     return figure
 
 

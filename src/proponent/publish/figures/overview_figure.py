@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from proponent.publish.figures.marks import ceilings, dot, finish
-from proponent.publish.figures.style import GREY, heading, new_figure, styled, text_width
+from proponent.publish.figures.style import (
+    GREY,
+    footnote_height,
+    footnotes,
+    heading,
+    new_figure,
+    styled,
+    text_width,
+    write_footnotes,
+)
 from proponent.publish.ranking import Ranking
 
 _ROW = 0.235
@@ -34,7 +43,13 @@ def draw(rankings: Sequence[Ranking]) -> Figure:
     lines = -(-len(panels) // _COLUMNS) or 1
     columns = -(-len(panels) // lines) or 1
     panel = _ROW * len(methods) + 0.1
-    figure = new_figure(_TOP + lines * panel + (lines - 1) * _GAP + _BOTTOM)
+    notes = footnotes(
+        f"{ranking.setting}: without scores: {', '.join(ranking.without_scores)}"
+        for ranking in rankings
+        if ranking.without_scores
+    )
+    bottom_edge = _BOTTOM + footnote_height(notes)
+    figure = new_figure(_TOP + lines * panel + (lines - 1) * _GAP + bottom_edge)
     width, height = figure.get_size_inches()
     heading(
         figure,
@@ -55,6 +70,7 @@ def draw(rankings: Sequence[Ranking]) -> Figure:
             axes.set_yticklabels([])
     if not panels:
         figure.text(0.5, 0.3, "No setting has an LDS yet.", ha="center", color=GREY)
+    write_footnotes(figure, notes)
     return figure
 
 

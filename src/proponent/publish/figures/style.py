@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
@@ -27,6 +28,10 @@ PALE = "#E4E4E4"
 
 WIDTH = 8.6
 """Inches; a README is about 860 pixels wide, so that text of 10 points is readable in it."""
+
+_FOOTNOTE = 0.145
+"""Inches per line of a footnote."""
+_FOOTNOTE_COLUMNS = 140
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -83,6 +88,36 @@ def heading(figure: Figure, title: str, subtitle: str = "") -> None:
     left = 0.12 / figure.get_figwidth()
     figure.text(left, 1 - 0.10 / height, title, size=12, weight="bold", va="top")
     figure.text(left, 1 - 0.36 / height, subtitle, size=9, color=GREY, va="top", linespacing=1.35)
+
+
+def footnotes(lines: Iterable[str]) -> list[str]:
+    """Return lines of small text, wrapped to the width of a figure; :func:`write_footnotes` writes them."""
+    return [
+        part for line in lines for part in textwrap.wrap(line, _FOOTNOTE_COLUMNS, subsequent_indent="    ")
+    ]
+
+
+def footnote_height(lines: Sequence[str]) -> float:
+    """Return the inches that footnotes occupy at the bottom of a figure."""
+    return _FOOTNOTE * len(lines) + (0.12 if lines else 0.0)
+
+
+def write_footnotes(figure: Figure, lines: Sequence[str]) -> None:
+    """Write footnotes at the bottom left of a figure."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        0.12 / width, 0.08 / height, "\n".join(lines), size=7.5, color=GREY, va="bottom", linespacing=1.35
+    )
+
+
+@styled
+def message(title: str, lines: Iterable[str]) -> Figure:
+    """Return a figure that says why there is nothing to draw."""
+    wrapped = footnotes(lines)
+    figure = new_figure(1.0 + footnote_height(wrapped))
+    heading(figure, title, "Nothing to draw.")
+    write_footnotes(figure, wrapped)
+    return figure
 
 
 def text_width(figure: Figure, texts: Iterable[str], size: float) -> float:

@@ -1,0 +1,88 @@
+"""Nodes of tables and figures: the summary and the figures of each setting, the leaderboard and the overview.
+
+A complete plan adds them with every method. After a run with failures they are added again with what the run has made, and
+with the reasons for the rest (:mod:`proponent.inspection.partial_tables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from proponent.config.specifications.step_inputs import (
+    CollectInputs,
+    FiguresInputs,
+    OverviewInputs,
+    SummaryInputs,
+)
+from proponent.config.specifications.step_specs import CollectSpec, FiguresSpec, OverviewSpec, SummarySpec
+from proponent.plan import artefact_paths as paths
+from proponent.plan.graph import Graph
+
+FIGURES = ("lds", "frontier", "loss", "proponents")
+"""Figures of a setting; see :mod:`proponent.publish.figures`."""
+
+
+def add_summary(
+    graph: Graph,
+    setting: str,
+    methods: Iterable[str],
+    *,
+    left_out: Mapping[str, str],
+    failed: Mapping[str, str] | None = None,
+) -> str:
+    """Add the summary of a setting.
+
+    Args:
+        graph: graph with the metrics of the setting.
+        setting: name of the setting.
+        methods: methods that have metrics.
+        left_out: reason by method that cannot run on the setting.
+        failed: reason by method without metrics because a job failed.
+    """
+    names = tuple(methods)
+    spec = SummarySpec(setting=setting, methods=names, left_out=dict(left_out), failed=dict(failed or {}))
+    inputs = SummaryInputs({method: paths.metrics(setting, method) for method in names})
+    return graph.add(paths.summary(setting), spec, inputs)
+
+
+def add_figures(graph: Graph, setting: str, methods: Iterable[str], ensemble: Iterable[str]) -> str:
+    """Add the figures of a setting, from its summary, the scores of ``methods`` and shards of the ensemble."""
+    names = tuple(methods)
+    inputs = FiguresInputs(
+        data=paths.data(setting) if names else "",
+        ensemble=tuple(ensemble),
+        summary=paths.summary(setting),
+        scores={method: paths.scores(setting, method) for method in names},
+    )
+    spec = FiguresSpec(setting=setting, methods=names, figures=FIGURES)
+    return graph.add(paths.figure(FIGURES[0], setting), spec, inputs)
+
+
+def add_failed_figures(graph: Graph, setting: str, reason: str) -> str:
+    """Add figures that state why those of the setting cannot be drawn."""
+    spec = FiguresSpec(setting=setting, methods=(), figures=FIGURES, failed=reason)
+    inputs = FiguresInputs(data="", ensemble=(), summary="", scores={})
+    return graph.add(paths.figure(FIGURES[0], setting), spec, inputs)
+
+
+def add_leaderboard(
+    graph: Graph, methods: Mapping[str, Sequence[str]], failed: Mapping[str, str] | None = None
+) -> str:
+    """Add the leaderboard of all settings.
+
+    Args:
+        graph: graph with the summaries of the settings.
+        methods: methods per setting.
+        failed: reason by setting without a summary.
+    """
+    reasons = dict(failed or {})
+    spec = CollectSpec(methods={name: tuple(own) for name, own in methods.items()}, failed=reasons)
+    inputs = CollectInputs({name: paths.summary(name) for name in methods if name not in reasons})
+    return graph.add(paths.LEADERBOARD, spec, inputs)
+
+
+def add_overview(graph: Graph, settings: Iterable[str], reason: str = "") -> str:
+    """Add the figure of all settings; with a reason, one that states why it cannot be drawn."""
+    names = tuple(settings)
+    inputs = OverviewInputs({} if reason else {name: paths.summary(name) for name in names})
+    return graph.add(paths.OVERVIEW, OverviewSpec(settings=names, failed=reason), inputs)
