@@ -7,6 +7,7 @@ sys.path[:0] = [str(ROOT / "src")]
 
 from proponent.plan import start
 from proponent.plan.exit_timers import cancel_timers_at_exit
+from proponent.plan.local_jobs import job_memory_mb, limit_local_jobs
 
 PLAN = start(
     root=ROOT,
@@ -16,6 +17,8 @@ PLAN = start(
 )
 cancel_timers_at_exit()
 COMPUTE = PLAN.benchmark.config.compute
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    limit_local_jobs(workflow, COMPUTE.memory_mib)
 ENVIRONMENT = str(ROOT / "workflow/envs/proponent.yaml")
 METHOD_RULES = sorted(
     str(path) for path in (ROOT / "workflow/rules/methods").glob("*.smk")
@@ -62,7 +65,7 @@ def minutes(estimate):
 
 def memory(wildcards, attempt):
     """Memory to ask for, in MB: compute.memory_mib and 1000 MB for the interpreter with torch, doubled at every attempt."""
-    return (COMPUTE.memory_mib + 1000) * 2 ** (attempt - 1)
+    return job_memory_mb(COMPUTE.memory_mib) * 2 ** (attempt - 1)
 
 
 GPU = int(COMPUTE.device != "cpu")

@@ -90,7 +90,7 @@ class ConfigFiles:
             if signature:
                 signature.check_arguments(factory.args, source, f"{key}.args.")
             for file in factory.files:
-                if not (self.root / file).is_file():
+                if not (self.root / file).exists():
                     raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
         tasks = read_signature(self.tree, "proponent.settings.tasks", "get_task", source)
         valid = tasks.constants.get("TASKS", ()) if tasks else ()

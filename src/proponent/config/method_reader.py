@@ -194,7 +194,7 @@ class _Reader:
         self._check_needs(config.needs, source)
         self._check_scores(config.needs)
         for file in config.sources:
-            if not (self.files.root / file).is_file():
+            if not (self.files.root / file).exists():
                 raise UserError(f"{source}: sources names '{file}', which does not exist")
         needs = tuple(config.needs or ["data"])
         return Method(self.name, config, "", "", needs, self_influence=False, tasks=None)

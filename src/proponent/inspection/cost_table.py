@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,9 @@ from proponent.inspection.declared_resources import Workflow, read_workflow
 from proponent.inspection.forecast import BASES, Forecast, Resources, forecast, to_run
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
+from proponent.machine_limits import machine_limits
 from proponent.plan.graph import Graph, Node
+from proponent.plan.local_jobs import jobs_at_a_time
 from proponent.store.manifest import is_whole
 
 _WORDS = dict(zip(BASES, ("measured", "measured here", "measured elsewhere", "estimated"), strict=True))
@@ -57,8 +58,8 @@ def show_plan(root: Path, config: Sequence[str], profile: str | None, console: C
     already = f"; {total.current} artefacts are current" if total.current else ""
     console.print(f"{total.jobs} jobs{already}")
     if chosen is None or chosen.executor == "local":
-        cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-        at_a_time = max(1, (cores or 1) // workflow.plan.benchmark.config.compute.threads)
+        compute = workflow.plan.benchmark.config.compute
+        at_a_time = jobs_at_a_time(machine_limits(), compute.threads, compute.memory_mib)
         least = duration(total.wall_seconds(at_a_time))
         console.print(f"on this machine, {at_a_time} at a time: {least} at least")
         return

@@ -46,6 +46,7 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
                 if not is_dry_run:
                     wait_for_orphans(root)
                 clear_incomplete_marks(root, settle(plan.graph))
+                plan.graph.remember_digests()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from proponent.config.digests.file_digest import MEMORY, FileDigests
 from proponent.config.digests.keys import content_key, plain
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.specifications.step_inputs import paths_of
 from proponent.config.specifications.step_specs import AdoptSpec, StepSpec
 from proponent.errors import UserError
+from proponent.store.files import write_json
 from proponent.store.manifest import SUFFIX
 
 
@@ -80,7 +82,20 @@ class Graph:
     root: Path
     tree: SourceTree
     nodes: dict[str, Node] = field(default_factory=dict)
+    files: FileDigests = field(init=False)
     _digests: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.files = FileDigests.read(self.root)
+
+    def digests_of(self, files: Iterable[str]) -> dict[str, str]:
+        """Return the digest of each file or folder that a factory or a command reads."""
+        return {file: self.files.of(self.root / file) for file in files}
+
+    def remember_digests(self) -> None:
+        """Keep the digests of large files and of folders, so that jobs and later runs need not read them again."""
+        if self.files.remembered:
+            write_json(self.root / MEMORY, self.files.remembered)
 
     def add(
         self,

@@ -21,7 +21,7 @@ from proponent.config.specifications.step_specs import (
 from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
 from proponent.plan.eligibility import has_need
-from proponent.plan.setting_nodes import FEATURES, SettingNodes, file_digests, module_of
+from proponent.plan.setting_nodes import FEATURES, SettingNodes, module_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class MethodNodes:
             "queries": self.base.setting.queries,
         }
         if method.external:
-            files = file_digests(graph.root, method.config.sources)
+            files = graph.digests_of(method.config.sources)
             return graph.add(path, AdoptSpec(**common), self._inputs(), files=files)
         setting, compute = self.base.setting, self.base.benchmark.config.compute
         recipe, network, replay = setting.recipe, "network" in method.needs, "replay" in method.needs

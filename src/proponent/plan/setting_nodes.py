@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
-from proponent.config.digests.source_digest import file_digest
 from proponent.config.schema import DesignConfig, FactoryConfig, SettingConfig, n_rows
 from proponent.config.specifications.step_inputs import (
     DataInputs,
@@ -36,11 +34,6 @@ FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
 def module_of(factory: FactoryConfig) -> list[str]:
     """Return the module of a factory, as a list of modules whose source decides an artefact."""
     return [factory.factory.partition(":")[0]]
-
-
-def file_digests(root: Path, files: list[str]) -> dict[str, str]:
-    """Return the digest of each file that a factory or a command reads."""
-    return {file: file_digest(root / file) for file in files}
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ class SettingNodes:
             stages=tuple(stage.examples for stage in setting.recipe.stages),
             seed=setting.seed,
         )
-        files = file_digests(self.graph.root, setting.dataset.files)
+        files = self.graph.digests_of(setting.dataset.files)
         self.graph.add(paths.data(self.name), spec, NoInputs(), module_of(setting.dataset), files)
 
     def _add_members(self, shard: int, members: range) -> None:
@@ -159,4 +152,4 @@ class SettingNodes:
 
     def _model(self) -> tuple[list[str], dict[str, str]]:
         """Return the modules and the digests of files that decide what the model is."""
-        return module_of(self.setting.model), file_digests(self.graph.root, self.setting.model.files)
+        return module_of(self.setting.model), self.graph.digests_of(self.setting.model.files)

@@ -211,13 +211,6 @@ def is_plumbing(module: str, plumbing: Iterable[str] = PLUMBING) -> bool:
     return any(module == name or ("." in name and module.startswith(f"{name}.")) for name in plumbing)
 
 
-def file_digest(path: Path) -> str:
-    """Return the digest of a file: parsed where it is Python, its bytes otherwise."""
-    if path.suffix == ".py":
-        return syntax_digest(parse(path))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _file_of(module: str, roots: Iterable[Path]) -> Path | None:
     """Return the file of a module below the first of ``roots`` that has it: Python source, or a compiled extension."""
     relative = Path(*module.split("."))

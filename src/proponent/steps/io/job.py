@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from proponent.config.digests.source_digest import SourceTree, file_digest
+from proponent.config.digests.file_digest import FileDigests
+from proponent.config.digests.source_digest import SourceTree
 from proponent.config.specifications.restore import parse
 from proponent.config.specifications.step_specs import SPECS, StepSpec
 from proponent.errors import UserError
@@ -110,7 +111,9 @@ class Job(Generic[S, I]):
         """
         tree = SourceTree((self.root / "src", self.root))
         changed = tree.changes(self.roots, self.sources)
-        changed += [name for name, known in self.files.items() if file_digest(self.root / name) != known]
+        if self.files:
+            digests = FileDigests.read(self.root)
+            changed += [name for name, known in self.files.items() if digests.of(self.root / name) != known]
         if changed:
             raise UserError(
                 f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again"

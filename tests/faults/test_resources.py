@@ -1,0 +1,283 @@
+"""Memory and CPU time: jobs at a time, the memory of methods, and files that are too large to be read at every start."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from proponent.config.digests import file_digest
+from proponent.config.digests.file_digest import FileDigests
+from proponent.config.digests.source_digest import SourceTree
+from proponent.errors import UserError
+from proponent.machine_limits import MachineLimits, machine_limits
+from proponent.plan import local_jobs
+from proponent.plan.graph import Graph
+
+SOURCES = Path(__file__).parents[2] / "src"
+MEMINFO = "MemTotal:       24684083 kB\nMemFree:        1000 kB\n"
+VERSION_1 = {
+    "proc/meminfo": MEMINFO,
+    "proc/self/cgroup": "4:memory:/a/b\n1:cpu,cpuacct:/a\n0::/\n",
+    "proc/self/mountinfo": "32 31 0:29 / /cg/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
+    "35 31 0:32 / /cg/memory rw,relatime - cgroup cgroup rw,memory\n"
+    "41 31 0:38 / /cg/unified rw,relatime - cgroup2 cgroup2 rw\n",
+    "cg/memory/memory.limit_in_bytes": "9223372036854771712\n",
+    "cg/memory/a/memory.limit_in_bytes": f"{3000 << 20}\n",
+    "cg/memory/a/b/memory.limit_in_bytes": f"{9000 << 20}\n",
+    "cg/cpu/a/cpu.cfs_quota_us": "150000\n",
+    "cg/cpu/a/cpu.cfs_period_us": "100000\n",
+}
+VERSION_2 = {
+    "proc/meminfo": MEMINFO,
+    "proc/self/cgroup": "0::/user.slice/run.scope\n",
+    "proc/self/mountinfo": "30 1 0:26 / /cg rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+    "cg/user.slice/memory.max": f"{3000 << 20}\n",
+    "cg/user.slice/run.scope/memory.max": "max\n",
+    "cg/user.slice/run.scope/cpu.max": "150000 100000\n",
+}
+IN_A_CONTAINER = {  # the mount shows this container's own group, under which name /proc still has the host's
+    **VERSION_2,
+    "proc/self/cgroup": "0::/docker/0123\n",
+    "proc/self/mountinfo": "30 1 0:26 /docker/0123 /cg rw - cgroup2 cgroup2 rw\n",
+    "cg/memory.max": f"{3000 << 20}\n",
+    "cg/cpu.max": "150000 100000\n",
+}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize("files", [VERSION_1, VERSION_2, IN_A_CONTAINER], ids=["v1", "v2", "container"])
+def test_jobs_times_memory_reads_limits_of_control_groups(tmp_path, monkeypatch, files):
+    monkeypatch.setattr("proponent.machine_limits.usable_cores", lambda: 6)
+    assert machine_limits(write(tmp_path, files)) == MachineLimits(3000.0, 1.5)
+
+
+def test_jobs_times_memory_without_control_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("proponent.machine_limits.usable_cores", lambda: 6)
+    assert machine_limits(write(tmp_path, {"proc/meminfo": MEMINFO})) == MachineLimits(24684083 / 1024, 6.0)
+    assert machine_limits(tmp_path / "nowhere").memory_mib > 100, "without /proc, the C library knows"
+
+
+def real_group(controller: str, **limits: int) -> Path:
+    """Return a new control group of version 1 with limits; skip where this machine does not let us make one."""
+    folder = Path("/sys/fs/cgroup") / controller / f"proponent-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        for name, value in limits.items():
+            (folder / f"{controller}.{name}").write_text(str(value))
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    return folder
+
+
+def test_jobs_times_memory_in_a_real_control_group():
+    group = real_group("memory", limit_in_bytes=3000 << 20)
+    code = "from proponent.machine_limits import machine_limits; print(machine_limits().memory_mib)"
+    command = f"echo $$ > {group}/cgroup.procs; exec {sys.executable} -c '{code}'"
+    try:
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env={"PYTHONPATH": str(SOURCES)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        group.rmdir()
+    assert float(done.stdout) == 3000
+
+
+class Snakemake:
+    """The part of Snakemake's workflow that limits are given to."""
+
+    def __init__(self, cores: int, nodes: int | None = None, **given: int) -> None:
+        self.resource_settings = SimpleNamespace(cores=cores, nodes=nodes)
+        self.global_resources: dict[str, int] = dict(given)
+
+    def register_resource(self, name: str, value: int) -> None:
+        self.global_resources[name] = value
+
+
+@pytest.mark.parametrize(
+    ("workflow", "arguments", "expected", "said"),
+    [
+        (Snakemake(6), [], {"mem_mb": 23605}, "5 jobs at a time"),
+        (Snakemake(2), [], {"mem_mb": 23605}, ""),
+        (Snakemake(6, mem_mb=100_000), [], {"mem_mb": 100_000}, ""),
+        (Snakemake(16), [], {"mem_mb": 23605, "_cores": 8}, "8 of 16 cores"),
+        (Snakemake(16), ["--cores", "all"], {"mem_mb": 23605, "_cores": 8}, "8 of 16 cores"),
+        (Snakemake(12), ["--cores", "12"], {"mem_mb": 23605}, "5 jobs at a time"),
+        (Snakemake(12, nodes=4), ["-j4"], {"mem_mb": 23605}, "5 jobs at a time"),
+        (Snakemake(2, nodes=200), ["--executor", "slurm", "-j200"], {}, ""),
+    ],
+    ids=["memory", "cores", "stated", "quota", "all", "typed", "jobs", "cluster"],
+)
+def test_jobs_times_memory_limits_local_jobs(monkeypatch, capsys, workflow, arguments, expected, said):
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--workflow-profile", "none", *arguments])
+    monkeypatch.setattr(local_jobs, "machine_limits", lambda: MachineLimits(24105.6, 8.5))
+    monkeypatch.setattr(local_jobs, "usable_cores", lambda: 16)
+    local_jobs.limit_local_jobs(workflow, memory_mib=3000)
+    assert workflow.global_resources == expected
+    assert said in capsys.readouterr().err
+
+
+def test_jobs_times_memory_says_when_not_even_one_job_fits(monkeypatch, capsys):
+    monkeypatch.setattr(local_jobs, "machine_limits", lambda: MachineLimits(2500.0, 8.0))
+    local_jobs.limit_local_jobs(Snakemake(8), memory_mib=3000)
+    assert "one job at a time: a job may need 4000 MB" in capsys.readouterr().err
+    assert local_jobs.jobs_at_a_time(MachineLimits(2500.0, 8.0), threads=1, memory_mib=3000) == 1
+    assert local_jobs.jobs_at_a_time(MachineLimits(24105.6, 8.5), threads=2, memory_mib=3000) == 4
+
+
+SNAKEFILE = """
+import proponent.plan.local_jobs as local_jobs
+from proponent.machine_limits import MachineLimits
+local_jobs.machine_limits = lambda: MachineLimits(8600, 4)
+local_jobs.limit_local_jobs(workflow, 3000)
+rule all:
+    input: expand("{n}.txt", n=range(4))
+rule one:
+    output: "{n}.txt"
+    resources: mem_mb=lambda wildcards, attempt: 4000 * attempt
+    shell: "date +%s%N > {output}; sleep .3; date +%s%N >> {output}"
+"""
+
+
+@pytest.mark.slow
+def test_jobs_times_memory_with_the_real_snakemake(tmp_path):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    command = [sys.executable, "-m", "snakemake", "--cores", "4", "--scheduler", "greedy"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    times = [tuple(map(int, (tmp_path / f"{n}.txt").read_text().split())) for n in range(4)]
+    at_once = [sum(start <= other[0] < end for other in times) for start, end in times]
+    assert max(at_once) == 2, "8,100 MB of memory is enough for two jobs of 4,000 MB"
+
+
+def settled(path: Path, content: bytes) -> Path:
+    """Return a file that was written long enough ago for its digest to be remembered."""
+    path.write_bytes(content)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return path
+
+
+@pytest.fixture
+def read_files(monkeypatch) -> list[Path]:
+    """Files that are read from now on, and every change counted as an old one."""
+    read: list[Path] = []
+    streamed = file_digest._streamed
+    monkeypatch.setattr(file_digest, "_streamed", lambda path: read.append(path) or streamed(path))
+    monkeypatch.setattr(file_digest, "SETTLED_SECONDS", -1000.0)
+    monkeypatch.setattr(file_digest, "REMEMBERED_BYTES", 8)
+    return read
+
+
+def test_big_files_are_streamed(tmp_path):
+    """A file of 64 MiB is digested in a process that may not have 32 MiB more of address space."""
+    with (tmp_path / "big.bin").open("wb") as stream:
+        stream.truncate(64 << 20)
+    code = (
+        "import resource, pathlib; from proponent.config.digests.file_digest import FileDigests; import proponent.errors;"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize();"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (32 << 20),) * 2);"
+        "print(FileDigests().of(pathlib.Path('big.bin')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == hashlib.sha256(bytes(64 << 20)).hexdigest()
+
+
+def test_big_files_are_read_once(tmp_path, read_files):
+    path = settled(tmp_path / "weights.bin", b"0123456789")
+    first = FileDigests()
+    digest = first.of(path)
+    again = FileDigests(dict(first.remembered))
+    assert again.of(path) == digest == hashlib.sha256(b"0123456789").hexdigest()
+    assert read_files == [path]
+    settled(path, b"9876543210")  # other bytes of the same length, in place, with the time set back
+    assert again.of(path) == hashlib.sha256(b"9876543210").hexdigest() != digest
+
+
+def test_big_files_that_changed_a_moment_ago_are_not_remembered(tmp_path, read_files, monkeypatch):
+    monkeypatch.setattr(file_digest, "SETTLED_SECONDS", 2.0)
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"0123456789")
+    digests = FileDigests()
+    digests.of(path)
+    digests.of(path)
+    assert not digests.remembered
+    assert read_files == [path], "once per process"
+
+
+def test_big_files_folder_is_digested_by_names_and_bytes(tmp_path, read_files):
+    folder = tmp_path / "images"
+    (folder / "a").mkdir(parents=True)
+    (folder / "__pycache__").mkdir()
+    settled(folder / "a/1.png", b"1")
+    settled(folder / "2.png", b"2")
+    digests = FileDigests()
+    digest = digests.of(folder)
+    read_files.clear()
+    (folder / "__pycache__/x.pyc").write_bytes(b"x")
+    assert FileDigests(dict(digests.remembered)).of(folder) == digest
+    assert not read_files, "a folder that looks the same is not read again"
+    (folder / "2.png").rename(folder / "3.png")
+    renamed = digests.of(folder)
+    settled(folder / "a/1.png", b"3")
+    assert len({digest, renamed, digests.of(folder)}) == 3
+
+
+def test_big_files_links_in_folders(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    settled(elsewhere / "1.png", b"1")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "linked").symlink_to(elsewhere)
+    digest = FileDigests().of(folder)
+    settled(elsewhere / "1.png", b"2")
+    assert FileDigests().of(folder) != digest, "what lies behind a link counts"
+    (folder / "loop").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="loop: links to a folder above it"):
+        FileDigests().of(folder)
+    (folder / "loop").unlink()
+    (folder / "gone").symlink_to("nowhere")
+    with pytest.raises(UserError, match="gone: cannot be read: No such file"):
+        FileDigests().of(folder)
+
+
+def test_big_files_memory_that_is_malformed_is_ignored(tmp_path):
+    (tmp_path / ".snakemake").mkdir()
+    for content in ("", "[]", '{"a": 1}', '{"a": ["b"]}'):
+        (tmp_path / file_digest.MEMORY).write_text(content)
+        assert FileDigests.read(tmp_path) == FileDigests()
+
+
+def test_big_files_are_remembered_from_run_to_run_and_in_jobs(tmp_path, read_files):
+    """The plan writes what it read; another plan and a job find it."""
+    path = settled(tmp_path / "weights.bin", b"0123456789")
+    graph = Graph(tmp_path, SourceTree((SOURCES,)))
+    digests = graph.digests_of(["weights.bin"])
+    graph.remember_digests()
+    assert Graph(tmp_path, SourceTree((SOURCES,))).digests_of(["weights.bin"]) == digests
+    assert FileDigests.read(tmp_path).of(path) == digests["weights.bin"]
+    assert read_files == [path]
