@@ -33,7 +33,7 @@ class FileDigests:
     """Digests by path.
 
     Attributes:
-        remembered: what was seen of a file or folder (sizes, times and inodes) and its digest, by absolute path.
+        remembered: digest of the sizes, times and inodes of a file or folder, and digest of its content, by absolute path.
     """
 
     remembered: dict[str, tuple[str, str]] = field(default_factory=dict)
