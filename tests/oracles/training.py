@@ -37,7 +37,7 @@ def train_alone(
     per_example = loss or (lambda outputs, labels: F.cross_entropy(outputs, labels, reduction="none"))
     model = build(run.init_seed)
     model.train()
-    optimizer = _optimizer(recipe, model)
+    optimizer = make_optimizer(recipe, model)
     dtype = next(model.parameters()).dtype
     by_weight = run.by_weight and run.mask is not None
     weights = run.mask.to(dtype) if by_weight else torch.ones(len(x), dtype=dtype)
@@ -69,7 +69,8 @@ def train_alone(
     return model, saved, losses
 
 
-def _optimizer(recipe: RecipeConfig, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(recipe: RecipeConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser of torch.optim that a recipe names."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "foreach": False, "fused": False}
     if recipe.optimizer is Optimizer.sgd:

@@ -101,6 +101,7 @@ class MethodNodes:
             members_per_job=compute.members_per_job,
             combine=method.config.combine,
             checkpoints=tuple(method.config.checkpoints),
+            scores=tuple(method.config.scores),
             memory_mib=compute.memory_mib,
             network=NetworkSpec(setting.model, recipe.weight_decay, recipe.momentum) if network else None,
             replay=ReplaySpec(setting.model, recipe, setting.seed) if replay else None,

@@ -195,6 +195,8 @@ class AttributeSpec(MethodSpec):
     combine: Combine
     checkpoints: tuple[float, ...]
     """Fractions of training whose scores are averaged; empty if the checkpoint is a hyper-parameter."""
+    scores: tuple[str, ...]
+    """Methods whose scores the method starts from, in the order of its YAML file, which the method may depend on."""
     memory_mib: int
     network: NetworkSpec | None
     replay: ReplaySpec | None

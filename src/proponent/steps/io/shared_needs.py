@@ -44,9 +44,9 @@ def read(job: Job[AttributeSpec, AttributeInputs], need: str, rows: slice) -> An
         UserError: too few retrainings are usable.
     """
     if need == "scores":
-        return {
-            name: load_tensors(job.read(path))["scores"][rows] for name, path in job.inputs.scores.items()
-        }
+        # Key files are JSON with sorted keys, so the specification states the order.
+        paths = ((name, job.inputs.scores[name]) for name in job.spec.scores)
+        return {name: load_tensors(job.read(path))["scores"][rows] for name, path in paths}
     design = LEARNED_FROM[need]
     stored = load_tensors(job.read(job.inputs.ground_truth[design]))
     return (
