@@ -108,9 +108,20 @@ class Checkpoints:
     values: dict[float, object]
     member: int = 0
 
+    @property
+    def fractions(self) -> list[float]:
+        """Return the fraction of training at each checkpoint."""
+        return list(self.values)
+
+    def nearest(self, checkpoint: float) -> int:
+        """Return the index of the nearest checkpoint."""
+        return min(
+            range(len(self.values)), key=lambda index: abs(math.log(self.fractions[index] / checkpoint))
+        )
+
     def at(self, checkpoint: float) -> object:
         """Return the value at the nearest checkpoint."""
-        return self.values[min(self.values, key=lambda saved: abs(math.log(saved / checkpoint)))]
+        return self.checkpoint(self.nearest(checkpoint))
 
     def along(self) -> Iterator[object]:
         """Yield all values in order."""

@@ -405,7 +405,9 @@ def test_only_word_embeddings_count() -> None:
 def test_word_embeddings_until_a_point_are_those_of_the_shorter_training() -> None:
     module, x, y = build("embedding", 9)
     path = along_training(module, x, y, 3)  # durations 0.5, 1, 2 and 4
-    early = SimpleNamespace(durations=path.durations[:2], along=lambda: itertools.islice(path.along(), 2))
+    early = SimpleNamespace(
+        durations=path.durations[:2], nearest=lambda _: 1, along=lambda: itertools.islice(path.along(), 2)
+    )
     torch.testing.assert_close(tracin_we.attribute(path, until=0.25), tracin_we.attribute(early))
 
 

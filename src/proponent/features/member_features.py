@@ -10,6 +10,7 @@ The budget covers the returned tensors (at most half of it) and forward and back
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
@@ -34,6 +35,7 @@ from proponent.features.views import (
     RepresentationPair,
     Representations,
 )
+from proponent.notes import Note
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 
@@ -171,6 +173,10 @@ def read_gradients(
         times: times of the checkpoints.
         query_rows: range of the queries to attribute.
     """
+    if description["choice"] == "projected":
+        apart = "" if "names" in description["layout"]["last"] else ", except those of the last layer"
+        text = f"gradients are projected to {description['dim']} dimensions{apart}: exact ones exceed compute.memory_mib"
+        warnings.warn(text, Note, stacklevel=2)
 
     def block(index: int, side: str, x: Tensor) -> Block:
         return from_tensors(description["layout"], lambda name: get(f"{index}.{side}.{name}"), x)

@@ -76,9 +76,18 @@ class History(Generic[T]):
         """Length of training up to each checkpoint."""
         return list(self.times.durations)
 
+    @property
+    def fractions(self) -> list[float]:
+        """Share of all optimiser steps up to each checkpoint."""
+        return [steps / self.times.steps[-1] for steps in self.times.steps]
+
+    def nearest(self, checkpoint: float) -> int:
+        """Return the index of the saved checkpoint nearest, in ratio, to this fraction of training."""
+        return self.times.nearest(checkpoint)
+
     def at(self, checkpoint: float) -> T:
         """Return the features at the saved checkpoint nearest, in ratio, to this fraction of training."""
-        return self._get(self.times.nearest(checkpoint))
+        return self._get(self.nearest(checkpoint))
 
     def along(self) -> Iterator[T]:
         """Yield the features of all checkpoints, the final one last."""
@@ -168,11 +177,6 @@ class Network(History[Curvature]):
     def stages(self) -> Sequence[Stage]:
         """Stages of training."""
         return self._stages or [Stage(slice(None), len(self.times.steps) - 1, lambda: self)]
-
-    @property
-    def fractions(self) -> list[float]:
-        """Share of all optimiser steps up to each checkpoint."""
-        return [steps / self.times.steps[-1] for steps in self.times.steps]
 
     def checkpoint(self, index: int) -> Curvature:
         """Return the curvature at a saved checkpoint."""

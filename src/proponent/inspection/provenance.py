@@ -103,8 +103,12 @@ def _history(graph: Graph, artefact: str, manifest: Manifest) -> list[str]:
     if manifest.files:
         lines += ["other files read", *(f"  {name}" for name in manifest.files), ""]
     lines += ["configuration", *(f"  {line}" for line in _settings(manifest.spec)), ""]
-    if manifest.details:
-        lines += ["details", *(f"  {line}" for line in _settings(manifest.details)), ""]
+    notes = manifest.details.get("notes", [])
+    if notes:
+        lines += ["notes", *(f"  {note}" for note in notes), ""]
+    details = {name: value for name, value in manifest.details.items() if name != "notes"}
+    if details:
+        lines += ["details", *(f"  {line}" for line in _settings(details)), ""]
     return lines
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from proponent.attribution.scoring import Scorer, accepted
-from proponent.attribution.stored_values import as_array, check_values
+from proponent.attribution.stored_values import as_array, check_values, clear_unresolved_rows
 from proponent.attribution.tuning import choose
 from proponent.config.benchmark_schema import Combine
 from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.metrics.metric_inputs import Retrainings
+from proponent.notes import noted
 from proponent.progress import progress
 from proponent.steps.io.job import Job
 from proponent.steps.io.method_inputs import member_inputs, shared_inputs
@@ -37,22 +38,31 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
     chosen = spec.candidates[0]
     is_tuned = len(spec.candidates) > 1
     if is_tuned:
-        chosen = _tune(job, data, scorer)
+        with noted():  # notes on candidates that were not chosen say nothing about the final scores
+            chosen = _tune(job, data, scorer)
     tuned_at = job.seconds()
 
-    outcomes = scorer.score([chosen], _members(job, data, _ALL, spec.members), _to_finish(job, data, _ALL))
-    results = accepted(outcomes[0])
-    arrays = {name: as_array(values) for name, values in results.items() if values.ndim}
+    with noted() as notes:
+        outcomes = scorer.score(
+            [chosen], _members(job, data, _ALL, spec.members), _to_finish(job, data, _ALL)
+        )
+        results = accepted(outcomes[0])
+        arrays = {name: as_array(values) for name, values in results.items() if values.ndim}
+        check_values(arrays["scores"], (len(data.x_query), len(data.x_train)), "scores", source)
+        arrays["scores"] = clear_unresolved_rows(arrays["scores"])
     scalars = {name: round(values.item(), 6) for name, values in results.items() if not values.ndim}
-    check_values(arrays["scores"], (len(data.x_query), len(data.x_train)), "scores", source)
     job.details |= {"scalars": scalars} if scalars else {}
     job.details["attribution_seconds"] = round(job.seconds() - tuned_at, 3)
     job.details["tuning_seconds"] = round(tuned_at, 3) if is_tuned else 0.0
     job.details["hyper_parameters"] = chosen
+    job.details |= {"notes": notes} if notes else {}
     if spec.self_influence:
-        values = scorer.self_influence(spec.params, _members(job, data, _ALL, spec.members))
-        arrays["self_influence"] = as_array(values)
-        check_values(arrays["self_influence"], (len(data.x_train),), "self_influence", source)
+        with noted() as own_notes:
+            values = scorer.self_influence(spec.params, _members(job, data, _ALL, spec.members))
+            arrays["self_influence"] = as_array(values)
+            check_values(arrays["self_influence"], (len(data.x_train),), "self_influence", source)
+        more = [f"self-influence: {note}" for note in own_notes if note not in notes]
+        job.details |= {"notes": [*notes, *more]} if more else {}
     sign = "positive: having the training example raises the target of the query"
     metadata = {"setting": spec.setting, "method": spec.method, "key": job.key, "sign": sign}
     job.write_arrays(job.artefact, arrays, metadata)

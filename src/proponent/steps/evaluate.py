@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,22 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
         "metrics": metrics,
         "cost": cost(job.root, job.inputs.scores, spec.shares, spec.tuned_on),
     }
-    job.write_json(job.artefact, content)
+    notes = [*_manifest(job.root, job.inputs.scores).details.get("notes", []), *constant_notes(metrics)]
+    job.write_json(job.artefact, content | ({"notes": notes} if notes else {}))
+
+
+def constant_notes(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a note per metric in which queries count as 0 because their predictions or targets are constant.
+
+    Args:
+        metrics: entries of ``metrics/M.json`` by metric.
+    """
+    return [
+        f"{name}: {entry[count]} of {entry['n_queries']} queries have constant {what} and count as 0"
+        for name, entry in metrics.items()
+        for count, what in (("n_constant", "predictions"), ("n_constant_targets", "targets"))
+        if entry.get(count)
+    ]
 
 
 def _metric_inputs(job: Job[EvaluateSpec, EvaluateInputs]) -> MetricInputs:

@@ -28,6 +28,7 @@ PLUMBING = (
     "proponent",
     "proponent.cli",
     "proponent.errors",
+    "proponent.notes",
     "proponent.progress",
     "proponent.slurm",
     "proponent.plan",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.features.gradients.per_parameter import Parameters, RowsPart, parameter_spans
-from proponent.features.gradients.projection import project_part
+from proponent.features.gradients.projection import KINDS, project_part
 from proponent.features.gradients.two_sided_projection import coordinates
 
 if TYPE_CHECKING:  # factored gradients become dense ones by projection, so the import goes the other way
@@ -124,7 +124,16 @@ class DenseGradients:
         return DenseGradients(values, {f"mask-{len(chosen)}-{seed}": (len(chosen),)}, ())
 
     def project(self, dim: int, kind: str, seed: int) -> DenseGradients:
-        """Return a seeded random projection to ``dim`` dimensions; a projection is projected once more."""
+        """Return a seeded random projection to ``dim`` dimensions; a projection is projected once more.
+
+        Raises:
+            UserError: the gradients are a projection to fewer dimensions.
+        """
+        if dim > self.n_parameters and _is_projection(self.parameters):
+            raise UserError(
+                f"a projection to {dim} dimensions is asked for, but the stored gradients are projected to "
+                f"{self.n_parameters}: raise compute.memory_mib, or ask for at most {self.n_parameters} dimensions"
+            )
         out = torch.zeros(len(self), dim, dtype=self.values.dtype, device=self.values.device)
         for name, span in parameter_spans(self.parameters).items():
             project_part(RowsPart(name, self.values[:, span]), self.parameters, out, kind, seed)
@@ -141,6 +150,11 @@ class DenseGradients:
         exact = [block.last for block in blocks if not isinstance(block.last, tuple)]
         last = exact[0].concatenate(exact) if exact else first.last
         return DenseGradients(torch.cat([block.values for block in blocks]), first.parameters, last)
+
+
+def _is_projection(parameters: Parameters) -> bool:
+    """Return whether the columns are those of :meth:`DenseGradients.project`, by their name."""
+    return len(parameters) == 1 and next(iter(parameters)).partition("-")[0] in KINDS
 
 
 def _space(parameters: Parameters) -> str:

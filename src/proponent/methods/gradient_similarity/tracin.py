@@ -41,8 +41,8 @@ def attribute(
         gradients: gradients of one member.
         layers: layers whose gradients are compared; ``last`` is the last linear layer.
         steps: weight of a checkpoint, the learning rate there or the length of the path that it stands for.
-        until: fraction of the path (the sum of the learning rates) whose checkpoints count. The first checkpoint always
-            counts. Checkpoints of a model that has fitted its data may add little.
+        until: fraction of training; the checkpoints up to the one nearest to it count. Checkpoints of a model that has
+            fitted its data may add little.
     """
     scores = torch.zeros(())
     for pair, weight in _weighted(gradients, steps, until):
@@ -67,6 +67,7 @@ def self_influence(
 
 
 def _weighted(gradients: Gradients, steps: str, until: float) -> Iterator[tuple[GradientPair, float]]:
+    lengths = path_lengths(gradients.durations[: gradients.nearest(until) + 1])
     # zip stops after the lengths, so that later checkpoints are not read
-    for length, pair in zip(path_lengths(gradients.durations, until), gradients.along(), strict=False):
+    for length, pair in zip(lengths, gradients.along(), strict=False):
         yield pair, (pair.learning_rate if steps == "rate" else length) / len(pair.train)

@@ -28,14 +28,14 @@ def attribute(network: Network, *, until: float = 1.0) -> Tensor:
 
     Args:
         network: one member along its training.
-        until: fraction of the path (the sum of the learning rates) whose checkpoints count. The first checkpoint always
-            counts.
+        until: fraction of training; the checkpoints up to the one nearest to it count.
 
     Raises:
         UserError: the model embeds no tokens.
     """
     scores = torch.zeros(())
-    for eta, model in zip(path_lengths(network.durations, until), network.along(), strict=False):
+    lengths = path_lengths(network.durations[: network.nearest(until) + 1])
+    for eta, model in zip(lengths, network.along(), strict=False):
         inner = model.query.embeddings().inner(model.train.embeddings())
         scores = scores + inner * (model.loss_weight * (eta / model.n_train))
     return scores

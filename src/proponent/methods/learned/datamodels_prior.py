@@ -23,7 +23,7 @@ from torch import Tensor
 
 from proponent.methods.shared.needs import Gradients, Retrainings, Workspace
 from proponent.methods.shared.retraining_regression import weights_around_prior
-from proponent.methods.shared.trak_kernel import trak_kernel
+from proponent.methods.shared.trak_kernel import fraction_of, trak_kernel
 
 
 def attribute(
@@ -41,8 +41,8 @@ def attribute(
         gradients: gradients of one member.
         workspace: announced dampings, and the kernel that they share.
         damping: damping of TRAK, in units of the mean diagonal of the Gram matrix.
-        growing: whether the damping is multiplied by the fraction of training at the checkpoint, because early
-            checkpoints need less.
+        growing: whether the damping is multiplied by the fraction of training at the checkpoint that is used, because
+            early checkpoints need less.
         checkpoint: fraction of training after which the gradients are taken.
         weighting: weights of the examples in TRAK's kernel: none, p (1 - p) (``full``), or its square root.
 
@@ -51,7 +51,9 @@ def attribute(
     """
     pair = gradients.at(checkpoint)
     kernel = trak_kernel(pair, workspace, member=gradients.member, weighting=weighting)
-    return kernel.cross(damping * checkpoint if growing else damping), pair.loss_weight
+    return kernel.cross(
+        damping * fraction_of(gradients, checkpoint) if growing else damping
+    ), pair.loss_weight
 
 
 def finish(scores: Tensor, retrainings: Retrainings) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from proponent.methods.shared.needs import GradientBlock, TargetPair, Workspace
+from proponent.methods.shared.needs import GradientBlock, Gradients, TargetPair, Workspace
 from proponent.methods.shared.solvers.damped_solver import DampedSolver
 from proponent.seeds import derive_seed
 
@@ -109,6 +109,11 @@ def trak_kernel(
         return ExampleSpace(DampedSolver(gram, workspace.dampings), root, train.inner(query))
 
     return workspace.keep(pair, (weighting, projection_dim, projection, stream, workspace.dampings), make)
+
+
+def fraction_of(gradients: Gradients, checkpoint: float) -> float:
+    """Return the fraction of training at the saved checkpoint that ``checkpoint`` stands for."""
+    return gradients.fractions[gradients.nearest(checkpoint)]
 
 
 def _row_weights(pair: TargetPair, weighting: str) -> Tensor:

@@ -27,7 +27,7 @@ from typing import Literal
 from torch import Tensor
 
 from proponent.methods.shared.needs import Gradients, Workspace
-from proponent.methods.shared.trak_kernel import trak_kernel
+from proponent.methods.shared.trak_kernel import fraction_of, trak_kernel
 
 SELF_INFLUENCE = {"damping": 0.01}
 """Smaller than for attribution, because damping hides leverage: the part of a gradient that no other example shares."""
@@ -51,8 +51,8 @@ def attribute(
         gradients: gradients of one member.
         workspace: announced dampings, and the kernel that they share.
         damping: lambda, in units of the mean diagonal of the Gram matrix.
-        growing: whether the damping is multiplied by the fraction of training at the checkpoint, because early
-            checkpoints need less.
+        growing: whether the damping is multiplied by the fraction of training at the checkpoint that is used, because
+            early checkpoints need less.
         checkpoint: fraction of training.
         weighting: R above.
         projection_dim: dimensions of the random projection; 0 for exact gradients.
@@ -72,7 +72,9 @@ def attribute(
         projection=projection,
         seed=seed,
     )
-    return kernel.cross(damping * checkpoint if growing else damping), pair.loss_weight
+    return kernel.cross(
+        damping * fraction_of(gradients, checkpoint) if growing else damping
+    ), pair.loss_weight
 
 
 def self_influence(
@@ -101,5 +103,5 @@ def self_influence(
         projection=projection,
         seed=seed,
     )
-    own = kernel.diagonal(damping * checkpoint if growing else damping)
+    own = kernel.diagonal(damping * fraction_of(gradients, checkpoint) if growing else damping)
     return own, pair.loss_weight, pair.loss_weight

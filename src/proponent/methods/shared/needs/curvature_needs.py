@@ -136,6 +136,10 @@ class Network(Protocol):
     stages: Sequence[Stage]
     """Stages in order; most trainings are one stage with all examples."""
 
+    def nearest(self, checkpoint: float) -> int:
+        """Return the index of the saved checkpoint that a fraction of training stands for: the nearest one in ratio."""
+        ...
+
     def at(self, checkpoint: float) -> Curvature:
         """Return the curvature at a checkpoint; only the most recent one is kept."""
         ...

@@ -129,6 +129,12 @@ class Gradients(Protocol):
     """Index of the member; seeds the draws, such as projections, that must differ between members."""
     durations: list[float]
     """Length of training up to each saved checkpoint, the final one last; defined in :class:`GradientPair`."""
+    fractions: list[float]
+    """Fraction of all optimiser steps up to each of these checkpoints."""
+
+    def nearest(self, checkpoint: float) -> int:
+        """Return the index of the saved checkpoint that a fraction of training stands for: the nearest one in ratio."""
+        ...
 
     def at(self, checkpoint: float) -> GradientPair:
         """Return the pair at a checkpoint. Only the most recent pair is kept, so ask for checkpoints in order."""

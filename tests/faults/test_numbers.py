@@ -1,0 +1,159 @@
+"""Numbers say what they are, or are refused: rows of shared/faults.md about the values of methods."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from methods.fakes import Checkpoints, mlp_world
+from proponent.attribution.stored_values import clear_unresolved_rows
+from proponent.errors import UserError
+from proponent.features.gradients.dense_gradients import DenseGradients
+from proponent.features.member_features import read_gradients
+from proponent.features.views import CheckpointTimes, History
+from proponent.methods.gradient_similarity import tracin, tracin_we
+from proponent.methods.learned import datamodels_prior
+from proponent.methods.shared.workspace import Workspace
+from proponent.methods.trak import trak
+from proponent.notes import Note, noted
+from proponent.settings.split import Arrays
+from proponent.steps.evaluate import constant_notes
+from proponent.training.checkpoint_steps import checkpoint_steps
+
+# until_drops_a_checkpoint
+
+
+@pytest.mark.parametrize("total", [3550, 1001, 37, 9])
+def test_until_drops_a_checkpoint_of_no_training(total: int) -> None:
+    """Whatever the rounding of the saved steps: the checkpoint that ``checkpoint`` stands for is the last that counts."""
+    steps = [*checkpoint_steps(total, 3), total]
+    times = CheckpointTimes(steps, [0.1] * len(steps), [0.1 * step for step in steps])
+    pair = mlp_world(n=6, steps=0).pair()
+    taken: list[int] = []
+
+    def load(index: int) -> object:
+        taken.append(index)
+        return pair
+
+    for fraction in (0.125, 0.25, 0.5, 1.0):
+        path: History[object] = History(0, times, load)
+        taken.clear()
+        tracin.attribute(path, until=fraction)
+        assert taken[-1] == times.nearest(fraction), fraction
+        assert abs(steps[taken[-1]] - fraction * total) <= 0.5
+        taken.clear()
+        path = History(0, times, load)
+        tracin.self_influence(path, layers="all", steps="path", until=fraction)
+        assert taken[-1] == times.nearest(fraction)
+    embedded = SimpleNamespace(embeddings=lambda: pair.train)
+    model = SimpleNamespace(query=embedded, train=embedded, loss_weight=torch.ones(()), n_train=1)
+
+    def load_model(index: int) -> object:
+        taken.append(index)
+        return model
+
+    taken.clear()
+    tracin_we.attribute(History(0, times, load_model), until=0.25)
+    assert taken[-1] == times.nearest(0.25)
+
+
+@pytest.mark.parametrize("module", [trak, datamodels_prior])
+def test_until_drops_a_checkpoint_growing_damps_by_the_fraction_that_is_used(module) -> None:
+    """``growing`` multiplies by the fraction of the saved checkpoint, not by the one that was asked for."""
+    pair = mlp_world(steps=0).pair()
+    path = Checkpoints({444 / 3550: pair, 1.0: pair})
+    asked, _ = module.attribute(path, Workspace(), damping=3.0, growing=True, checkpoint=0.1)
+    exact, _ = module.attribute(path, Workspace(), damping=3.0 * 444 / 3550, checkpoint=0.1)
+    torch.testing.assert_close(asked, exact)
+    if module is trak:
+        params = {"weighting": "none", "projection_dim": 0, "projection": "sparse", "seed": 0}
+        asked, exact = (
+            module.self_influence(path, Workspace(), damping=d, growing=g, checkpoint=0.1, **params)[0]
+            for d, g in ((3.0, True), (3.0 * 444 / 3550, False))
+        )
+        torch.testing.assert_close(asked, exact)
+
+
+# projection_replaces_exact
+
+
+def projected(dim: int, rows: int = 4) -> DenseGradients:
+    return DenseGradients(torch.randn(rows, dim), {f"sparse-{dim}-7": (dim,)}, ())
+
+
+def test_projection_replaces_exact_is_noted_by_the_reader_of_the_features() -> None:
+    times = CheckpointTimes([1], [0.1], [0.1])
+    data = Arrays(*(torch.zeros(1) for _ in range(4)))
+    for last, apart in (({"names": []}, False), ({"kind": "factored"}, True)):
+        description = {"choice": "projected", "dim": 512, "layout": {"last": last}}
+        with noted() as notes:
+            read_gradients(description, lambda _: torch.zeros(1), data, 0, times)
+        assert len(notes) == 1
+        assert notes[0].startswith("gradients are projected to 512 dimensions")
+        assert ("except those of the last layer" in notes[0]) == apart
+    with noted() as notes:
+        read_gradients({"choice": "factored", "layout": {}}, lambda _: torch.zeros(1), data, 0, times)
+    assert notes == []
+
+
+def test_projection_replaces_exact_more_dimensions_than_stored_are_refused() -> None:
+    block = projected(64)
+    with pytest.raises(UserError, match=r"to 128 dimensions .* projected to 64: raise compute.memory_mib"):
+        block.project(128, "sparse", 0)
+    assert block.project(64, "sparse", 0).n_parameters == 64
+    written = DenseGradients(torch.randn(4, 10), {"weight": (10,)}, ())
+    assert written.project(16, "gaussian", 0).n_parameters == 16, "only a projection has lost dimensions"
+
+
+# constant_scores
+
+
+def test_constant_scores_are_noted() -> None:
+    scores = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 2.0]], dtype=np.float32)
+    with noted() as notes:
+        assert (clear_unresolved_rows(scores) == scores).all()
+    assert notes == [
+        "all scores of 1 of 3 queries are 0",
+        "1 of 3 queries have the same score for every example",
+    ]
+
+
+def test_constant_scores_include_those_that_float32_does_not_resolve() -> None:
+    scores = np.array([[1e-36, 3e-38], [1e-20, 1e-36]], dtype=np.float32)
+    with noted() as notes:
+        found = clear_unresolved_rows(scores)
+    assert found.tolist()[0] == [0.0, 0.0]
+    assert (found[1] == scores[1]).all(), "small next to a resolved score is fine"
+    assert [note.partition(" of ")[0] for note in notes] == ["scores", "all scores"]
+
+
+def test_constant_scores_count_as_zero_in_the_evaluation_and_the_row_says_so() -> None:
+    metrics = {
+        "lds": {"n_constant": 12, "n_constant_targets": 0, "n_queries": 500},
+        "loo": {"n_constant": 0, "n_constant_targets": 3, "n_queries": 500},
+        "mislabel_auc": {"value": 0.5},
+    }
+    assert constant_notes(metrics) == [
+        "lds: 12 of 500 queries have constant predictions and count as 0",
+        "loo: 3 of 500 queries have constant targets and count as 0",
+    ]
+
+
+# notes
+
+
+def test_notes_of_several_members_are_collected_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with noted() as notes:
+            for residual in (0.1, 2e-3):
+                warnings.warn(f"residual {residual} after 10 iterations", Note, stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+            warnings.warn("12 of 500 queries", Note, stacklevel=1)
+    assert notes == ["residual 0.1 after 10 iterations", "12 of 500 queries"]
+    assert [str(warning.message) for warning in shown] == ["something else"]
+    assert capsys.readouterr().err.splitlines() == [f"note: {note}" for note in notes]
