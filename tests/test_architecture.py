@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/proponent"
-FREE = {"chunking", "errors", "formatting", "machine_limits", "notes", "progress", "seeds", "slurm", "torch_compat"}
+FREE = {
+    "chunking",
+    "errors",
+    "formatting",
+    "machine_limits",
+    "notes",
+    "progress",
+    "seeds",
+    "slurm",
+    "torch_compat",
+}
 MAY_IMPORT = {
     "config": set(),
     "methods": set(),
