@@ -15,6 +15,7 @@ rule all:
 
 include: "workflow/rules/step.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/check.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/retrain.smk"
 include: "workflow/rules/featurize.smk"

@@ -43,6 +43,12 @@ def inputs_of(artefact):
     return lambda wildcards: PLAN.inputs(artefact.format(**wildcards))
 
 
+def check_before(artefact):
+    """The check of the setting, where the artefact must be made. A current artefact does not wait for it: otherwise a new
+    check would make it again, and with `ancient` Snakemake overlooks stale artefacts downstream of a stale one."""
+    return lambda wildcards: PLAN.check_before(artefact.format(**wildcards))
+
+
 def methods_of(family):
     """A wildcard constraint that fits the configured methods of a family."""
     return PLAN.methods_of(family)

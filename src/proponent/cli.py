@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STEPS = {
     "data": "Load a setting's dataset, corrupt labels where asked, and store what is left of it.",
+    "check": "Check a setting's model, data and methods before anything is trained.",
     "train": "Train a shard of ensemble members in lockstep.",
     "retrain": "Retrain a shard of a design's subsets in lockstep.",
     "ground_truth": "Merge a design's shards.",

@@ -229,21 +229,21 @@ def test_sizes_are_readable(count, expected):
 def test_plan_before_and_after_a_run(checkout, fresh):
     done = fresh.run_step("plan")
     assert done.returncode == 0, done.stdout
-    assert "21 jobs" not in done.stdout, "rule all makes no artefact"
-    assert "20 jobs" in done.stdout
+    assert "22 jobs" not in done.stdout, "rule all makes no artefact"
+    assert "21 jobs" in done.stdout
     assert "estimated" in done.stdout
     assert fresh.planned()["retrain"] == 4
     sent = fresh.run_step("plan", "--profile", "slurm").stdout
     assert "4 methods in one submission: 1\n" in sent, "three methods"
-    assert "8 submissions" in sent, (
-        "data, members, features and four shards one by one; the rest runs locally"
+    assert "9 submissions" in sent, (
+        "data, check, members, features and four shards one by one; the rest runs locally"
     )
 
     assert "nothing to do: " in checkout.run_step("plan").stdout
     (checkout.root / "results/toy/scores/trak.safetensors").unlink()
     planned = checkout.run_step("plan", "--profile", "slurm").stdout
     assert sum(checkout.planned().values()) == 6
-    assert "6 jobs; 19 artefacts are current" in planned
+    assert "6 jobs; 20 artefacts are current" in planned
     assert "estimated" not in planned, "every job was measured"
     assert " cpu " in planned
     assert "submissions" in planned

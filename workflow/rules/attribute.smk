@@ -4,6 +4,7 @@ use rule step as attribute with:
     input:
         key=key_of("results/{setting}/scores/{method}.safetensors"),
         upstream=inputs_of("results/{setting}/scores/{method}.safetensors"),
+        check=check_before("results/{setting}/scores/{method}.safetensors"),
     output:
         scores="results/{setting}/scores/{method}.safetensors",
     log:

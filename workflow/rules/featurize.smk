@@ -4,6 +4,7 @@ use rule step as featurize with:
     input:
         key=key_of("results/{setting}/features/{kind}-{shard}.safetensors"),
         upstream=inputs_of("results/{setting}/features/{kind}-{shard}.safetensors"),
+        check=check_before("results/{setting}/features/{kind}-{shard}.safetensors"),
     output:
         "results/{setting}/features/{kind}-{shard}.safetensors",
     log:

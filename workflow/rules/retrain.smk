@@ -6,6 +6,9 @@ use rule step as retrain with:
         upstream=inputs_of(
             "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"
         ),
+        check=check_before(
+            "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors"
+        ),
     output:
         "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors",
     log:

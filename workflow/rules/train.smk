@@ -4,6 +4,7 @@ use rule step as train with:
     input:
         key=key_of("results/{setting}/ensemble/shard-{shard}.json"),
         upstream=inputs_of("results/{setting}/ensemble/shard-{shard}.json"),
+        check=check_before("results/{setting}/ensemble/shard-{shard}.json"),
     output:
         "results/{setting}/ensemble/shard-{shard}.json",
     log:

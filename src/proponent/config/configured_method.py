@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from proponent.config.benchmark_schema import MethodConfig
@@ -43,6 +43,10 @@ class Method:
     groups: bool = False
     """Whether it predicts the effect of groups of examples itself, because that is not the sum of their scores."""
 
+    uses: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Operations of its needs that only some values of a hyper-parameter ask for, by hyper-parameter and value."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """Defaults of its hyper-parameters."""
     averaged: str | None = None
     """Method that it averages over members, if its name says so: ``graddot`` for ``graddot-10``."""
 
@@ -55,6 +59,13 @@ class Method:
     def all_needs(self) -> tuple[str, ...]:
         """The needs of all its functions."""
         return tuple(dict.fromkeys((*self.needs, *self.finish_needs)))
+
+    def values_of(self, parameter: str) -> list[Any]:
+        """Return all values that a hyper-parameter can get: those of the grid, else that of ``params``, else the default."""
+        if self.config.tune is not None and parameter in self.config.tune.grid:
+            return list(self.config.tune.grid[parameter])
+        given = {**self.defaults, **self.config.params}
+        return [given[parameter]] if parameter in given else []
 
     def candidates(self, task: str = "classification") -> list[dict[str, Any]]:
         """Return the hyper-parameters to try on a task: the product of the grid up to the budget, or ``params`` alone.

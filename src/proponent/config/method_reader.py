@@ -72,6 +72,8 @@ class _Reader:
             arrays=self._arrays(signature, needs),
             finish_needs=finish_needs,
             groups=groups,
+            uses=constants.get("USES", {}),
+            defaults=signature.defaults,
             averaged=self.files.averaged(self.name),
         )
 

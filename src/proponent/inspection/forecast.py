@@ -37,6 +37,7 @@ START_SECONDS = 3.0
 """Start of any job: Python loads its libraries."""
 ESTIMATES: dict[str, Cost] = {
     "data": Cost(2, 500, 10e6),
+    "check": Cost(3, 700, 1e3),
     "train": Cost(1, 500, 500e3),
     "retrain": Cost(0.5, 500, 5e3),
     "ground_truth": Cost(1, 300, 1e6),
@@ -111,7 +112,10 @@ def to_run(graph: Graph, targets: Iterable[str], current: Collection[str]) -> li
         current: paths of the artefacts that are current.
     """
     wanted = set(
-        closure((path for path in targets if path in graph.nodes), lambda path: graph.nodes[path].inputs)
+        closure(
+            (path for path in targets if path in graph.nodes),
+            lambda path: graph.nodes[path].inputs + (() if path in current else graph.nodes[path].after),
+        )
     )
     runs: dict[str, Node] = {}
     for path, node in graph.nodes.items():
@@ -209,7 +213,8 @@ def forecast(
         entry.bytes += own.bytes
         entry.memory_mib = max(entry.memory_mib, own.memory_mib)
         entry.bases[own.basis] += 1
-        ends[node.path] = own.seconds + max((ends[name] for name in node.inputs if name in ends), default=0.0)
+        before = (*node.inputs, *node.after)
+        ends[node.path] = own.seconds + max((ends[name] for name in before if name in ends), default=0.0)
     return Forecast(list(rules.values()), current, max(ends.values(), default=0.0))
 
 

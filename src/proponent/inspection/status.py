@@ -23,6 +23,7 @@ from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs
 
 _STAGES = {
     "data": "data",
+    "check": "check",
     "train": "ensemble",
     "retrain": "retrainings",
     "ground_truth": "ground truth",

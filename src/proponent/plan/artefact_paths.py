@@ -13,6 +13,11 @@ def data(setting: str) -> str:
     return f"results/{setting}/data/train.safetensors"
 
 
+def check(setting: str) -> str:
+    """Return the path of the report of a setting's check."""
+    return f"results/{setting}/check.json"
+
+
 def ensemble(setting: str, shard: int) -> str:
     """Return the path of the list of members in a shard of the ensemble."""
     return f"results/{setting}/ensemble/shard-{shard:03d}.json"

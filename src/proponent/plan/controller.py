@@ -45,7 +45,8 @@ def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_
             if hold_checkout(root, wait=not is_dry_run):
                 if not is_dry_run:
                     wait_for_orphans(root)
-                clear_incomplete_marks(root, settle(plan.graph))
+                plan.current = settle(plan.graph)
+                clear_incomplete_marks(root, plan.current)
                 plan.graph.remember_digests()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

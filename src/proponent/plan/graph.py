@@ -39,6 +39,8 @@ class Node:
     key: str
     depth: int
     """1 + the largest depth among its inputs."""
+    after: tuple[str, ...] = ()
+    """Artefacts that its rule waits for although it is not made from them: they are not part of its key."""
     roots: tuple[str, ...] = ()
     """Modules whose closure gave ``sources``; the job digests them again before it starts."""
 
@@ -104,6 +106,7 @@ class Graph:
         inputs: Any,
         modules: Iterable[str] = (),
         files: Mapping[str, str] | None = None,
+        after: tuple[str, ...] = (),
     ) -> str:
         """Add a node and return its path.
 
@@ -113,6 +116,7 @@ class Graph:
             inputs: instance of the specification's ``inputs_type``, with paths of nodes added before.
             modules: importable modules, in addition to the step's, that decide its numbers.
             files: digests of files that are read in addition to the inputs, by path.
+            after: paths of artefacts that its rule waits for although it is not made from them.
 
         Raises:
             UserError: an input is not a node.
@@ -139,6 +143,7 @@ class Graph:
             tuple(sorted([*upstream, *records])),
             key,
             depth,
+            after,
             roots,
         )
         return path

@@ -109,7 +109,7 @@ class MethodNodes:
         modules = [method.module, *loaders_of(method.all_needs, method.arrays)]
         if network or replay:
             modules += module_of(setting.model)
-        return graph.add(path, spec, self._inputs(), modules)
+        return graph.add(path, spec, self._inputs(), modules, after=self.base.after_check)
 
     def _add_metrics(self, scores: str) -> None:
         graph, name, method = self.base.graph, self.base.name, self.method

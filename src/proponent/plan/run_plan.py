@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.load import nearest
@@ -38,6 +39,8 @@ class Plan:
     """Reason by setting and method, for the methods that cannot run on a setting."""
     scores: dict[str, list[str]] = field(default_factory=dict)
     """Methods that run, by setting."""
+    current: set[str] = field(default_factory=set)
+    """Paths of the current artefacts, once :func:`proponent.plan.settle.settle` has found them."""
 
     def __post_init__(self) -> None:
         self.graph = Graph(self.benchmark.root, self.benchmark.tree)
@@ -48,9 +51,9 @@ class Plan:
         if self.in_job:
             return
         for name, setting in self.benchmark.settings.items():
-            nodes = SettingNodes(self.graph, self.benchmark, name, setting)
-            nodes.add()
             methods = [self.benchmark.methods[method] for method in self.scores[name]]
+            nodes = SettingNodes(self.graph, self.benchmark, name, setting, tuple(methods))
+            nodes.add()
             for method in sorted(methods, key=lambda method: bool(method.config.scores)):
                 MethodNodes(nodes, method).add()
             self._add_tables(nodes)
@@ -75,6 +78,19 @@ class Plan:
         if self.in_job:
             return list(read_json(self.benchmark.root / paths.key_path(path))["upstream"])
         return list(self._node(path).upstream)
+
+    def check_before(self, path: str) -> list[str]:
+        """Return the check that must pass before the artefact at ``path`` is made; nothing if it is not made again."""
+        return [] if self.in_job or path in self._unaffected else list(self._node(path).after)
+
+    @cached_property
+    def _unaffected(self) -> set[str]:
+        """Artefacts that are current and of which everything that they are made from is current."""
+        found: set[str] = set()
+        for path, node in self.graph.nodes.items():
+            if path in self.current and found.issuperset(node.inputs):
+                found.add(path)
+        return found
 
     def methods_of(self, family: str) -> str:
         """Return a wildcard constraint that fits the methods of one family, and nothing if there are none."""

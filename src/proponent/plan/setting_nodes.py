@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
+from proponent.config.configured_method import Method
 from proponent.config.schema import DesignConfig, FactoryConfig, SettingConfig, n_rows
+from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.step_inputs import (
     DataInputs,
     FeaturizeInputs,
@@ -15,6 +17,7 @@ from proponent.config.specifications.step_inputs import (
     NoInputs,
 )
 from proponent.config.specifications.step_specs import (
+    CheckSpec,
     DataSpec,
     Draw,
     Engine,
@@ -45,16 +48,19 @@ class SettingNodes:
         benchmark: validated configuration of the run.
         name: name of the setting.
         setting: its configuration.
+        methods: methods that run on the setting.
     """
 
     graph: Graph
     benchmark: Benchmark
     name: str
     setting: SettingConfig
+    methods: tuple[Method, ...] = ()
 
     def add(self) -> None:
-        """Add data, ensemble, features and retrainings, in this order."""
+        """Add data, check, ensemble, features and retrainings, in this order."""
         self._add_data()
+        self._add_check()
         for shard, members in enumerate(self.member_shards):
             self._add_members(shard, members)
             for kind in FEATURES:
@@ -94,6 +100,28 @@ class SettingNodes:
         files = self.graph.digests_of(setting.dataset.files)
         self.graph.add(paths.data(self.name), spec, NoInputs(), module_of(setting.dataset), files)
 
+    def _add_check(self) -> None:
+        setting, tree = self.setting, self.graph.tree
+        own = [method for method in self.methods if not method.external]
+        spec = CheckSpec(
+            setting=self.name,
+            engine=self.engine,
+            task=setting.task,
+            model=setting.model,
+            recipe=setting.recipe,
+            seed=setting.seed,
+            designs=tuple(self._draw(design, config) for design, config in setting.designs.items()),
+            uses={method.name: uses_of(tree, method) for method in own},
+            scores={method.name: tuple(method.config.scores) for method in own if method.config.scores},
+        )
+        inputs = DataInputs(data=paths.data(self.name))
+        self.graph.add(paths.check(self.name), spec, inputs, *self._model())
+
+    @property
+    def after_check(self) -> tuple[str, ...]:
+        """What waits for the check without being made from it."""
+        return (paths.check(self.name),)
+
     def _add_members(self, shard: int, members: range) -> None:
         setting = self.setting
         spec = TrainSpec(
@@ -108,7 +136,8 @@ class SettingNodes:
             checkpoints=setting.ensemble.checkpoints,
         )
         inputs = DataInputs(data=paths.data(self.name))
-        self.graph.add(paths.ensemble(self.name, shard), spec, inputs, *self._model())
+        path = paths.ensemble(self.name, shard)
+        self.graph.add(path, spec, inputs, *self._model(), self.after_check)
 
     def _add_features(self, kind: FeatureKind, shard: int, members: range) -> None:
         setting = self.setting
@@ -123,11 +152,12 @@ class SettingNodes:
             memory_mib=self.benchmark.config.compute.memory_mib,
         )
         inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
-        self.graph.add(paths.features(self.name, kind, shard), spec, inputs, *self._model())
+        path = paths.features(self.name, kind, shard)
+        self.graph.add(path, spec, inputs, *self._model(), self.after_check)
 
     def _add_design(self, design: str, config: DesignConfig) -> None:
         setting, compute = self.setting, self.benchmark.config.compute
-        draw = Draw(name=design, kind=config.kind, seeds=config.seeds, fraction=config.fraction)
+        draw = self._draw(design, config)
         inputs = DataInputs(data=paths.data(self.name))
         shards = []
         for shard, runs in enumerate(chunks(n_rows(config) * config.seeds, compute.models_per_job)):
@@ -143,12 +173,16 @@ class SettingNodes:
                 runs=(runs.start, runs.stop),
             )
             path = paths.retrained_shard(self.name, design, shard)
-            shards.append(self.graph.add(path, spec, inputs, *self._model()))
+            shards.append(self.graph.add(path, spec, inputs, *self._model(), self.after_check))
         self.graph.add(
             paths.ground_truth(self.name, design),
             GroundTruthSpec(setting=self.name, design=draw, count=config.count),
             GroundTruthInputs(data=paths.data(self.name), shards=tuple(shards)),
         )
+
+    @staticmethod
+    def _draw(design: str, config: DesignConfig) -> Draw:
+        return Draw(name=design, kind=config.kind, seeds=config.seeds, fraction=config.fraction)
 
     def _model(self) -> tuple[list[str], dict[str, str]]:
         """Return the modules and the digests of files that decide what the model is."""

@@ -41,7 +41,8 @@ def add_summary(
     """
     names = tuple(methods)
     spec = SummarySpec(setting=setting, methods=names, left_out=dict(left_out), failed=dict(failed or {}))
-    inputs = SummaryInputs({method: paths.metrics(setting, method) for method in names})
+    check = paths.check(setting) if names else ""  # without the check, no method has metrics
+    inputs = SummaryInputs({method: paths.metrics(setting, method) for method in names}, check)
     return graph.add(paths.summary(setting), spec, inputs)
 
 

@@ -65,6 +65,8 @@ class SummaryInputs:
 
     metrics: dict[str, str]
     """Metrics file per method."""
+    check: str
+    """Report of the setting's check; empty if no method has metrics."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,23 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckSpec(SettingSpec):
+    """The check of a setting and of what its methods need, before anything is trained."""
+
+    step: ClassVar[str] = "check"
+    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
+    task: str
+    model: FactoryConfig
+    recipe: RecipeConfig
+    seed: int
+    designs: tuple[Draw, ...]
+    uses: dict[str, tuple[str, ...]]
+    """Needs per method, and the operations of the needs that the source of the method calls."""
+    scores: dict[str, tuple[str, ...]]
+    """Methods from whose scores a method starts, per method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainSpec(TrainingSpec):
     """A shard of a design's retrainings."""
 
@@ -289,7 +306,8 @@ class OverviewSpec(StepSpec):
 SPECS: dict[str, type[StepSpec]] = {
     kind.step: kind
     for kind in (
-        *(DataSpec, TrainSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec, AttributeSpec, AdoptSpec),
+        *(DataSpec, CheckSpec, TrainSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
+        *(AttributeSpec, AdoptSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
     )
 }

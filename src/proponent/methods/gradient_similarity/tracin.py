@@ -26,6 +26,7 @@ from proponent.methods.shared.needs import GradientPair, Gradients
 from proponent.methods.shared.path_lengths import path_lengths
 
 CHECKPOINTS = 1
+USES = {"layers": {"last": "gradients.last"}}
 
 
 def attribute(

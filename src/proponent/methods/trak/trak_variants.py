@@ -27,6 +27,8 @@ from proponent.methods.shared.needs import Network, TargetPair, Workspace
 from proponent.methods.shared.trak_kernel import trak_kernel
 from proponent.seeds import derive_seed
 
+USES = {"kind": {"dropout": "network.dropped", "lora": "network.adapted"}}
+
 
 def attribute(
     network: Network,
