@@ -10,6 +10,7 @@ import inspect
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,7 +96,7 @@ class Model:
     def spans(self) -> list[slice]:
         """Coordinates of each layer in a gradient."""
         ends = np.cumsum([0, *(int(np.prod(self.shape(layer))) for layer in self.layers)])
-        return [slice(low, high) for low, high in zip(ends, ends[1:], strict=False)]
+        return [slice(low, high) for low, high in pairwise(ends)]
 
     @cached_property
     def g(self) -> Array:

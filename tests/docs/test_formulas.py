@@ -1,8 +1,8 @@
 """Every formula of docs/methods.md, in a few lines of NumPy, against the score file of a tiny setting.
 
-A formula is a function of the setting, the method's hyper-parameters and, where it is made of gradients, of what takes the place
-of the queries: ``rows(model)`` are their gradients. With the gradients of the examples' own -loss in their place, its
-diagonal is the self-influence.
+A formula is a function of the setting, the hyper-parameters of the method and, if gradients enter it, of the rows that take
+the place of the gradients of the queries. With the gradients of the examples' own -loss in their place, the diagonal is the
+self-influence.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ METHODS = {
 FORMULAS: dict[tuple[str, str], Formula] = {}
 """By setting and method."""
 TOLERANCE = {"trak-projected": 0.3, "if-lissa": 0.01, "datamodels": 0.02}
-"""Largest difference relative to the largest score, .001 for most. Random projections, truncated series and a solver that stops
-at a tolerance are documented as such."""
+"""Largest difference relative to the largest score, .001 for most methods. The page says that the projection of the first is
+random, that the series of the second is truncated, and that the solver of the third stops at a tolerance."""
 
 
 def formula(*names: str, setting: str = "formulas") -> Callable[[Formula], Formula]:

@@ -9,8 +9,8 @@ tunes a language model. The encoder is tuned on retrainings: with r_j the target
 subsets, all pairs with r_i > r_j have the loss ``w_ij softplus(f(q, S_j) - f(q, S_i))``, where ``w_ij = min(r_i - r_j,
 5)``, or 0 below .1 (:mod:`proponent.methods.shared.subset_attention`).
 
-``scores[q, i] = 20 tanh(<e_q, e_i> / 20)`` is the effect of a single example. The effect of a group is not a sum of these, and the LDS
-uses :func:`group_scores`.
+``scores[q, i] = 20 tanh(<e_q, e_i> / 20)`` is the effect of a single example; attention is that of the bounded products
+too. The effect of a group is not a sum of scores, and the LDS uses :func:`group_scores`.
 
 Shapes: (n_query, n_train). Cost: per step, a few products of an (n_query, n_train) matrix with the subsets. Examples with
 the same representation and label have the same scores, and the effect of a group is an average that does not depend on
