@@ -8,6 +8,12 @@ min_version("9.0")
 include: "workflow/common.smk"
 
 
+onerror:
+    # Cluster jobs read this file too, and must not make tables.
+    if workflow.is_main_process:
+        finish_failed_run(PLAN, workflow, logger)
+
+
 rule all:
     input:
         PLAN.targets(),

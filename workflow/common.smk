@@ -5,6 +5,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
 
+from proponent.inspection.failed_run import finish_failed_run
 from proponent.plan import start
 from proponent.plan.exit_timers import cancel_timers_at_exit
 from proponent.plan.local_jobs import job_memory_mb, limit_local_jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proponent import __version__
-from proponent.errors import UserError, line_for
+from proponent.errors import UserError, line_for, one_line
 from proponent.formatting import size
 from proponent.steps.io.device import settle_device
+from proponent.steps.io.failing import complete_record, recording_failure
 from proponent.steps.io.job import Job
 from proponent.steps.io.process import announce, prepare_libraries
 from proponent.store.lease import leased
@@ -57,7 +59,7 @@ def _add_step(name: str, summary: str) -> None:
         if job.is_done():
             click.echo(f"{job.artefact} is up to date", err=True)
             return
-        with leased(job.root / job.artefact, job.is_done) as lease:
+        with recording_failure(key_file, job), leased(job.root / job.artefact, job.is_done) as lease:
             if lease is None:
                 click.echo(f"{job.artefact} is up to date", err=True)
                 return
@@ -73,6 +75,16 @@ def _add_step(name: str, summary: str) -> None:
 
 for _name, _summary in STEPS.items():
     _add_step(_name, _summary)
+
+
+@cli.command(hidden=True)
+@click.argument("key_file", type=click.Path(path_type=Path))
+@click.argument("code", type=int)
+@click.argument("log", default="")
+def failed(key_file: Path, code: int, log: str) -> None:
+    """Record that the step of KEY_FILE ended with exit code CODE, and exit with it; its rule runs this."""
+    complete_record(key_file, code, log)
+    sys.exit(code)
 
 
 def _root() -> Path:
@@ -271,7 +283,7 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; a mistake that the user can correct is one line and exit code 1."""
+    """Run the command line; an error ends it with one line and exit code 1, after the traceback if it is a bug."""
     sys.path.insert(0, str(Path.cwd()))
     try:
         cli(standalone_mode=False)
@@ -281,8 +293,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except Exception as error:
-        line = line_for(error)
-        if line is None:
-            raise
-        click.echo(f"error: {line}", err=True)
+        if line_for(error) is None:
+            traceback.print_exc()
+        click.echo(f"error: {one_line(error)}", err=True)
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class UserError(Exception):
     """A mistake that the user can correct; printed as one line, without a traceback."""
@@ -18,8 +20,17 @@ def line_for(error: Exception) -> str | None:
     remedy = "lower compute.lockstep or compute.memory_mib in params.yaml"
     if "OutOfMemoryError" in names:
         return f"out of the GPU's memory; {remedy}"
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or no_memory or "allocate memory" in str(error):
         return f"out of memory; {remedy}"
     if isinstance(error, OSError):
         return f"{error.filename or 'disk'}: {error.strerror or error}"
     return None
+
+
+def one_line(error: Exception) -> str:
+    """Return ``error`` as one line: what :func:`line_for` tells a user about it, or the type and message of a bug."""
+    line = line_for(error)
+    if line is None:
+        line = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return " ".join(line.split())

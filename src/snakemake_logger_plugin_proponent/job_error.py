@@ -1,13 +1,12 @@
-"""Text about a failed job: its rule and output, its log files and their last lines."""
+"""Text about a failed job: its rule and output, its log files, and the error or the last lines in them."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-_TAIL_BYTES = 16_384
+from proponent.store.job_log import log_tail
+
 _TAIL_LINES = 20
 
 
@@ -21,7 +20,7 @@ def error_text(
         output: paths of its outputs.
         logs: paths of its log files.
         message: reason given by the executor, if any.
-        with_tails: whether to quote the last lines of the logs.
+        with_tails: whether to quote the error, or the last lines, of the logs.
     """
     lines = [f"Error in rule {rule}: {output[0] if output else 'no output'} was not made"]
     lines += [f"    {message}"] if message else []
@@ -31,14 +30,9 @@ def error_text(
     return "\n".join(lines)
 
 
-def _tail(path: Path) -> Iterator[str]:
-    """Yield the last lines of a log; of a progress bar, its latest state."""
+def _tail(path: Path) -> list[str]:
     try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
-            text = stream.read().decode(errors="replace")
+        path.stat()
     except OSError as error:
-        yield f"(cannot be read: {error.strerror})"
-        return
-    lines = [line.rpartition("\r")[2].rstrip() for line in re.split(r"\r?\n", text)]
-    yield from [line for line in lines if line][-_TAIL_LINES:]
+        return [f"(cannot be read: {error.strerror})"]
+    return log_tail(path, _TAIL_LINES)

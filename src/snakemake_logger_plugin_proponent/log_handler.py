@@ -34,6 +34,8 @@ _ROUTINE = (
     "Job rate limit reached",
     "Elapsed time: ",
 )
+_REPEATED = "RuleException:\nCalledProcessError in file "
+"""Beginning of a message about a job that failed, whose own event says more."""
 """Beginnings of messages that every run prints and that say nothing about this one."""
 
 
@@ -124,6 +126,8 @@ class LogHandler(LogHandlerBase):
     def _text(self, record: LogRecord) -> None:
         """Show a message as Snakemake formats it."""
         text = self.format(record)
+        if text.startswith(_REPEATED):
+            return
         if self.writes_to_stream and text and self._text_filter.filter(record):
             style = "yellow" if record.levelno == WARNING else "red" if record.levelno > WARNING else None
             self._display.message(text, style)
@@ -158,6 +162,7 @@ class LogHandler(LogHandlerBase):
             self._submitted(found[1], found[2], record.created)
         elif record.levelno != INFO or not message.startswith(_ROUTINE):
             self._text(record)
+            self._show_table(getattr(record, "made", ()))
 
     def _resources(self, record: LogRecord) -> None:
         self._state.cores = getattr(record, "cores", self._state.cores)

@@ -110,20 +110,27 @@ def test_jobs_of_a_group_share_the_number_that_slurm_gave_to_the_group(
     assert found == [(4, "77"), (5, "77"), (6, "78")]
 
 
-def test_an_error_names_rule_output_and_log_and_quotes_the_end_of_the_log(
+def test_an_error_names_rule_output_and_log_and_quotes_the_log(
     handler: LogHandler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "job.log").write_text("first line\n" * 50 + "10%\r20%\r30%\nerror: no such luck\n")
+    (tmp_path / "job.log").write_text("first line\n" * 50 + "10%\r20%\r30%\nno such luck\n")
+    (tmp_path / "step.log").write_text("Traceback (most recent call last):\n  in f\nerror: a reason\n")
     send(handler, LogEvent.RUN_INFO, stats={"trak": 1, "total": 1})
     start(handler, 4, "trak", SCORES)
-    fail(handler, 4, "trak", SCORES, ["job.log", "missing.log"])
+    fail(handler, 4, "trak", SCORES, ["job.log", "step.log", "missing.log"])
     printed = capsys.readouterr().err
     assert f"Error in rule trak: {SCORES} was not made" in printed
-    assert "    log: job.log\n" in printed and "        30%\n        error: no such luck\n" in printed
+    assert (
+        "    log: job.log\n        first line\n" in printed
+        and "        30%\n        no such luck\n" in printed
+    )
+    assert "    log: step.log\n        error: a reason\n    log" in printed, (
+        "only the line that states the error"
+    )
     assert printed.count("first line") == 18, "the last twenty lines"
     assert "missing.log\n        (cannot be read: No such file or directory)" in printed
     assert events(tmp_path)[-1]["event"] == "error"
-    assert events(tmp_path)[-1]["log"] == ["job.log", "missing.log"]
+    assert events(tmp_path)[-1]["log"] == ["job.log", "step.log", "missing.log"]
 
 
 def test_no_log_is_quoted_without_show_failed_logs(

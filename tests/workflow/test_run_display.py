@@ -113,8 +113,10 @@ def test_settings_are_finished_in_the_order_of_params_yaml(fresh: Checkout) -> N
     for name in names:
         (fresh.root / f"configs/settings/{name}.yaml").write_text(setting)
     fresh.edit("params.yaml", "settings: [toy]", f"settings: [{', '.join(names)}]")
-    step = '"proponent {params.step} {input.key:q} > {log:q} 2>&1"'
-    fresh.edit("workflow/rules/step.smk", step, '"touch {output:q}"')
+    step = (
+        "(proponent {params.step} {input.key:q} || proponent failed {input.key:q} $? {log:q}) > {log:q} 2>&1"
+    )
+    fresh.edit("workflow/rules/step.smk", step, "touch {output:q}")
     fresh.snakemake()
     summaries = [
         event["wildcards"]["setting"]

@@ -17,11 +17,12 @@ import pytest
 from proponent.errors import UserError
 from proponent.formatting import duration, size
 from proponent.inspection.forecast import Cost, History, Resources
-from proponent.inspection.run_events import Attempt, Run, last_run, log_tail, read_events
+from proponent.inspection.run_events import Attempt, Run, last_run, read_events
 from proponent.inspection.status import Status
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
 from proponent.plan.controller import controller_process, hold_checkout
 from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs
+from proponent.store.job_log import log_tail
 from workflow.test_forecast import Job
 
 SCORES = "results/toy/scores/trak.safetensors"

@@ -11,4 +11,5 @@ rule step:
         mem_mb=memory,
         runtime=minutes(10),
     shell:
-        "proponent {params.step} {input.key:q} > {log:q} 2>&1"
+        # In a subshell, so that the log also has what the shell reports about a process that was killed.
+        "(proponent {params.step} {input.key:q} || proponent failed {input.key:q} $? {log:q}) > {log:q} 2>&1"

@@ -9,6 +9,7 @@ from pathlib import Path
 from proponent.errors import UserError
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.graph import Graph
+from proponent.store.failure_record import SUFFIX as FAILED
 from proponent.store.manifest import SUFFIX, manifest_path, read_manifest
 
 _ABANDONED_AFTER = 3600.0
@@ -16,10 +17,11 @@ _ABANDONED_AFTER = 3600.0
 
 
 def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
-    """Return the files that belong to no artefact of ``graph``: artefacts, their parts and manifests, and key files.
+    """Return the files that belong to no artefact of ``graph``.
 
-    Partial files and leases of killed jobs are included after an hour, except the partial file of a shard that is still
-    wanted, because the shard continues from it. Other files without a manifest are not ours, so they stay.
+    These are artefacts, their parts and manifests, key files and failure records. Partial files and leases of killed jobs
+    are included after an hour, except the partial file of a shard that is still wanted, because the shard continues from
+    it. Other files without a manifest are not ours, so they stay.
 
     Args:
         graph: the graph of the current configuration.
@@ -37,9 +39,10 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
             raise UserError(f"{folder}: no such folder")
     kept = {graph.root / path for path in graph.nodes}
     kept |= {graph.root / key_path(path) for path in graph.nodes}
+    kept |= {graph.root / f"{key_path(path)}{FAILED}" for path in graph.nodes}
     found: set[Path] = set()
     for folder in folders:
-        for path in folder.rglob("*.json"):
+        for path in [*folder.rglob("*.json"), *folder.rglob(f"*{FAILED}")]:
             if "keys" in path.relative_to(results).parts[:2]:
                 found |= {path} - kept
             elif path.name.endswith(SUFFIX):

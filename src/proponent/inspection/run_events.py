@@ -1,4 +1,4 @@
-"""Jobs of the last run in this checkout, from the events that Snakemake's logger plugin writes, and from the logs of jobs.
+"""Jobs of the last run in this checkout, from the events that Snakemake's logger plugin writes.
 
 The plugin ``snakemake_logger_plugin_proponent`` documents the format of the events.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, Literal
 
 EVENTS = Path(".snakemake", "proponent")
 """Folder of the event files, relative to the checkout; their names begin with the time of the start."""
-_TAIL_BYTES = 8192
 
 
 @dataclass
@@ -30,6 +28,8 @@ class Attempt:
     state: Literal["running", "done", "failed"] = "running"
     scheduler_id: str | None = None
     """Slurm's number of the job that runs it, if it was submitted to Slurm."""
+    message: str = ""
+    """What the executor says about a failed job."""
 
 
 @dataclass
@@ -64,7 +64,8 @@ def read_events(lines: Iterable[str]) -> Run:
         elif kind == "finished":
             attempts.setdefault(number, _attempt(event)).state = "done"
         elif kind == "error":
-            attempts.setdefault(number, _attempt(event)).state = "failed"
+            attempt = attempts.setdefault(number, _attempt(event))
+            attempt.state, attempt.message = "failed", str(event.get("message") or "")
     run.attempts = list(attempts.values())
     return run
 
@@ -98,21 +99,3 @@ def last_run(root: Path) -> Run:
         if run.attempts:
             return run
     return Run()
-
-
-def log_tail(path: Path, count: int = 3) -> list[str]:
-    """Return the last lines of a log, or only the error line if there is one.
-
-    Args:
-        path: the log; nothing is returned if it does not exist.
-        count: number of lines. Of a progress bar, which rewrites its line, only the latest state counts.
-    """
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            text = stream.read().decode(errors="replace")
-    except OSError:
-        return []
-    lines = [line for line in (raw.rstrip() for raw in re.split(r"[\r\n]+", text)) if line]
-    errors = [line for line in lines if line.startswith("error: ")]
-    return errors[-1:] or lines[-count:]

@@ -15,11 +15,12 @@ from proponent.inspection.cost_table import current_artefacts
 from proponent.inspection.forecast import BASES, History, forecast, to_run
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.reported_jobs import setting_of
-from proponent.inspection.run_events import Attempt, last_run, log_tail
+from proponent.inspection.run_events import Attempt, last_run
 from proponent.plan.controller import controller_process
 from proponent.plan.graph import Graph, Node
 from proponent.plan.run_plan import Plan
 from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs
+from proponent.store.job_log import log_tail
 
 _STAGES = {
     "data": "data",

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from proponent.errors import UserError
 from proponent.slurm import SlurmUnknownError, live_jobs, own_job
+from proponent.store.memory_kills import count_memory_kills
 
 RENEWED_EVERY = 30.0
 """Seconds between two renewals of a lease by its holder."""
@@ -47,6 +48,8 @@ class Holder:
     started: str
     """Start time of the process, as the kernel counts it, because process IDs are reused."""
     slurm_job: str
+    memory_kills: tuple[int, int] = (0, 0)
+    """Kernel's numbers of kills for lack of memory when the process took the lease: in its control group, on the machine."""
 
     @property
     def description(self) -> str:
@@ -122,11 +125,22 @@ def leased(artefact: Path, is_done: Callable[[], bool]) -> Iterator[Lease | None
                 path.unlink(missing_ok=True)
 
 
+def abandoned_by(artefact: Path) -> Holder | None:
+    """Return the holder of the lease on ``artefact`` if it was killed while it held it; None otherwise."""
+    highest = _highest(artefact) if artefact.parent.is_dir() else None
+    holder = _read(highest) if highest else None
+    return holder if highest and holder and _is_gone(highest, holder) else None
+
+
 def _take(artefact: Path, highest: Path | None) -> Lease | None:
     number = int(highest.suffix[1:]) + 1 if highest else 1
     path = artefact.with_name(f".{artefact.name}.lease.{number:06d}")
     process = os.getpid()
-    holder = Holder(uuid.uuid4().hex, _host(), process, _start_of(process), own_job())
+    kills = count_memory_kills()
+    holder = Holder(
+        *(uuid.uuid4().hex, _host(), process, _start_of(process), own_job()),
+        memory_kills=(kills.cgroup, kills.machine),
+    )
     written = artefact.with_name(f".{artefact.name}.{holder.token}.tmp")
     try:
         written.write_text(json.dumps(asdict(holder)), encoding="utf-8")

@@ -1,0 +1,53 @@
+"""End of a run with failures: tables and figures are made from the rest, and the reasons are listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proponent.inspection.failures import Failures
+from proponent.inspection.partial_tables import make_partial_tables
+from proponent.inspection.run_events import Attempt, last_run
+from proponent.plan.run_plan import Plan
+
+_LISTED = 12
+"""Number of failures that are listed; ``proponent status`` has the others."""
+
+
+def finish_failed_run(plan: Plan, workflow: Any, logger: Any) -> None:
+    """Make tables and figures from the rest after a run of Snakemake in which jobs failed.
+
+    Without effect if no job failed, because the user interrupted the run.
+
+    Args:
+        plan: plan of the run.
+        workflow: Snakemake's workflow, after its scheduler has ended.
+        logger: Snakemake's logger.
+    """
+    jobs = [job for entry in workflow.scheduler.failed for job in (entry if entry.is_group() else [entry])]
+    if not jobs:
+        return
+    messages = {attempt.outputs: attempt.message for attempt in last_run(plan.graph.root).attempts}
+    failed_jobs = []
+    for job in jobs:
+        outputs = tuple(map(str, job.output))
+        log = next(map(str, job.log), None)
+        message = messages.get(outputs, "")
+        failed_jobs.append(Attempt(job.rule.name, outputs, log, state="failed", message=message))
+    asked = {str(path) for job in workflow.dag.jobs for path in job.output}
+    failures, made = make_partial_tables(plan, asked, failed_jobs)
+    for line in failure_lines(failures):
+        logger.error(line)
+    if made:
+        logger.error(
+            "Tables and figures were made from the rest, with the reasons in their notes.",
+            extra={"made": made},
+        )
+
+
+def failure_lines(failures: Failures) -> list[str]:
+    """Return the reasons of failed jobs and what can be done, one line each."""
+    listed = list(failures.own.items())
+    lines = [f"{path}: {failure.text}" for path, failure in listed[:_LISTED]]
+    if len(listed) > _LISTED:
+        lines.append(f"and {len(listed) - _LISTED} more; `proponent status` lists them")
+    return [*lines, *failures.ways_out()]
