@@ -4,6 +4,9 @@ BIN := .venv/bin
 # More flags for snakemake or pytest: make benchmark ARGS='--cores 4', make test ARGS='-k lds'
 ARGS ?=
 PORT ?= 5000
+# Processes that run tests.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-dev quickstart benchmark report ui test test-fast test-gpu test-slurm lint format clean
@@ -30,10 +33,10 @@ ui: env  ## compare runs in MLflow's UI, after snakemake publish: http://127.0.0
 	@$(BIN)/proponent ui --port $(PORT)
 
 test: env-dev  ## install, run every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-fast: env-dev  ## the tests that take two minutes together
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-slurm: env-dev  ## the tests on a real Slurm; as root: installs Debian's packages
 	@tests/slurm/cluster install
