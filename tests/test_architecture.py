@@ -19,6 +19,8 @@ FREE = {
     "seeds",
     "slurm",
     "torch_compat",
+    "torch_failures",
+    "torch_rewrites",
 }
 MAY_IMPORT = {
     "config": set(),

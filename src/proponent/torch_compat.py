@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
+from proponent import torch_rewrites
 from proponent.errors import UserError
 
 MaskSource = Callable[[tuple[int, ...], float, Tensor], Tensor]
@@ -24,20 +28,21 @@ MaskSource = Callable[[tuple[int, ...], float, Tensor], Tensor]
 
 
 @contextmanager
-def replaced(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Replace attributes of :mod:`torch.nn.functional` within the block.
+def replaced(functions: Mapping[str, Any], owner: Any = F) -> Iterator[None]:
+    """Replace attributes of a module or class within the block.
 
     Args:
         functions: replacements by the name of the attribute.
+        owner: module or class whose attributes are replaced.
     """
-    originals = {name: getattr(F, name) for name in functions}
+    originals = {name: getattr(owner, name) for name in functions}
     try:
         for name, function in functions.items():
-            setattr(F, name, function)
+            setattr(owner, name, function)
         yield
     finally:
         for name, function in originals.items():
-            setattr(F, name, function)
+            setattr(owner, name, function)
 
 
 @contextmanager
@@ -53,6 +58,53 @@ def unfused_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def transformable() -> Iterator[None]:
+    """Compute layers without a rule for ``torch.func`` from operations that have one, within the block.
+
+    This concerns attention, recurrent layers and bags of embeddings (:mod:`proponent.torch_rewrites`). Checkpointed
+    parts run as if they were not, which costs their memory: the hooks that recompute them cannot be transformed.
+    """
+
+    class Direct:
+        @staticmethod
+        def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+            return function(*args)
+
+    def pause(*args: Any, **kwargs: Any) -> Iterator[None]:
+        yield
+
+    recurrent = {
+        name: getattr(torch._VF, name) for name in dir(torch._C._VariableFunctions) if "cell" in name
+    }
+    recurrent |= torch_rewrites.RECURRENT
+    with (
+        unfused_attention(),
+        replaced({"embedding_bag": torch_rewrites.embedding_bag}),
+        replaced({"_VF": SimpleNamespace(**recurrent)}, torch.nn.modules.rnn),
+        replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
+        replaced(
+            {"CheckpointFunction": Direct, "_checkpoint_without_reentrant_generator": pause},
+            torch.utils.checkpoint,
+        ),
+    ):
+        yield
+
+
+class Rewritten(TorchFunctionMode):
+    """Computes operations that lack a correct derivative in one of the directions from others, within the block."""
+
+    functions: Mapping[Any, Callable[..., Any]] = {
+        torch.prelu: torch_rewrites.prelu,
+        Tensor.prelu: torch_rewrites.prelu,
+        torch._weight_norm: torch_rewrites.weight_norm,
+    }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function, or its replacement."""
+        return self.functions.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -77,8 +129,9 @@ def composites_opened() -> Iterator[None]:
 def stackable() -> Iterator[None]:
     """Compute layers that ``vmap`` gets wrong or cannot stack in a way that it can stack, within the block.
 
-    This concerns attention, and the padding of embeddings: a lookup gives its padding no gradient, but stacked by
-    ``vmap`` only the first model's padding would have none.
+    This concerns the layers of :func:`transformable`, and embeddings. A lookup gives its padding no gradient, but
+    stacked by ``vmap`` only the first model's padding would have none. Gradients that are stored as sparse tensors
+    have no batched form; those of a plain tensor have the same values.
     """
     lookup = F.embedding
 
@@ -91,12 +144,12 @@ def stackable() -> Iterator[None]:
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Tensor:
-        rows = lookup(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+        rows = lookup(input, weight, None, max_norm, norm_type, scale_grad_by_freq)
         if padding_idx is None:
             return rows
         return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)
 
-    with replaced({"embedding": embedding}), unfused_attention():
+    with replaced({"embedding": embedding}), transformable():
         yield
 
 

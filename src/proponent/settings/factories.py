@@ -14,6 +14,7 @@ from torch import nn
 from proponent.config.load import nearest
 from proponent.config.schema import FactoryConfig
 from proponent.errors import UserError
+from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Split
 
 
@@ -36,14 +37,17 @@ def build_model(config: FactoryConfig, seed: int) -> nn.Module:
     """Call a model factory; its random initialisation depends on ``seed`` alone.
 
     Raises:
-        UserError: :func:`build` fails, or the factory does not return an ``nn.Module``.
+        UserError: :func:`build` fails, the factory does not return an ``nn.Module``, or the engines cannot train it.
     """
     model = build(config, seed)
     if not isinstance(model, nn.Module):
         raise UserError(
             f"model factory '{config.factory}' must return a torch.nn.Module, not a {type(model).__name__}"
         )
-    return model
+    try:
+        return prepare_model(model)
+    except UserError as error:
+        raise UserError(f"model factory '{config.factory}': {error}") from error
 
 
 def build(config: FactoryConfig, seed: int) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from proponent.config.schema import QueriesConfig
 from proponent.errors import UserError
+from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 
 
@@ -110,6 +111,7 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
     Raises:
         UserError: the model cannot process a training example, or its outputs do not fit the task.
     """
+    model = prepare_model(model)
     training = model.training
     model.eval()
     try:

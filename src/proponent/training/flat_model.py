@@ -12,8 +12,10 @@ from torch import Generator, Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
 from proponent.errors import UserError
+from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
-from proponent.torch_compat import stackable
+from proponent.torch_compat import Rewritten, stackable
+from proponent.torch_failures import FAILURES, unsupported
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.stack import call, refuse_batch_statistics
 
@@ -52,6 +54,7 @@ class FlatModel:
     """
 
     def __init__(self, module: nn.Module, task: Task, x: Tensor) -> None:
+        module = prepare_model(module)
         refuse_batch_statistics(module)
         self._module, self._task = module, task
         self._draws: dict[int, list[Draw]] = {}
@@ -130,8 +133,15 @@ class FlatModel:
     def _differentiated(self, *, training: bool) -> Iterator[None]:
         """Take derivatives of the model within the block, in train or eval mode."""
         self._module.train(training)
-        with stackable():
-            yield
+        try:
+            with stackable(), Rewritten():
+                yield
+        except FAILURES as error:
+            if "memory" in str(error):
+                raise
+            raise unsupported(
+                error, self._module, "cannot be replayed, since it cannot be differentiated twice"
+            ) from error
 
     def _vectors_at_a_time(self, x: Tensor) -> int:
         """Return how many derivatives fit in a pass, from what one pass over a batch keeps for the backward pass."""

@@ -12,7 +12,9 @@ from torch.func import vmap
 from proponent.config.schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
+from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose
 from proponent.settings.tasks import Task
+from proponent.torch_failures import FAILURES, layer_name, unsupported
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.recipe import StackedOptimizer
@@ -126,14 +128,11 @@ class Group:
         try:
             axes = (0, 0, 0, None if weights is None else 0, 0)
             losses = vmap(self._loss, in_dims=axes)(trained | fixed, x, y, weights, masks)
-        except RuntimeError as error:
+            slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+        except FAILURES as error:
             if step > 0 or "memory" in str(error):
                 raise
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"the model cannot be trained in lockstep with torch.func.vmap: {reason}"
-            ) from error
-        slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+            raise unsupported(error, self.stack.template, "cannot be trained in lockstep") from error
         gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
         if step == 0:
             self._compare_with_ordinary(gradients, trained | fixed, x, y, weights, masks)
@@ -156,9 +155,17 @@ class Group:
         if size not in self._draws:
             before = versions(self.stack)
             first = {name: value[0] for name, value in self.stack.state.items()}
+            given = x.clone()
             with torch.no_grad(), recorded_draws() as draws:
-                call(self.stack.template, first, x)
+                call(self.stack.template, first, given)
+            if not torch.equal(given, x):
+                raise UserError(f"{layer_name(self.stack.template, '')} {CHANGES_INPUT}")
             for name, version in versions(self.stack).items():
+                if name not in before:
+                    raise UserError(
+                        f"the model's forward pass makes the parameter or buffer '{name}', which cannot be trained; make "
+                        "it in the model's constructor"
+                    )
                 if version != before[name]:
                     raise UserError(
                         f"the model's forward pass changes its own '{name}', which lockstep training cannot follow; "
@@ -183,16 +190,26 @@ class Group:
         """
         own = {name: value[-1].detach().requires_grad_(name in gradients) for name, value in tensors.items()}
         only = weights[-1] if weights is not None else None
-        loss = self._loss(own, x[-1], y[-1], only, [mask[-1] for mask in masks])
+        drops = [mask[-1] for mask in masks]
+        loss = self._loss(own, x[-1].clone(), y[-1], only, drops)
         ordinary = torch.autograd.grad(loss, [own[name] for name in gradients])
-        largest = max(float(gradient.abs().max()) for gradient in ordinary)
+        largest = max(float(gradient.abs().max()) for gradient in ordinary if gradient.numel())
         for name, gradient in zip(gradients, ordinary, strict=True):
+            if not gradient.numel():
+                continue
             difference = float((gradients[name][-1] - gradient).abs().max())
-            if difference > 1e-3 * largest:
+            if not difference <= 1e-3 * largest:
+                cause = diagnose(self.stack.template, lambda some: self._ordinary(own, some), x[-1])
                 raise UserError(
-                    f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e}; "
-                    "use another layer"
+                    cause
+                    or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
+                    f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
                 )
+
+    def _ordinary(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Return the outputs of one model without dropout."""
+        with recorded_draws():
+            return call(self.stack.template, tensors, x)
 
     def _update(self, step: int, rows: slice, gradients: dict[str, Tensor]) -> None:
         if self._optimizer is None:

@@ -170,7 +170,7 @@ class _Finished:
         finite = loss.isfinite().all(1)
         for value in state.values():
             if value.is_floating_point():
-                finite &= value.isfinite().flatten(1).all(1).cpu()
+                finite &= value.isfinite().reshape(len(value), -1).all(1).cpu()
         ends = torch.tensor(
             [[-(-len(rate) * (point + 1) // points) for point in range(points)] for rate in rates]
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from proponent.errors import UserError
+from proponent.settings.model_preparation import prepare_model
 from proponent.torch_compat import batch_statistics_error
 
 
@@ -45,7 +46,7 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
         UserError: a layer mixes the examples of a batch, no parameter is trainable, or shapes vary with the
             seed.
     """
-    template = build(seeds[0])
+    template = prepare_model(build(seeds[0]))
     refuse_batch_statistics(template)
     tensors = _tensors(template)
     trained = [name for name, value in template.named_parameters() if value.requires_grad]
@@ -56,7 +57,7 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
     stacked = {name: value.detach().new_empty((len(seeds), *value.shape)) for name, value in tensors.items()}
     differs = dict.fromkeys(tensors, False) | dict.fromkeys(trained, True)
     for row, seed in enumerate(seeds):
-        model = _tensors(build(seed) if row else template)
+        model = _tensors(prepare_model(build(seed)) if row else template)
         if {name: value.shape for name, value in model.items()} != {
             name: v.shape for name, v in tensors.items()
         }:
@@ -102,11 +103,18 @@ def state_dict(template: nn.Module, state: Mapping[str, Tensor], model: int) -> 
 
 
 def refuse_batch_statistics(model: nn.Module) -> None:
-    """Raise a UserError if a layer's output for one example depends on the others of its batch."""
+    """Raise a UserError if a layer's output for one example depends on the others of its batch.
+
+    Layers that a model keeps in eval mode while it trains use their running statistics, which do not change.
+    """
+    was_training = model.training
+    model.train()
     for name, module in model.named_modules():
         instances = isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats
-        if instances or isinstance(module, nn.modules.batchnorm._BatchNorm):
+        batches = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if (instances or batches) and (module.training or module.running_mean is None):
             raise batch_statistics_error(f"the model's layer '{name}' ({type(module).__name__})")
+    model.train(was_training)
 
 
 def versions(stack: Stack) -> dict[str, tuple[int, int]]:

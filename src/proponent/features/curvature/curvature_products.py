@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from proponent.chunking import chunks
-from proponent.errors import UserError
 from proponent.features.gradients.per_parameter import Parameters, parameter_spans
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
+from proponent.torch_failures import FAILURES, unsupported
 
 PRODUCT_MIB = 64
 """Memory for the activations of the vectors and examples of one pass; more is not faster."""
@@ -89,10 +89,9 @@ class CurvatureProducts:
                     for rows in chunks(len(x), examples):
                         for name, part in product(tangents, x[rows], y[rows]).items():
                             out[some, where[name]] += part.reshape(len(block), -1)
-        except (RuntimeError, NotImplementedError) as error:
-            raise UserError(
-                f"{type(self.module).__name__} has no curvature products, since its forward pass cannot be "
-                f"differentiated twice: {str(error).strip().splitlines()[0]}"
+        except FAILURES as error:
+            raise unsupported(
+                error, self.module, "has no curvature products, since it cannot be differentiated twice"
             ) from error
         return out.div_(len(x))
 

@@ -57,10 +57,10 @@ class Curvature:
     ) -> None:
         self.weight_decay = weight_decay
         self.duration = duration
-        self._module, self._task, self._x, self._y = module, task, x, y
+        self._capture = Capture(module, x[:1])
+        self._module, self._task, self._x, self._y = self._capture.module, task, x, y
         self._query_data = (x_query, y_query)
         self._memory_mib = memory_mib
-        self._capture = Capture(module, x[:1])
         cotangents = target_cotangents(task)
         self.train, outputs = self._capture.all_gradients(x, y, cotangents, memory_mib)
         self.query, _ = self._capture.all_gradients(x_query, y_query, cotangents, memory_mib)
@@ -69,7 +69,7 @@ class Curvature:
         self.n_parameters = self.train.n_parameters
         self.n_outputs = outputs[0].numel()
         self._products = CurvatureProducts(
-            module, self._capture.parameters, self._capture.shapes, task, self._capture.activations
+            self._module, self._capture.parameters, self._capture.shapes, task, self._capture.activations
         )
 
     def dropped(self, drop: float, seed: int) -> VariantPair:

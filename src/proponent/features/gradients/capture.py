@@ -23,11 +23,18 @@ from torch.func import functional_call, vjp, vmap
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
+from proponent.features.gradients.agreement import compare_with_autograd
 from proponent.features.gradients.block_assembly import assemble_block
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.operations import Use
-from proponent.features.gradients.tracing import ProbedPass, Trace, deterministic_eval
+from proponent.features.gradients.tracing import ProbedPass, Trace, deterministic_eval, eval_mode
+from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose
+from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
+from proponent.torch_compat import unfused_attention
+from proponent.torch_failures import FAILURES, layer_name, unsupported
+
+ALONE = "cannot be run one example at a time by torch.func.vmap"
 
 Cotangents = Callable[[Tensor, Tensor], Tensor]
 """Function from outputs (n, ...) and labels to the vectors propagated back, (n, K, ...), for K gradients per example."""
@@ -54,17 +61,19 @@ class Capture:
         example: (1, ...) input to trace with.
 
     Raises:
-        UserError: no parameter is trainable, or the model cannot be expressed.
+        UserError: no parameter is trainable, or the model cannot be expressed, or its captured gradients are not those
+            of autograd.
     """
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
-        self.module = module
+        self.module = module = prepare_model(module)
         self.parameters = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise UserError(
                 "the model has no trainable parameter, so that it has no gradients; set requires_grad=True"
             )
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
+        self._compared = False
         self.uses, self.dense = self._trace(example[:1])
         last = [use for use in self.uses if use.call == self.last_linear]
         self.last = tuple(n for use in last for n in (use.weight, use.bias) if n is not None)
@@ -74,8 +83,11 @@ class Capture:
         leaves = {name: parameter.clone().requires_grad_() for name, parameter in self.parameters.items()}
         trace = Trace({id(leaf): name for name, leaf in leaves.items()})
         x = example.clone()
-        with deterministic_eval(self.module), torch.enable_grad(), trace:
-            outputs = functional_call(self.module, leaves, (x,))
+        try:
+            with deterministic_eval(self.module), torch.enable_grad(), trace:
+                outputs = functional_call(self.module, leaves, (x,))
+        except FAILURES as error:
+            raise unsupported(error, self.module, "cannot be run on one example") from error
         _check_outputs(outputs, 1)
         self.last_linear = trace.last_linear
         self.activations = trace.activations
@@ -87,7 +99,7 @@ class Capture:
         dense |= weights & {use.bias for use in trace.uses if use.bias is not None}
         dense |= {use.bias for use in trace.uses if use.weight in dense and use.bias is not None}
         if x._version:
-            raise UserError(f"{type(self.module).__name__} changes its input in place; let it work on a copy")
+            raise UserError(f"{layer_name(self.module, '')} {CHANGES_INPUT}")
         uses = [
             replace(use, from_x=_is_same(taken, x))
             for use, taken in zip(trace.uses, trace.inputs, strict=True)
@@ -129,8 +141,11 @@ class Capture:
                 functional_call(self.module, self.parameters, (one[None],))
             return probed.seen
 
-        with deterministic_eval(self.module), torch.no_grad():
-            seen = vmap(one_at_a_time)(x)
+        try:
+            with deterministic_eval(self.module), torch.no_grad():
+                seen = vmap(one_at_a_time)(x)
+        except FAILURES as error:
+            raise unsupported(error, self.module, ALONE) from error
         return seen.reshape(len(x), -1, seen.shape[-1]).mean(1)
 
     def gradients(self, x: Tensor, y: Tensor, cotangents: Cotangents) -> tuple[FactoredGradients, Tensor]:
@@ -168,23 +183,62 @@ class Capture:
         try:
             with deterministic_eval(self.module), torch.no_grad():
                 found = vmap(per_example)(x, seeds)
-        except (RuntimeError, NotImplementedError) as error:
-            raise UserError(
-                f"{type(self.module).__name__} cannot be run one example at a time by torch.func.vmap: "
-                f"{str(error).strip().splitlines()[0]}"
-            ) from error
+        except FAILURES as error:
+            raise unsupported(error, self.module, ALONE) from error
         taken, output_gradients, rows, alone = found
-        _check_alone(self.module, alone, outputs)
+        self._check_alone(x, alone, outputs)
+        self._check_rows(rows)
         inputs = dict(zip(kept, taken, strict=True))
         block = assemble_block(
             self.shapes, self.last, self.uses, x, inputs, output_gradients, rows, seeds.shape[1]
         )
         return block, outputs
 
+    def ordinary_gradient(self, x: Tensor, seeds: Tensor) -> dict[str, Tensor]:
+        """Return the gradients of one example by plain autograd, by the name of the parameter.
+
+        Args:
+            x: (1, ...) input.
+            seeds: (1, ...) vector propagated back from the outputs.
+        """
+        leaves = {name: value.clone().requires_grad_() for name, value in self.parameters.items()}
+        with eval_mode(self.module), unfused_attention(), torch.enable_grad():
+            outputs = functional_call(self.module, leaves, (x.clone(),))
+            found = torch.autograd.grad(outputs, list(leaves.values()), seeds, allow_unused=True)
+        return {
+            name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
+            for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+        }
+
+    def _check_alone(self, x: Tensor, alone: Tensor, together: Tensor) -> None:
+        """Refuse outputs that differ between an example alone and in its batch, or are not finite."""
+        scale = together.abs().max().clamp_min(1e-6)
+        if not bool(((alone - together).abs().max() <= 1e-3 * scale).item()):
+            raise UserError(
+                diagnose(self.module, self.outputs, x)
+                or f"{type(self.module).__name__} returns other outputs for an example alone than in a batch; gradients "
+                "of single examples need a model whose examples do not affect each other"
+            )
+
+    def _check_rows(self, rows: dict[str, Tensor]) -> None:
+        """Refuse written-out gradients (n, K, ...) of another shape than their parameter."""
+        for name, values in rows.items():
+            if tuple(values.shape[2:]) != self.shapes[name]:
+                raise UserError(
+                    f"torch.func.vmap gives the gradient of the model's '{name}' the shape {tuple(values.shape[2:])}, not "
+                    f"{self.shapes[name]}; compute this parameter's layer with other operations"
+                )
+
     def chunks(
         self, x: Tensor, y: Tensor, cotangents: Cotangents, memory_mib: int
     ) -> Iterator[tuple[slice, FactoredGradients, Tensor]]:
-        """Yield rows, gradients and outputs of as many examples at a time as ``memory_mib`` allows."""
+        """Yield rows, gradients and outputs of as many examples at a time as ``memory_mib`` allows.
+
+        The gradients of some examples are compared with plain autograd first, once per capture.
+        """
+        if not self._compared:
+            compare_with_autograd(self, x, y, cotangents)
+            self._compared = True
         step = self.chunk_size(x, memory_mib)
         for rows in chunks(len(x), step):
             block, outputs = self.gradients(x[rows], y[rows], cotangents)
@@ -237,13 +291,4 @@ def _check_outputs(outputs: object, n: int) -> None:
     if outputs.ndim == 0 or len(outputs) != n:
         raise UserError(
             f"the model returns outputs of shape {tuple(outputs.shape)} for {n} examples; expected ({n}, ...)"
-        )
-
-
-def _check_alone(module: nn.Module, alone: Tensor, together: Tensor) -> None:
-    scale = together.abs().max().clamp_min(1e-6)
-    if not bool(((alone - together).abs().max() <= 1e-3 * scale).item()):
-        raise UserError(
-            f"{type(module).__name__} returns other outputs for an example alone than in a batch, or outputs that are not "
-            "finite; gradients of single examples need a model whose examples do not affect each other"
         )

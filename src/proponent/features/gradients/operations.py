@@ -81,14 +81,18 @@ def _matmul(input: Tensor, other: Tensor) -> Call:
     )
 
 
-def _addmm(bias: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Call:
+def _mm(input: Tensor, mat2: Tensor) -> Call:
+    return _matmul(input, mat2)
+
+
+def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Call:
     return Call(
         "matmul",
         mat1,
         mat2,
-        bias,
+        input,
         lambda w, b: torch.addmm(b, mat1, w),  # type: ignore[arg-type]
-        claimable=beta == alpha == 1 and bias.ndim == 1 and len(bias) == mat2.shape[1],
+        claimable=beta == alpha == 1 and input.ndim == 1 and len(input) == mat2.shape[1],
     )
 
 
@@ -109,7 +113,7 @@ def _embedding(
 def _convolution(dimensions: int) -> Callable[..., Call]:
     function = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
 
-    def bind(
+    def convolution(
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
@@ -139,7 +143,7 @@ def _convolution(dimensions: int) -> Callable[..., Call]:
             claimable=groups == 1,
         )
 
-    return bind
+    return convolution
 
 
 def _refuse_batch_statistics(*args: Any, **kwargs: Any) -> None:
@@ -151,14 +155,23 @@ def _refuse_batch_statistics(*args: Any, **kwargs: Any) -> None:
         )
 
 
+def bind(function: Any, args: Any, kwargs: Any) -> Call | None:
+    """Return the call of one of :data:`CLAIMS`; None if it has another form (``out=``, another overload)."""
+    try:
+        return CLAIMS[function](*args, **kwargs)
+    except TypeError:
+        return None
+
+
 CLAIMS: dict[Any, Callable[..., Call]] = {
     F.linear: _linear,
     torch.matmul: _matmul,
     Tensor.matmul: _matmul,
     Tensor.__matmul__: _matmul,
-    torch.mm: _matmul,
-    Tensor.mm: _matmul,
+    torch.mm: _mm,
+    Tensor.mm: _mm,
     torch.addmm: _addmm,
+    Tensor.addmm: _addmm,
     torch.embedding: _embedding,
     F.conv1d: _convolution(1),
     F.conv2d: _convolution(2),

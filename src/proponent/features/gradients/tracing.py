@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from proponent.errors import UserError
-from proponent.features.gradients.operations import CLAIMS, REFUSALS, Call, Use
-from proponent.torch_compat import composites_opened, unfused_attention
+from proponent.features.gradients.operations import CLAIMS, REFUSALS, Call, Use, bind
+from proponent.torch_compat import Rewritten, composites_opened, transformable
 
 
 class _Watch(TorchFunctionMode):
@@ -35,7 +35,8 @@ class _Watch(TorchFunctionMode):
         if func not in CLAIMS:
             return func(*args, **kwargs)
         self.calls += 1
-        return self.operation(CLAIMS[func](*args, **kwargs), lambda: func(*args, **kwargs))
+        call = bind(func, args, kwargs)
+        return func(*args, **kwargs) if call is None else self.operation(call, lambda: func(*args, **kwargs))
 
     def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
         """Return the result of a call; ``run()`` makes the call unchanged."""
@@ -163,13 +164,13 @@ class ProbedPass(_Watch):
         return output + self.probes[index]
 
 
-class _ConstantPadding(TorchFunctionMode):
+class _ConstantPadding(Rewritten):
     """Keeps the padding row of an embedding constant in forward derivatives, as torch does in backward ones."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one function."""
         if func is not torch.embedding:
-            return func(*args, **(kwargs or {}))
+            return super().__torch_function__(func, types, args, kwargs)
         call = CLAIMS[func](*args, **(kwargs or {}))
         output = F.embedding(call.input, call.weight)
         if call.padding < 0:
@@ -178,14 +179,20 @@ class _ConstantPadding(TorchFunctionMode):
 
 
 @contextmanager
-def deterministic_eval(module: nn.Module) -> Iterator[None]:
-    """Run a module in eval mode within the block, without fused attention and with its functions open to a mode."""
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module and its parts into eval mode within the block, without calls of their own ``train`` methods."""
     training = [part for part in module.modules() if part.training]
     try:
         for part in training:
             part.training = False
-        with composites_opened(), unfused_attention(), _ConstantPadding():
-            yield
+        yield
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def deterministic_eval(module: nn.Module) -> Iterator[None]:
+    """Run a module in eval mode within the block, with its functions transformable and open to a mode."""
+    with eval_mode(module), composites_opened(), transformable(), _ConstantPadding():
+        yield

@@ -1,0 +1,105 @@
+"""Errors of ``torch.func`` as one line: the layer, what it does that cannot be transformed, and a way out.
+
+The layer is the innermost module of the model that was running, found in the traceback of the error.
+"""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from proponent.errors import UserError
+
+FAILURES = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError)
+"""Errors that a model's forward or backward pass raises when it cannot be transformed."""
+
+_CAUSES: tuple[tuple[str, str], ...] = (
+    (
+        r"Batching rule not implemented for (aten::\w+)|do not yet support (aten::\w+)",
+        "torch.func.vmap has no rule for {0}; write this layer with other operations",
+    ),
+    (
+        r"random operation",
+        "it draws random numbers other than those of nn.Dropout; draw them in the dataset factory, or leave them out",
+    ),
+    (
+        r"dynamic shape",
+        "it selects a number of elements that depends on the data (a boolean index, nonzero or unique); use torch.where "
+        "or a mask",
+    ),
+    (
+        r"data-dependent control flow|\.item\(\) on a Tensor|tolist\(\)|boolean value of Tensor",
+        "it uses values of tensors in Python (if, .item(), int() or .tolist()); use torch.where",
+    ),
+    (
+        r"inplace arithmetic|mutate a captured Tensor|in-place operation|modified inplace",
+        "it writes into a tensor that was not made from its input (a buffer, the data, torch.zeros); make new tensors, "
+        "for example by torch.stack or x.new_zeros",
+    ),
+    (
+        r"setup_context|generate_vmap_rule",
+        "it uses a torch.autograd.Function (a backward hook is one) without setup_context and a rule for vmap; write it "
+        "with operations of torch, or define both",
+    ),
+    (
+        r"saved tensor hooks",
+        "it stores activations through hooks (checkpointing, offloading); leave this out",
+    ),
+    (
+        r"forward AD with (\w+)|forward[- ]mode AD.*?for (\w+)",
+        "{0} has no derivative in forward mode, which Hessian and Gauss-Newton products need; use another layer, or leave "
+        "out the methods that need them",
+    ),
+    (r"Jitted|ScriptModule|torch\.jit", "it is compiled by torch.jit; return the Python module"),
+    (
+        r"numpy|data_ptr|doesn't have storage|access data pointer",
+        "it leaves torch (numpy, lists); use operations of torch",
+    ),
+    (r"uninitialized parameter|LazyModule", "its parameters have no shape yet; give the layer its sizes"),
+    (
+        r"deepcopy",
+        "it keeps a tensor or an object that cannot be copied; keep it out of the module's attributes",
+    ),
+)
+
+
+def unsupported(error: BaseException, module: nn.Module, what: str) -> UserError:
+    """Return the error that a user is shown instead of ``error``.
+
+    Args:
+        error: error that the model raised, with its traceback.
+        module: the whole model.
+        what: predicate of the message, such as "cannot be trained in lockstep".
+    """
+    return UserError(f"{_running_layer(error, module)} {what}: {_cause(str(error))}")
+
+
+def _cause(message: str) -> str:
+    """Return the cause and the way out; for an unknown cause the beginning of torch's own message."""
+    text = " ".join(message.split())
+    for pattern, cause in _CAUSES:
+        found = re.search(pattern, text)
+        if found:
+            return cause.format(next((group for group in found.groups() if group), ""))
+    first = re.split(r"(?<=[a-z)])\. ", text)[0]
+    return f"{first[:200].rstrip('.')}; use other operations in this layer"
+
+
+def _running_layer(error: BaseException, module: nn.Module) -> str:
+    """Return the innermost module that was running, as the subject of a message."""
+    names = {id(part): name for name, part in module.named_modules()}
+    innermost = module
+    trace = error.__traceback__
+    while trace is not None:
+        part = trace.tb_frame.f_locals.get("self")
+        if id(part) in names and isinstance(part, nn.Module):
+            innermost = part
+        trace = trace.tb_next
+    return layer_name(innermost, names[id(innermost)])
+
+
+def layer_name(layer: nn.Module, name: str) -> str:
+    """Return a module as the subject of a message; the model itself has an empty name."""
+    kind = type(layer).__name__
+    return f"the model's layer '{name}' ({kind})" if name else f"the model ({kind})"

@@ -1,0 +1,154 @@
+"""Operations of torch written with others that ``torch.func`` can transform; results are the same up to rounding.
+
+Each function has the signature of the one that it stands for. What is wrong with the originals (torch 2.13):
+
+- ``prelu``: the gradient of its weight has a wrong shape and wrong values under nested ``vmap``;
+- ``_weight_norm`` and ``embedding_bag`` have no derivative in forward mode, and the bag hides its lookup from a mode;
+- ``lstm``, ``gru``, ``rnn_tanh`` and ``rnn_relu`` have no rule for ``vmap``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from proponent.errors import UserError
+
+State = tuple[Tensor, ...]
+Cell = Callable[[Tensor, Tensor, State], State]
+"""Function from the transformed input and state of one position, and the state, to the next state."""
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """Return ``input`` where it is positive, elsewhere times the weight of all or of its channel (axis 1)."""
+    one_per_channel = weight.numel() > 1 and input.ndim > 1
+    channels = (-1, *(1,) * (input.ndim - 2)) if one_per_channel else (1,) * input.ndim
+    return torch.where(input > 0, input, weight.reshape(channels) * input)
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """Return ``v`` with the norms ``g`` along ``dim``."""
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """Return the sum, mean or maximum of the rows of each bag; bags are the rows of ``input`` (n, length).
+
+    Raises:
+        UserError: bags are given by offsets, or the options change the weight or rescale its gradient.
+    """
+    if offsets is not None or input.ndim != 2:
+        raise UserError(
+            "nn.EmbeddingBag with offsets has bags of several examples in one row; pass one row of tokens per example, "
+            "padded with padding_idx"
+        )
+    if max_norm is not None or scale_grad_by_freq:
+        raise UserError(
+            "nn.EmbeddingBag with max_norm or scale_grad_by_freq has no per-example gradient; leave these options out"
+        )
+    rows = F.embedding(input, weight)
+    kept = torch.ones_like(input, dtype=torch.bool)
+    if padding_idx is not None:
+        kept = input != padding_idx % len(weight)
+    if mode == "max":
+        largest = rows.masked_fill(~kept[..., None], -torch.inf).max(1).values
+        return torch.where(kept.any(1)[:, None], largest, 0.0)
+    factors = kept.to(rows.dtype)
+    if per_sample_weights is not None:
+        factors = factors * per_sample_weights
+    total = (rows * factors[..., None]).sum(1)
+    return total if mode == "sum" else total / kept.sum(1).clamp_min(1)[:, None]
+
+
+def _lstm_cell(given: Tensor, recurrent: Tensor, state: State) -> State:
+    add, keep, new, show = (given + recurrent).chunk(4, -1)
+    memory = keep.sigmoid() * state[1] + add.sigmoid() * new.tanh()
+    return show.sigmoid() * memory.tanh(), memory
+
+
+def _gru_cell(given: Tensor, recurrent: Tensor, state: State) -> State:
+    (reset, update, new), (old_reset, old_update, old) = given.chunk(3, -1), recurrent.chunk(3, -1)
+    candidate = torch.tanh(new + torch.sigmoid(reset + old_reset) * old)
+    share = torch.sigmoid(update + old_update)
+    return ((1 - share) * candidate + share * state[0],)
+
+
+def _unroll(
+    cell: Cell,
+    input: Tensor,
+    state: State,
+    weights: Sequence[Tensor],
+    bias: bool,
+    layers: int,
+    dropout: float,
+    training: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, ...]:
+    """Return the outputs and final states of a recurrent layer of torch, one position after the other."""
+    values = input.transpose(0, 1) if batch_first else input
+    directions = 2 if bidirectional else 1
+    size = len(weights) // (layers * directions)
+    finals: list[State] = []
+    for layer in range(layers):
+        sides = []
+        for direction in range(directions):
+            index = layer * directions + direction
+            own = weights[index * size : (index + 1) * size]
+            biases = own[2:4] if bias else (None, None)
+            projection = own[-1] if size % 2 else None
+            given = F.linear(values, own[0], biases[0])
+            now = tuple(part[index] for part in state)
+            outputs: dict[int, Tensor] = {}
+            positions = range(len(values))
+            for position in reversed(positions) if direction else positions:
+                now = cell(given[position], F.linear(now[0], own[1], biases[1]), now)
+                if projection is not None:
+                    now = (F.linear(now[0], projection), *now[1:])
+                outputs[position] = now[0]
+            finals.append(now)
+            sides.append(torch.stack([outputs[position] for position in positions]))
+        values = torch.cat(sides, -1)
+        if layer < layers - 1:
+            values = F.dropout(values, dropout, training)
+    last = [torch.stack(parts) for parts in zip(*finals, strict=True)]
+    return values.transpose(0, 1) if batch_first else values, *last
+
+
+def _recurrent(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
+    def run(input: Tensor, hidden: Any, weights: Any, *options: Any) -> tuple[Tensor, ...]:
+        """Unroll the layer; torch passes packed sequences with their batch sizes in the place of the hidden state."""
+        if not isinstance(weights, list):
+            raise UserError(
+                "a recurrent layer takes a packed sequence, whose layout depends on the other examples; pass padded "
+                "sequences (n, length, width) and select the last position of each by its length"
+            )
+        state = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
+        return _unroll(cell, input, state, weights, *options)
+
+    return run
+
+
+RECURRENT: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "lstm": _recurrent(_lstm_cell),
+    "gru": _recurrent(_gru_cell),
+    "rnn_tanh": _recurrent(lambda given, recurrent, state: (torch.tanh(given + recurrent),)),
+    "rnn_relu": _recurrent(lambda given, recurrent, state: (torch.relu(given + recurrent),)),
+}
+"""Replacements of the recurrent layers, by their names in ``torch._VF``."""
