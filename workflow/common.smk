@@ -46,7 +46,8 @@ def inputs_of(artefact):
 
 def check_before(artefact):
     """The check of the setting, where the artefact must be made. A current artefact does not wait for it: otherwise a new
-    check would make it again, and with `ancient` Snakemake overlooks stale artefacts downstream of a stale one."""
+    check would make it again, and with `ancient` Snakemake overlooks stale artefacts downstream of a stale one.
+    """
     return lambda wildcards: PLAN.check_before(artefact.format(**wildcards))
 
 

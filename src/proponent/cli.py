@@ -120,17 +120,21 @@ def publish(metrics: tuple[str, ...]) -> None:
     """
     root = _root()
     done = importlib.import_module("proponent.steps.publish").run(
-        root, metrics or _current_metrics(root), complete=not metrics
+        root, metrics or _settled_metrics(root), complete=not metrics
     )
     click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
 
 
-def _current_metrics(root: Path) -> list[str]:
-    from proponent.store.manifest import is_whole
+def _settled_metrics(root: Path) -> list[str]:
+    """Return the metrics file of every method on every setting, after checking that each is current or has a reason."""
+    from proponent.inspection.cost_table import current_artefacts
+    from proponent.inspection.failures import find_failures
+    from proponent.inspection.run_events import last_run
 
     plan = _plan()
+    failures = find_failures(plan.graph, current_artefacts(plan.graph), last_run(root).attempts)
     for path in plan.metrics_files():
-        if not is_whole(root, path, plan.graph.nodes[path].key):
+        if path not in failures.current and not failures.why_missing(path):
             raise UserError(f"{path}: not there, or not what params.yaml now asks for; run snakemake publish")
     return plan.metrics_files()
 

@@ -80,7 +80,8 @@ def test_the_last_run_is_the_newest_one_that_started_a_job(tmp_path):
     ("text", "expected"),
     [
         ("a\nb\nc\nd\n", ["b", "c", "d"]),
-        ("start\nstep 1\rstep 2\rstep 3\n", ["step 1", "step 2", "step 3"]),
+        ("start\nstep 1\rstep 2\rstep 3\n", ["start", "step 3"]),
+        ("a\nTraceback (most recent call last):\n  in f\nKeyError: 0\nb\n", ["KeyError: 0"]),
         ("start\nerror: lower recipe.lr\nmore\n", ["error: lower recipe.lr"]),
     ],
 )
@@ -272,7 +273,9 @@ def test_status_of_a_run_that_fails_continues_and_is_finished(checkout):
     assert "no such luck" in done.stdout
     assert "0 running, 1 failed" in done.stdout
     assert "waiting (5 of them for failed jobs)" in done.stdout, "its metrics and the steps that collect them"
-    assert "nothing is running: run `snakemake` to continue" in done.stdout
+    assert "failed: ValueError: no such luck" in done.stdout
+    assert "left_out: {graddot: REASON} in configs/settings/toy.yaml" in done.stdout
+    assert "nothing is running: `snakemake` only tries the failed jobs again" in done.stdout
 
     checkout.edit(
         module, "    raise ValueError('no such luck')\n    inner", f"    __import__('time').sleep(1)\n{line}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 from proponent.inspection.failures import Failures
@@ -37,11 +38,20 @@ def finish_failed_run(plan: Plan, workflow: Any, logger: Any) -> None:
     failures, made = make_partial_tables(plan, asked, failed_jobs)
     for line in failure_lines(failures):
         logger.error(line)
+    if any(job.rule.name == "publish" for job in workflow.dag.jobs):
+        logger.error(_publish(plan, narrowed=bool(workflow.config)))
     if made:
         logger.error(
             "Tables and figures were made from the rest, with the reasons in their notes.",
             extra={"made": made},
         )
+
+
+def _publish(plan: Plan, narrowed: bool) -> str:
+    """Publish what the leaderboard shows, as rule ``publish`` does after a complete run; return what was done."""
+    command = ["proponent", "publish", *(plan.metrics_files() if narrowed else [])]
+    done = subprocess.run(command, cwd=plan.graph.root, capture_output=True, text=True, check=False)  # noqa: S603
+    return f"MLflow: {(done.stdout + done.stderr).strip()}"
 
 
 def failure_lines(failures: Failures) -> list[str]:

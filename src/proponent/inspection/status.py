@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from proponent.formatting import duration
 from proponent.inspection.cost_table import current_artefacts
+from proponent.inspection.failures import find_failures
 from proponent.inspection.forecast import BASES, History, forecast, to_run
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.reported_jobs import setting_of
@@ -20,6 +22,7 @@ from proponent.plan.controller import controller_process
 from proponent.plan.graph import Graph, Node
 from proponent.plan.run_plan import Plan
 from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs
+from proponent.store.failure_record import Failure
 from proponent.store.job_log import log_tail
 
 _STAGES = {
@@ -40,6 +43,9 @@ _SHOWN = 12
 """Number of jobs that are listed per state; the others are only counted."""
 
 
+J = TypeVar("J")
+
+
 @dataclass
 class Status:
     """Progress of a run."""
@@ -50,12 +56,14 @@ class Status:
     """Artefacts that are not current yet."""
     running: dict[str, Attempt]
     """Running jobs, by artefact."""
-    failed: dict[str, Attempt]
+    failed: dict[str, Failure]
     history: History
     alive: bool = False
     """Whether a Snakemake process holds the checkout."""
     at_a_time: int = 1
     """Number of jobs that the run starts at a time; 0 on a cluster, where the running jobs are counted instead."""
+    ways_out: list[str] = field(default_factory=list)
+    """How to continue without what failed, one line per setting."""
 
     @property
     def blocked(self) -> list[Node]:
@@ -104,16 +112,31 @@ def find_status(
     current = current_artefacts(graph)
     left = to_run(graph, targets, current)
     missing = {node.path for node in left}
-    running, failed = {}, {}
+    running, seen_failing = {}, set()
     for attempt in attempts:
         for path in missing.intersection(attempt.outputs):
             in_queue = queued is not None and attempt.scheduler_id in queued
             if attempt.state == "running" and (alive or in_queue):
                 running[path] = attempt
             elif attempt.state == "failed":
-                failed[path] = attempt
-    history = read_history(graph.root, graph, lambda node: None)
-    return Status(to_run(graph, targets, ()), left, running, failed, history, alive, at_a_time)
+                seen_failing.add(path)
+    failures = find_failures(graph, current, attempts)
+    # While a run is alive, the record of an earlier run says nothing about a job that this run has not started yet.
+    failures.own = {
+        path: failure
+        for path, failure in failures.own.items()
+        if path in (seen_failing if alive else missing) and path not in running
+    }
+    return Status(
+        wanted=to_run(graph, targets, ()),
+        left=left,
+        running=running,
+        failed=failures.own,
+        history=read_history(graph.root, graph, lambda node: None),
+        alive=alive,
+        at_a_time=at_a_time,
+        ways_out=failures.ways_out(),
+    )
 
 
 def show_status(plan: Plan, console: Console) -> None:
@@ -131,10 +154,13 @@ def show_status(plan: Plan, console: Console) -> None:
         console.print(f"  {path}  {words}", markup=False, soft_wrap=True)
     if status.failed:
         console.print("\nfailed", style="bold")
-    for path, attempt in _first(status.failed, console):
-        console.print(f"  {path}  (rule {attempt.rule}, {attempt.log or 'no log'})", soft_wrap=True)
-        for line in log_tail(root / attempt.log) if attempt.log else ():
-            console.print(f"    {line}", markup=False, soft_wrap=True)
+    rules = {path: attempt.rule for attempt in run.attempts for path in attempt.outputs}
+    for path, failure in _first(status.failed, console):
+        rule = rules.get(path, graph.nodes[path].step)
+        console.print(f"  {path}  (rule {rule}, {failure.log or 'no log'})", markup=False, soft_wrap=True)
+        console.print(f"    {failure.kind}: {failure.reason}", markup=False, soft_wrap=True)
+    for line in status.ways_out:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print()
     console.print(_summary(status, owner, now), soft_wrap=True)
 
@@ -147,7 +173,7 @@ def _queue() -> dict[str, SlurmJob] | None:
         return None
 
 
-def _first(jobs: dict[str, Attempt], console: Console) -> list[tuple[str, Attempt]]:
+def _first(jobs: dict[str, J], console: Console) -> list[tuple[str, J]]:
     if len(jobs) > _SHOWN:
         console.print(f"  {len(jobs)} jobs, of which {_SHOWN}:")
     return list(jobs.items())[:_SHOWN]
@@ -188,7 +214,18 @@ def _summary(status: Status, owner: str | None, now: datetime.datetime) -> str:
             owner or "no Snakemake process, but its jobs are in the queue: run `snakemake` again to continue"
         )
         return f"{counts}; {who}\nabout {duration(seconds)} left, until {end:%a %H:%M}"
-    return f"{counts}; nothing is running: run `snakemake` to continue ({duration(seconds)} of work)"
+    if not status.failed:
+        return f"{counts}; nothing is running: run `snakemake` to continue ({duration(seconds)} of work)"
+    others = len(status.left) - len(status.failed) - len(status.blocked)
+    again = (
+        f"makes {others} others and tries the failed jobs again"
+        if others
+        else "only tries the failed jobs again"
+    )
+    lines = [f"{counts}; nothing is running: `snakemake` {again} ({duration(seconds)} of work)"]
+    if any(failure.kind == "refused" for failure in status.failed.values()):
+        lines.append("what was refused is refused again until its configuration, data or code changes")
+    return "\n".join(lines)
 
 
 def _stage(node: Node) -> str:

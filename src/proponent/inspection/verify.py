@@ -33,6 +33,8 @@ class Verdict:
     """Everything downstream of each faulty artefact that has no faulty artefact upstream."""
     orphans: list[str] = field(default_factory=list)
     """Artefacts that are not in the current configuration."""
+    partial: list[str] = field(default_factory=list)
+    """Tables and figures that were made after a run with failures, without what failed."""
 
 
 def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) -> Verdict:
@@ -63,6 +65,7 @@ def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) ->
         faults=faults,
         tainted=tainted,
         orphans=[artefact for artefact in chosen if artefact not in wanted],
+        partial=[manifest.artefact for manifest in present if is_partial(manifest)],
     )
 
 
@@ -92,8 +95,14 @@ def report_lines(verdict: Verdict, missing: list[str]) -> list[str]:
         if made := verdict.tainted.get(artefact):
             lines.append(f"  downstream: {', '.join(made)}")
     lines += _notes(verdict.orphans, "not in the current configuration", "proponent prune removes them")
+    lines += _notes(verdict.partial, "made without what failed", "snakemake makes them again")
     lines += _notes(missing, "in the current configuration, but not made yet", "snakemake makes them")
     return lines
+
+
+def is_partial(manifest: Manifest) -> bool:
+    """Return whether an artefact is a table or figure that was made without what failed."""
+    return bool(manifest.spec.get("failed"))
 
 
 def _notes(artefacts: list[str], what: str, remedy: str) -> list[str]:
@@ -180,7 +189,7 @@ def _faults(
         upstream = everything.get(name)
         if upstream is not None and upstream.key != key:
             lines.append(f"{artefact}: was made from another version of {name}")
-    if artefact in wanted and wanted[artefact] != manifest.key:
+    if artefact in wanted and wanted[artefact] != manifest.key and not is_partial(manifest):
         lines.append(
             f"{artefact}: stale, because the configuration or the source has changed; snakemake makes it again"
         )

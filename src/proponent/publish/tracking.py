@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 
@@ -44,6 +44,7 @@ class Record:
     metrics: dict[str, float]
     tags: dict[str, str]
     data_digest: str
+    """Empty if the data could not be made."""
     data_source: str
     configuration: dict[str, Any]
     begun: int = 0
@@ -51,6 +52,8 @@ class Record:
     ended: int = 0
     """End of the computation of the scores, in ms since 1970."""
     figures: tuple[Path, ...] = ()
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
+    """MLflow's status of the run."""
 
     def content(self) -> str:
         """Return a digest of the whole content; results with the same key may still differ in measured seconds."""
@@ -224,12 +227,13 @@ class _View:
         params = [Param(name, value) for name, value in record.params.items()]
         tags = [RunTag(name, value) for name, value in record.tags.items()]
         self.client.log_batch(run_id, metrics, params, tags)
-        data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
-        self._log_input(run_id, DatasetInput(data, [InputTag("mlflow.data.context", "training")]))
+        if record.data_digest:
+            data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
+            self._log_input(run_id, DatasetInput(data, [InputTag("mlflow.data.context", "training")]))
         self.client.log_dict(run_id, record.configuration, "configuration.json")
         for figure in record.figures:
             self.client.log_artifact(run_id, str(figure), "figures")
-        self.client.set_terminated(run_id, end_time=record.ended)
+        self.client.set_terminated(run_id, record.status, end_time=record.ended)
         whole = {"key": record.key, "data": record.data_digest, "content": content, "state": "current"}
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in whole.items()])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 import json
 import math
 import os
@@ -11,14 +12,24 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from proponent.config.specifications.step_specs import AttributeSpec, DataSpec, MethodSpec
 from proponent.errors import UserError
+from proponent.publish.ranking import Document, note, reason
 from proponent.publish.tracking import Record, exclusive, publish
+from proponent.steps.io.rankings import ranking_path, read_ranking
 from proponent.steps.io.recorded_spec import recorded_spec
 from proponent.store.files import read_json
-from proponent.store.manifest import Manifest, check_bytes, read_manifest
+from proponent.store.manifest import Manifest, check_bytes, is_whole, read_manifest
+
+_METRICS = re.compile(r"results/(?P<setting>[^/]+)/metrics/(?P<method>[^/]+)\.json")
+_STATUS: dict[str, Literal["FINISHED", "FAILED", "KILLED"]] = {"left out": "FINISHED", "killed": "KILLED"}
+"""MLflow's status by outcome; FAILED for others."""
+_OUTCOME = re.compile(r"\b(left out|refused|failed|killed): ")
+"""How a method without scores ended, in its reason."""
+_LONGEST_TAG = 5000
+"""Characters of a tag that MLflow accepts."""
 
 
 def tracking_uri(root: Path) -> str:
@@ -27,7 +38,7 @@ def tracking_uri(root: Path) -> str:
 
 
 def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:
-    """Publish metrics files as MLflow runs.
+    """Publish metrics files as MLflow runs; a method without scores is a run with the reason and without metrics.
 
     Args:
         root: root of the checkout.
@@ -38,16 +49,23 @@ def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:
         Number of runs that were written, kept, …; see :func:`proponent.publish.tracking.publish`.
 
     Raises:
-        UserError: a file differs from its manifest, or MLflow cannot be reached.
+        UserError: a file differs from its manifest or does not exist, although the leaderboard of its setting has no reason
+            for it, or MLflow cannot be reached.
     """
     checked = functools.cache(functools.partial(check_bytes, root))
     with exclusive(root / "results/.publishing"):
+        if complete:
+            paths = [*paths, *_left_out(root, paths)]
         records = [_record(root, path, checked) for path in paths]
         return publish(records, tracking_uri(root), complete)
 
 
 def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record:
-    if not re.fullmatch(r"results/[^/]+/metrics/[^/]+\.json", path) or not (root / path).is_file():
+    if named := _METRICS.fullmatch(path):
+        absent = _without_scores(root, named["setting"], named["method"], checked)
+        if absent is not None:
+            return absent
+    if not named or not (root / path).is_file():
         raise UserError(f"{path}: not a metrics file; name one like results/SETTING/metrics/METHOD.json")
     metrics = checked(path)
     document = read_json(root / path)
@@ -61,7 +79,7 @@ def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record
         key=metrics.key,
         params=params_of(scores),
         metrics=_values(document),
-        tags=_tags(scores, metrics),
+        tags=_tags(scores, metrics) | _remarks(document),
         data_digest=data.sha256,
         data_source=json.dumps(
             {"uri": data.artefact, "factory": recorded_spec(data, DataSpec).dataset.factory}
@@ -71,6 +89,69 @@ def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record
         ended=round(1000 * ended),
         figures=_figures(root, setting, checked),
     )
+
+
+def _without_scores(
+    root: Path, setting: str, method: str, checked: Callable[[str], Manifest]
+) -> Record | None:
+    """Return the record of a method that has a reason instead of metrics; None for any other method."""
+    document = _absent(root, setting).get(method)
+    if document is None or _is_current(root, f"results/{setting}/metrics/{method}.json"):
+        return None
+    data = f"results/{setting}/data/train.safetensors"
+    planned = root / f"results/{setting}/keys/scores/{method}.safetensors.json"
+    made = round(1000 * (root / ranking_path(setting)).stat().st_mtime)
+    tags = _remarks(document)
+    return Record(
+        setting=setting,
+        method=method,
+        key=hashlib.sha256(json.dumps([setting, method, reason(document)]).encode()).hexdigest(),
+        params={},
+        metrics={},
+        tags=tags | {"mlflow.source.name": "proponent publish"},
+        data_digest=checked(data).sha256 if read_manifest(root / data) else "",
+        data_source=json.dumps({"uri": data}),
+        configuration={"scores": read_json(planned)["spec"]} if planned.exists() else {},
+        begun=made,
+        ended=made,
+        status=_STATUS.get(tags["outcome"], "FAILED"),
+    )
+
+
+def _left_out(root: Path, paths: Sequence[str]) -> list[str]:
+    """Return the paths that metrics would have of the methods that cannot run on the settings of ``paths``."""
+    settings = dict.fromkeys(path.split("/")[1] for path in paths)
+    return [
+        f"results/{setting}/metrics/{method}.json"
+        for setting in settings
+        for method, document in _absent(root, setting).items()
+        if "left_out" in document and f"results/{setting}/metrics/{method}.json" not in paths
+    ]
+
+
+def _absent(root: Path, setting: str) -> dict[str, Document]:
+    """Return the documents of the methods without scores in the leaderboard of a setting, by method."""
+    if not (root / ranking_path(setting)).exists():
+        return {}
+    documents = read_ranking(root, setting).documents
+    return {document["method"]: document for document in documents if reason(document)}
+
+
+def _is_current(root: Path, artefact: str) -> bool:
+    """Return whether an artefact of a setting has the key that was planned last."""
+    _, setting, name = artefact.split("/", 2)
+    key_file = root / f"results/{setting}/keys/{name}.json"
+    return key_file.exists() and is_whole(root, artefact, read_json(key_file)["key"])
+
+
+def _remarks(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the reason for which a method has no scores, or the notes about its values, as tags and as the description."""
+    text = note(document)
+    tags = {"note": text[:_LONGEST_TAG], "mlflow.note.content": text[:_LONGEST_TAG]} if text else {}
+    if reason(document):
+        ended = _OUTCOME.search(text)
+        tags["outcome"] = ended[1] if ended else "failed"
+    return tags
 
 
 def params_of(scores: Manifest) -> dict[str, str]:

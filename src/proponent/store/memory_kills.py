@@ -27,7 +27,7 @@ class MemoryKills:
 
 
 def count_memory_kills() -> MemoryKills:
-    """Return the numbers at this moment; zero where the kernel does not tell."""
+    """Return the present numbers; zero where the kernel does not tell."""
     return MemoryKills(cgroup=_in_cgroup(), machine=_number(Path("/proc/vmstat"), "oom_kill"))
 
 

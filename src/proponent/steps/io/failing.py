@@ -1,4 +1,4 @@
-"""What a job leaves behind when it fails: a record with the reason, for the tables and for ``proponent status``."""
+"""Failure of a job: the record of its reason, for the tables and for ``proponent status``."""
 
 from __future__ import annotations
 
