@@ -28,6 +28,7 @@ class Job:
     inputs: tuple[str, ...] = ()
     step: str = "data"
     content: dict[str, Any] = field(default_factory=lambda: {"setting": "s"})
+    after: tuple[str, ...] = ()
 
 
 @dataclass
