@@ -16,6 +16,7 @@ FREE = {
     "machine_limits",
     "notes",
     "progress",
+    "random_state",
     "seeds",
     "slurm",
     "torch_compat",

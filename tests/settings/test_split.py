@@ -85,7 +85,10 @@ NAN[4, 1] = torch.nan
             {"query": (QUERY[0][:, :3], QUERY[1])},
             r"a row of train x has shape \(4,\) and one of query x \(3,\)",
         ),
-        ({"train": 5}, "must be a pair .x, y. of arrays or an indexable dataset of pairs, not a int"),
+        (
+            {"train": 5},
+            r"must be a pair \(x, y\) or a mapping .* dataset of such pairs, not a int",
+        ),
         ({"train": [(X[0], 1), X[1]]}, "row 1 must be a pair .x, y., not a Tensor"),
         ({"train": [(X[0], 1), (X[1, :2], 1)]}, r"x of row 1 has shape \(2,\) and that of row 0 \(4,\)"),
         ({"train": (np.array(["a", "b"]), Y[:2])}, "train x: cannot be made a tensor"),

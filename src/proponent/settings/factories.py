@@ -8,12 +8,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from proponent.config.load import nearest
 from proponent.config.schema import FactoryConfig
 from proponent.errors import UserError
+from proponent.random_state import seeded
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Split
 
@@ -51,15 +51,19 @@ def build_model(config: FactoryConfig, seed: int) -> nn.Module:
 
 
 def build(config: FactoryConfig, seed: int) -> Any:
-    """Import a factory and call it with its arguments; torch's generator is seeded for the call and restored after it.
+    """Import a factory and call it with its arguments.
+
+    The global generators of Python, NumPy and torch are seeded for the import and the call, and restored after it.
 
     Raises:
         UserError: there is no such module or function, or the arguments do not fit the function.
     """
-    function = _load(config.factory)
+    with seeded(
+        0
+    ):  # a module may draw when it is imported, which happens once, whatever the seed of the first call
+        function = _load(config.factory)
     _check_arguments(function, config)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return function(**config.args)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import QueriesConfig
 from proponent.errors import UserError
+from proponent.settings.arrays_of_rows import pair_of_tensors
+from proponent.settings.description import class_list
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 
@@ -21,7 +21,8 @@ class Split:
     """Training examples and queries, as a dataset factory returns them.
 
     Attributes:
-        train: pair ``(x, y)`` of arrays with one row per example, or an indexable dataset of ``(x, y)``.
+        train: pair ``(x, y)`` or mapping ``{"x": x, "y": y}`` of arrays with one row per example, or an indexable dataset
+            of such pairs or mappings.
         query: the same for the queries: first those for tuning hyper-parameters, then those for the results.
         class_names: names of the labels 0, 1, …
         image_shape: ``(height, width)`` or ``(channels, height, width)``, if a row of ``x`` is an image.
@@ -55,8 +56,8 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
         UserError: x and y have different numbers of rows, there is no training example, there are too few queries, x
             or y holds NaN or infinite numbers, or the task cannot use the labels.
     """
-    x_train, y_train = _pair(split.train, f"setting {name}: train")
-    x_query, y_query = _pair(split.query, f"setting {name}: query")
+    x_train, y_train = pair_of_tensors(split.train, f"setting {name}: train")
+    x_query, y_query = pair_of_tensors(split.query, f"setting {name}: query")
     wanted = queries.tune + queries.test
     if len(x_query) < wanted:
         raise UserError(
@@ -70,7 +71,9 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
                 f"setting {name}: a row of train {what} has shape {tuple(train.shape[1:])} and one of query "
                 f"{what} {tuple(query.shape[1:])}; give both one shape"
             )
-    n_classes = len(split.class_names) if split.class_names is not None else None
+    n_classes = (
+        len(class_list(split.class_names, f"setting {name}")) if split.class_names is not None else None
+    )
     y_train = task.check(y_train, f"setting {name}: train", n_classes)
     y_query = task.check(y_query, f"setting {name}: query", n_classes)
     return Arrays(_floats(x_train), y_train, _floats(x_query), y_query)
@@ -132,60 +135,6 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
         )
     for part, y in (("train", arrays.y_train), ("query", arrays.y_query)):
         task.check_outputs(outputs, y, f"setting {name}: {part}")
-
-
-def _pair(data: Any, where: str) -> tuple[Tensor, Tensor]:
-    """Return x and y as tensors with the same number of rows, at least one, and only finite numbers."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list)):
-        x, y = (_tensor(part, f"{where} {what}") for part, what in zip(data, "xy", strict=True))
-    else:
-        x, y = _collect(data, where)
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        raise UserError(
-            f"{where}: x has shape {tuple(x.shape)} and y {tuple(y.shape)}; give both one row per example"
-        )
-    if len(x) == 0:
-        raise UserError(f"{where}: there are no examples; the dataset factory must return at least one")
-    for what, part in (("x", x), ("y", y)):
-        if part.is_floating_point() and not bool(torch.isfinite(part).all()):
-            rows = (~torch.isfinite(part)).flatten(1).any(1) if part.ndim > 1 else ~torch.isfinite(part)
-            first = int(rows.nonzero()[0])
-            raise UserError(
-                f"{where}: {what} holds NaN or infinite numbers in {int(rows.sum())} rows (first: {first}); "
-                "clean or drop these rows in the dataset factory"
-            )
-    return x, y
-
-
-def _collect(data: Any, where: str) -> tuple[Tensor, Tensor]:
-    """Read an indexable dataset row by row."""
-    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        raise UserError(
-            f"{where}: must be a pair (x, y) of arrays or an indexable dataset of pairs, "
-            f"not a {type(data).__name__}"
-        )
-    xs, ys = [], []
-    for row in range(len(data)):
-        item = data[row]
-        if not (isinstance(item, Sequence) and len(item) == 2):
-            raise UserError(f"{where}: row {row} must be a pair (x, y), not a {type(item).__name__}")
-        xs.append(_tensor(item[0], f"{where} x of row {row}"))
-        ys.append(_tensor(item[1], f"{where} y of row {row}"))
-    for what, rows in (("x", xs), ("y", ys)):
-        for row, value in enumerate(rows):
-            if value.shape != rows[0].shape:
-                raise UserError(
-                    f"{where}: {what} of row {row} has shape {tuple(value.shape)} and that of row 0 "
-                    f"{tuple(rows[0].shape)}; pad or crop rows to one shape"
-                )
-    return (torch.stack(xs), torch.stack(ys)) if xs else (torch.empty(0), torch.empty(0))
-
-
-def _tensor(value: Any, where: str) -> Tensor:
-    try:
-        return value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: cannot be made a tensor ({' '.join(str(error).split())})") from error
 
 
 def _floats(x: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from proponent.config.specifications.step_inputs import NoInputs
 from proponent.config.specifications.step_specs import DataSpec
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
-from proponent.settings.factories import build_dataset
 from proponent.settings.label_noise import flip_labels
-from proponent.settings.split import check_tokens, materialise
+from proponent.settings.loaded_dataset import load_dataset
+from proponent.settings.split import check_tokens
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 
@@ -19,8 +19,9 @@ from proponent.steps.io.job import Job
 def run(job: Job[DataSpec, NoInputs]) -> None:
     """Write train and query tensors, ids, a description of the classes, and the mask of corrupted labels if any."""
     spec = job.spec
-    split = build_dataset(spec.dataset, derive_seed(spec.seed, "dataset"))
-    arrays = materialise(split, get_task(spec.task), spec.queries, spec.setting)
+    split, arrays = load_dataset(
+        spec.dataset, derive_seed(spec.seed, "dataset"), get_task(spec.task), spec.queries, spec.setting
+    )
     if spec.inputs is Inputs.tokens:
         check_tokens(arrays, spec.setting)
     folder = PurePosixPath(job.artefact).parent
@@ -36,7 +37,7 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
         )
     described = {
         "class_names": split.class_names,
-        "image_shape": list(split.image_shape) if split.image_shape else None,
+        "image_shape": split.image_shape,
         "n_train": n_train,
         "n_tune": spec.queries.tune,
         "n_test": spec.queries.test,

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from proponent.methods.shared.class_count import class_count
 from proponent.methods.shared.needs import Data, Representations, Retrainings
 from proponent.methods.shared.subset_attention import attended, bounded_products, tuned_embeddings
 from proponent.seeds import derive_seed
@@ -55,10 +56,13 @@ def attribute(
         seed: seed of the encoder's initialisation and of the subsets.
     """
     pair = representations.at(checkpoint)
-    train = torch.cat([pair.train, one_hot(data.y_train).to(pair.train)], dim=1)
-    classes = train.shape[1] - pair.train.shape[1]
+    classes = class_count(data)
+    train = torch.cat([pair.train, one_hot(data.y_train, classes).to(pair.train)], dim=1)
     query = torch.cat([pair.query, one_hot(data.y_query, classes).to(pair.query)], dim=1)
-    mean, spread = train.mean(0), train.std(0).clamp_min(1e-6)
+    mean, spread = train.mean(0), train.std(0)
+    spread = torch.where(
+        spread > 1e-6, spread, 1.0
+    )  # a column that is constant in training is not blown up in queries
     train, query = (train - mean) / spread, (query - mean) / spread
     targets = retrainings.targets.to(train)
     wanted = (targets - targets.mean(0)) / targets.std(0).clamp_min(torch.finfo(train.dtype).tiny)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.bias_column import append_bias_column
+from proponent.methods.shared.class_count import class_count
 from proponent.methods.shared.needs import Data, Outputs, RepresentationPair, Representations, Workspace
 from proponent.methods.shared.solvers.svm_duals import multiclass_svm_duals
 
@@ -56,7 +57,7 @@ def attribute(
         UserError: the solver did not converge.
     """
     pair = representations.at(checkpoint)
-    alpha = _alpha(pair, data.y_train, cost, workspace)
+    alpha = _alpha(pair, data, cost, workspace)
     train, query = append_bias_column(pair.train), append_bias_column(pair.query)
     support = alpha.any(1).nonzero()[:, 0]
     duals = alpha[support]
@@ -87,17 +88,18 @@ def self_influence(
     checkpoint: float,
 ) -> Tensor:
     """Return alpha_i at the example's own label, (n_train,), in [0, C]: C where it is on the wrong side of the margin."""
-    alpha = _alpha(representations.at(checkpoint), data.y_train, cost, workspace)
+    alpha = _alpha(representations.at(checkpoint), data, cost, workspace)
     return alpha.gather(1, data.y_train[:, None])[:, 0]
 
 
-def _alpha(pair: RepresentationPair, labels: Tensor, cost: float, workspace: Workspace) -> Tensor:
+def _alpha(pair: RepresentationPair, data: Data, cost: float, workspace: Workspace) -> Tensor:
     """Return alpha, (n_train, n_classes), in the dtype of the representations."""
+    classes = class_count(data)
 
     def make() -> Tensor:
         features = append_bias_column(pair.train).double().numpy(force=True)
         bound = cost / float((features**2).sum(1).mean())
-        alpha = multiclass_svm_duals(features, labels.numpy(force=True), bound)
+        alpha = multiclass_svm_duals(features, data.y_train.numpy(force=True), bound, classes)
         return torch.from_numpy(alpha).to(pair.train)
 
-    return workspace.keep(pair, ("dualda", cost), make)
+    return workspace.keep(pair, ("dualda", cost, classes), make)

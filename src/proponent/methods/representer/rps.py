@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from proponent.methods.shared.bias_column import append_bias_column
+from proponent.methods.shared.class_count import class_count
 from proponent.methods.shared.needs import Data, RepresentationPair, Representations, Workspace
 from proponent.methods.shared.solvers.stationary_layer import stationary_layer
 
@@ -49,7 +50,7 @@ def attribute(
         UserError: the fit stopped before it was stationary.
     """
     pair = representations.at(checkpoint)
-    alpha = _alpha(pair, data.y_train, regularisation, workspace)
+    alpha = _alpha(pair, data, regularisation, workspace)
     inner = append_bias_column(pair.query) @ append_bias_column(pair.train).T
     return alpha[:, data.y_query].T * inner
 
@@ -63,16 +64,17 @@ def self_influence(
     checkpoint: float,
 ) -> Tensor:
     """Return ``|alpha_i|`` at each training example's own label, (n_train,): how hard the example is to fit."""
-    alpha = _alpha(representations.at(checkpoint), data.y_train, regularisation, workspace)
+    alpha = _alpha(representations.at(checkpoint), data, regularisation, workspace)
     return alpha.gather(1, data.y_train[:, None])[:, 0].abs()
 
 
-def _alpha(pair: RepresentationPair, labels: Tensor, lam: float, workspace: Workspace) -> Tensor:
+def _alpha(pair: RepresentationPair, data: Data, lam: float, workspace: Workspace) -> Tensor:
     """Return alpha, (n_train, n_classes), in the dtype of the representations."""
+    classes = class_count(data)
 
     def make() -> Tensor:
         features = append_bias_column(pair.train).double().numpy(force=True)
-        targets = one_hot(labels).double().numpy(force=True)
+        targets = one_hot(data.y_train, classes).double().numpy(force=True)
         return torch.from_numpy(stationary_layer(features, targets, lam)).to(pair.train)
 
-    return workspace.keep(pair, ("rps", lam), make)
+    return workspace.keep(pair, ("rps", lam, classes), make)

@@ -32,6 +32,7 @@ def multiclass_svm_duals(
     features: Matrix,
     labels: NDArray[np.int64],
     bound: float,
+    n_classes: int | None = None,
     rounds: int = _ROUNDS,
     tolerance: float = _TOLERANCE,
 ) -> Matrix:
@@ -45,13 +46,14 @@ def multiclass_svm_duals(
         features: representations h, (n, d).
         labels: class indices, (n,).
         bound: C.
+        n_classes: number of classes; by default, up to the largest label.
         rounds: largest number of rounds.
         tolerance: largest violation of the solution, where the margin is 1.
 
     Raises:
         UserError: the violation exceeds the tolerance after ``rounds``.
     """
-    n, n_classes = len(features), int(labels.max()) + 1
+    n, n_classes = len(features), n_classes or int(labels.max()) + 1
     onehot = np.eye(n_classes)[labels]
     upper = bound * onehot
     alpha, weights = np.zeros((n, n_classes)), np.zeros((n_classes, features.shape[1]))
