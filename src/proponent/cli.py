@@ -127,9 +127,9 @@ def publish(metrics: tuple[str, ...]) -> None:
 
 def _settled_metrics(root: Path) -> list[str]:
     """Return the metrics file of every method on every setting, after checking that each is current or has a reason."""
-    from proponent.inspection.cost_table import current_artefacts
     from proponent.inspection.failures import find_failures
     from proponent.inspection.run_events import last_run
+    from proponent.plan.current import current_artefacts
 
     plan = _plan()
     failures = find_failures(plan.graph, current_artefacts(plan.graph), last_run(root).attempts)

@@ -15,7 +15,7 @@ from proponent.store.manifest import (
     Manifest,
     Part,
     check_bytes,
-    is_whole,
+    is_current,
     manifest_path,
     read_manifest,
     write_manifest,
@@ -52,9 +52,9 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path):
     assert len(digests) == 1
 
 
-def test_an_artefact_is_whole_only_with_its_own_key(tmp_path: Path, artefact: str):
-    assert is_whole(tmp_path, artefact, "k1")
-    assert not is_whole(tmp_path, artefact, "k2")
+def test_an_artefact_is_current_only_with_its_own_key(tmp_path: Path, artefact: str):
+    assert is_current(tmp_path, artefact, "k1")
+    assert not is_current(tmp_path, artefact, "k2")
     assert check_bytes(tmp_path, artefact).parts[0].path == "a/x.json"
 
 
@@ -63,7 +63,7 @@ def test_a_flipped_byte_is_found(tmp_path: Path, artefact: str):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert is_whole(tmp_path, artefact, "k1")  # sizes alone cannot tell
+    assert is_current(tmp_path, artefact, "k1")  # sizes alone cannot tell
     with pytest.raises(UserError, match="corrupt"):
         check_bytes(tmp_path, artefact)
 
@@ -72,18 +72,18 @@ def test_a_truncated_file_a_missing_part_and_a_malformed_manifest_are_found(tmp_
     path = tmp_path / artefact
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
-    assert not is_whole(tmp_path, artefact, "k1")
+    assert not is_current(tmp_path, artefact, "k1")
     with pytest.raises(UserError, match="truncated"):
         check_bytes(tmp_path, artefact)
     with pytest.raises(UserError, match="safetensors"):
         load_tensors(path)
     path.write_bytes(whole)
     (tmp_path / "a/x.json").unlink()
-    assert not is_whole(tmp_path, artefact, "k1")
+    assert not is_current(tmp_path, artefact, "k1")
     with pytest.raises(UserError, match=r"a/x\.json: missing"):
         check_bytes(tmp_path, artefact)
     manifest_path(path).write_text('{"artefact": 1}')
-    assert not is_whole(tmp_path, artefact, "k1")
+    assert not is_current(tmp_path, artefact, "k1")
     with pytest.raises(UserError, match="the manifest is malformed"):
         read_manifest(path)
 

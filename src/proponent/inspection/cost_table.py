@@ -15,16 +15,11 @@ from proponent.inspection.forecast import BASES, Forecast, Resources, forecast, 
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
 from proponent.machine_limits import machine_limits
-from proponent.plan.graph import Graph, Node
+from proponent.plan.current import current_artefacts
+from proponent.plan.graph import Node
 from proponent.plan.local_jobs import jobs_at_a_time
-from proponent.store.manifest import is_whole
 
 _WORDS = dict(zip(BASES, ("measured", "measured here", "measured elsewhere", "estimated"), strict=True))
-
-
-def current_artefacts(graph: Graph) -> set[str]:
-    """Return the paths of the artefacts that are current; no file is changed."""
-    return {path for path, node in graph.nodes.items() if is_whole(graph.root, path, node.key)}
 
 
 def forecast_of(root: Path, workflow: Workflow) -> tuple[Forecast, list[Node]]:

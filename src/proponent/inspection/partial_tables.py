@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from proponent.inspection.cost_table import current_artefacts
 from proponent.inspection.failures import Failures, find_failures
 from proponent.inspection.run_events import Attempt
 from proponent.plan import artefact_paths as paths
 from proponent.plan.artefact_paths import key_path
+from proponent.plan.current import current_artefacts
 from proponent.plan.graph import Graph
 from proponent.plan.run_plan import Plan
 from proponent.plan.table_nodes import (

@@ -13,7 +13,7 @@ from proponent.formatting import size
 from proponent.inspection.closure import closure
 from proponent.plan.graph import Graph, Node
 from proponent.store.files import read_json
-from proponent.store.manifest import SUFFIX, Manifest, check_bytes, read_manifest
+from proponent.store.manifest import SUFFIX, Manifest, check_bytes, find_manifest, read_manifest
 
 _LONG = 100
 """Characters after which a value is cut; the manifest has the whole value."""
@@ -144,6 +144,8 @@ def why_again(graph: Graph, artefact: str) -> Iterator[str]:
             yield f"{name}: missing, or without a manifest"
             continue
         yield from _damage(graph.root, name)
+        for upstream in manifest.remade_inputs(lambda path: find_manifest(graph.root / path)):
+            yield f"{name}: was made from other bytes of {upstream}, which has been made again since"
         for difference in _differences(manifest, graph.nodes[name]):
             yield f"{name}: {difference}"
 

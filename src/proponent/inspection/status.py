@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from proponent.formatting import duration
-from proponent.inspection.cost_table import current_artefacts
 from proponent.inspection.failures import find_failures
 from proponent.inspection.forecast import BASES, History, forecast, to_run
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.reported_jobs import setting_of
 from proponent.inspection.run_events import Attempt, last_run
 from proponent.plan.controller import controller_process
+from proponent.plan.current import current_artefacts
 from proponent.plan.graph import Graph, Node
 from proponent.plan.run_plan import Plan
 from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs

@@ -185,10 +185,15 @@ def _faults(
         lines.append(f"{artefact}: its key does not match the inputs and configuration in its manifest")
     else:
         lines += _bytes_at_fault(root, artefact) + _parts_at_fault(root, manifest)
+    remade = manifest.remade_inputs(everything.get)
     for name, key in manifest.inputs.items():
         upstream = everything.get(name)
         if upstream is not None and upstream.key != key:
             lines.append(f"{artefact}: was made from another version of {name}")
+        elif name in remade:
+            lines.append(
+                f"{artefact}: was made from other bytes of {name}, which has been made again since; run snakemake again"
+            )
     if artefact in wanted and wanted[artefact] != manifest.key and not is_partial(manifest):
         lines.append(
             f"{artefact}: stale, because the configuration or the source has changed; snakemake makes it again"

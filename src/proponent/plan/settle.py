@@ -1,72 +1,173 @@
-"""Modification times that follow content, set before Snakemake builds the DAG.
+"""Modification times that agree with content, repaired before Snakemake builds the DAG.
 
-Current artefacts get old times, and stale artefacts a new key file. Snakemake then needs only its mtime trigger, on a
-fresh clone as well as after a checkout of another revision, and none of its own metadata. Only the controller settles,
-never a job.
+Snakemake runs a job if an input is newer than the oldest output. Files keep the time at which they were written, except
+where this would give a wrong answer. A file of a current artefact becomes at least as new as the inputs of its rule, a
+key file of a current artefact at least as old as the artefact, and the key file of an artefact that has to be made again
+is written anew. Snakemake then needs only its mtime trigger, on a fresh clone as well as after a checkout of another
+revision or a touch, and none of its own metadata.
+
+Other programs conclude from size and time that a file is unchanged, so two contents of one path never get the same whole
+second (:mod:`proponent.plan.ledger`), and no time is later than now. Only the controller settles, never a job.
 """
 
 from __future__ import annotations
 
-import os
+import time
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from proponent.config.specifications.step_specs import AdoptSpec
-from proponent.errors import UserError
 from proponent.plan.artefact_paths import key_path
+from proponent.plan.current import current_artefacts, read_manifests, with_downstream
 from proponent.plan.graph import Graph, Node
-from proponent.store.files import read_json, write_json
-from proponent.store.manifest import SUFFIX, is_whole, read_manifest
+from proponent.plan.ledger import Ledger
+from proponent.store.file_times import (
+    SECOND,
+    file_system_now,
+    replace_by_copy,
+    set_time,
+    time_as_input,
+    time_as_output,
+)
+from proponent.store.files import read_json, sha256, write_json
+from proponent.store.manifest import SUFFIX, Manifest
+from proponent.store.snakemake_benchmark import benchmark_path
 
-_EPOCH = 1_000_000_000
-"""Any time in the past works. Current artefacts get this time plus one second per level of the DAG."""
+LEDGER = "results/.times"
+_COARSEST = 2 * SECOND
+"""Coarsest granularity of times of a file system in use: that of FAT."""
 
 
 def settle(graph: Graph) -> set[str]:
     """Bring key files and modification times in line with content.
 
     Returns:
-        Paths of the current artefacts: complete, and made with the key of the current configuration.
+        Paths of the current artefacts: complete, and made with the key of the current configuration from the bytes that
+        their inputs have now.
+
+    Raises:
+        UserError: a file is of another user, has to get another time, and its folder is not writable.
     """
-    return {path for path, node in graph.nodes.items() if _settle_node(graph.root, node)}
+    (graph.root / "results").mkdir(exist_ok=True)
+    manifests = read_manifests(graph)
+    current = current_artefacts(graph, manifests)
+    # What is made from an artefact that is missing or stale is asked for as well: its job finds out whether new bytes came.
+    asked = with_downstream(graph, graph.nodes.keys() - current)
+    ledger = Ledger.read(graph.root / LEDGER)
+    settling = _Settling(graph.root, manifests, ledger, file_system_now(graph.root / "results"))
+    for node in graph.nodes.values():
+        if node.path in asked:
+            settling.ask(node)
+    settling.moved_shared = True
+    while settling.moved_shared:  # a file that shares its inode with files settled before has moved them too
+        settling.moved_shared = False
+        for node in graph.nodes.values():
+            if node.path not in asked:
+                settling.keep(node)
+    ledger.save()
+    return current
 
 
-def _settle_node(root: Path, node: Node) -> bool:
-    key_file = root / key_path(node.path)
-    current = is_whole(root, node.path, node.key)
-    content = node.key_content()
-    if current:
-        _write_if_changed(key_file, content)
-        _set_time(key_file, _EPOCH)
-        for name in _files(root, node):
-            _set_time(root / name, _EPOCH + node.depth)
-        return True
-    # Snakemake ignores a newer input whose checksum it remembers, so the key file of a stale artefact gets new content.
-    write_json(key_file, {**content, "asked": uuid.uuid4().hex})
-    for name in _files(root, node):
-        _set_time(root / name, _EPOCH - 1)
-    return False
+@dataclass
+class _Settling:
+    root: Path
+    manifests: dict[str, Manifest]
+    ledger: Ledger
+    now: int
+    newest: dict[str, int] = field(default_factory=dict)
+    """Time of the newest file of each kept artefact, as an input."""
+    moved_shared: bool = False
+    """Whether a file was moved that shares its inode with others."""
+
+    def keep(self, node: Node) -> None:
+        """Bring a current artefact in order: not older than what its rule reads, and not older than its key file."""
+        manifest = self.manifests[node.path]
+        earliest = max((self.newest[name] for name in node.upstream), default=0)
+        for file in manifest.all_files:
+            self._move_forward(file.path, file.sha256, earliest)
+        for part in manifest.parts:
+            self._move_forward(f"{part.path}{SUFFIX}", manifest.seal, 0)
+        names = [file.path for file in manifest.all_files]
+        self.newest[node.path] = max(time_as_input(self.root / name) for name in names)
+        record = f"{node.path}{SUFFIX}"
+        if isinstance(node.spec, AdoptSpec):
+            # Two rules make these scores: the user's own, whose benchmark file counts as an output, and adopt.
+            benchmark = benchmark_path(Path(node.path)).as_posix()
+            if (self.root / benchmark).exists():
+                self._move_forward(benchmark, "", earliest)
+            self._move_forward(record, manifest.seal, self.newest[node.path])
+            self.newest[record] = time_as_input(self.root / record)
+        else:
+            self._move_forward(record, manifest.seal, 0)
+        content = _write_if_changed(self.root / key_path(node.path), node.key_content())
+        oldest = min(time_as_output(self.root / name) for name in names)
+        self._move_back(key_path(node.path), content, oldest)
+
+    def ask(self, node: Node) -> None:
+        """Write the key file of an artefact anew, so that it is newer than the artefact."""
+        key_file = self.root / key_path(node.path)
+        # Snakemake ignores a newer input whose checksum it remembers, so the file gets new content each time.
+        write_json(key_file, {**node.key_content(), "asked": uuid.uuid4().hex})
+        older_than = {node.path: time_as_output(key_file)}
+        if isinstance(node.spec, AdoptSpec):
+            older_than[f"{node.path}{SUFFIX}"] = older_than[node.path]
+            # The user's own rule reads no key file: it runs because its inputs are newer.
+            inputs = [self.root / name for name in node.upstream]
+            older_than[node.path] = min(
+                [time_as_input(path) for path in inputs if path.exists()], default=self.now
+            )
+        for name, content in self._contents(node.path).items():
+            if (self.root / name).exists():
+                own, limit = time_as_output(self.root / name), older_than.get(name, self.now + 1)
+                self._move_back(name, content, own if own < limit else limit - _COARSEST)
+
+    def _contents(self, artefact: str) -> dict[str, str]:
+        """Return what identifies the content of each file and manifest of an artefact; nothing where that is unknown."""
+        manifest = self.manifests.get(artefact)
+        if manifest is None:
+            return {artefact: "", f"{artefact}{SUFFIX}": ""}
+        files = {file.path: file.sha256 for file in manifest.all_files}
+        return files | {f"{name}{SUFFIX}": manifest.seal for name in files}
+
+    def _move_forward(self, name: str, content: str, earliest: int) -> None:
+        """Give a file its own time or ``earliest``, whichever is later, or the next second that no other content had."""
+        path = self.root / name
+        if time_as_input(path) > self.now and path.is_symlink():
+            replace_by_copy(path)  # the target is from the future, and may be shared
+        wanted = max(min(time_as_output(path), self.now), earliest)
+        while not self._is_set(name, content, wanted) or time_as_output(path) < earliest:
+            wanted = (max(wanted, time_as_output(path)) // SECOND + 1) * SECOND
+
+    def _move_back(self, name: str, content: str, latest: int) -> None:
+        """Give a file its own time or ``latest``, whichever is earlier, or the last second that no other content had."""
+        path = self.root / name
+        wanted = min(time_as_output(path), latest)
+        if wanted != time_as_output(path) and path.lstat().st_nlink > 1:
+            replace_by_copy(path)  # the other names of the file may belong to current artefacts
+        while not self._is_set(name, content, wanted):
+            wanted = (min(wanted, time_as_output(path)) // SECOND - 1) * SECOND
+
+    def _is_set(self, name: str, content: str, wanted: int) -> bool:
+        """Set the time of a file, and return whether no other content of the file had it before.
+
+        The file system may round the time down.
+        """
+        path = self.root / name
+        if wanted != time_as_output(path):
+            while wanted > self.now:
+                time.sleep((wanted - self.now) / SECOND)
+                self.now = file_system_now(self.root / "results")
+            self.moved_shared |= path.lstat().st_nlink > 1
+            set_time(path, wanted)
+        if not content:
+            return True
+        return self.ledger.claim(name, time_as_output(path), content)
 
 
-def _files(root: Path, node: Node) -> list[str]:
-    try:
-        manifest = read_manifest(root / node.path)
-    except UserError:
-        manifest = None
-    # Without a manifest, or with that of another artefact, copied by hand, only the artefact itself is known.
-    if manifest is None or manifest.artefact != node.path:
-        return [node.path]
-    # The manifest of adopted scores is the output of a rule, so its time matters to Snakemake as well.
-    record = [f"{node.path}{SUFFIX}"] if isinstance(node.spec, AdoptSpec) else []
-    return [*(file.path for file in manifest.all_files), *record]
-
-
-def _write_if_changed(path: Path, content: dict[str, object]) -> None:
-    if path.exists() and read_json(path) == content:
-        return
-    write_json(path, content)
-
-
-def _set_time(path: Path, seconds: int) -> None:
-    if path.exists() and path.stat().st_mtime_ns != seconds * 1_000_000_000:
-        os.utime(path, (seconds, seconds))
+def _write_if_changed(path: Path, content: dict[str, Any]) -> str:
+    """Write a key file unless it has this content already, and return a digest of the file."""
+    if not path.exists() or read_json(path) != content:
+        write_json(path, content)
+    return sha256(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Manifest:
     size: int
     inputs: dict[str, str] = field(default_factory=dict)
     """Key of every input artefact, by path."""
+    input_digests: dict[str, str] = field(default_factory=dict)
+    """Content digest of every input artefact, by path: the bytes that were used, which the keys alone do not tell."""
     step: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
     """Specification of the step, resolved from the configuration."""
@@ -65,10 +68,33 @@ class Manifest:
         """All files of the artefact, the one that names it first."""
         return [Part(self.artefact, self.sha256, self.size), *self.parts]
 
+    @property
+    def content_digest(self) -> str:
+        """Digest of the names and bytes of all files."""
+        files = sorted((file.path, file.sha256) for file in self.all_files)
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
     def expected_seal(self) -> str:
         """Return the seal that belongs to the other fields."""
-        content = json.dumps(dataclasses.asdict(dataclasses.replace(self, seal="")), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        fields = dataclasses.asdict(dataclasses.replace(self, seal=""))
+        if not self.input_digests:
+            del fields["input_digests"]  # sealed by a version that did not record them
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    def remade_inputs(self, manifest_of: Callable[[str], Manifest | None]) -> list[str]:
+        """Return the inputs whose bytes are no longer those from which this artefact was made.
+
+        An input without a manifest is not one of them: it is missing, and other checks report it.
+
+        Args:
+            manifest_of: function that returns the manifest of an artefact now, by path.
+        """
+        remade = []
+        for path, digest in self.input_digests.items():
+            manifest = manifest_of(path)
+            if manifest is not None and manifest.content_digest != digest:
+                remade.append(path)
+        return remade
 
 
 def manifest_path(artefact: Path) -> Path:
@@ -120,24 +146,45 @@ def read_manifest(artefact: Path) -> Manifest | None:
 
 def _check_types(*records: Manifest | Part) -> None:
     for record in records:
-        for name, kind in (("sha256", str), ("size", int), ("inputs", dict), ("details", dict)):
+        for name, kind in (
+            ("sha256", str),
+            ("size", int),
+            ("inputs", dict),
+            ("input_digests", dict),
+            ("details", dict),
+        ):
             value: object = getattr(record, name, kind())
             if not isinstance(value, kind):
                 raise TypeError(f"{name} is {value!r}")
 
 
-def is_whole(root: Path, artefact: str, key: str) -> bool:
-    """Return whether the artefact has this key, and all its files have the sizes in its manifest.
+def find_manifest(artefact: Path) -> Manifest | None:
+    """Return the manifest of an artefact; None if it has none, or a malformed one."""
+    try:
+        return read_manifest(artefact)
+    except UserError:
+        return None
+
+
+def is_whole(root: Path, manifest: Manifest) -> bool:
+    """Return whether all files of an artefact have the sizes in its manifest, and its parts have manifests.
 
     Only sizes are compared: reading every byte would make the start of a run slow. :func:`check_bytes` reads them.
     """
-    try:
-        manifest = read_manifest(root / artefact)
-    except UserError:
-        return False
-    if manifest is None or manifest.key != key:
-        return False
-    return all(_has_size(root / file.path, file.size) for file in manifest.all_files)
+    return all(_has_size(root / file.path, file.size) for file in manifest.all_files) and all(
+        manifest_path(root / part.path).exists() for part in manifest.parts
+    )
+
+
+def is_current(root: Path, artefact: str, key: str) -> bool:
+    """Return whether an artefact is whole, has this key, and was made from the bytes that its inputs have now."""
+    manifest = find_manifest(root / artefact)
+    return (
+        manifest is not None
+        and (manifest.artefact, manifest.key) == (artefact, key)
+        and is_whole(root, manifest)
+        and not manifest.remade_inputs(lambda path: find_manifest(root / path))
+    )
 
 
 def check_bytes(root: Path, artefact: str) -> Manifest:

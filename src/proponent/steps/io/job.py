@@ -16,9 +16,18 @@ from proponent.config.specifications.step_specs import SPECS, StepSpec
 from proponent.errors import UserError
 from proponent.slurm import own_job
 from proponent.steps.io.process import git_commit, peak_memory_mib
+from proponent.store.file_times import move_to_new_second, time_as_output
 from proponent.store.files import read_json, replacing, sha256, write_json
 from proponent.store.lease import Lease
-from proponent.store.manifest import Manifest, Part, check_bytes, is_whole, write_manifest
+from proponent.store.manifest import (
+    Manifest,
+    Part,
+    check_bytes,
+    find_manifest,
+    is_current,
+    manifest_path,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +66,10 @@ class Job(Generic[S, I]):
     """Seconds and peak memory in MiB of an artefact that another process made; None for what this job makes."""
     _written: list[str] = field(default_factory=list)
     _checked: set[str] = field(default_factory=set)
+    _input_digests: dict[str, str] = field(default_factory=dict)
+    """Content digest of each input that was read."""
+    _replaced: dict[Path, int] = field(default_factory=dict)
+    """Modification time of each file that this job replaces."""
     _started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -100,8 +113,8 @@ class Job(Generic[S, I]):
         return time.monotonic() - self._started
 
     def is_done(self) -> bool:
-        """Return whether the artefact is there already, with this very key."""
-        return is_whole(self.root, self.artefact, self.key)
+        """Return whether the artefact is there already, made with this very key from the bytes that its inputs have."""
+        return is_current(self.root, self.artefact, self.key)
 
     def check(self) -> None:
         """Refuse to start if the result would not be what the key says.
@@ -143,7 +156,21 @@ class Job(Generic[S, I]):
         manifest = check_bytes(self.root, path)
         if path in self.input_keys and manifest.key != self.input_keys[path]:
             raise UserError(f"{path}: was made from something else than planned; run snakemake again")
+        self._input_digests[path] = manifest.content_digest
         return {path, *(part.path for part in manifest.parts)}
+
+    def _digests_of_inputs(self) -> dict[str, str]:
+        """Return the content digest of every input: the bytes that were read, or for one that was not, its bytes now."""
+        manifests = {path: find_manifest(self.root / path) for path in self.input_keys}
+        now = {path: manifest.content_digest for path, manifest in manifests.items() if manifest}
+        return now | {
+            path: self._input_digests[path] for path in self.input_keys if path in self._input_digests
+        }
+
+    def _inputs_digest(self) -> str:
+        from proponent.config.digests.keys import digest
+
+        return digest(self._digests_of_inputs())
 
     def write_tensors(
         self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
@@ -151,8 +178,7 @@ class Job(Generic[S, I]):
         """Write one file of the artefact as safetensors, atomically."""
         from proponent.store.tensors import save_tensors
 
-        save_tensors(self.root / path, tensors, metadata)
-        self._written.append(path)
+        save_tensors(self._begin(path), tensors, metadata)
 
     def write_arrays(
         self, path: str, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
@@ -160,24 +186,30 @@ class Job(Generic[S, I]):
         """Write one file of the artefact as safetensors, atomically, without torch."""
         from proponent.store.arrays import save_arrays
 
-        save_arrays(self.root / path, arrays, metadata)
-        self._written.append(path)
+        save_arrays(self._begin(path), arrays, metadata)
 
     def write_json(self, path: str, content: Any) -> None:
         """Write one file of the artefact as JSON, atomically."""
-        write_json(self.root / path, content)
-        self._written.append(path)
+        write_json(self._begin(path), content)
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Write one file of the artefact, atomically."""
-        with replacing(self.root / path) as temporary:
+        with replacing(self._begin(path)) as temporary:
             temporary.write_bytes(content)
-        self._written.append(path)
 
     def adopt(self, path: str, seconds: float, peak_memory_mib: float) -> None:
         """Take a file that another process wrote, at this cost, as one of the artefact's files."""
         self.measured = (seconds, peak_memory_mib)
         self._written.append(path)
+
+    def _begin(self, path: str) -> Path:
+        """Return the location of a file of the artefact that is about to be written."""
+        self._written.append(path)
+        location = self.root / path
+        for file in (location, manifest_path(location)):
+            if file.exists():
+                self._replaced[file] = time_as_output(file)
+        return location
 
     def read_partial(self) -> dict[str, Tensor] | None:
         """Return what :meth:`write_partial` kept of an earlier attempt at this very key; None if it kept nothing."""
@@ -187,7 +219,7 @@ class Job(Generic[S, I]):
             return None
         try:
             with open_tensors(self._partial) as (get, names, metadata):
-                if metadata.get("key") != self.key:
+                if (metadata.get("key"), metadata.get("inputs")) != (self.key, self._inputs_digest()):
                     return None
                 self._started -= float(metadata["seconds"])  # the cost is that of all attempts
                 return {name: get(name) for name in names}
@@ -198,7 +230,8 @@ class Job(Generic[S, I]):
         """Keep what is done so far next to the artefact, in a file that is removed when the artefact is whole."""
         from proponent.store.tensors import save_tensors
 
-        save_tensors(self._partial, tensors, {"key": self.key, "seconds": f"{self.seconds():.3f}"})
+        made_from = {"key": self.key, "inputs": self._inputs_digest()}
+        save_tensors(self._partial, tensors, {**made_from, "seconds": f"{self.seconds():.3f}"})
 
     @property
     def _partial(self) -> Path:
@@ -214,6 +247,8 @@ class Job(Generic[S, I]):
         from proponent.config.digests.keys import plain
 
         lease.check()
+        for path in self._written:
+            move_to_new_second(self.root / path, self._replaced.get(self.root / path))
         parts = [
             Part(path, sha256(self.root / path), (self.root / path).stat().st_size) for path in self._written
         ]
@@ -225,6 +260,7 @@ class Job(Generic[S, I]):
             sha256=first.sha256,
             size=first.size,
             inputs=self.input_keys,
+            input_digests=self._digests_of_inputs(),
             step=self.spec.step,
             spec=plain(self.spec),
             sources=self.sources,
@@ -240,5 +276,8 @@ class Job(Generic[S, I]):
             details=self.details,
         )
         write_manifest(self.root, manifest)
+        for path in self._written:
+            record = manifest_path(self.root / path)
+            move_to_new_second(record, self._replaced.get(record))
         self._partial.unlink(missing_ok=True)
         return manifest

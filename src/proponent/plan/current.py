@@ -1,0 +1,43 @@
+"""Current artefacts of a graph, found by their manifests alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+from proponent.plan.graph import Graph
+from proponent.store.manifest import Manifest, find_manifest, is_whole
+
+
+def read_manifests(graph: Graph) -> dict[str, Manifest]:
+    """Return the manifest of every artefact that has one of its own, by path."""
+    found = {path: find_manifest(graph.root / path) for path in graph.nodes}
+    # A manifest copied by hand from another artefact describes that one.
+    return {path: made for path, made in found.items() if made is not None and made.artefact == path}
+
+
+def current_artefacts(graph: Graph, manifests: Mapping[str, Manifest] | None = None) -> set[str]:
+    """Return the paths of the artefacts that are current; no file is changed.
+
+    These are whole, and were made with the key of the configuration from the bytes that their inputs have now.
+
+    Args:
+        graph: the graph of the configuration.
+        manifests: result of :func:`read_manifests`, if it is known already.
+    """
+    made = read_manifests(graph) if manifests is None else manifests
+    return {
+        path
+        for path, manifest in made.items()
+        if manifest.key == graph.nodes[path].key
+        and is_whole(graph.root, manifest)
+        and not manifest.remade_inputs(made.get)
+    }
+
+
+def with_downstream(graph: Graph, paths: Set[str]) -> set[str]:
+    """Return artefacts together with everything that is made from them."""
+    found = set(paths)
+    for path, node in graph.nodes.items():
+        if not found.isdisjoint(node.inputs):
+            found.add(path)
+    return found

@@ -1,0 +1,227 @@
+"""Faults of times: what Snakemake, DVC, rsync and purges conclude from size, time and link count is true.
+
+Each test is named after its row in the list of faults. The results folder has invented bytes and true manifests
+(:mod:`faults.results_tree`), so that no job runs.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faults.results_tree import SCORES, Tree, add_external_method, moved_tree, planned_tree
+from proponent.inspection.verify import verify
+from proponent.plan.artefact_paths import key_path
+from proponent.store.file_times import SECOND
+from proponent.store.manifest import SUFFIX, read_manifest
+from workflow.checkout import make_checkout
+
+HOUR = 3600 * SECOND
+DATA = "results/toy/data/train.safetensors"
+METRICS = "results/toy/metrics/graddot.json"
+LEADERBOARD = "results/leaderboard.csv"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """All artefacts of the toy setting and an external method, made an hour ago."""
+    root = make_checkout(tmp_path_factory.mktemp("times") / "checkout").root
+    add_external_method(root)
+    tree = planned_tree(root, time.time_ns() - HOUR)
+    tree.make_all()
+    assert tree.settle() == set()
+    return tree
+
+
+@pytest.fixture
+def tree(finished: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """A copy of the finished results, to be changed."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # on a busy disk, key files would take most of the time
+    shutil.copytree(finished.root / "results", tmp_path / "results")
+    return moved_tree(finished, tmp_path)
+
+
+def bytes_at(root: Path, seconds: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Return what rsync and ``cp -u`` compare: size and whole second of every file."""
+    return {name: ((root / name).stat().st_size, second) for name, second in seconds.items()}
+
+
+def test_files_keep_the_times_at_which_they_were_written(tree: Tree):
+    assert tree.asked() == set()
+    before = tree.files()
+    assert tree.settle() == set()
+    assert tree.files() == before
+    assert min(before.values()) > time.time() - 2 * 3600, "an artefact made an hour ago looks an hour old"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_times_are_put_in_order_near_their_own(tree: Tree, seed: int):
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    now = time.time()
+    for name in tree.files():
+        seconds = now - draw.choice([0, 0.3, 100, 10_000]) * draw.random()
+        os.utime(tree.root / name, (seconds, seconds))
+    before = tree.files()
+    assert tree.settle() == set()
+    assert tree.asked() == set()
+    after = tree.files()
+    assert max(after.values()) <= time.time()
+    assert all(after[name] >= before[name] for name in after if "/keys/" not in name)
+
+
+def test_purge_deletes_nothing_that_was_touched(tree: Tree):
+    """A purge deletes files older than a day; who touches the results keeps them."""
+    old = time.time() - 40 * 86400
+    for name in tree.files():
+        os.utime(tree.root / name, (old, old))
+    tree.settle()
+    assert max(tree.files().values()) < time.time() - 39 * 86400, "what is old looks old"
+    for name in tree.files():
+        (tree.root / name).touch()
+    assert tree.settle() == set()
+    assert tree.asked() == set()
+    assert min(tree.files().values()) > time.time() - 60
+
+
+def test_purge_deletes_and_the_rest_is_made_again(tree: Tree):
+    """A purge takes some files of an artefact and leaves others; everything that is missing is asked for."""
+    for name in list(tree.files())[::3]:
+        (tree.root / name).unlink()
+    missing = tree.settle()
+    assert missing
+    assert set().union(*map(tree.downstream, missing)) <= tree.asked()
+
+
+def test_dvc_reuses_inodes_but_never_sees_the_same_size_and_time(tree: Tree):
+    """Bytes replaced in place (same inode, same size) with the time set back get another second than the old bytes."""
+    before = bytes_at(tree.root, tree.files())
+    inodes = {name: (tree.root / name).stat().st_ino for name in before}
+    original = (tree.root / METRICS).read_text(), (tree.root / f"{METRICS}{SUFFIX}").read_text()
+    tree.remake(METRICS, "other")
+    assert (tree.root / METRICS).stat().st_ino == inodes[METRICS]
+    for path in (METRICS, f"{METRICS}{SUFFIX}"):
+        os.utime(tree.root / path, (before[path][1], before[path][1]))
+    assert tree.settle() == set()
+    after = bytes_at(tree.root, tree.files())
+    for name in (METRICS, f"{METRICS}{SUFFIX}"):
+        assert after[name] != before[name], name
+    assert tree.asked() == set()
+    # The first bytes again, with their first time: that is no new content at this time.
+    (tree.root / METRICS).write_text(original[0])
+    (tree.root / f"{METRICS}{SUFFIX}").write_text(original[1])
+    os.utime(tree.root / METRICS, (before[METRICS][1], before[METRICS][1]))
+    tree.settle()
+    assert bytes_at(tree.root, tree.files())[METRICS] == before[METRICS]
+
+
+def test_rsync_skips_no_changed_file(tree: Tree, tmp_path: Path):
+    """After a remade artefact with bytes of the same sizes, ``rsync -a`` and ``cp -u`` copy what changed."""
+    mirror = tmp_path / "mirror"
+    shutil.copytree(tree.root / "results", mirror)
+    tree.time = time.time_ns() - SECOND
+    tree.remake(METRICS, "other")
+    assert tree.settle() == set()
+    command = (
+        ["rsync", "-a", f"{tree.root}/results/", str(mirror)]
+        if shutil.which("rsync")
+        else ["cp", "-a", "-u", f"{tree.root}/results/.", str(mirror)]
+    )
+    subprocess.run(command, check=True)
+    for name in tree.files():
+        assert (mirror.parent / "mirror" / name.removeprefix("results/")).read_bytes() == (
+            tree.root / name
+        ).read_bytes(), name
+
+
+def test_a_stale_artefact_of_this_instant_or_of_the_future_is_asked_for(tree: Tree):
+    """Its key file must be strictly newer, whatever the clock of the machine that made the artefact."""
+    node = tree.graph.nodes[METRICS]
+    for seconds in (0, 3600):
+        os.utime(tree.root / METRICS, (time.time() + seconds, time.time() + seconds))
+        tree.graph.nodes[METRICS] = replace(node, key="0" * 64)
+        try:
+            assert tree.settle() >= {METRICS}
+        finally:
+            tree.graph.nodes[METRICS] = node
+        key_time = (tree.root / key_path(METRICS)).stat().st_mtime
+        assert (tree.root / METRICS).stat().st_mtime < key_time
+        assert key_time <= time.time()
+
+
+def test_current_files_of_the_future_become_files_of_now(tree: Tree):
+    later = time.time() + 3600
+    for name in (DATA, METRICS, key_path(METRICS)):
+        os.utime(tree.root / name, (later, later))
+    assert tree.settle() == set()
+    assert tree.asked() == set()
+    assert max(tree.files().values()) <= time.time()
+
+
+def test_random_data_remade_under_the_same_key_is_a_mixture_until_the_rest_follows(tree: Tree):
+    wanted = {path: node.key for path, node in tree.graph.nodes.items()}
+    assert verify(tree.root, wanted).faults == {}
+    tree.make(DATA, "random")
+    stale = tree.settle()
+    direct = {path for path, node in tree.graph.nodes.items() if DATA in node.inputs}
+    assert stale == direct
+    assert tree.asked() == tree.downstream(DATA) - {DATA}
+    faults = verify(tree.root, wanted).faults
+    assert faults.keys() == direct
+    for path in direct:
+        assert faults[path] == [
+            f"{path}: was made from other bytes of {DATA}, which has been made again since; run snakemake again"
+        ]
+
+
+def test_an_input_remade_with_the_same_bytes_runs_nothing(tree: Tree):
+    tree.time = time.time_ns() - SECOND
+    tree.make(DATA)
+    assert tree.settle() == set()
+    assert tree.asked() == set()
+
+
+def test_deleted_external_scores_and_every_other_file_of_a_run_are_asked_for(tree: Tree):
+    """What verify finds missing, the next run makes again: any file of any artefact, its manifest or its key file."""
+    wanted = {path: node.key for path, node in tree.graph.nodes.items()}
+    owner = {
+        file.path: path for path in tree.graph.nodes for file in read_manifest(tree.root / path).all_files
+    }
+    assert SCORES in owner
+    for name in tree.files():
+        if "/benchmarks/" in name:
+            continue
+        content, stamp = (tree.root / name).read_bytes(), (tree.root / name).stat()
+        (tree.root / name).unlink()
+        if "keys" in Path(name).parts[1:3]:
+            assert tree.settle() == set(), name
+            assert (tree.root / name).exists()
+        else:
+            artefact = owner[name.removesuffix(SUFFIX)]
+            found = verify(tree.root, wanted).faults
+            assert artefact in found or name == f"{artefact}{SUFFIX}", name
+            assert tree.settle() == {artefact}, name
+            assert tree.asked() == tree.downstream(artefact), name
+            (tree.root / name).write_bytes(content)
+            os.utime(tree.root / name, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert tree.settle() == set(), name
+        assert tree.asked() == set(), name
+
+
+def test_external_scores_of_another_source_are_older_than_what_their_rule_reads(tree: Tree):
+    """The user's own rule reads no key file, so that only the times of its inputs can start it."""
+    node = tree.graph.nodes[SCORES]
+    tree.graph.nodes[SCORES] = replace(node, key="0" * 64)
+    try:
+        tree.settle()
+        assert (tree.root / SCORES).stat().st_mtime < (tree.root / DATA).stat().st_mtime
+    finally:
+        tree.graph.nodes[SCORES] = node
+    assert tree.settle() == set()
+    assert tree.asked() == set()
