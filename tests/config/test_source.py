@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proponent.config.digests.source_digest import PLUMBING, SourceTree
+from proponent.config.digests.plumbing import PLUMBING
+from proponent.config.digests.source_digest import SourceTree
 from proponent.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -22,6 +22,8 @@ class Method:
     """Dotted name of the module; empty for the external family."""
     function: str
     """Name of the function in the module; empty for the external family."""
+    code: tuple[str, ...]
+    """Definitions (``module:name``) that a job uses of its module; empty for the external family."""
     needs: tuple[str, ...]
     """Positional arguments of the function."""
     self_influence: bool

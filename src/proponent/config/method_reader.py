@@ -15,6 +15,8 @@ from proponent.config.specifications.need_loaders import uses_models, vocabulary
 from proponent.errors import UserError
 
 _ARRAYS = ("torch", "numpy")
+_HOOKS = ("finish", "group_scores", "self_influence", "SELF_INFLUENCE")
+"""What a module of methods may define in addition to its function ``attribute``."""
 _NUMPY_NEEDS = {"data"}
 """Needs that are available as NumPy arrays; the others are made by torch."""
 
@@ -62,6 +64,7 @@ class _Reader:
             config=self.config,
             module=module,
             function=function,
+            code=self._code(module, function),
             needs=signature.positional,
             self_influence=self_influence,
             tasks=constants.get("TASKS"),
@@ -83,6 +86,14 @@ class _Reader:
         if not colon:
             module, function = self._family_module(self.config.family), "attribute"
         return module, function, self._signature(module, function)
+
+    def _code(self, module: str, function: str) -> tuple[str, ...]:
+        """Return the definitions that a job uses of a method's module."""
+        source = self.files.tree.definitions.source(module)
+        hooks = _HOOKS if source is not None and function == "attribute" else ()
+        return tuple(
+            f"{module}:{name}" for name in (function, *hooks) if name in (function, *source.positions)
+        )
 
     def _signature(self, module: str, function: str) -> Signature:
         signature = read_signature(self.files.tree, module, function, f"{self.source}: family")
@@ -199,4 +210,4 @@ class _Reader:
             if not (self.files.root / file).exists():
                 raise UserError(f"{source}: sources names '{file}', which does not exist")
         needs = tuple(config.needs or ["data"])
-        return Method(self.name, config, "", "", needs, self_influence=False, tasks=None)
+        return Method(self.name, config, "", "", (), needs, self_influence=False, tasks=None)

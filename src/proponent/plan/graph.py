@@ -27,7 +27,7 @@ class Node:
     named_inputs: Any
     """The inputs dataclass of the specification's step (:mod:`proponent.config.specifications.step_specs`)."""
     sources: dict[str, str]
-    """Digests of the modules that decide its numbers."""
+    """Digests, by module, of the definitions that decide its numbers."""
     files: dict[str, str]
     """Digests of files that are read in addition to its inputs."""
     versions: dict[str, str]
@@ -42,7 +42,7 @@ class Node:
     after: tuple[str, ...] = ()
     """Artefacts that its rule waits for although it is not made from them: they are not part of its key."""
     roots: tuple[str, ...] = ()
-    """Modules whose closure gave ``sources``; the job digests them again before it starts."""
+    """Definitions whose closure gave ``sources``; the job digests it again before it starts."""
 
     @property
     def step(self) -> str:
@@ -104,7 +104,7 @@ class Graph:
         path: str,
         spec: StepSpec,
         inputs: Any,
-        modules: Iterable[str] = (),
+        code: Iterable[str] = (),
         files: Mapping[str, str] | None = None,
         after: tuple[str, ...] = (),
     ) -> str:
@@ -114,7 +114,7 @@ class Graph:
             path: path of the artefact, relative to the checkout.
             spec: specification of the step that makes it.
             inputs: instance of the specification's ``inputs_type``, with paths of nodes added before.
-            modules: importable modules, in addition to the step's, that decide its numbers.
+            code: definitions (``module:name``), in addition to the step's, that decide its numbers.
             files: digests of files that are read in addition to the inputs, by path.
             after: paths of artefacts that its rule waits for although it is not made from them.
 
@@ -125,7 +125,7 @@ class Graph:
         for name in upstream:
             if name not in self.nodes:
                 raise UserError(f"{path}: no configured setting, design or method makes its input {name}")
-        roots = tuple(dict.fromkeys([f"proponent.steps.{spec.step}", *modules]))
+        roots = tuple(dict.fromkeys([f"proponent.steps.{spec.step}:run", *code]))
         sources, versions = self._digest(roots)
         read = dict(files or {})
         input_keys = {name: self.nodes[name].key for name in upstream}

@@ -21,7 +21,7 @@ from proponent.config.specifications.step_specs import (
 from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
 from proponent.plan.eligibility import has_need
-from proponent.plan.setting_nodes import FEATURES, SettingNodes, module_of
+from proponent.plan.setting_nodes import FEATURES, SettingNodes
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class MethodNodes:
             network=NetworkSpec(setting.model, recipe.weight_decay, recipe.momentum) if network else None,
             replay=ReplaySpec(setting.model, recipe, setting.seed) if replay else None,
         )
-        modules = [method.module, *loaders_of(method.all_needs, method.arrays)]
+        code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
         if network or replay:
-            modules += module_of(setting.model)
-        return graph.add(path, spec, self._inputs(), modules, after=self.base.after_check)
+            code.append(setting.model.factory)
+        return graph.add(path, spec, self._inputs(), code, after=self.base.after_check)
 
     def _add_metrics(self, scores: str) -> None:
         graph, name, method = self.base.graph, self.base.name, self.method
@@ -134,10 +134,10 @@ class MethodNodes:
             scores=scores,
             ground_truth={design: paths.ground_truth(name, design) for design in designs},
         )
-        modules = [f"proponent.metrics.{metric.metric}" for metric in asked.values()]
+        code = [f"proponent.metrics.{metric.metric}:evaluate" for metric in asked.values()]
         if method.groups:
-            modules.append(method.module)
-        graph.add(paths.metrics(name, method.name), spec, inputs, modules)
+            code.append(f"{method.module}:group_scores")
+        graph.add(paths.metrics(name, method.name), spec, inputs, code)
 
     def _metrics(self) -> dict[str, MetricSpec]:
         """Return the configured metrics that the setting's ground truth allows."""

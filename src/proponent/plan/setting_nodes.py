@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
-from proponent.config.schema import DesignConfig, FactoryConfig, SettingConfig, n_rows
+from proponent.config.schema import DesignConfig, SettingConfig, n_rows
 from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.step_inputs import (
     DataInputs,
@@ -34,9 +34,6 @@ FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
 """Kinds of features that are stored."""
 
 
-def module_of(factory: FactoryConfig) -> list[str]:
-    """Return the module of a factory, as a list of modules whose source decides an artefact."""
-    return [factory.factory.partition(":")[0]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class SettingNodes:
             seed=setting.seed,
         )
         files = self.graph.digests_of(setting.dataset.files)
-        self.graph.add(paths.data(self.name), spec, NoInputs(), module_of(setting.dataset), files)
+        self.graph.add(paths.data(self.name), spec, NoInputs(), [setting.dataset.factory], files)
 
     def _add_check(self) -> None:
         setting, tree = self.setting, self.graph.tree
@@ -185,5 +182,5 @@ class SettingNodes:
         return Draw(name=design, kind=config.kind, seeds=config.seeds, fraction=config.fraction)
 
     def _model(self) -> tuple[list[str], dict[str, str]]:
-        """Return the modules and the digests of files that decide what the model is."""
-        return module_of(self.setting.model), self.graph.digests_of(self.setting.model.files)
+        """Return the factory and the digests of files that decide what the model is."""
+        return [self.setting.model.factory], self.graph.digests_of(self.setting.model.files)

@@ -1,7 +1,8 @@
-"""Digests of source code and of its imports, independent of comments, docstrings and formatting.
+"""Digests of the source that an artefact depends on, independent of comments, docstrings and formatting.
 
-The digest of a step covers the modules of the checkout that it imports, directly or through others, and the version of
-every third-party package among these imports. No import is left out silently:
+The digest of a step covers the definitions of the checkout that it reaches (functions, classes and constants, through other
+modules as well; see :mod:`proponent.config.digests.definition_graph`), and the version of every third-party package that
+these use. Nothing is left out silently:
 
 - the source of a package that is installed from a folder, or that lies on ``sys.path`` outside any distribution, is
   digested as that of the checkout is (see :mod:`proponent.config.digests.distributions`);
@@ -18,48 +19,16 @@ import importlib.machinery
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from proponent.config.digests.definition_graph import DefinitionGraph, Kind, Node
 from proponent.config.digests.distributions import Distributions, import_places, is_part_of_python, tops
-from proponent.config.digests.python_source import imports_of, parse, syntax_digest
+from proponent.config.digests.python_source import parse, syntax_digest
 from proponent.errors import UserError
-
-PLUMBING = (
-    "proponent",
-    "proponent.cli",
-    "proponent.errors",
-    "proponent.notes",
-    "proponent.progress",
-    "proponent.slurm",
-    "proponent.plan",
-    "proponent.inspection",
-    "proponent.config",
-    "proponent.store",
-    "proponent.steps.adopt",
-    "proponent.steps.io.job",
-    "proponent.steps.io.process",
-    "proponent.steps.io.device",
-    "proponent.steps.publish",
-    "proponent.publish.tracking",
-    "proponent.publish.ui",
-)
-"""Modules (and everything below the packages among them) that move bytes and words but decide no number: a change in them
-re-runs nothing. The decisions of :mod:`proponent.config` are in the resolved configuration, which is part of every key."""
 
 ABSENT = "absent"
 """Version of a package that is imported where its absence does no harm, and that is not installed."""
-
-
-@dataclass
-class _Closure:
-    """All modules behind some others."""
-
-    sources: dict[str, str] = field(default_factory=dict)
-    """Digest by module, for source that was found."""
-    required: dict[str, str] = field(default_factory=dict)
-    """Third-party modules that are imported without a condition, and the file that does so ('' for a starting point)."""
-    optional: set[str] = field(default_factory=set)
-    """Third-party modules that are imported under a condition."""
 
 
 @dataclass
@@ -69,7 +38,6 @@ class SourceTree:
     roots: tuple[Path, ...]
     _files: dict[str, Path | None] = field(default_factory=dict)
     _parsed: dict[Path, ast.Module] = field(default_factory=dict)
-    _read: dict[Path, tuple[str, dict[str, bool]]] = field(default_factory=dict)
     _distributions: Distributions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +50,7 @@ class SourceTree:
         return self._files[module]
 
     def syntax(self, path: Path) -> ast.Module:
-        """Return the syntax tree of a file, parsed once.
+        """Return the syntax tree of a file without its docstrings, parsed once.
 
         Raises:
             UserError: the file cannot be read, or is not valid Python.
@@ -98,74 +66,101 @@ class SourceTree:
             return False
         return is_part_of_python(top) or import_places(top) is not None
 
-    def digest(
-        self, modules: Iterable[str], plumbing: Iterable[str] = PLUMBING
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """Digest ``modules`` and everything that they import, plumbing left out.
+    def digest(self, roots: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Digest everything that ``roots`` reach, plumbing left out.
+
+        Args:
+            roots: ``module:name`` for a definition; ``module`` for everything in a module.
 
         Returns:
-            ``(sources, versions)``: digest by module name, and version by distribution for the third-party packages.
+            ``(sources, versions)``: digest by module name, of the definitions that are reached in the module, and version
+            by distribution for the third-party packages.
 
         Raises:
             UserError: a module or an unconditional import cannot be found, or a module is not valid Python.
         """
-        start = list(modules)
-        for module in start:
+        start = list(roots)
+        for module in (root.partition(":")[0] for root in start):
             if self.find(module) is None and not self.is_installed(module):
                 raise UserError(f"no module '{module}' in {', '.join(map(str, self.roots))}")
-        closure = self._closure(start, tuple(plumbing), self._source_places)
+        reached = self.definitions.closure(start)
+        importers = {node.module: str(node.detail) for node in reached if node.kind is Kind.needed}
+        used = {node.module for node in reached if node.kind is Kind.third_party}
         versions = {"python": ".".join(platform.python_version_tuple()[:2])}
-        for module in sorted({*closure.required, *closure.optional}):
-            versions |= self._versions(module, closure.required.get(module))
-        return dict(sorted(closure.sources.items())), versions
+        for module in sorted({*used, *importers}):
+            found = self._versions(module, importers.get(module))
+            if module in used:
+                versions |= found
+        return self._digests(self.definitions, reached), dict(sorted(versions.items()))
 
-    def changes(self, modules: Iterable[str], recorded: Mapping[str, str]) -> list[str]:
+    def changes(self, roots: Iterable[str], recorded: Mapping[str, str]) -> list[str]:
         """Return the modules whose digest is not the recorded one, sorted.
 
         Args:
-            modules: those that were digested.
+            roots: those that were digested.
             recorded: the ``sources`` that :meth:`digest` returned for them. Only packages outside the checkout whose
                 source it holds are looked at again; versions are not, because that needs an index of all distributions.
         """
         outside = {top for top in tops(recorded) if self.find(top) is None}
-        closure = self._closure(
-            list(modules), PLUMBING, lambda top: (import_places(top) or ()) if top in outside else ()
-        )
-        names = sorted({*closure.sources, *recorded})
-        return [name for name in names if closure.sources.get(name) != recorded.get(name)]
+        definitions = self._graph(lambda top: (import_places(top) or ()) if top in outside else ())
+        current = self._digests(definitions, definitions.closure(roots))
+        return [name for name in sorted({*current, *recorded}) if current.get(name) != recorded.get(name)]
 
-    def _closure(
-        self, start: list[str], plumbing: tuple[str, ...], places: Callable[[str], tuple[Path, ...]]
-    ) -> _Closure:
-        def located(module: str) -> Path | None:
-            found = self.find(module)
-            return found or _file_in(module, places(module.partition(".")[0]))
+    @cached_property
+    def definitions(self) -> DefinitionGraph:
+        """The definitions of the checkout and of packages whose version does not identify their source."""
+        return self._graph(self._source_places)
 
-        closure = _Closure()
-        followed: dict[str, int] = {}  # whether the module is imported whenever the starting points are
-        queue = [(module, True, "") for module in start]
-        while queue:
-            module, is_required, importer = queue.pop()
-            if is_plumbing(module, plumbing) or followed.get(module, -1) >= is_required:
-                continue
-            followed[module] = is_required
-            path = located(module)
-            if path is None:
-                if is_required:
-                    closure.required.setdefault(module, importer)
-                else:
-                    closure.optional.add(module)
-                continue
-            closure.sources[module], imports = self._inspect(module, path)
-            for name, unconditional in imports.items():
-                parent = name.rpartition(".")[0]
-                target = parent if parent and located(name) is None and located(parent) else name
-                queue.append((target, is_required and unconditional, str(path)))
-        return closure
+    def _graph(self, places: Callable[[str], tuple[Path, ...]]) -> DefinitionGraph:
+        foreign: dict[str, bool] = {}
+
+        def is_foreign(top: str) -> bool:
+            if top not in foreign:
+                in_checkout = self.find(top) is not None or any((root / top).is_dir() for root in self.roots)
+                foreign[top] = not in_checkout and not places(top)
+            return foreign[top]
+
+        def locate(module: str) -> Path | None:
+            top = module.partition(".")[0]
+            if is_foreign(top):
+                return None
+            return self.find(module) or _file_in(module, places(top))
+
+        def is_namespace(module: str) -> bool:
+            top, *below = module.split(".")
+            if is_foreign(top) or locate(module) is not None:
+                return False
+            return any(place.joinpath(*below).is_dir() for place in self._folders(top, places(top)))
+
+        return DefinitionGraph(locate, is_namespace, self.syntax)
+
+    def _digests(self, definitions: DefinitionGraph, reached: set[Node]) -> dict[str, str]:
+        """Return one digest per module: of the statements and imports in it that are reached."""
+        texts: dict[str, list[tuple[int, str]]] = {}
+        for node in reached:
+            source = definitions.source(node.module)
+            if node.kind is Kind.whole and source is None:
+                path = definitions.locate(node.module)
+                texts[node.module] = [(0, self._bytes_digest(path))] if path else []
+            elif source is not None and node.kind is Kind.statement:
+                text = source.statements[int(node.detail)].digest
+                texts.setdefault(node.module, []).append((int(node.detail), text))
+            elif source is not None and node.kind is Kind.binding:
+                texts.setdefault(node.module, []).append((-1, source.imports[int(node.detail)].text))
+        return {
+            module: hashlib.sha256("\n".join(text for _, text in sorted(found)).encode()).hexdigest()
+            for module, found in sorted(texts.items())
+        }
+
+    def _bytes_digest(self, path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _folders(self, top: str, places: Iterable[Path]) -> list[Path]:
+        return [*places, *(root / top for root in self.roots)]
 
     def _source_places(self, top: str) -> tuple[Path, ...]:
         """Return where the source of a third-party package is digested; nothing where its version identifies it."""
-        if is_part_of_python(top) or self.find(top) is not None:
+        if not top or is_part_of_python(top) or self.find(top) is not None:
             return ()
         provider = self._distributions.provider(top)
         return provider.source if provider else ()
@@ -184,7 +179,7 @@ class SourceTree:
         provider = None if self.find(top) else self._distributions.provider(top)
         if provider and (provider.versions or not provider.source):
             return provider.versions
-        places = provider.source if provider else tuple(root / top for root in self.roots)
+        places = self._folders(top, provider.source if provider else ())
         if any(place.joinpath(*module.split(".")[1:]).is_dir() for place in places):
             return {}  # a namespace package: nothing in it but the modules that are imported by name
         if importer is None:
@@ -196,28 +191,14 @@ class SourceTree:
             "or import it inside try/except ImportError if it is optional"
         )
 
-    def _inspect(self, module: str, path: Path) -> tuple[str, dict[str, bool]]:
-        if path not in self._read:
-            if path.suffix != ".py":
-                self._read[path] = (hashlib.sha256(path.read_bytes()).hexdigest(), {})
-            else:
-                tree = self.syntax(path)
-                imports = imports_of(tree, module, path.name == "__init__.py")
-                self._read[path] = (syntax_digest(tree), imports)
-        return self._read[path]
-
-
-def is_plumbing(module: str, plumbing: Iterable[str] = PLUMBING) -> bool:
-    """Return whether ``module`` is on the list, or below a package on it (``proponent`` itself covers only itself)."""
-    return any(module == name or ("." in name and module.startswith(f"{name}.")) for name in plumbing)
-
 
 def _file_of(module: str, roots: Iterable[Path]) -> Path | None:
     """Return the file of a module below the first of ``roots`` that has it: Python source, or a compiled extension."""
     relative = Path(*module.split("."))
     for root in roots:
-        candidates = [root / f"{relative}.py", root / relative / "__init__.py"]
+        candidates = [root / relative / "__init__.py"]  # in the order in which Python looks
         candidates += [root / f"{relative}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+        candidates.append(root / f"{relative}.py")
         for candidate in candidates:
             if candidate.is_file():
                 return candidate

@@ -37,9 +37,12 @@ LEARNED_FROM = {"retrainings": "fit", "permutations": "permutations"}
 
 
 def loaders_of(needs: Iterable[str], arrays: str) -> list[str]:
-    """Return the modules that load ``needs`` and the data, as ``torch`` or ``numpy`` arrays."""
-    data = "proponent.steps.io.setting_inputs" if arrays == "torch" else "proponent.steps.io.stored_arrays"
-    return list(dict.fromkeys([data, *(LOADERS[need] for need in needs if need in LOADERS)]))
+    """Return the functions (``module:name``) that load ``needs`` and the data, as ``torch`` or ``numpy`` arrays."""
+    data = {
+        "torch": "proponent.steps.io.setting_inputs:load_data",
+        "numpy": "proponent.steps.io.stored_arrays:load_numpy_data",
+    }[arrays]
+    return list(dict.fromkeys([data, *(f"{LOADERS[need]}:read" for need in needs if need in LOADERS)]))
 
 
 def uses_models(needs: Iterable[str]) -> bool:
