@@ -30,10 +30,10 @@ MODELS = {
 """Jobs that depend on the recipe, the model or the trainer: not the data, and not random scores."""
 
 
-def append_constant(checkout, module: str) -> None:
-    """Change the source of a module in a way that its digest covers."""
+def append_statement(checkout, module: str) -> None:
+    """Add a statement that runs at import to a module, so that it counts for every definition of the module."""
     with (checkout.root / "src/proponent" / module).open("a") as source:
-        source.write("\nNEW_CONSTANT = 3\n")
+        source.write("\nglobals()['CHANGED'] = 3\n")
 
 
 def test_nothing_to_do_after_a_run(checkout):
@@ -60,12 +60,12 @@ def test_a_changed_hyper_parameter_runs_that_method_its_evaluation_and_the_colle
 
 
 def test_a_changed_method_source_runs_that_method_its_evaluation_and_the_collection(checkout):
-    append_constant(checkout, "methods/trak/trak.py")
+    append_statement(checkout, "methods/trak/trak.py")
     assert checkout.planned() == {"trak": 1, "evaluate": 1, **COLLECTION}
 
 
 def test_a_changed_feature_engine_runs_features_and_the_methods_that_read_them(checkout):
-    append_constant(checkout, "features/gradients/block.py")
+    append_statement(checkout, "features/gradients/block.py")
     planned = checkout.planned()
     assert planned == {"featurize": 1, "graddot": 1, "trak": 1, "evaluate": 2, **COLLECTION}
 
@@ -78,7 +78,7 @@ def test_a_changed_recipe_runs_everything_but_the_data_and_back_again_nothing(ch
 
 
 def test_a_changed_trainer_module_that_is_only_imported_counts_like_a_changed_recipe(checkout):
-    append_constant(checkout, "training/recipe.py")
+    append_statement(checkout, "training/recipe.py")
     assert checkout.planned() == {**MODELS, **COLLECTION}
 
 
@@ -94,7 +94,7 @@ def test_the_source_of_a_users_own_factory_is_part_of_the_key(checkout):
     assert checkout.planned()["train"] == 1
 
 
-def test_comments_docstrings_formatting_and_touching_run_nothing(checkout):
+def test_comments_docstrings_formatting_touching_and_unused_definitions_run_nothing(checkout):
     checkout.edit("toy/factories.py", '"""A small network."""', '"""Another docstring."""  # and a comment')
     checkout.edit(
         "configs/settings/toy.yaml", "task: classification", "# a comment\ntask:   'classification'"
@@ -104,6 +104,9 @@ def test_comments_docstrings_formatting_and_touching_run_nothing(checkout):
     checkout.edit("src/proponent/training/lockstep.py", "from __future__", "# a comment\nfrom __future__")
     method = checkout.root / "src/proponent/methods/trak/trak.py"
     method.write_text(method.read_text().replace('"""', '"""Another sentence. ', 1))
+    for unrelated in ("toy/factories.py", "src/proponent/methods/trak/trak.py"):
+        with (checkout.root / unrelated).open("a") as source:
+            source.write("\nUNUSED = 3\n\n\ndef unused() -> int:\n    return UNUSED\n")
     for path in [
         *checkout.root.rglob("*.py"),
         *checkout.root.rglob("*.smk"),
@@ -115,7 +118,7 @@ def test_comments_docstrings_formatting_and_touching_run_nothing(checkout):
 
 def test_changed_plumbing_runs_nothing(checkout):
     for module in ("cli.py", "progress.py", "store/files.py", "steps/io/job.py"):
-        append_constant(checkout, module)
+        append_statement(checkout, module)
     assert checkout.planned() == {}
 
 
@@ -145,7 +148,7 @@ def test_a_larger_design_keeps_the_retrainings_of_a_smaller_one(checkout):
 def test_a_job_refuses_to_run_if_the_source_has_changed_since_the_plan(checkout):
     """A job runs as planned or not at all, so that no artefact mixes two versions."""
     (checkout.root / "results/toy/scores/trak.safetensors").unlink()
-    append_constant(checkout, "methods/trak/trak.py")
+    append_statement(checkout, "methods/trak/trak.py")
     done = checkout.run_step("attribute", "results/toy/keys/scores/trak.safetensors.json")
     assert done.returncode == 1
     assert "proponent.methods.trak.trak changed since this run was planned" in done.stdout

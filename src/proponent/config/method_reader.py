@@ -89,11 +89,9 @@ class _Reader:
 
     def _code(self, module: str, function: str) -> tuple[str, ...]:
         """Return the definitions that a job uses of a method's module."""
-        source = self.files.tree.definitions.source(module)
-        hooks = _HOOKS if source is not None and function == "attribute" else ()
-        return tuple(
-            f"{module}:{name}" for name in (function, *hooks) if name in (function, *source.positions)
-        )
+        source = self.files.tree.definitions.index.source(module)
+        defined = source.positions if source is not None and function == "attribute" else {}
+        return tuple(f"{module}:{name}" for name in (function, *(hook for hook in _HOOKS if hook in defined)))
 
     def _signature(self, module: str, function: str) -> Signature:
         signature = read_signature(self.files.tree, module, function, f"{self.source}: family")

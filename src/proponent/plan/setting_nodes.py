@@ -34,8 +34,6 @@ FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
 """Kinds of features that are stored."""
 
 
-
-
 @dataclass(frozen=True)
 class SettingNodes:
     """Adds the nodes of one setting to a graph.

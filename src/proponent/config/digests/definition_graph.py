@@ -7,16 +7,14 @@ statements of a module that have an effect belong to all of its definitions, in 
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import Enum
-from pathlib import Path
 from typing import NamedTuple
 
-from proponent.config.digests.dynamic_imports import imported_by_calls
-from proponent.config.digests.import_effects import ImportEffects, is_builtin
+from proponent.config.digests.import_effects import is_builtin
 from proponent.config.digests.module_source import STAR, Import, ModuleSource, Statement
 from proponent.config.digests.plumbing import is_plumbing
+from proponent.config.digests.source_index import SourceIndex
 
 _OWN_MODULE = {"builtins.globals", "builtins.eval", "builtins.exec", "builtins.locals"}
 """Functions that look names up in the module that calls them."""
@@ -61,23 +59,12 @@ class DefinitionGraph:
     """Edges between definitions; each is found once.
 
     Args:
-        locate: returns the file of a module whose source is followed, or None.
-        is_namespace: whether a module is a folder without ``__init__.py``.
-        syntax: returns the syntax tree of a file.
+        index: the modules of the checkout.
     """
 
-    def __init__(
-        self,
-        locate: Callable[[str], Path | None],
-        is_namespace: Callable[[str], bool],
-        syntax: Callable[[Path], ast.Module],
-    ) -> None:
-        self.locate = locate
-        self._is_namespace = is_namespace
-        self._syntax = syntax
-        self._sources: dict[str, ModuleSource | None] = {}
+    def __init__(self, index: SourceIndex) -> None:
+        self.index = index
         self._edges: dict[Node, tuple[Node, ...]] = {}
-        self._plain: dict[str, bool] = {}
         self._following: set[tuple[str, tuple[str, ...]]] = set()
 
     def closure(self, roots: Iterable[str]) -> set[Node]:
@@ -107,15 +94,6 @@ class DefinitionGraph:
             self._edges[node] = tuple(dict.fromkeys(self._find_edges(node)))
         return self._edges[node]
 
-    def source(self, module: str) -> ModuleSource | None:
-        """Return a module of the checkout; None for a compiled one, and for one that is not there."""
-        if module not in self._sources:
-            path = self.locate(module)
-            self._sources[module] = None
-            if path is not None and path.suffix == ".py":
-                self._sources[module] = ModuleSource(module, path, self._syntax(path))
-        return self._sources[module]
-
     def _of_root(self, root: str) -> list[Node]:
         module, _, name = root.partition(":")
         return [
@@ -124,7 +102,7 @@ class DefinitionGraph:
         ]
 
     def _find_edges(self, node: Node) -> list[Node]:
-        source = self.source(node.module)
+        source = self.index.source(node.module)
         if source is None:
             return []
         if node.kind is Kind.module:
@@ -139,9 +117,9 @@ class DefinitionGraph:
         """Return what runs whenever a module is imported: its packages, its imports, and its statements with an effect."""
         nodes: list[Node] = []
         package = source.name.rpartition(".")[0]
-        if self._is_followed(package):
+        if self.index.is_followed(package):
             nodes += self._run(package, required, str(source.path))
-        effects = self._effects(source)
+        effects = self.index.effects(source)
         for position, statement in enumerate(source.statements):
             if effects.has_effect(statement.node):
                 nodes.append(Node(Kind.statement, source.name, position))
@@ -152,7 +130,7 @@ class DefinitionGraph:
                     Node(Kind.binding, source.name, position),
                     *self._attribute(one.module, (), one.full),
                 ]
-            elif one.name not in source.used_names and not self._is_followed(one.module):
+            elif one.name not in source.used_names and not self.index.is_followed(one.module):
                 nodes.append(
                     Node(Kind.third_party, one.full)
                 )  # an import for its effect, or for others to import
@@ -165,7 +143,7 @@ class DefinitionGraph:
         nodes: list[Node] = []
         for one in inner:
             nodes += self._run_import(one, False, source)
-            if one.name == STAR or not self._is_followed(one.module):
+            if one.name == STAR or not self.index.is_followed(one.module):
                 nodes += self._attribute(one.module, (), one.full)
         for chain in uses.chains:
             nodes += self._name(source, chain, inner)
@@ -228,14 +206,14 @@ class DefinitionGraph:
 
     def _find_attribute(self, module: str, names: tuple[str, ...], imported: str) -> list[Node]:
         below = f"{module}.{names[0]}" if names else ""
-        has_below = bool(names) and (self._is_followed(below) or self._is_namespace(below))
+        has_below = bool(names) and (self.index.is_followed(below) or self.index.is_namespace(below))
         if is_plumbing(module):
             return self._attribute(below, names[1:], imported) if has_below else []
-        source = self.source(module)
+        source = self.index.source(module)
         if source is None:
-            if self.locate(module) is not None:
+            if self.index.locate(module) is not None:
                 return [*self._run(module, False, ""), Node(Kind.whole, module)]
-            if self._is_namespace(module):
+            if self.index.is_namespace(module):
                 return (
                     self._attribute(below, names[1:], imported)
                     if has_below
@@ -260,83 +238,24 @@ class DefinitionGraph:
         """Return what an import of a module runs."""
         if not module or is_plumbing(module):
             return []
-        if self.locate(module) is not None:
+        if self.index.locate(module) is not None:
             return [Node(Kind.module, module, required)]
         return [Node(Kind.needed, module, importer)] if required else []
 
     def _run_import(self, one: Import, required: bool, source: ModuleSource) -> list[Node]:
-        is_module = self.locate(one.full) is not None or self.locate(one.module) is None
+        is_module = self.index.locate(one.full) is not None or self.index.locate(one.module) is None
         target = one.full if is_module or not one.attribute else one.module
         return self._run(target, required, str(source.path))
 
     def _imported_by_call(self, source: ModuleSource, statement: Statement) -> list[Node]:
         """Return what calls of ``import_module`` import; a module that is named by a literal is then used as a value."""
         nodes: list[Node] = []
-        for module in self.dynamic_imports(source, statement):
+        for module in self.index.dynamic_imports(source, statement):
             if module is None:
                 nodes.append(Node(Kind.whole, source.name))
             else:
                 nodes += [*self._run(module, False, ""), *self._attribute(module, (), module)]
         return nodes
-
-    def dynamic_imports(self, source: ModuleSource, statement: Statement) -> list[str | None]:
-        """Return the modules that a statement imports by calls; None for one whose name is computed."""
-        inner = {
-            one.name: ".".join(filter(None, [one.module, one.attribute]))
-            for node in statement.uses.imports
-            for one in source.read_import(node, required=False)
-        }
-
-        def qualify(chain: tuple[str, ...]) -> str | None:
-            if chain and chain[0] in inner:
-                return ".".join([inner[chain[0]], *chain[1:]])
-            return self.qualified(source, chain)
-
-        return imported_by_calls(source, statement, qualify)
-
-    def _is_followed(self, module: str) -> bool:
-        return self.locate(module) is not None
-
-    def qualified(self, source: ModuleSource, chain: tuple[str, ...]) -> str | None:
-        """Return the full name of what a dotted name stands for in a module; None where it is not certain."""
-        if not chain:
-            return None
-        name, rest = chain[0], chain[1:]
-        bindings = source.bindings.get(name, [])
-        if name in source.positions:
-            return None if bindings else ".".join([source.name, *chain])
-        if len(bindings) == 1:
-            one = source.imports[bindings[0]]
-            return ".".join([one.module, *([one.attribute] if one.attribute else []), *rest])
-        return ".".join(["builtins", *chain]) if not bindings and is_builtin(name) else None
-
-    def _effects(self, source: ModuleSource) -> ImportEffects:
-        return ImportEffects(lambda chain: self.qualified(source, chain), self._is_plain_class)
-
-    def _is_plain_class(self, name: str) -> bool:
-        """Return whether inheriting from a class of the checkout runs none of its code."""
-        if name not in self._plain:
-            self._plain[name] = False  # a circle is not plain
-            module, _, attribute = name.rpartition(".")
-            source = self.source(module) if module else None
-            if source is not None:
-                self._plain[name] = self._defines_plain_class(source, attribute)
-        return self._plain[name]
-
-    def _defines_plain_class(self, source: ModuleSource, name: str) -> bool:
-        positions, bindings = source.positions.get(name, []), source.bindings.get(name, [])
-        if len(positions) == 1 and not bindings:
-            node = source.statements[positions[0]].node
-            if not isinstance(node, ast.ClassDef):
-                return False
-            own = {
-                item.name for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))
-            }
-            return "__init_subclass__" not in own and self._effects(source).is_plain(node)
-        if len(bindings) == 1 and not positions and source.imports[bindings[0]].attribute:
-            one = source.imports[bindings[0]]
-            return self._is_plain_class(f"{one.module}.{one.attribute}")
-        return False
 
 
 def _is_below(module: str, package: str) -> bool:

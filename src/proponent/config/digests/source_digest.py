@@ -24,7 +24,8 @@ from pathlib import Path
 
 from proponent.config.digests.definition_graph import DefinitionGraph, Kind, Node
 from proponent.config.digests.distributions import Distributions, import_places, is_part_of_python, tops
-from proponent.config.digests.python_source import parse, syntax_digest
+from proponent.config.digests.python_source import parse
+from proponent.config.digests.source_index import SourceIndex
 from proponent.errors import UserError
 
 ABSENT = "absent"
@@ -132,16 +133,16 @@ class SourceTree:
                 return False
             return any(place.joinpath(*below).is_dir() for place in self._folders(top, places(top)))
 
-        return DefinitionGraph(locate, is_namespace, self.syntax)
+        return DefinitionGraph(SourceIndex(locate, is_namespace, self.syntax))
 
     def _digests(self, definitions: DefinitionGraph, reached: set[Node]) -> dict[str, str]:
         """Return one digest per module: of the statements and imports in it that are reached."""
         texts: dict[str, list[tuple[int, str]]] = {}
         for node in reached:
-            source = definitions.source(node.module)
+            source = definitions.index.source(node.module)
             if node.kind is Kind.whole and source is None:
-                path = definitions.locate(node.module)
-                texts[node.module] = [(0, self._bytes_digest(path))] if path else []
+                path = definitions.index.locate(node.module)
+                texts[node.module] = [(0, hashlib.sha256(path.read_bytes()).hexdigest())] if path else []
             elif source is not None and node.kind is Kind.statement:
                 text = source.statements[int(node.detail)].digest
                 texts.setdefault(node.module, []).append((int(node.detail), text))
@@ -151,9 +152,6 @@ class SourceTree:
             module: hashlib.sha256("\n".join(text for _, text in sorted(found)).encode()).hexdigest()
             for module, found in sorted(texts.items())
         }
-
-    def _bytes_digest(self, path: Path) -> str:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def _folders(self, top: str, places: Iterable[Path]) -> list[Path]:
         return [*places, *(root / top for root in self.roots)]

@@ -1,15 +1,13 @@
 """Operations of needs that a method calls, read from its source without importing it.
 
 The check of a setting tries them on its model before anything is trained. A method names them by calling them: the names are
-looked for in its module and in the modules of :mod:`proponent.methods.shared` behind it.
+looked for in its definitions and in those of :mod:`proponent.methods.shared` behind them.
 """
 
 from __future__ import annotations
 
-import ast
-
 from proponent.config.configured_method import Method
-from proponent.config.digests.python_source import imports_of
+from proponent.config.digests.definition_graph import Kind
 from proponent.config.digests.source_digest import SourceTree
 
 OPERATIONS = {
@@ -17,7 +15,7 @@ OPERATIONS = {
     "replay": ("gradient_and_hessian_products",),
 }
 """Operations that some models cannot be used with, by need; every method with the need uses the others."""
-_SHARED = "proponent.methods.shared."
+_NEEDS = "proponent.methods.shared.needs"
 
 
 def uses_of(tree: SourceTree, method: Method) -> tuple[str, ...]:
@@ -30,7 +28,7 @@ def uses_of(tree: SourceTree, method: Method) -> tuple[str, ...]:
         tree: source of the checkout.
         method: method of this package or of the checkout.
     """
-    called = _attributes(tree, method.module)
+    called = _attributes(tree, method.code)
     operations = [
         f"{need}.{operation}"
         for need in method.all_needs
@@ -46,22 +44,20 @@ def uses_of(tree: SourceTree, method: Method) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*method.all_needs, *operations, *chosen)))
 
 
-def _attributes(tree: SourceTree, module: str) -> set[str]:
-    """Return the names of all attributes that a module, and what it shares with others, looks up."""
+def _attributes(tree: SourceTree, code: tuple[str, ...]) -> set[str]:
+    """Return the names of all attributes that a method, and what it shares with others, looks up."""
     names: set[str] = set()
-    seen: set[str] = set()
-    pending = [module]
-    while pending:
-        name = pending.pop()
-        path = tree.find(name)
-        if name in seen or path is None or path.suffix != ".py":
+    for node in tree.definitions.closure(code):
+        source = tree.definitions.index.source(node.module)
+        if source is None or node.kind is not Kind.statement or not _is_of_a_method(node.module):
             continue
-        seen.add(name)
-        syntax = tree.syntax(path)
-        names |= {node.attr for node in ast.walk(syntax) if isinstance(node, ast.Attribute)}
-        for imported in imports_of(syntax, name, path.name == "__init__.py"):
-            parent = imported.rpartition(".")[0]
-            target = parent if tree.find(imported) is None else imported
-            if target.startswith(_SHARED) and not target.startswith(f"{_SHARED}needs"):
-                pending.append(target)
+        uses = source.statements[int(node.detail)].uses
+        names |= uses.attributes.union(*(chain[1:] for chain in uses.chains))
     return names
+
+
+def _is_of_a_method(module: str) -> bool:
+    """Return whether a module holds code of methods: the user's own, or this package's without the needs themselves."""
+    return not module.startswith("proponent.") or (
+        module.startswith("proponent.methods.") and not module.startswith(_NEEDS)
+    )
