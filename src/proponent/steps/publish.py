@@ -21,7 +21,7 @@ from proponent.publish.tracking import Record, exclusive, publish
 from proponent.steps.io.rankings import ranking_path, read_ranking
 from proponent.steps.io.recorded_spec import recorded_spec
 from proponent.store.files import read_json
-from proponent.store.manifest import Manifest, check_bytes, is_whole, read_manifest
+from proponent.store.manifest import Manifest, check_bytes, is_current, read_manifest
 
 _METRICS = re.compile(r"results/(?P<setting>[^/]+)/metrics/(?P<method>[^/]+)\.json")
 _STATUS: dict[str, Literal["FINISHED", "FAILED", "KILLED"]] = {"left out": "FINISHED", "killed": "KILLED"}
@@ -141,7 +141,7 @@ def _is_current(root: Path, artefact: str) -> bool:
     """Return whether an artefact of a setting has the key that was planned last."""
     _, setting, name = artefact.split("/", 2)
     key_file = root / f"results/{setting}/keys/{name}.json"
-    return key_file.exists() and is_whole(root, artefact, read_json(key_file)["key"])
+    return key_file.exists() and is_current(root, artefact, read_json(key_file)["key"])
 
 
 def _remarks(document: Mapping[str, Any]) -> dict[str, str]:
