@@ -14,6 +14,7 @@ import click
 from proponent import __version__
 from proponent.errors import UserError, line_for, one_line
 from proponent.formatting import size
+from proponent.progress import end_bars
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.failing import complete_record, recording_failure
 from proponent.steps.io.job import Job
@@ -297,6 +298,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except Exception as error:
+        end_bars()
         if line_for(error) is None:
             traceback.print_exc()
         click.echo(f"error: {one_line(error)}", err=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+_open: list[Any] = []
+"""Bars that are not finished."""
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
@@ -23,7 +25,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         The items, unchanged.
     """
     on_terminal = sys.stderr.isatty()
-    yield from tqdm(
+    bar = tqdm(
         items,
         desc=description,
         total=total,
@@ -32,3 +34,14 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         ascii=not on_terminal,
         leave=True,
     )
+    _open.append(bar)
+    try:
+        yield from bar
+    finally:
+        _open.remove(bar)
+
+
+def end_bars() -> None:
+    """End the line of each bar that is not finished, so that the next message begins a line."""
+    for bar in _open:
+        bar.close()

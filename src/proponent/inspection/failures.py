@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from proponent.config.specifications.step_specs import EvaluateSpec, MethodSpec
+from proponent.config.specifications.step_specs import EvaluateSpec, MethodSpec, SettingSpec
 from proponent.inspection.run_events import Attempt
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.graph import Graph, Node
@@ -23,6 +23,9 @@ _OUTSIDE = {
     "CANCELLED": "it was cancelled",
 }
 """States of a Slurm job that was ended from outside."""
+
+_OF_ALL_METHODS = ("data", "check")
+"""Steps without which no method has scores."""
 
 
 @dataclass
@@ -60,12 +63,14 @@ class Failures:
     def ways_out(self) -> list[str]:
         """Return how to continue without what failed, one line per setting."""
         methods: dict[str, list[str]] = {}
+        lines = []
         for path in self.own:
             spec = self.graph.nodes[path].spec
+            if spec.step in _OF_ALL_METHODS and isinstance(spec, SettingSpec):
+                lines.append(f"removing '{spec.setting}' from settings in params.yaml continues without it")
             if isinstance(spec, MethodSpec | EvaluateSpec):
                 named = methods.setdefault(spec.setting, [])
                 named += [spec.method] if spec.method not in named else []
-        lines = []
         for setting, names in methods.items():
             entries = ", ".join(f"{name}: REASON" for name in names)
             lines.append(f"left_out: {{{entries}}} in configs/settings/{setting}.yaml continues without them")

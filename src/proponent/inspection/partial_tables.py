@@ -25,7 +25,7 @@ from proponent.plan.table_nodes import (
     add_overview,
     add_summary,
 )
-from proponent.store.failure_record import clear_failure
+from proponent.store.failure_record import clear_failure, write_failure
 from proponent.store.files import write_json
 from proponent.store.job_log import log_tail
 
@@ -166,6 +166,10 @@ def make_partial_tables(
         The failures, and the artefacts that were made from the rest.
     """
     failures = find_failures(plan.graph, current_artefacts(plan.graph), failed_jobs)
+    for path, failure in failures.own.items():
+        write_failure(
+            plan.graph.root / key_path(path), failure
+        )  # those that Snakemake alone knows about as well
     tables = PartialTables(plan, failures, asked)
     tables.make()
     return failures, tables.made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +51,9 @@ def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) ->
     everything = _artefacts(root)
     inputs = {name: tuple(manifest.inputs) if manifest else () for name, manifest in everything.items()}
     chosen = sorted(closure(_under(root, everything, list(paths)), inputs.__getitem__))
+    partial = _partial(everything, inputs)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda artefact: _faults(root, artefact, everything, wanted), chosen)
+        found = pool.map(lambda artefact: _faults(root, artefact, everything, wanted, partial), chosen)
         checked = zip(chosen, progress(found, "verifying", len(chosen)), strict=True)
         found_faults = {artefact: lines for artefact, lines in checked if lines}
     tainted = _tainted(inputs, found_faults)
@@ -65,7 +66,7 @@ def verify(root: Path, wanted: Mapping[str, str], paths: Iterable[Path] = ()) ->
         faults=faults,
         tainted=tainted,
         orphans=[artefact for artefact in chosen if artefact not in wanted],
-        partial=[manifest.artefact for manifest in present if is_partial(manifest)],
+        partial=[artefact for artefact in chosen if artefact in partial],
     )
 
 
@@ -100,9 +101,13 @@ def report_lines(verdict: Verdict, missing: list[str]) -> list[str]:
     return lines
 
 
-def is_partial(manifest: Manifest) -> bool:
-    """Return whether an artefact is a table or figure that was made without what failed."""
-    return bool(manifest.spec.get("failed"))
+def _partial(
+    everything: Mapping[str, Manifest | None], inputs: Mapping[str, Iterable[str]]
+) -> frozenset[str]:
+    """Return the tables and figures that were made without what failed, and those made from them."""
+    starts = [name for name, manifest in everything.items() if manifest and manifest.spec.get("failed")]
+    uses = _uses(inputs)
+    return frozenset(closure(starts, lambda name: uses.get(name, ())))
 
 
 def _notes(artefacts: list[str], what: str, remedy: str) -> list[str]:
@@ -156,10 +161,7 @@ def _under(root: Path, everything: Mapping[str, Manifest | None], paths: list[Pa
 
 def _tainted(inputs: Mapping[str, Iterable[str]], faults: Iterable[str]) -> dict[str, list[str]]:
     """Return everything downstream of each faulty artefact, except for those that are themselves downstream of another."""
-    uses: dict[str, list[str]] = {}
-    for name, sources in inputs.items():
-        for source in sources:
-            uses.setdefault(source, []).append(name)
+    uses = _uses(inputs)
     downstream = {
         artefact: set(closure(uses.get(artefact, ()), lambda name: uses.get(name, ()))) for artefact in faults
     }
@@ -167,8 +169,21 @@ def _tainted(inputs: Mapping[str, Iterable[str]], faults: Iterable[str]) -> dict
     return {artefact: sorted(made) for artefact, made in downstream.items() if artefact not in follows}
 
 
+def _uses(inputs: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Return the artefacts that are made from each artefact."""
+    uses: dict[str, list[str]] = {}
+    for name, sources in inputs.items():
+        for source in sources:
+            uses.setdefault(source, []).append(name)
+    return uses
+
+
 def _faults(
-    root: Path, artefact: str, everything: Mapping[str, Manifest | None], wanted: Mapping[str, str]
+    root: Path,
+    artefact: str,
+    everything: Mapping[str, Manifest | None],
+    wanted: Mapping[str, str],
+    partial: Collection[str],
 ) -> list[str]:
     manifest = everything[artefact]
     if manifest is None:
@@ -194,7 +209,7 @@ def _faults(
             lines.append(
                 f"{artefact}: was made from other bytes of {name}, which has been made again since; run snakemake again"
             )
-    if artefact in wanted and wanted[artefact] != manifest.key and not is_partial(manifest):
+    if artefact in wanted and wanted[artefact] != manifest.key and artefact not in partial:
         lines.append(
             f"{artefact}: stale, because the configuration or the source has changed; snakemake makes it again"
         )

@@ -30,7 +30,10 @@ def markdown(rankings: Iterable[Ranking]) -> str:
         "Below a table are notes on values, and the reason for each method without scores.",
     ]
     for ranking in rankings:
-        remarks = "\n".join(f"- `{method}`: {note}" for method, note in ranking.notes.items())
+        remarks = "\n".join(
+            f"- {', '.join(f'`{method}`' for method in methods)}: {note}"
+            for note, methods in ranking.methods_by_note.items()
+        )
         if ranking.shown:
             content = _content(ranking, compact=False)
             align = ["right", "left", *["right"] * (len(content.headers) - 2)]
@@ -54,7 +57,8 @@ def terminal(ranking: Ranking) -> RenderableType | None:
 
     table = _table(ranking) if ranking.shown else None
     remarks = [
-        Text(f"{ranking.setting}/{method}: {note}", style="dim") for method, note in ranking.notes.items()
+        Text(f"{ranking.setting}/{', '.join(methods)}: {note}", style="dim")
+        for note, methods in ranking.methods_by_note.items()
     ]
     return Group(*([table] if table else []), *remarks, Text()) if remarks else table
 

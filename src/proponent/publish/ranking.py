@@ -50,6 +50,14 @@ class Ranking:
         return {document["method"]: text for document in self.ordered() if (text := note(document))}
 
     @property
+    def methods_by_note(self) -> dict[str, list[str]]:
+        """Methods by note: a job on which many methods depend gives all of them the same one."""
+        found: dict[str, list[str]] = {}
+        for method, text in self.notes.items():
+            found.setdefault(text, []).append(method)
+        return found
+
+    @property
     def without_scores(self) -> dict[str, str]:
         """Reason by method, for the methods without scores."""
         return {document["method"]: note(document) for document in self.ordered() if reason(document)}

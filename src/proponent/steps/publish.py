@@ -100,7 +100,8 @@ def _without_scores(
         return None
     data = f"results/{setting}/data/train.safetensors"
     planned = root / f"results/{setting}/keys/scores/{method}.safetensors.json"
-    made = round(1000 * (root / ranking_path(setting)).stat().st_mtime)
+    summary = checked(f"results/summaries/{setting}.json")
+    made = round(1000 * datetime.datetime.fromisoformat(summary.created_at).timestamp())
     tags = _remarks(document)
     return Record(
         setting=setting,

@@ -37,7 +37,11 @@ def draw(ranking: Ranking) -> Figure:
     """
     entries = ranking.entries("lds")
     ordered = sorted(entries, key=lambda method: (-entries[method]["value"], method))
-    notes = footnotes(f"{method}: {reason}" for method, reason in ranking.without_scores.items())
+    notes = footnotes(
+        f"{', '.join(methods)}: {note}"
+        for note, methods in ranking.methods_by_note.items()
+        if methods[0] in ranking.without_scores
+    )
     bottom = _BOTTOM + footnote_height(notes)
     height = _TOP + bottom + _ROW * max(len(ordered), 1)
     figure = new_figure(height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from proponent.store.memory_kills import MemoryKills, count_memory_kills
 _LONG = 500
 """Characters after which a reason is cut; the log has all of it."""
 _INTERRUPTED = 128 + signal.SIGINT
+_SHELL = re.compile(r"\S*sh: line \d+:.*")
+"""What the shell says about a process that was killed; it may follow an unfinished line of the process."""
+_BAR = "%|"
 _FROM_OUTSIDE = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 
 
@@ -66,8 +70,8 @@ def complete_record(key_file: Path, code: int, log: str) -> None:
 
 
 def _how_it_ended(artefact: Path, code: int, log: str) -> tuple[Kind, str]:
-    last = " ".join(log_tail(Path(log), 1))
-    said = f"; its last line: {_shortened(last)}" if last else ""
+    last = _SHELL.sub("", " ".join(log_tail(Path(log), 1)))
+    said = f"; its last line: {_shortened(last)}" if last and _BAR not in last else ""
     if code <= 128:
         return "failed", f"ended with exit code {code} and without a reason{said}"
     name = signal.Signals(code - 128).name if code - 128 in set(signal.Signals) else f"signal {code - 128}"
