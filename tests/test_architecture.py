@@ -10,8 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/proponent"
 FREE = {
+    "checkout_location",
     "chunking",
     "errors",
+    "file_locks",
     "formatting",
     "machine_limits",
     "notes",

@@ -5,6 +5,11 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "src")]
 
+from proponent.checkout_location import stop_if_unusable
+
+# Before the other imports, which a module in the root breaks if it has the name of an installed one.
+stop_if_unusable(ROOT)
+
 from proponent.inspection.failed_run import finish_failed_run
 from proponent.plan import start
 from proponent.plan.exit_timers import cancel_timers_at_exit

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proponent import __version__
+from proponent.checkout_location import check_location
 from proponent.errors import UserError, line_for, one_line
 from proponent.formatting import size
 from proponent.progress import end_bars
@@ -93,6 +94,7 @@ def _root() -> Path:
     root = Path.cwd()
     if not (root / "params.yaml").exists():
         raise UserError(f"no params.yaml in {root}: run this from the root of a proponent checkout")
+    check_location(root)
     return root
 
 

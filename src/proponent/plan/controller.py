@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from proponent.config.benchmark import load_benchmark
 from proponent.errors import UserError
+from proponent.file_locks import acquire, lacks_locks
 from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
@@ -78,10 +79,8 @@ def hold_checkout(root: Path, wait: bool = True) -> bool:
     """
     path = _lock_path(root)
     path.parent.mkdir(exist_ok=True)
-    # A soft lock, the fallback of filelock where the file system has no flock, would survive kill -9.
-    lock = FileLock(path, fallback_to_soft=False)
     try:
-        lock.acquire(timeout=_PATIENCE_SECONDS if wait else _GLANCE_SECONDS)
+        lock = acquire(path, _PATIENCE_SECONDS if wait else _GLANCE_SECONDS)
     except Timeout:
         if not wait:
             return False
@@ -89,6 +88,9 @@ def hold_checkout(root: Path, wait: bool = True) -> bool:
             f"{_owner(path)} is already running in this checkout; wait for it or stop it first"
         ) from None
     path.write_text(f"process {os.getpid()}", encoding="utf-8")
+    if lock is None:
+        print(lacks_locks(path.parent), file=sys.stderr)
+        return True  # and Snakemake's own locks stay, because this need not be the only run
     _held.append(lock)
     shutil.rmtree(root / ".snakemake" / "locks", ignore_errors=True)
     return True
@@ -100,10 +102,12 @@ def controller_process(root: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with FileLock(path, fallback_to_soft=False, timeout=_GLANCE_SECONDS):
-            return None
+        lock = acquire(path, _GLANCE_SECONDS)
     except Timeout:
         return _owner(path)
+    if lock is not None:
+        lock.release()
+    return None
 
 
 def _lock_path(root: Path) -> Path:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from proponent.errors import UserError
+from proponent.file_locks import exclusive
 
 _OURS = {"proponent": "setting"}
 """Tag of the experiments that this project creates; others are never deleted."""
@@ -128,12 +127,6 @@ def connected(uri: str) -> Iterator[Any]:
         raise UserError(
             f"MLflow at {_without_password(uri)}: needs the package '{error.name}'; install it"
         ) from error
-
-
-def exclusive(path: Path) -> FileLock:
-    """Return a lock on a file, to be held in a ``with`` block; the kernel releases it when the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, fallback_to_soft=False)
 
 
 def _database_file(uri: str) -> Path | None:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from proponent.config.specifications.step_specs import AttributeSpec, DataSpec, MethodSpec
 from proponent.errors import UserError
+from proponent.file_locks import exclusive
 from proponent.publish.ranking import Document, note, reason
-from proponent.publish.tracking import Record, exclusive, publish
+from proponent.publish.tracking import Record, publish
 from proponent.steps.io.rankings import ranking_path, read_ranking
 from proponent.steps.io.recorded_spec import recorded_spec
 from proponent.store.files import read_json

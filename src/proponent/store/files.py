@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +27,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        _set_mode(temporary, mode)
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -39,10 +44,27 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _set_mode(path: Path, mode: int) -> None:
+    """Give a file the mode that the umask, or the folder's access list, gives to new files.
+
+    safetensors creates files that only their owner can read.
+    """
+    if path.stat().st_mode != mode:
+        with contextlib.suppress(OSError):  # file systems without modes, such as exFAT
+            path.chmod(stat.S_IMODE(mode))
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOSYS,
+            errno.EOPNOTSUPP,
+        ):  # folders cannot be synced everywhere
+            raise
     finally:
         os.close(handle)
 

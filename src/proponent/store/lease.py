@@ -15,6 +15,7 @@ systems do not offer between nodes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -35,6 +36,8 @@ RENEWED_EVERY = 30.0
 EXPIRES_AFTER = 300.0
 """Seconds without a renewal after which a holder counts as dead if nothing else is known about it."""
 _POLL_SECONDS = 5.0
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+"""Errors of link(2) where a file system has no hard links, such as exFAT and many FUSE file systems."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,10 @@ def _take(artefact: Path, highest: Path | None) -> Lease | None:
     try:
         written.write_text(json.dumps(asdict(holder)), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
-            os.link(written, path)
-        # NFS can lose the reply to a successful link, so the number of names decides, not the error.
-        if written.stat().st_nlink != 2:
+            _link(written, path)
+        # NFS can lose the reply to a successful link, so the content decides, not the error. The number of names of the
+        # file cannot: some file systems always say 1.
+        if _read(path) != holder:
             return None
     except OSError as error:
         raise UserError(f"{artefact}: cannot be written: {error.strerror or error}") from error
@@ -158,6 +162,21 @@ def _take(artefact: Path, highest: Path | None) -> Lease | None:
         path.unlink()
         return None
     return lease
+
+
+def _link(written: Path, path: Path) -> None:
+    """Create ``path`` with the content of ``written``.
+
+    Raises:
+        FileExistsError: ``path`` exists.
+    """
+    try:
+        os.link(written, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with path.open("x", encoding="utf-8") as stream:  # exclusive as well, but empty for an instant
+            stream.write(written.read_text(encoding="utf-8"))
 
 
 def _all(artefact: Path) -> list[Path]:

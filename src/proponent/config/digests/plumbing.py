@@ -7,7 +7,9 @@ from functools import cache
 PLUMBING = (
     "proponent",
     "proponent.cli",
+    "proponent.checkout_location",
     "proponent.errors",
+    "proponent.file_locks",
     "proponent.notes",
     "proponent.progress",
     "proponent.slurm",

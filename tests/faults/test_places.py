@@ -1,0 +1,178 @@
+"""Faults that folders, file systems and owners brought out: group 'places' of the list of faults."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from proponent.checkout_location import check_location
+from proponent.errors import UserError
+from proponent.file_locks import exclusive
+from proponent.plan.controller import controller_process, hold_checkout
+from proponent.store.arrays import save_arrays
+from proponent.store.files import write_json
+from proponent.store.lease import leased
+from proponent.store.tensors import save_tensors
+
+
+def refusing(code: int):
+    def call(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout, in which this process stands."""
+    (tmp_path / "checkout/src/proponent").mkdir(parents=True)
+    (tmp_path / "checkout/src/proponent/__init__.py").touch()
+    monkeypatch.chdir(tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+# ---------------------------------------------------------------------------------------------------- path_with_colon
+
+
+@pytest.mark.parametrize("name", ["a:b", "a{b}", "open{", "two\nlines", os.fsdecode(b"latin-\xe9")])
+def test_path_with_colon_and_other_breaking_characters_is_refused_in_one_line(tmp_path, monkeypatch, name):
+    (tmp_path / name / "src").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UserError, match=r"this path .*(move or )?rename the folder") as caught:
+        check_location(Path.cwd())
+    assert len(str(caught.value).splitlines()) == 1
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["with space", "quo'te", 'dou"ble', "ünï日本", "100%s", "do$llar", "que?", "ha#sh;", "[a]*"]
+)
+def test_path_that_snakemake_can_live_in_is_not_refused(tmp_path, monkeypatch, name):
+    (tmp_path / name / "src").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / name)
+    check_location(Path.cwd())
+
+
+# -------------------------------------------------------------------------------------------- snakefile_from_elsewhere
+
+
+def test_snakefile_from_elsewhere_is_refused(root, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(root)
+    check_location(tmp_path / "link")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"results are written to the current directory.* add --directory"):
+        check_location(root)
+
+
+@pytest.mark.parametrize(
+    ("file", "hidden"),
+    [
+        ("random.py", "the module 'random' of Python's standard library"),
+        ("json/__init__.py", "the module 'json' of Python's standard library"),
+        ("src/statistics.py", "the module 'statistics' of Python's standard library"),
+        ("torch.py", "the installed package 'torch'"),
+        ("numpy/__init__.py", "the installed package 'numpy'"),
+        ("src/yaml.py", "the installed package 'yaml'"),
+    ],
+)
+def test_snakefile_from_elsewhere_module_that_hides_another_is_refused_by_name(root, file, hidden):
+    (root / file).parent.mkdir(exist_ok=True)
+    (root / file).touch()
+    with pytest.raises(UserError) as caught:
+        check_location(root)
+    assert str(caught.value).startswith(f"{file.removesuffix('/__init__.py')}: has the name of {hidden}")
+
+
+def test_modules_of_the_users_own_are_not_refused(root):
+    for name in ("factories.py", "lab/__init__.py", "json_files/x.py", "random/notes.md", "torch.yaml"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    check_location(root)
+
+
+# -------------------------------------------------------------------------------------------------- other_file_systems
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_other_file_systems_without_flock_run_with_one_note(root, monkeypatch, capsys, code):
+    (root / ".snakemake/locks").mkdir(parents=True)
+    monkeypatch.setattr(fcntl, "flock", refusing(code))
+    assert hold_checkout(root)
+    assert controller_process(root) is None
+    with exclusive(root / "mlflow.db.lock"):
+        pass
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("has no locks, so two runs at once cannot be kept apart" in line for line in lines)
+    assert (root / ".snakemake/locks").is_dir(), "they may be those of a run that goes on"
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK])
+def test_other_file_systems_without_hard_links_keep_jobs_apart(tmp_path, monkeypatch, code):
+    artefact = tmp_path / "scores.safetensors"
+    monkeypatch.setattr(os, "link", refusing(code))
+    with leased(artefact, lambda: False) as lease:
+        lease.check()
+        command = (
+            "import pathlib, sys, proponent.store.lease as l; print(l._take(pathlib.Path(sys.argv[1]), None))"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", command, str(artefact)], capture_output=True, text=True, check=True
+        )
+        assert other.stdout == "None\n", "another process cannot take the same lease"
+        lease.check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_file_systems_link_count_that_is_always_one(tmp_path, monkeypatch):
+    real = os.stat
+
+    def one_name(*arguments, **options):
+        found = real(*arguments, **options)
+        return os.stat_result([*found[:3], 1, *found[4:10]])
+
+    monkeypatch.setattr(os, "stat", one_name)
+    with leased(tmp_path / "x", lambda: False) as lease:
+        lease.check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_file_systems_without_modes_or_syncing_of_folders(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def of_files_alone(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    monkeypatch.setattr(os, "chmod", refusing(errno.EPERM))
+    monkeypatch.setattr(Path, "chmod", refusing(errno.EPERM))
+    save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(2)})
+    write_json(tmp_path / "x.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.safetensors", "x.json"}
+
+
+# --------------------------------------------------------------------------------------------------------- other_owner
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_other_owner_modes_of_all_files_follow_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "t.safetensors", {"x": torch.zeros(2)})
+        save_arrays(tmp_path / "a.safetensors", {"x": np.zeros(2)})
+        write_json(tmp_path / "j.json", 1)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o666 & ~umask}, modes
