@@ -151,7 +151,8 @@ def _take(artefact: Path, highest: Path | None) -> Lease | None:
             _link(written, path)
         # NFS can lose the reply to a successful link, so the content decides, not the error. The number of names of the
         # file cannot: some file systems always say 1.
-        if _read(path) != holder:
+        made = _read(path)
+        if made is None or made.token != holder.token:
             return None
     except OSError as error:
         raise UserError(f"{artefact}: cannot be written: {error.strerror or error}") from error
