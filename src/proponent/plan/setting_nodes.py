@@ -105,7 +105,7 @@ class SettingNodes:
             model=setting.model,
             recipe=setting.recipe,
             seed=setting.seed,
-            designs=tuple(self._draw(design, config) for design, config in setting.designs.items()),
+            designs=tuple(self._draw(design, config) for design, config in sorted(setting.designs.items())),
             uses={method.name: uses_of(tree, method) for method in own},
             scores={method.name: tuple(method.config.scores) for method in own if method.config.scores},
         )
