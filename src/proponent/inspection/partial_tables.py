@@ -166,6 +166,7 @@ def make_partial_tables(
         The failures, and the artefacts that were made from the rest.
     """
     failures = find_failures(plan.graph, current_artefacts(plan.graph), failed_jobs)
+    failures.own = {path: failure for path, failure in failures.own.items() if path in asked}
     for path, failure in failures.own.items():
         write_failure(
             plan.graph.root / key_path(path), failure

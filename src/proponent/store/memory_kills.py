@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_REMEDY = "lower compute.memory_mib in params.yaml, or run fewer jobs at a time"
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class MemoryKills:
     def evidence(self, earlier: MemoryKills) -> str:
         """Return what the difference from ``earlier`` says about a process that was killed meanwhile."""
         if self.cgroup > earlier.cgroup:
-            return "the kernel killed it for lack of memory"
+            return f"the kernel killed it for lack of memory; {_REMEDY}"
         if self.machine > earlier.machine:
-            return "probably for lack of memory: the kernel's out-of-memory killer was active meanwhile"
+            return f"probably for lack of memory, because the kernel killed a process for that; {_REMEDY}"
         return "by hand, by a batch system, or for lack of memory"
 
 
