@@ -68,10 +68,12 @@ def transformable() -> Iterator[None]:
     parts run as if they were not, which costs their memory: the hooks that recompute them cannot be transformed.
     """
 
-    class Direct:
+    class Reentrant:
         @staticmethod
-        def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-            return function(*args)
+        def apply(*args: Any) -> None:
+            raise UserError(
+                "the model's checkpointing with use_reentrant=True cannot be transformed; pass use_reentrant=False"
+            )
 
     def pause(*args: Any, **kwargs: Any) -> Iterator[None]:
         yield
@@ -83,10 +85,10 @@ def transformable() -> Iterator[None]:
     with (
         unfused_attention(),
         replaced({"embedding_bag": torch_rewrites.embedding_bag}),
-        replaced({"_VF": SimpleNamespace(**recurrent)}, torch.nn.modules.rnn),
+        replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
         replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
         replaced(
-            {"CheckpointFunction": Direct, "_checkpoint_without_reentrant_generator": pause},
+            {"CheckpointFunction": Reentrant, "_checkpoint_without_reentrant_generator": pause},
             torch.utils.checkpoint,
         ),
     ):
@@ -105,6 +107,16 @@ class Rewritten(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one function, or its replacement."""
         return self.functions.get(func, func)(*args, **(kwargs or {}))
+
+
+class Attached(TorchFunctionMode):
+    """Makes ``Tensor.detach`` return the tensor itself within the block."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one function, unless it detaches."""
+        if func in (Tensor.detach, torch.detach, Tensor.data.__get__):  # type: ignore[attr-defined]
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -4,7 +4,8 @@ Each function has the signature of the one that it stands for. What is wrong wit
 
 - ``prelu``: the gradient of its weight has a wrong shape and wrong values under nested ``vmap``;
 - ``_weight_norm`` and ``embedding_bag`` have no derivative in forward mode, and the bag hides its lookup from a mode;
-- ``lstm``, ``gru``, ``rnn_tanh`` and ``rnn_relu`` have no rule for ``vmap``.
+- ``lstm``, ``gru``, ``rnn_tanh``, ``rnn_relu`` and ``lstm_cell`` have no rule for ``vmap``, and the other cells hide their
+  linear maps from a mode.
 """
 
 from __future__ import annotations
@@ -145,10 +146,32 @@ def _recurrent(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
     return run
 
 
-RECURRENT: dict[str, Callable[..., tuple[Tensor, ...]]] = {
-    "lstm": _recurrent(_lstm_cell),
-    "gru": _recurrent(_gru_cell),
-    "rnn_tanh": _recurrent(lambda given, recurrent, state: (torch.tanh(given + recurrent),)),
-    "rnn_relu": _recurrent(lambda given, recurrent, state: (torch.relu(given + recurrent),)),
+def _single(cell: Cell) -> Callable[..., Any]:
+    def run(
+        input: Tensor,
+        hidden: Any,
+        input_weight: Tensor,
+        hidden_weight: Tensor,
+        input_bias: Tensor | None = None,
+        hidden_bias: Tensor | None = None,
+    ) -> Any:
+        """Return the next state after one position, as a tensor if the state is one."""
+        state = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
+        given = F.linear(input, input_weight, input_bias)
+        found = cell(given, F.linear(state[0], hidden_weight, hidden_bias), state)
+        return found[0] if isinstance(hidden, Tensor) else found
+
+    return run
+
+
+_CELLS: dict[str, Cell] = {
+    "lstm": _lstm_cell,
+    "gru": _gru_cell,
+    "rnn_tanh": lambda given, recurrent, state: (torch.tanh(given + recurrent),),
+    "rnn_relu": lambda given, recurrent, state: (torch.relu(given + recurrent),),
 }
-"""Replacements of the recurrent layers, by their names in ``torch._VF``."""
+RECURRENT: dict[str, Callable[..., Any]] = {
+    **{name: _recurrent(cell) for name, cell in _CELLS.items()},
+    **{f"{name}_cell": _single(cell) for name, cell in _CELLS.items()},
+}
+"""Replacements of all recurrent layers, by their names in ``torch._VF``."""

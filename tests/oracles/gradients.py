@@ -35,5 +35,5 @@ def gradients_by_loop(
     for one, label in zip(x, y, strict=True):
         value = function(module(one[None]), label[None])[0]
         found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-        rows.append(torch.cat([gradient.flatten() for gradient in found]))
+        rows.append(torch.cat([gradient.to_dense().flatten() for gradient in found]))
     return torch.stack(rows)

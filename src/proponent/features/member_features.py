@@ -108,7 +108,8 @@ def _representations(capture: Capture, data: Arrays, pass_mib: int) -> Features:
     """
     train = representations(capture, data.x_train, pass_mib)
     query = representations(capture, data.x_query, pass_mib)
-    is_input = torch.equal(train, data.x_train.flatten(1))
+    # Inputs of another type, such as integers that the model casts itself, are not what the layer multiplies.
+    is_input = train.dtype == data.x_train.dtype and torch.equal(train, data.x_train.flatten(1))
     return ({} if is_input else {"train": train, "query": query}), {"is_input": is_input}
 
 

@@ -10,8 +10,9 @@ from a model factory and a recipe, while a variant starts from a checkpoint, and
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
+from proponent.torch_failures import FAILURES, layer_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,44 @@ class VariantPair:
     def gram(self) -> Tensor:
         """Return the inner products of the training gradients, (n_train, n_train), computed on every call."""
         return self.train.inner(self.train)
+
+
+def copy_module(module: nn.Module) -> nn.Module:
+    """Return a copy of a module, in which tensors that it kept from earlier passes are left out.
+
+    Raises:
+        UserError: the module has an attribute that cannot be copied.
+    """
+    kept = {id(value): torch.empty(0) for value in _tensors_in(vars(module), set()) if not _is_own(value)}
+    try:
+        return copy.deepcopy(module, kept)
+    except FAILURES as error:
+        raise UserError(
+            f"{layer_name(module, '')} cannot be copied: {' '.join(str(error).split())[:200]}; keep files, locks and "
+            "generators out of the module's attributes"
+        ) from error
+
+
+def _tensors_in(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """Yield all tensors in the attributes of modules and in lists, tuples and dictionaries among them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif id(value) not in seen:
+        seen.add(id(value))
+        inside: Iterable[Any] = ()
+        if isinstance(value, nn.Module):
+            inside = vars(value).values()
+        elif isinstance(value, dict):
+            inside = value.values()
+        elif isinstance(value, (list, tuple, set)):
+            inside = value
+        for part in inside:
+            yield from _tensors_in(part, seen)
+
+
+def _is_own(value: Tensor) -> bool:
+    """Return whether a tensor is a leaf outside ``torch.func``, as those are that a model is made with."""
+    return value.is_leaf and not torch._C._functorch.is_functorch_wrapped_tensor(value)
 
 
 def gradients_of(
@@ -74,7 +114,7 @@ def dropped(module: nn.Module, x: Tensor, drop: float, seed: int) -> nn.Module:
     Raises:
         UserError: the module has no hidden units.
     """
-    variant = copy.deepcopy(module)
+    variant = copy_module(module)
     places: list[nn.Module] = [part for part in variant.modules() if isinstance(part, nn.Dropout)]
     places = places or [part for part in variant.modules() if isinstance(part, nn.Linear)]
     widths: dict[nn.Module, tuple[int, torch.dtype]] = {}
@@ -155,7 +195,7 @@ def adapted(
         UserError: the module has no ``nn.Linear`` to adapt.
     """
     generator = torch.Generator().manual_seed(seed)
-    variant = copy.deepcopy(module).requires_grad_(False)
+    variant = copy_module(module).requires_grad_(False)
     if isinstance(variant, nn.Linear):
         variant = nn.Sequential(variant)
     linear = [

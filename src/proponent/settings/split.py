@@ -119,7 +119,7 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
     model.eval()
     try:
         with torch.no_grad():
-            outputs = model(arrays.x_train[:2])
+            outputs = model(arrays.x_train[:2].clone())
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         shape = tuple(arrays.x_train.shape[1:])
         raise UserError(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
+from torch.overrides import TorchFunctionMode
 
 from proponent.errors import UserError
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
-from proponent.torch_compat import Rewritten, stackable
-from proponent.torch_failures import FAILURES, unsupported
+from proponent.torch_compat import Attached, Rewritten, stackable
+from proponent.torch_failures import FAILURES, layer_name, unsupported
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.stack import call, refuse_batch_statistics
 
@@ -62,11 +63,12 @@ class FlatModel:
         self.shapes = {name: tuple(value.shape) for name, value in self._used(trained, x).items()}
         self.initial = torch.cat([trained[name].detach().flatten() for name in self.shapes])
         self.vectors_at_a_time = self._vectors_at_a_time(x)
+        self._refuse_stopped(x[:2])
 
     def batch(self, x: Tensor, y: Tensor, generator: Generator) -> Batch:
         """Return a batch of training with the next dropout masks of ``generator``."""
         if len(x) not in self._draws:
-            with recorded_draws() as draws, torch.no_grad():
+            with stackable(), recorded_draws() as draws, torch.no_grad():
                 self._module.train()(x)
             self._draws[len(x)] = draws
         masks = [mask[0].to(x.device) for mask in draw_masks(self._draws[len(x)], [generator])]
@@ -153,14 +155,14 @@ class FlatModel:
             return tensor
 
         hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
-        with recorded_draws(), torch.enable_grad(), hooks:
+        with stackable(), recorded_draws(), torch.enable_grad(), hooks:
             self._module.eval()(x)
         return max(1, PASS_MIB * 2**20 // (2 * kept + 1))
 
     def _used(self, trained: dict[str, nn.Parameter], x: Tensor) -> dict[str, nn.Parameter]:
         """Return the parameters that the outputs depend on; the trainer does not change any others."""
-        with recorded_draws(), torch.enable_grad():
-            outputs = self._module.train()(x[:1])
+        with stackable(), recorded_draws(), torch.enable_grad():
+            outputs = self._module.train()(x[:1].clone())
         found = torch.autograd.grad(outputs.sum(), list(trained.values()), allow_unused=True)
         slopes = {
             id(value): slope
@@ -174,6 +176,31 @@ class FlatModel:
                 "the model's outputs depend on no trainable parameter, so that there is no training to replay"
             )
         return used
+
+    def _refuse_stopped(self, x: Tensor) -> None:
+        """Refuse a model whose outputs depend on parameters through ``detach``.
+
+        The gradient of a step changes with such parameters, but its derivative in forward mode does not show it.
+        """
+
+        def moved(*modes: TorchFunctionMode) -> Tensor:
+            def outputs(parameters: Tensor) -> Tensor:
+                with recorded_draws():
+                    return call(self._module, self.named(parameters), x)
+
+            with ExitStack() as stack:
+                for mode in (Rewritten(), *modes):
+                    stack.enter_context(mode)
+                found: Any = jvp(outputs, (self.initial,), (torch.ones_like(self.initial),))
+            return found[1]
+
+        with self._differentiated(training=True):
+            as_it_is, through = moved(), moved(Attached())
+        if not bool((as_it_is - through).abs().max() <= 1e-3 * through.abs().max()):
+            raise UserError(
+                f"{layer_name(self._module, '')} uses parameters behind .detach(), through which a replay cannot follow "
+                "the training; leave out detach, or the methods that replay"
+            )
 
     def _refuse_trained_padding(self, slopes: dict[int, Tensor]) -> None:
         """Refuse embeddings whose padding row is trained by another use of their weight.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,14 +17,19 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from proponent.chunking import chunks
+from proponent.errors import UserError
 from proponent.features.gradients.per_parameter import Parameters, parameter_spans
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
-from proponent.torch_failures import FAILURES, unsupported
+from proponent.torch_failures import FAILURES, layer_name, unsupported
 
 PRODUCT_MIB = 64
 """Memory for the activations of the vectors and examples of one pass; more is not faster."""
 PRODUCT_EXAMPLES = 512
+TRIED = 4
+"""Examples on which forward and backward derivatives are compared."""
+AGREEMENT = 1e-3
+"""Largest difference of the two, relative to the lengths of the vectors."""
 
 Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 """Function from tangents (k, ...) by parameter, inputs and labels to the products (k, ...), summed over the examples."""
@@ -73,6 +79,35 @@ class CurvatureProducts:
 
         return self._mean(product, vectors, x, y)
 
+    def _refuse_one_sided(self, x: Tensor) -> None:
+        """Refuse a model whose derivatives in forward and in backward mode are not each other's transpose.
+
+        ``torch.no_grad`` in a forward pass stops the backward derivatives only.
+        """
+
+        def forward(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.module, parameters, (x,))
+
+        generator = torch.Generator().manual_seed(0)
+        tangent = {
+            name: torch.randn(value.shape, generator=generator).to(value)
+            for name, value in self.parameters.items()
+        }
+        outputs, moved = _pair(jvp(forward, (self.parameters,), (tangent,)))
+        seed = torch.randn(outputs.shape, generator=generator).to(outputs)
+        pulled = _pair(vjp(forward, self.parameters))[1](seed)[0]
+        one = (seed * moved).sum()
+        other = sum((tangent[name] * value).sum() for name, value in pulled.items())
+        if not bool((one - other).abs() <= AGREEMENT * seed.norm() * moved.norm()):
+            raise UserError(
+                f"{layer_name(self.module, '')} has no curvature products: its derivatives in forward and backward mode "
+                "differ, as those of torch.no_grad in a forward pass do; use .detach() for what has no gradient"
+            )
+
+    @cached_property
+    def _tried(self) -> list[bool]:
+        return []
+
     def _mean(self, product: Product, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean over examples of a product, in blocks of vectors and of examples."""
         pairs = max(1, PRODUCT_MIB * 2**20 // (4 * self.activations * vectors.element_size()))
@@ -81,10 +116,14 @@ class CurvatureProducts:
         where = parameter_spans(self.shapes)
         try:
             with deterministic_eval(self.module), torch.no_grad():
+                if not self._tried:
+                    self._refuse_one_sided(x[:TRIED])
+                    self._tried.append(True)
                 for some in chunks(len(vectors), pairs // examples):
                     block = vectors[some]
                     tangents = {
-                        name: block[:, where[name]].reshape(-1, *shape) for name, shape in self.shapes.items()
+                        name: block[:, where[name]].reshape(len(block), *shape)
+                        for name, shape in self.shapes.items()
                     }
                     for rows in chunks(len(x), examples):
                         for name, part in product(tangents, x[rows], y[rows]).items():
@@ -96,7 +135,7 @@ class CurvatureProducts:
         return out.div_(len(x))
 
 
-def _pair(found: Any) -> tuple[Tensor, Callable[..., Any]]:
-    """Return the result of ``vjp`` without aux, with its type."""
-    outputs, pull = found
-    return outputs, pull
+def _pair(found: Any) -> tuple[Tensor, Any]:
+    """Return the result of ``vjp`` or ``jvp`` without aux, as the pair that it is."""
+    outputs, other = found
+    return outputs, other

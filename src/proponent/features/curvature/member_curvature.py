@@ -7,7 +7,6 @@ Martens 2020), which is positive semi-definite if the loss is convex in the outp
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -90,7 +89,7 @@ class Curvature:
 
     def _variant(self, make: Callable[[nn.Module], nn.Module]) -> VariantPair:
         """Return the gradients of a variant of the network at this checkpoint."""
-        module = copy.deepcopy(self._module)
+        module = variants.copy_module(self._module)
         module.load_state_dict(self._capture.parameters, strict=False)
         data = ((self._x, self._y), self._query_data)
         return variants.gradients_of(make(module), self._task, *data, self._memory_mib)

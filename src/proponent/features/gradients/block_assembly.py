@@ -55,6 +55,8 @@ def assemble_block(
     parts: list[Part] = []
     owned = _owned_biases(uses, parameters)
     for name, shape in parameters.items():
+        if not math.prod(shape):
+            continue
         if name in rows:
             parts.append(RowsPart(name, rows[name].reshape(size, -1)))
         elif name in terms:

@@ -90,7 +90,7 @@ class Capture:
             raise unsupported(error, self.module, "cannot be run on one example") from error
         _check_outputs(outputs, 1)
         self.last_linear = trace.last_linear
-        self.activations = trace.activations
+        self.activations = max(1, trace.activations)  # views of hidden tensors are not counted
         dense = set()
         if outputs.requires_grad:
             found = torch.autograd.grad(outputs.sum(), list(leaves.values()), allow_unused=True)

@@ -49,7 +49,8 @@ def fisher_layers(
         outer = (1 - mixing) * (losses.T @ losses) / len(losses)
         if mixing:
             outer += mixing * (queries.T @ queries) / len(queries)
-        values, vectors = torch.linalg.eigh(outer)
+        # LAPACK's decomposition in float32 fails on some matrices with many zeros, as those of dead units are
+        values, vectors = (found.to(rows.dtype) for found in torch.linalg.eigh(outer.double()))
         layers.append(FisherLayer(values.clamp_min(0), rows @ vectors, queries @ vectors))
     return layers
 

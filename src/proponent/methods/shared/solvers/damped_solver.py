@@ -96,12 +96,21 @@ class DampedSolver:
 
     def _eigenpairs(self, damping: float) -> tuple[Tensor, Tensor]:
         if self._eigen is None:
-            self._eigen = tuple(torch.linalg.eigh(self.matrix))
+            self._eigen = _eigendecomposition(self.matrix)
         values, vectors = self._eigen
         rounding = torch.finfo(values.dtype).eps * values.abs().max()
         if values[0] + damping <= rounding:
             raise _indefinite(damping)
         return values, vectors
+
+
+def _eigendecomposition(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors, in double precision (twice the time) only where LAPACK fails without."""
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:
+        values, vectors = (found.to(matrix.dtype) for found in torch.linalg.eigh(matrix.double()))
+    return values, vectors
 
 
 def _indefinite(damping: float) -> UserError:
