@@ -113,6 +113,8 @@ class Tree:
     def _write(self, name: str, salt: str) -> Part:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or (path.exists() and path.stat().st_nlink > 1):
+            path.unlink()  # a link to DVC's cache
         path.write_text(f"{name} {salt:8}\n")
         self._stamp(name)
         return Part(name, sha256(path), path.stat().st_size)
