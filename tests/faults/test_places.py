@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,11 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from proponent.checkout_location import check_location
 from proponent.errors import UserError
 from proponent.file_locks import exclusive
 from proponent.plan.controller import controller_process, hold_checkout
+from proponent.publish.artifact_folders import local_path
+from proponent.publish.tracking import Record, publish
+from proponent.steps.publish import tracking_uri
 from proponent.store.arrays import save_arrays
 from proponent.store.files import write_json
 from proponent.store.lease import leased
@@ -160,6 +165,75 @@ def test_other_file_systems_without_modes_or_syncing_of_folders(tmp_path, monkey
     save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(2)})
     write_json(tmp_path / "x.json", 1)
     assert {path.name for path in tmp_path.iterdir()} == {"x.safetensors", "x.json"}
+
+
+# ------------------------------------------------------------------------------------------------------ moved_checkout
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's empty tables, which take seconds to create, made in a folder whose name is hard to quote."""
+    folder = tmp_path_factory.mktemp("mlflow") / """a?b#c%20 'q' "d" ü"""
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        publish([], tracking_uri(folder))
+    assert {path.name for path in folder.iterdir()} >= {"mlflow.db"}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name], "nothing is written next to it"
+    return folder / "mlflow.db"
+
+
+def publish_in(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> dict[str, int]:
+    """Publish one record from a folder, with a database that this process has not opened before at this path."""
+    monkeypatch.chdir(folder)
+    content = {
+        "params": {},
+        "metrics": {},
+        "tags": {},
+        "data_digest": "ab",
+        "data_source": "{}",
+        "configuration": {},
+    }
+    return publish(
+        [Record("toy", "trak", **{"key": "k", **content, **changes})], f"sqlite:///{folder}/mlflow.db"
+    )
+
+
+def artifacts(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "mlruns").rglob("*.*") if path.is_file())
+
+
+def test_moved_checkout_finds_and_writes_artifacts_in_the_new_place(tmp_path, monkeypatch, empty_database):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    shutil.copy(empty_database, old)
+    assert publish_in(old, monkeypatch) == {"written": 1}
+    old.rename(new)
+    assert publish_in(new, monkeypatch) == {"kept": 1}
+    (run,) = MlflowClient(f"sqlite:///{new}/mlflow.db").search_runs(["1"])
+    assert local_path(run.info.artifact_uri).is_relative_to(new)
+    assert publish_in(new, monkeypatch, key="other") == {"written": 1, "superseded": 1}
+    assert artifacts(new) == ["configuration.json"] * 2
+    assert not old.exists()
+
+
+def test_moved_checkout_a_copy_does_not_write_to_its_original(tmp_path, monkeypatch, empty_database):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    shutil.copy(empty_database, original)
+    publish_in(original, monkeypatch)
+    shutil.copytree(original, copy)
+    assert publish_in(copy, monkeypatch, key="other") == {"written": 1, "superseded": 1}
+    assert artifacts(original) == ["configuration.json"]
+    assert artifacts(copy) == ["configuration.json"] * 2
+
+
+def test_moved_checkout_missing_artifacts_are_written_again(tmp_path, monkeypatch, empty_database):
+    shutil.copy(empty_database, tmp_path)
+    publish_in(tmp_path, monkeypatch)
+    shutil.rmtree(tmp_path / "mlruns")
+    assert publish_in(tmp_path, monkeypatch) == {"updated": 1}
+    assert artifacts(tmp_path) == ["configuration.json"]
 
 
 # --------------------------------------------------------------------------------------------------------- other_owner

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from proponent.errors import UserError
 from proponent.file_locks import exclusive
+from proponent.publish.artifact_folders import artifact_root, follow_moved_database, local_path
 
 _OURS = {"proponent": "setting"}
 """Tag of the experiments that this project creates; others are never deleted."""
@@ -112,6 +114,9 @@ def connected(uri: str) -> Iterator[Any]:
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported once, below
     file = _database_file(uri)
+    if file:
+        # MLflow's default is mlruns/ in the current directory, and takes no other value through its public interface.
+        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = artifact_root(file)
     try:
         with exclusive(file.with_name(f"{file.name}.lock")) if file else nullcontext():
             if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
@@ -120,8 +125,10 @@ def connected(uri: str) -> Iterator[Any]:
                 engine.dispose()
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
+            if file:
+                follow_moved_database(file)
             yield client
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         raise UserError(f"MLflow at {_without_password(uri)}: {_first_line(error)}") from error
     except ModuleNotFoundError as error:
         raise UserError(
@@ -131,6 +138,11 @@ def connected(uri: str) -> Iterator[Any]:
 
 def _database_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+def _lacks_artifacts(run: Any) -> bool:
+    folder = local_path(run.info.artifact_uri)
+    return folder is not None and not folder.is_dir()
 
 
 def _without_password(uri: str) -> str:
@@ -202,7 +214,7 @@ class _View:
         run_id, deleted = run.info.run_id, run.info.lifecycle_stage != "active"
         if deleted:
             self._restore(run_id)
-        if run.data.tags.get("content") != content:
+        if run.data.tags.get("content") != content or _lacks_artifacts(run):
             for name, value in _incomplete().items():
                 self.client.set_tag(run_id, name, value)
             self._fill(run_id, record, content)

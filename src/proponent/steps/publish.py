@@ -34,8 +34,11 @@ _LONGEST_TAG = 5000
 
 
 def tracking_uri(root: Path) -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or the URI of ``mlflow.db`` in the checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    """Return ``MLFLOW_TRACKING_URI``, or the URI of ``mlflow.db`` in the checkout.
+
+    It is relative to the current directory, because a ``?`` in an absolute path would begin the URI's options.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root / 'mlflow.db')}"
 
 
 def run(root: Path, paths: Sequence[str], complete: bool) -> Counter[str]:

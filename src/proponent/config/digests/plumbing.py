@@ -22,6 +22,7 @@ PLUMBING = (
     "proponent.steps.io.process",
     "proponent.steps.io.device",
     "proponent.steps.publish",
+    "proponent.publish.artifact_folders",
     "proponent.publish.tracking",
     "proponent.publish.ui",
 )
