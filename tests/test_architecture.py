@@ -16,6 +16,7 @@ FREE = {
     "file_locks",
     "formatting",
     "machine_limits",
+    "memory_budget",
     "notes",
     "progress",
     "random_state",

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from methods.array_data import as_arrays
 from oracles.kronecker import dense_kronecker
+from proponent.memory_budget import MemoryBudget
 from proponent.methods.shared.workspace import Workspace
 
 Forward = Callable[[Tensor, Tensor], Tensor]
@@ -34,6 +35,10 @@ class DenseBlock:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def slice(self, rows: slice) -> DenseBlock:
+        """Return some of the rows."""
+        return replace(self, values=self.values[rows])
 
     def inner(self, other: DenseBlock) -> Tensor:
         """Return all inner products."""
@@ -341,11 +346,15 @@ class _Two:
 class Curvature:
     """Dense curvature of a world."""
 
+    budget = MemoryBudget(math.inf)
+    pass_mib = kronecker_mib = 0.0
+
     def __init__(self, world: World) -> None:
         pair = world.pair()
         self.world = world
         self.train, self.query, self.loss_weight = pair.train, pair.query, pair.loss_weight
         self.n_train, self.n_parameters = self.train.values.shape
+        self.shapes = ((self.n_parameters,),)
         self.n_outputs = len(world.forward(world.theta, world.x_train[0]))
         self.weight_decay, self.duration = world.weight_decay, world.duration
 

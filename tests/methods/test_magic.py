@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -103,8 +105,8 @@ def test_padding_that_another_use_of_the_weight_would_train_is_refused() -> None
 def test_blocks_of_queries_give_the_same_scores() -> None:
     whole = Replay(network, TASK, RECIPES["momentum"], RUN, arrays())
     parts = Replay(network, TASK, RECIPES["momentum"], RUN, arrays())
-    parts.queries_at_a_time = 2
-    parts.vectors_at_a_time = 1
+    parts.budget = SimpleNamespace(largest=lambda need, most, what: 2)
+    parts.model.vectors_at_a_time = 1
     torch.testing.assert_close(magic.attribute(parts), magic.attribute(whole))
 
 

@@ -113,7 +113,7 @@ def test_the_last_checkpoints_of_every_stage_count() -> None:
 def test_source_adam_walks_through_the_same_stages(decoupled: bool) -> None:
     path = anywhere([(FIRST, 1), (SECOND, 3)])
     point = SimpleNamespace(preconditioner=lambda: torch.ones(10, dtype=torch.float64))
-    replay = SimpleNamespace(at=lambda _: point, decay_is_decoupled=decoupled)
+    replay = SimpleNamespace(at=lambda _: point, decay_is_decoupled=decoupled, n_steps=1, n_slots=3)
     torch.testing.assert_close(source_adam.attribute(path, replay), source.attribute(path))
 
 

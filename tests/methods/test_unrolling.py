@@ -193,7 +193,7 @@ def test_segments_and_checkpoints_below_one_are_refused() -> None:
 def scaled_like(factors: Tensor, decoupled: bool) -> Replay:
     """Return a stand-in for a replay whose optimiser multiplies gradients by constant factors."""
     point = SimpleNamespace(preconditioner=lambda: factors)
-    return SimpleNamespace(at=lambda _: point, decay_is_decoupled=decoupled)
+    return SimpleNamespace(at=lambda _: point, decay_is_decoupled=decoupled, n_steps=1, n_slots=3)
 
 
 @pytest.mark.parametrize("count", [1, 3])

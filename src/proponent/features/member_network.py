@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.views import CheckpointTimes, Network, Stage
+from proponent.memory_budget import MemoryBudget
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 
@@ -29,8 +30,8 @@ class NetworkReader:
         member: index in the ensemble.
         times: times of the checkpoints.
         weight_decay: weight decay of the recipe.
-        memory_mib: memory of forward and backward passes in MiB, of which at most ``PASS_MIB`` is used; gradients and
-            matrices take additional memory.
+        memory_mib: memory of passes, gradients and methods together, in MiB; passes use at most a quarter of it, and at
+            most ``PASS_MIB``.
         query_rows: range of the queries to attribute.
     """
 
@@ -88,5 +89,6 @@ class NetworkReader:
             self.data.y_query[self.query_rows],
             weight_decay=self.weight_decay,
             duration=duration,
-            memory_mib=max(1, min(PASS_MIB, self.memory_mib)),
+            memory_mib=max(1, min(PASS_MIB, self.memory_mib // 4)),
+            budget=MemoryBudget(self.memory_mib),
         )

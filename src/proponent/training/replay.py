@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.memory_budget import MIB, MemoryBudget
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.training.designs import Run
@@ -25,6 +26,8 @@ from proponent.training.group import dropout_generator
 from proponent.training.recipe import learning_rates
 from proponent.training.stages import epoch_order, place, stages_of
 from proponent.training.update import derivatives, directions, n_slots, preconditioner, update
+
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +38,10 @@ class ReplayPoint:
     steps: int
     slots: Tensor
 
-    def query_gradients(self) -> Tensor:
-        """Return the gradients of the queries' targets, (n_query, p)."""
-        data, target = self.replay.data, self.replay.task.target
-        return self.replay.model.gradients(self.slots[0], data.x_query, data.y_query, target)
+    def query_gradients(self, queries: slice = ALL) -> Tensor:
+        """Return the gradients of the targets of all or some queries, (n_query, p)."""
+        x, y = self.replay.data.x_query[queries], self.replay.data.y_query[queries]
+        return self.replay.model.gradients(self.slots[0], x, y, self.replay.task.target)
 
     def loss_gradients(self, examples: Tensor) -> Tensor:
         """Return the gradients of training examples' losses without dropout, (len(examples), p)."""
@@ -100,10 +103,11 @@ class Replay:
         run: seeds of the training; all examples are kept.
         data: training examples and queries, on the device to work on.
         member: index of the run in the ensemble.
-        memory_mib: memory for the vectors that are carried back, in MiB.
+        memory_mib: memory of the states that are kept and of methods together, in MiB.
 
     Raises:
-        UserError: the model mixes the examples of a batch, or its outputs depend on no trainable parameter.
+        UserError: the states do not fit, the model mixes the examples of a batch, or its outputs depend on no trainable
+            parameter.
     """
 
     def __init__(
@@ -128,9 +132,13 @@ class Replay:
         start = self.model.initial
         self._start = torch.cat([start[None], start.new_zeros(self.n_slots - 1, len(start))])
         self.n_parameters = len(start)
-        numbers = 2 * self.n_slots * self.n_parameters * start.element_size()
-        self.queries_at_a_time = max(1, memory_mib * 2**20 // numbers)
+        self.batch_size, self.itemsize = recipe.batch_size, start.element_size()
         self._stretch = math.isqrt(self.n_steps - 1) + 1
+        # Every sqrt(T)-th state, and all states of one stretch.
+        states = 2 * self._stretch * self._start.numel() * self.itemsize / MIB
+        budget = MemoryBudget(memory_mib)
+        budget.require(states, f"a replay of {self.n_steps} steps with {self.n_parameters} parameters")
+        self.budget = budget.holding(states)
 
     def end(self) -> ReplayPoint:
         """Return the end of training."""

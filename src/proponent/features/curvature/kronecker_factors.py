@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 from proponent.chunking import chunks
 from proponent.features.gradients.factors import Factor
 from proponent.features.gradients.per_parameter import temporary
+from proponent.memory_budget import MIB
 
 MAX_SIDE = 4096
 """Width of the largest factor that is diagonalised; a wider side keeps its own axes (its factor taken as diagonal)."""
@@ -20,6 +23,24 @@ MAX_SIDE = 4096
 def is_diagonalised(width: int) -> bool:
     """Return whether a side of this width gets eigenvectors."""
     return width <= MAX_SIDE
+
+
+def factors_mib(shapes: Iterable[tuple[int, ...]], itemsize: int) -> float:
+    """Return the memory of the factors and eigenvectors of all layers, in MiB.
+
+    Args:
+        shapes: shapes of the parameters; a bias shares the factors of its weight.
+        itemsize: bytes of a number.
+    """
+    sides: list[int] = []
+    for shape in shapes:
+        if len(shape) > 1:
+            sides += [shape[0], math.prod(shape[1:]) + 1]
+        elif math.prod(shape) not in sides[-2:-1]:
+            sides.append(math.prod(shape))
+    squares = [side**2 for side in sides if is_diagonalised(side)]
+    # LAPACK's syevd takes and returns double precision, and works in twice as much.
+    return (2 * itemsize * sum(squares) + 4 * 8 * max(squares, default=0)) / MIB
 
 
 @dataclass(frozen=True)

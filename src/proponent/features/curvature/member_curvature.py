@@ -7,6 +7,7 @@ Martens 2020), which is positive semi-definite if the loss is convex in the outp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,13 +18,16 @@ from proponent.features import variants
 from proponent.features.curvature.curvature_products import CurvatureProducts
 from proponent.features.curvature.gauss_newton import PlainLayers, root_cotangents, sampled_cotangents
 from proponent.features.curvature.kronecker import KroneckerBasis
+from proponent.features.curvature.kronecker_factors import factors_mib
 from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.per_parameter import symmetrize
 from proponent.features.variants import VariantPair
+from proponent.memory_budget import MIB, MemoryBudget
 from proponent.settings.tasks import Task
 
 HESSIAN_ROWS = 512
+UNLIMITED = MemoryBudget(math.inf)
 
 
 class Curvature:
@@ -39,6 +43,10 @@ class Curvature:
         weight_decay: weight decay of the recipe.
         duration: sum of the learning rates up to the checkpoint, divided by 1 - momentum.
         memory_mib: memory for forward and backward passes in MiB, in addition to the results.
+        budget: memory of passes, gradients and methods together.
+
+    Raises:
+        UserError: the gradients do not fit.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class Curvature:
         weight_decay: float,
         duration: float,
         memory_mib: int = 1000,
+        budget: MemoryBudget = UNLIMITED,
     ) -> None:
         self.weight_decay = weight_decay
         self.duration = duration
@@ -60,6 +69,15 @@ class Curvature:
         self._module, self._task, self._x, self._y = self._capture.module, task, x, y
         self._query_data = (x_query, y_query)
         self._memory_mib = memory_mib
+        self.shapes = tuple(self._capture.shapes.values())
+        self.pass_mib = float(memory_mib)
+        itemsize = next(iter(self._capture.parameters.values())).element_size()
+        self.kronecker_mib = factors_mib(self.shapes, itemsize)
+        examples = len(x) + len(x_query)
+        held = examples * self._capture.numbers_per_example() * itemsize / MIB
+        # Blocks of examples are joined, so that the gradients are in memory twice for a moment.
+        budget.require(2 * held, f"the gradients of {examples} examples and queries")
+        self.budget = budget.holding(held)
         cotangents = target_cotangents(task)
         self.train, outputs = self._capture.all_gradients(x, y, cotangents, memory_mib)
         self.query, _ = self._capture.all_gradients(x_query, y_query, cotangents, memory_mib)

@@ -19,14 +19,18 @@ contain the moments of Adam. Fails as GradCos does: a direction does not contain
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from proponent.methods.shared.needs import Replay
+from proponent.chunking import chunks
+from proponent.methods.shared.needs import Replay, ReplayPoint
+from proponent.methods.shared.problem_size import ProblemSize, size_of_replay
 
 _EXAMPLES = 256
-"""Number of examples whose directions are in memory at the same time."""
+"""Largest number of examples whose directions are in memory at the same time."""
 
 
 def attribute(replay: Replay, *, points: int = 4) -> Tensor:
@@ -36,15 +40,34 @@ def attribute(replay: Replay, *, points: int = 4) -> Tensor:
         replay: training of one member.
         points: number of points along training, evenly spaced, the last one at the end of training.
     """
+    size = size_of_replay(replay)
+    at_a_time = replay.budget.largest(lambda k: memory(size, k) - size.states(), size.n_query, "less")
+    examples = _examples(size, at_a_time)
     scores, before = torch.zeros(()), 0
     for number in range(1, points + 1):
         point = replay.at(number / points)
         rates = replay.rates[before : point.steps] or replay.rates[point.steps - 1 : point.steps]
         before = point.steps
-        query = normalize(point.query_gradients(), dim=1)
         cosines = [
-            query @ normalize(point.directions(examples), dim=1).T
-            for examples in torch.arange(replay.n_train).split(_EXAMPLES)
+            _cosines(point, rows, torch.arange(replay.n_train).split(examples))
+            for rows in chunks(size.n_query, at_a_time)
         ]
-        scores = scores - sum(rates) / len(rates) * torch.cat(cosines, 1)
+        scores = scores - sum(rates) / len(rates) * torch.cat(cosines)
     return scores
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB; directions of Adam take six copies of gradients."""
+    vectors = 2 * queries + 6 * _examples(size, queries)
+    return size.states() + size.vectors(vectors) + size.replayed() + size.scores()
+
+
+def _examples(size: ProblemSize, queries: int) -> int:
+    """Return the number of examples at a time: fewer only if not all queries are taken together."""
+    return _EXAMPLES if queries == size.n_query else min(_EXAMPLES, queries)
+
+
+def _cosines(point: ReplayPoint, rows: slice, blocks: Sequence[Tensor]) -> Tensor:
+    """Return the cosines of some queries with all examples, whose indices come in blocks."""
+    query = normalize(point.query_gradients(rows), dim=1)
+    return torch.cat([query @ normalize(point.directions(some), dim=1).T for some in blocks], 1)

@@ -1,7 +1,7 @@
 """Influence functions with Kronecker-factored curvature: K-FAC, EK-FAC, and RelatIF based on them.
 
-(Martens & Grosse 2015; George et al. 2018; Grosse et al. 2023, "Studying large language model generalization
-with influence functions"; relative influence: Barshan et al. 2020.)
+(Martens & Grosse 2015; George et al. 2018; Grosse et al. 2023, "Studying large language model generalization with
+influence functions"; relative influence: Barshan et al. 2020.)
 
 The Gauss-Newton matrix is replaced by one block per layer, diagonal in the eigenbasis ``Q_S ⊗ Q_A`` of the layer's
 Kronecker factors. With c = Q_Sᵀ G Q_A the coordinates of a gradient G of the target f in that basis,
@@ -15,9 +15,8 @@ lambda = weight_decay + damping x the mean of the layer's L (Grosse et al. use 0
 RelatIF divides by the size of the example's own effect on the model: ``relative="loss"`` by
 ``sqrt(grad_iᵀ M grad_i)`` (l-RelatIF), ``"parameter"`` by ``||M grad_i||`` (theta-RelatIF), M the inverse.
 
-Shapes: (n_query, n_train). Cost: two backward passes per output (or per label draw), one eigendecomposition of each
-factor, and a product of all gradients, as a dense matrix, with all queries. Fails where layers interact, which the
-blocks ignore, and where influence functions do.
+Shapes: (n_query, n_train). Cost: two backward passes per output (or label draw), an eigendecomposition of each factor, and
+a product of all gradients, written out, with the queries. Fails where layers interact, and where influence functions do.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from proponent.methods.shared.label_draws import label_draws
 from proponent.methods.shared.needs import Curvature, KroneckerBasis, Network, RotatedGradients, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, query_blocks
 from proponent.seeds import derive_seed
 
 
@@ -57,14 +57,20 @@ def attribute(
         seed: seed of the draws, mixed with the index of the member.
     """
     model = network.at(checkpoint)
+    blocks = query_blocks(model, memory, "ekfac")
     basis = _basis(model, workspace, samples, derive_seed(seed, "ekfac", network.member))
     inverse = _inverse(model, basis, eigenvalues, damping)
     train = basis.rotate(model.train)
-    scores = train.inner_dense(basis.rotate(model.query).dense().mul_(inverse)).T
+    scores = torch.cat([train.inner_dense(basis.rotate(some).dense().mul_(inverse)).T for some in blocks])
     if relative == "none":
         return scores * (model.loss_weight / model.n_train)
     # the weight of the example's loss is a factor of both, and cancels
     return scores / _lengths(train, inverse, relative)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB: the basis, and their rotated gradients."""
+    return size.kronecker() + size.vectors(queries) + size.scores()
 
 
 def self_influence(
@@ -91,17 +97,11 @@ def self_influence(
 
 def _basis(model: Curvature, workspace: Workspace, samples: int, seed: int) -> KroneckerBasis:
     draws = label_draws(model.n_outputs, samples)
-
-    def make() -> KroneckerBasis:
-        basis = model.kronecker(draws, seed)
-        if basis.approximated:
-            layers = ", ".join(basis.approximated)
-            warnings.warn(
-                f"ekfac: a side of {layers} is too wide to diagonalise and keeps its own axes", stacklevel=2
-            )
-        return basis
-
-    return workspace.keep(model, ("kronecker", draws, seed), make)
+    basis = workspace.keep(model, ("kronecker", draws, seed), lambda: model.kronecker(draws, seed))
+    if basis.approximated:
+        sides = f"ekfac: a side of {', '.join(basis.approximated)}"
+        warnings.warn(f"{sides} is too wide to diagonalise and keeps its own axes", stacklevel=2)
+    return basis
 
 
 def _inverse(model: Curvature, basis: KroneckerBasis, eigenvalues: str, damping: float) -> Tensor:
@@ -115,6 +115,5 @@ def _inverse(model: Curvature, basis: KroneckerBasis, eigenvalues: str, damping:
 
 def _lengths(train: RotatedGradients, inverse: Tensor, relative: str) -> Tensor:
     """Return the size of each training example's own effect, (n_train,)."""
-    weights = inverse if relative == "loss" else inverse**2
-    squares = train.squares_inner(weights[None])[:, 0]
+    squares = train.squares_inner((inverse if relative == "loss" else inverse**2)[None])[:, 0]
     return squares.sqrt().clamp_min(torch.finfo(squares.dtype).tiny)

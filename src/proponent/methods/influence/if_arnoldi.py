@@ -22,7 +22,8 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Curvature, Network, Workspace
-from proponent.methods.shared.solvers.lanczos import eigenpairs
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
+from proponent.methods.shared.solvers.lanczos import eigenpairs, vectors_in_memory
 from proponent.seeds import derive_seed
 
 
@@ -48,16 +49,22 @@ def attribute(
         seed: seed of the start, mixed with the index of the member.
 
     Raises:
-        UserError: ``rank`` exceeds ``iterations``, or C is zero.
+        UserError: ``rank`` exceeds ``iterations``, C is zero, or the directions do not fit into memory.
     """
     if rank > iterations:
         raise UserError(f"if_arnoldi: rank {rank} exceeds iterations {iterations}: raise the latter")
     model = network.at(checkpoint)
+    model.budget.require(memory(size_of_network(model), 1, iterations=iterations), "if_arnoldi")
     key = (iterations, rank, derive_seed(seed, "if_arnoldi", network.member))
     values, train, query = workspace.keep(model, key, lambda: _coordinates(model, *key))
     shift = model.weight_decay + damping / model.duration
     inner = (query / (values + shift)) @ train.T
     return inner * (model.loss_weight / model.n_train)
+
+
+def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
+    """Return the memory in MiB: the directions and their images, whatever the number of queries."""
+    return size.vectors(vectors_in_memory(iterations)) + size.temporaries() + size.scores()
 
 
 def _coordinates(model: Curvature, iterations: int, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,24 +10,28 @@ damping of a grid, serves all of its dampings, so a grid costs as much as its ha
 
 Shapes: (n_query, n_train). Cost: 5 to 10 products of C with each query, each a few passes over the training
 set, and for a grid as much again for the products of the examples with the space (250 queries of 109,000 parameters
-and 4,500 examples: a minute on one core). Memory: block x iterations x n_parameters numbers. Slow where lambda is far
-below the largest curvature.
+and 4,500 examples: a minute on one core). Memory: block x iterations x n_parameters numbers, for blocks of at most 250
+queries that fit; smaller blocks converge later, to the same tolerance. Slow where lambda is far below the largest curvature.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.needs import Network, Workspace
+from proponent.methods.shared.needs import GradientBlock, Network, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, query_blocks
 from proponent.methods.shared.solvers.krylov import KrylovSpace, combine, grow
 from proponent.progress import progress
 
 BLOCK = 250
-"""Number of queries that are solved together."""
+"""Largest number of queries that are solved together."""
+_VECTORS = 6
+"""Vectors per query in addition to the basis: the gradient, its product with C, and copies while it is orthogonalised."""
 
 
 def attribute(
@@ -50,14 +54,16 @@ def attribute(
         iterations: largest number of products of C with a block; a warning says where it did not suffice.
 
     Raises:
-        UserError: rounding has left C + lambda I with negative curvature.
+        UserError: rounding has left C + lambda I with negative curvature, or not even one query fits into memory.
     """
     model = network.at(checkpoint)
     grid = workspace.grid_of(damping)
     shift, smallest = (model.weight_decay + each / model.duration for each in (damping, min(grid)))
+    need = partial(memory, iterations=iterations)
+    blocks = query_blocks(model, need, "if_cg", most=BLOCK, dampings=len(grid))
 
     def grown() -> Iterator[tuple[KrylovSpace, list[Tensor]]]:
-        return _spaces(model.ggn_product, model.query.dense().split(BLOCK), smallest, tolerance, iterations)
+        return _spaces(model.ggn_product, blocks, smallest, tolerance, iterations)
 
     if len(grid) == 1:
         solved = torch.cat([combine(space.solve(shift), basis) for space, basis in grown()])
@@ -75,16 +81,26 @@ def attribute(
     return inner * (model.loss_weight / model.n_train)
 
 
+def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB; the basis dominates."""
+    dimensions = iterations * queries
+    small = size.numbers(4 * 2 * dimensions**2)  # the projected matrix and its factor, in double precision
+    if size.dampings > 1:  # the products of all queries' bases with the examples are kept
+        small *= max(1, size.n_query / queries)
+        small += size.numbers(size.n_train * iterations * size.n_query)
+    return size.vectors((iterations + _VECTORS) * queries) + small + size.temporaries() + size.scores()
+
+
 def _spaces(
     product: Callable[[Tensor], Tensor],
-    blocks: tuple[Tensor, ...],
+    blocks: Sequence[GradientBlock],
     shift: float,
     tolerance: float,
     iterations: int,
 ) -> Iterator[tuple[KrylovSpace, list[Tensor]]]:
     """Yield the Krylov space of each block of queries, with its basis."""
     for queries in progress(blocks, "conjugate gradients, blocks of queries"):
-        space, basis = grow(product, queries, shift=shift, tolerance=tolerance, iterations=iterations)
+        space, basis = grow(product, queries.dense(), shift=shift, tolerance=tolerance, iterations=iterations)
         if space.residual > tolerance:
             warnings.warn(
                 f"if_cg: residual {space.residual:.1e} after {iterations} iterations exceeds {tolerance}: "

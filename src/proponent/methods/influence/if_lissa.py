@@ -23,7 +23,9 @@ import warnings
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.needs import Network, Workspace
+from proponent.methods.shared.needs import Curvature, Network, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, query_blocks
+from proponent.methods.shared.solvers.lanczos import STEPS_FOR_LARGEST, vectors_in_memory
 from proponent.methods.shared.solvers.lissa_recursion import largest_curvature, random_batches, solve
 from proponent.seeds import derive_seed
 
@@ -62,23 +64,41 @@ def attribute(
     product, n = model.ggn_product, model.n_train
     shift = model.weight_decay + damping / model.duration
     stream = derive_seed(seed, "if_lissa", network.member)
-    queries = model.query.dense()
+    blocks = query_blocks(model, memory, "if_lissa")
     measured = workspace.keep(
-        model, (batch, stream), lambda: largest_curvature(product, queries, n, batch, stream)
+        model,
+        (batch, stream),
+        lambda: largest_curvature(product, model.query.slice(slice(0, 1)).dense(), n, batch, stream),
     )
     generator = torch.Generator().manual_seed(stream)
-    solved = torch.zeros_like(queries)
-    for _ in range(repeats):
-        batches = random_batches(n, batch, depth, generator)
-        solved += (
-            solve(product, queries, batches, shift=shift, scale=scale * (measured + shift), depth=depth)
-            / repeats
-        )
-    left = queries - product(solved) - shift * solved
-    residual = (left.norm(dim=1) / queries.norm(dim=1).clamp_min(torch.finfo(left.dtype).tiny)).median()
+    batches = [list(random_batches(n, batch, depth, generator)) for _ in range(repeats)]
+    scores, residuals = [], []
+    for block in blocks:
+        queries = block.dense()
+        solved = torch.zeros_like(queries)
+        for drawn in batches:
+            solved += (
+                solve(product, queries, drawn, shift=shift, scale=scale * (measured + shift), depth=depth)
+                / repeats
+            )
+        scores.append(model.train.inner_dense(solved).T * (model.loss_weight / model.n_train))
+        residuals.append(_residuals(model, queries, solved, shift))
+    residual = torch.cat(residuals).median()
     if residual > _RESIDUAL_TO_MENTION:
         warnings.warn(
             f"if_lissa: the median residual is {residual:.2g} after {depth} steps: raise 'depth', 'damping' or 'batch'",
             stacklevel=2,
         )
-    return model.train.inner_dense(solved).T * (model.loss_weight / model.n_train)
+    return torch.cat(scores)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB: six vectors per query, and the search for the scale."""
+    vectors = max(6 * queries, vectors_in_memory(STEPS_FOR_LARGEST))
+    return size.vectors(vectors) + size.temporaries() + size.scores()
+
+
+def _residuals(model: Curvature, queries: Tensor, solved: Tensor, shift: float) -> Tensor:
+    """Return the relative residual of each query on the full data, (k,)."""
+    left = queries - model.ggn_product(solved) - shift * solved
+    return left.norm(dim=1) / queries.norm(dim=1).clamp_min(torch.finfo(left.dtype).tiny)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from proponent.chunking import chunks
 from proponent.methods.shared.needs import Curvature, KroneckerBasis, Network
+from proponent.methods.shared.problem_size import ProblemSize
 
 
 @dataclass
@@ -25,8 +27,21 @@ class Segment:
     """Square root of the factors by which the optimiser multiplies gradients, (n_parameters,)."""
 
 
+_VECTORS = 5
+"""Vectors per query: coordinates, what is carried, what has been reached, and two copies while layers are rotated."""
+
+
+def memory_of_walk(size: ProblemSize, queries: int) -> float:
+    """Return the memory of :func:`walk` for ``queries`` queries at a time, in MiB."""
+    return size.kronecker() + size.vectors(_VECTORS * queries) + size.scores()
+
+
 def walk(
-    network: Network, segments: int, checkpoints: int, describe: Callable[[Network, list[float]], Segment]
+    network: Network,
+    segments: int,
+    checkpoints: int,
+    describe: Callable[[Network, list[float]], Segment],
+    at_a_time: int,
 ) -> Tensor:
     """Return the effect of the examples on the targets, (n_query, n_train), walking from the last segment to the first.
 
@@ -42,9 +57,26 @@ def walk(
         segments: number of segments into which a stage is cut.
         checkpoints: number of checkpoints of a stage that are used, the last ones.
         describe: function from a stage's network and one weight per checkpoint to the segment.
+        at_a_time: number of queries that are carried together; every block of queries walks anew.
     """
+    return torch.cat(
+        [
+            _walk(network, segments, checkpoints, describe, rows)
+            for rows in chunks(len(network.at(1.0).query), at_a_time)
+        ]
+    )
+
+
+def _walk(
+    network: Network,
+    segments: int,
+    checkpoints: int,
+    describe: Callable[[Network, list[float]], Segment],
+    rows: slice,
+) -> Tensor:
+    """Return the effect of the examples on the targets of some queries."""
     final = network.at(1.0)
-    carried = final.query.dense()
+    carried = final.query.slice(rows).dense()
     scores = carried.new_zeros(len(carried), final.n_train)
     del final
     durations = network.durations
@@ -57,14 +89,18 @@ def walk(
         for weights in reversed(shares(lengths, segments, checkpoints)):
             segment = describe(own, [0.0] * first + weights + [0.0] * (len(durations) - stop))
             decayed = (segment.basis.eigenvalues + segment.decay) * length
-            coordinates = segment.basis.to_eigenbasis(carried * segment.scale)
-            reached = (
-                segment.basis.from_eigenbasis(coordinates * (length * _mean_decay(decayed))) * segment.scale
-            )
+            # In place and released early: each of these tensors has the size of all gradients of the queries.
+            coordinates = segment.basis.to_eigenbasis(carried.mul_(segment.scale))
+            del carried
+            reached = segment.basis.from_eigenbasis(coordinates * (length * _mean_decay(decayed)))
+            reached.mul_(segment.scale)
             for model, weight in segment.models:
                 loss_weight = model.loss_weight * (weight / model.n_train)
                 scores[:, stage.examples] += model.train.inner_dense(reached).T * loss_weight
-            carried = segment.basis.from_eigenbasis(coordinates.mul_(torch.exp(-decayed))) / segment.scale
+            del reached
+            decayed = coordinates.mul_(torch.exp(-decayed))
+            carried = segment.basis.from_eigenbasis(decayed).div_(segment.scale)  # noqa: F841 - read by the next round
+            del coordinates, decayed
     return scores
 
 

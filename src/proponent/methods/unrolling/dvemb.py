@@ -23,7 +23,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from proponent.methods.shared.needs import Replay, ReplayStep
-from proponent.methods.shared.walk_back import walk_back
+from proponent.methods.shared.problem_size import ProblemSize, size_of_replay
+from proponent.methods.shared.walk_back import memory_of_walk_back, walk_back
 
 
 def attribute(replay: Replay) -> Tensor:
@@ -33,9 +34,16 @@ def attribute(replay: Replay) -> Tensor:
         replay: training of one member.
 
     Raises:
-        UserError: the products overflow.
+        UserError: the products overflow, or not even one query fits into memory.
     """
-    return walk_back(replay, _gradient_and_fisher_products)
+    size = size_of_replay(replay)
+    at_a_time = replay.budget.largest(lambda k: memory(size, k) - size.states(), size.n_query, "dvemb")
+    return walk_back(replay, _gradient_and_fisher_products, at_a_time)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB; a batch's gradients are twice there while joined."""
+    return size.states() + memory_of_walk_back(size, queries) + size.vectors(2 * size.batch)
 
 
 def _gradient_and_fisher_products(step: ReplayStep, vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from proponent.methods.shared.needs import Replay
-from proponent.methods.shared.walk_back import walk_back
+from proponent.methods.shared.problem_size import ProblemSize, size_of_replay
+from proponent.methods.shared.walk_back import memory_of_walk_back, walk_back
 
 
 def attribute(replay: Replay) -> Tensor:
@@ -37,6 +38,13 @@ def attribute(replay: Replay) -> Tensor:
         replay: training of one member.
 
     Raises:
-        UserError: the derivatives overflow.
+        UserError: the derivatives overflow, or not even one query fits into memory.
     """
-    return walk_back(replay, lambda step, vectors: step.gradient_and_hessian_products(vectors))
+    size = size_of_replay(replay)
+    at_a_time = replay.budget.largest(lambda k: memory(size, k) - size.states(), size.n_query, "magic")
+    return walk_back(replay, lambda step, vectors: step.gradient_and_hessian_products(vectors), at_a_time)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB."""
+    return size.states() + memory_of_walk_back(size, queries)

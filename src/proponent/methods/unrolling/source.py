@@ -34,7 +34,8 @@ from torch import Tensor
 
 from proponent.methods.shared.label_draws import label_draws
 from proponent.methods.shared.needs import Network
-from proponent.methods.shared.segments import Segment, at_checkpoints, walk
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
+from proponent.methods.shared.segments import Segment, at_checkpoints, memory_of_walk, walk
 from proponent.seeds import derive_seed
 
 CHECKPOINTS = 1
@@ -64,6 +65,8 @@ def attribute(
         ValueError: fewer than one segment or checkpoint.
     """
     final = network.at(1.0)
+    size = size_of_network(final)
+    at_a_time = final.budget.largest(lambda k: memory(size, k), size.n_query, "source")
     decay, draws = final.weight_decay, label_draws(final.n_outputs, samples)
     stream = derive_seed(seed, "source", network.member)
 
@@ -74,4 +77,9 @@ def attribute(
         mean = stage.blend(weights)
         return Segment(mean.kronecker(draws, stream), decay, [(mean, 1.0)])
 
-    return walk(network, segments, checkpoints, describe)
+    return walk(network, segments, checkpoints, describe, at_a_time)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB."""
+    return memory_of_walk(size, queries)

@@ -17,12 +17,15 @@ training, because checkpoints do not contain v. Fails as SOURCE does, and early 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from proponent.methods.shared.label_draws import label_draws
 from proponent.methods.shared.needs import Network, Replay
-from proponent.methods.shared.segments import Segment, at_checkpoints, walk
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
+from proponent.methods.shared.segments import Segment, at_checkpoints, memory_of_walk, walk
 from proponent.seeds import derive_seed
 
 CHECKPOINTS = 1
@@ -52,6 +55,8 @@ def attribute(
         ValueError: fewer than one segment or checkpoint.
     """
     final = network.at(1.0)
+    size = replace(size_of_network(final), steps=replay.n_steps, slots=replay.n_slots)
+    at_a_time = final.budget.largest(lambda k: memory(size, k), size.n_query, "source_adam")
     decay, draws = final.weight_decay, label_draws(final.n_outputs, samples)
     stream = derive_seed(seed, "source", network.member)
 
@@ -68,4 +73,9 @@ def attribute(
         shift = decay if replay.decay_is_decoupled else decay * basis.layer_means(factors)
         return Segment(basis, shift, at_checkpoints(stage, weights), scale)
 
-    return walk(network, segments, checkpoints, describe)
+    return walk(network, segments, checkpoints, describe, at_a_time)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory for ``queries`` queries at a time, in MiB; the replay keeps states in addition."""
+    return memory_of_walk(size, queries) + size.states() + size.replayed()

@@ -58,7 +58,7 @@ def read(
         member_run(spec.seed, member),
         Arrays(*(tensor.to(device) for tensor in own)),
         member,
-        job.spec.memory_mib // 2,
+        job.spec.memory_mib,
     )
     stored = load_tensors(folder / "final.safetensors")
     found = replay.parameters(replay.end())

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from proponent.memory_budget import MemoryBudget
 from proponent.methods.shared.needs.gradient_needs import GradientBlock, TargetPair
 
 
@@ -74,6 +75,14 @@ class Curvature(Protocol):
     """Gradients of the target f for the queries."""
     loss_weight: Tensor
     """(n_train,) in [0, 1]: 1 - p for classification, 1 otherwise."""
+    shapes: Sequence[tuple[int, ...]]
+    """Shapes of the parameters."""
+    budget: MemoryBudget
+    """Memory of the job, in which these gradients are held already."""
+    pass_mib: float
+    """Memory of forward and backward passes, in MiB."""
+    kronecker_mib: float
+    """Memory of the factors and eigenvectors of :meth:`kronecker`, in MiB."""
 
     def ggn(self) -> Tensor:
         """Return the Gauss-Newton matrix of the mean loss without weight decay, (n_parameters, n_parameters)."""

@@ -20,6 +20,10 @@ class GradientBlock(Protocol):
         """Return the number of examples."""
         ...
 
+    def slice(self, rows: slice) -> GradientBlock:
+        """Return the gradients of a range of the examples, sharing memory."""
+        ...
+
     def inner(self, other: GradientBlock) -> Tensor:
         """Return all inner products with ``other``, (len(self), len(other))."""
         ...

@@ -7,6 +7,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from proponent.memory_budget import MemoryBudget
+
+ALL = slice(None)
+
 
 class ReplayPoint(Protocol):
     """One member after some number of optimiser steps; p is the number of parameters."""
@@ -16,8 +20,8 @@ class ReplayPoint(Protocol):
     slots: Tensor
     """(n_slots, p): the parameters, then the optimiser's moments (SGD's velocity; Adam's two)."""
 
-    def query_gradients(self) -> Tensor:
-        """Return the gradients of the queries' targets, (n_query, p)."""
+    def query_gradients(self, queries: slice = ALL) -> Tensor:
+        """Return the gradients of the targets of all or some queries, (n_query, p)."""
         ...
 
     def loss_gradients(self, examples: Tensor) -> Tensor:
@@ -67,14 +71,19 @@ class Replay(Protocol):
     member: int
     """Index of the member."""
     n_train: int
+    n_query: int
+    n_parameters: int
     n_slots: int
     n_steps: int
+    batch_size: int
+    itemsize: int
+    """Bytes of a number."""
     rates: Sequence[float]
     """Learning rate of every optimiser step."""
     decay_is_decoupled: bool
     """Whether weight decay acts on the parameters themselves (AdamW) instead of through the gradient."""
-    queries_at_a_time: int
-    """Number of queries whose vectors, n_slots x p each, fit into memory together."""
+    budget: MemoryBudget
+    """Memory of the job, in which the states that a replay keeps are held already."""
 
     def end(self) -> ReplayPoint:
         """Return the member at the end of training."""

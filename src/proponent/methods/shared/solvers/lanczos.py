@@ -15,8 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_STEPS_FOR_LARGEST = 15
+STEPS_FOR_LARGEST = 15
 """Number of products for the largest eigenvalue alone, which the iteration approaches first."""
+
+
+def vectors_in_memory(iterations: int) -> int:
+    """Return the number of vectors that :func:`eigenpairs` holds: directions, their images or the result, and copies."""
+    return 2 * iterations + 6
 
 
 def eigenpairs(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -27,13 +32,14 @@ def eigenpairs(product: Callable[[Tensor], Tensor], start: Tensor, iterations: i
         start: start vector, (1, p).
         iterations: number of products, which is the number m of dimensions unless the space is exhausted earlier.
     """
-    basis = start.new_zeros(0, start.shape[1])
-    images = []
-    direction = start / start.norm()
-    for _ in range(min(iterations, start.shape[1])):
-        basis = torch.cat([basis, direction])
+    most = min(iterations, start.shape[1])
+    directions, images = start.new_empty(most, start.shape[1]), start.new_empty(most, start.shape[1])
+    direction, count = start / start.norm(), 0
+    while count < most:
         image = product(direction)
-        images.append(image)
+        directions[count], images[count] = direction[0], image[0]
+        count += 1
+        basis = directions[:count]
         outside = image
         for _ in range(2):
             outside = outside - (outside @ basis.T) @ basis
@@ -41,11 +47,12 @@ def eigenpairs(product: Callable[[Tensor], Tensor], start: Tensor, iterations: i
         if length <= 100 * torch.finfo(start.dtype).eps * image.norm():
             break
         direction = outside / length
-    projected = (basis @ torch.cat(images).T).double()
+    projected = (basis @ images[:count].T).double()
+    del images  # The result takes as much memory.
     values, vectors = torch.linalg.eigh((projected + projected.T) / 2)
     return values.flip(0).to(start.dtype), vectors.flip(1).T.to(start.dtype) @ basis
 
 
 def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor) -> float:
     """Return a lower bound, close to the largest absolute eigenvalue of A; arguments as in :func:`eigenpairs`."""
-    return eigenpairs(product, start, _STEPS_FOR_LARGEST)[0].abs().max().item()
+    return eigenpairs(product, start, STEPS_FOR_LARGEST)[0].abs().max().item()

@@ -1,0 +1,132 @@
+"""Size of a problem, from which each method computes the memory that it needs before it computes anything else.
+
+A method that may need much memory has a function ``memory(size, queries, *, <hyper-parameters>)`` that returns MiB. The
+method takes as many queries at a time as fit, and the check of a setting refuses a method of which not even one query fits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proponent.chunking import chunks
+from proponent.memory_budget import MIB
+from proponent.methods.shared.needs import Curvature, GradientBlock, Replay
+
+_TEMPORARY_MIB = 320.0
+"""Largest memory of the temporaries of gradients (two of 128 MiB) and of curvature products (64 MiB)."""
+_REPLAY_MIB = 128.0
+"""Largest memory of the pass that differentiates a batch of a replay."""
+_VECTORS_PER_PASS = 256
+
+
+@dataclass(frozen=True)
+class ProblemSize:
+    """Numbers on which the memory of methods depends.
+
+    Attributes:
+        n_train: number of training examples.
+        n_query: number of queries that are scored together.
+        n_parameters: number of parameters of the model; 0 where a method does not use the model.
+        n_outputs: numbers in the outputs of one example.
+        itemsize: bytes of a number.
+        pass_mib: memory of a forward and backward pass, in MiB.
+        kronecker_mib: memory of the factors and eigenvectors of a Kronecker basis, in MiB.
+        steps: optimiser steps of a training.
+        slots: vectors of the optimiser's state.
+        batch: examples of an optimiser step.
+        dampings: number of dampings that are tried together.
+    """
+
+    n_train: int
+    n_query: int
+    n_parameters: int = 0
+    n_outputs: int = 1
+    itemsize: int = 4
+    pass_mib: float = 0.0
+    kronecker_mib: float = 0.0
+    steps: int = 1
+    slots: int = 1
+    batch: int = 0
+    dampings: int = 1
+
+    def numbers(self, count: float) -> float:
+        """Return the memory of ``count`` numbers, in MiB."""
+        return count * self.itemsize / MIB
+
+    def vectors(self, count: float) -> float:
+        """Return the memory of ``count`` vectors of all parameters, in MiB."""
+        return self.numbers(count * self.n_parameters)
+
+    def scores(self, copies: float = 3.0) -> float:
+        """Return the memory of scores (n_query, n_train), in MiB: by default a member's, their sum and their mean."""
+        return self.numbers(copies * self.n_query * self.n_train)
+
+    def temporaries(self) -> float:
+        """Return the memory of the temporaries of gradients and of curvature products, in MiB."""
+        return min(_TEMPORARY_MIB, self.vectors(3 * (self.n_train + self.n_query)))
+
+    def kronecker(self) -> float:
+        """Return the memory of a Kronecker basis while it is computed, in MiB."""
+        return self.kronecker_mib + self.vectors(6) + self.pass_mib + self.temporaries()
+
+    def states(self) -> float:
+        """Return the memory of the states of a replay, in MiB: every sqrt(T)-th of T, and those of one stretch."""
+        return self.vectors(2 * (math.isqrt(max(self.steps - 1, 0)) + 1) * self.slots)
+
+    def replayed(self) -> float:
+        """Return the memory of the pass over a batch of a replay, in MiB."""
+        return min(_REPLAY_MIB, self.vectors(_VECTORS_PER_PASS))
+
+
+def size_of_network(model: Curvature, *, dampings: int = 1) -> ProblemSize:
+    """Return the size of the problem behind a member's curvature."""
+    return ProblemSize(
+        n_train=model.n_train,
+        n_query=len(model.query),
+        n_parameters=model.n_parameters,
+        n_outputs=model.n_outputs,
+        itemsize=model.loss_weight.element_size(),
+        pass_mib=model.pass_mib,
+        kronecker_mib=model.kronecker_mib,
+        dampings=dampings,
+    )
+
+
+def query_blocks(
+    model: Curvature,
+    need: Callable[[ProblemSize, int], float],
+    method: str,
+    *,
+    most: int | None = None,
+    dampings: int = 1,
+) -> list[GradientBlock]:
+    """Return the gradients of the queries, in blocks of as many as fit into memory.
+
+    Args:
+        model: one member at one checkpoint.
+        need: function ``memory`` of the method.
+        method: name of the method, for a refusal.
+        most: largest number of queries per block; None for all.
+        dampings: number of dampings that are tried together.
+
+    Raises:
+        UserError: not even one query fits.
+    """
+    size, count = size_of_network(model, dampings=dampings), len(model.query)
+    block = model.budget.largest(lambda queries: need(size, queries), min(most or count, count), method)
+    return [model.query.slice(rows) for rows in chunks(count, block)]
+
+
+def size_of_replay(replay: Replay) -> ProblemSize:
+    """Return the size of the problem behind a member's training."""
+    return ProblemSize(
+        n_train=replay.n_train,
+        n_query=replay.n_query,
+        n_parameters=replay.n_parameters,
+        itemsize=replay.itemsize,
+        steps=replay.n_steps,
+        slots=replay.n_slots,
+        batch=replay.batch_size,
+    )
