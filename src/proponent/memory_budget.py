@@ -33,7 +33,7 @@ class MemoryBudget:
         Args:
             need: function from a number of items to memory in MiB; it grows with the number.
             most: number of items that are wanted, at least 1.
-            what: what needs the memory, the beginning of a refusal.
+            what: name of the method or engine, the beginning of a refusal.
 
         Raises:
             UserError: not even one item fits.
