@@ -1,4 +1,4 @@
-"""A failure costs itself alone: what failed has a reason in log, status, tables, figures and MLflow, and the rest is made."""
+"""A failure costs itself alone: it has a reason in log, status, tables, figures and MLflow, and the rest is made."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
+from proponent.errors import UserError, one_line
 from proponent.inspection.failures import Failures
 from proponent.inspection.partial_tables import make_partial_tables
 from proponent.inspection.run_events import Attempt, last_run
@@ -24,27 +25,39 @@ def finish_failed_run(plan: Plan, workflow: Any, logger: Any) -> None:
         workflow: Snakemake's workflow, after its scheduler has ended.
         logger: Snakemake's logger.
     """
-    jobs = [job for entry in workflow.scheduler.failed for job in (entry if entry.is_group() else [entry])]
-    if not jobs:
+    failed_jobs = _failed_jobs(plan, workflow)
+    if not failed_jobs:
         return
-    messages = {attempt.outputs: attempt.message for attempt in last_run(plan.graph.root).attempts}
-    failed_jobs = []
-    for job in jobs:
-        outputs = tuple(map(str, job.output))
-        log = next(map(str, job.log), None)
-        message = messages.get(outputs, "")
-        failed_jobs.append(Attempt(job.rule.name, outputs, log, state="failed", message=message))
-    asked = {str(path) for job in workflow.dag.jobs for path in job.output}
-    failures, made = make_partial_tables(plan, asked, failed_jobs)
+    try:
+        asked = {str(path) for job in workflow.dag.jobs for path in job.output}
+        failures, tables = make_partial_tables(plan, asked, failed_jobs)
+    except (UserError, OSError) as error:
+        logger.error(f"tables and figures cannot be made from the rest: {one_line(error)}")
+        return
     for line in failure_lines(failures):
         logger.error(line)
+    for path, why in tables.problems.items():
+        if path not in failures.own:
+            logger.error(f"{path}: cannot be made from the rest: {why}")
     if any(job.rule.name == "publish" for job in workflow.dag.jobs):
         logger.error(_publish(plan, narrowed=bool(workflow.config)))
-    if made:
+    if tables.made:
         logger.error(
             "Tables and figures were made from the rest, with the reasons in their notes.",
-            extra={"made": made},
+            extra={"made": tables.made},
         )
+
+
+def _failed_jobs(plan: Plan, workflow: Any) -> list[Attempt]:
+    """Return the jobs that failed in the last of their attempts."""
+    messages = {attempt.outputs: attempt.message for attempt in last_run(plan.graph.root).attempts}
+    found = []
+    for entry in workflow.scheduler.failed:
+        for job in entry if entry.is_group() else [entry]:
+            outputs, log = tuple(map(str, job.output)), next(map(str, job.log), None)
+            message = messages.get(outputs, "")
+            found.append(Attempt(job.rule.name, outputs, log, state="failed", message=message))
+    return found
 
 
 def _publish(plan: Plan, narrowed: bool) -> str:

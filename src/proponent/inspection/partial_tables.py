@@ -7,7 +7,7 @@ and makes them. Their keys differ from the planned ones, so that the next run ma
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from proponent.inspection.failures import Failures, find_failures
@@ -62,18 +62,11 @@ class PartialTables:
                 self._make_summary(setting)
             if self._lacks(paths.figure(FIGURES[0], setting)):
                 self._make_figures(setting)
+        failed = {name: why for name in self.plan.scores if (why := self._without_summary(name))}
         if self._lacks(paths.LEADERBOARD):
-            methods = {**self.plan.scores}
-            self._make(
-                add_leaderboard(
-                    self.graph,
-                    methods,
-                    {name: why for name in methods if (why := self._without_summary(name))},
-                ),
-                "logs/collect.log",
-            )
+            self._make(add_leaderboard(self.graph, self.plan.scores, failed), "logs/collect.log")
         if self._lacks(paths.OVERVIEW):
-            self._make_overview()
+            self._make_overview(failed)
 
     def _lacks(self, path: str) -> bool:
         return path in self.asked and path not in self.failures.current
@@ -114,16 +107,14 @@ class PartialTables:
             add_failed_figures(self.graph, setting, why)
             self._make(path, log)
 
-    def _make_overview(self) -> None:
-        summarised = [name for name in self.plan.scores if not self._without_summary(name)]
+    def _make_overview(self, failed: Mapping[str, str]) -> None:
         why = self._own(paths.OVERVIEW)
         if not why:
-            add_overview(self.graph, summarised)
-            self._make(paths.OVERVIEW, "logs/overview.log")
+            self._make(add_overview(self.graph, self.plan.scores, failed), "logs/overview.log")
             why = self.problems.pop(paths.OVERVIEW, "")
         if why:
-            add_overview(self.graph, summarised, why)
-            self._make(paths.OVERVIEW, "logs/overview.log")
+            nothing = dict.fromkeys(self.plan.scores, why)
+            self._make(add_overview(self.graph, self.plan.scores, nothing), "logs/overview.log")
 
     def _own(self, path: str) -> str:
         return self.failures.own[path].text if path in self.failures.own else ""
@@ -154,7 +145,7 @@ class PartialTables:
 
 def make_partial_tables(
     plan: Plan, asked: Collection[str], failed_jobs: Iterable[Attempt]
-) -> tuple[Failures, list[str]]:
+) -> tuple[Failures, PartialTables]:
     """Make what a run with failures was asked for and lacks of tables and figures.
 
     Args:
@@ -163,7 +154,7 @@ def make_partial_tables(
         failed_jobs: the failed jobs.
 
     Returns:
-        The failures, and the artefacts that were made from the rest.
+        The failures, and the tables that were made from the rest.
     """
     failures = find_failures(plan.graph, current_artefacts(plan.graph), failed_jobs)
     failures.own = {path: failure for path, failure in failures.own.items() if path in asked}
@@ -173,4 +164,4 @@ def make_partial_tables(
         )  # those that Snakemake alone knows about as well
     tables = PartialTables(plan, failures, asked)
     tables.make()
-    return failures, tables.made
+    return failures, tables

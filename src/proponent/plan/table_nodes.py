@@ -82,8 +82,8 @@ def add_leaderboard(
     return graph.add(paths.LEADERBOARD, spec, inputs)
 
 
-def add_overview(graph: Graph, settings: Iterable[str], reason: str = "") -> str:
-    """Add the figure of all settings; with a reason, one that states why it cannot be drawn."""
-    names = tuple(settings)
-    inputs = OverviewInputs({} if reason else {name: paths.summary(name) for name in names})
-    return graph.add(paths.OVERVIEW, OverviewSpec(settings=names, failed=reason), inputs)
+def add_overview(graph: Graph, settings: Iterable[str], failed: Mapping[str, str] | None = None) -> str:
+    """Add the figure of all settings; settings with a reason in ``failed`` are not drawn."""
+    names, reasons = tuple(settings), dict(failed or {})
+    inputs = OverviewInputs({name: paths.summary(name) for name in names if name not in reasons})
+    return graph.add(paths.OVERVIEW, OverviewSpec(settings=names, failed=reasons), inputs)

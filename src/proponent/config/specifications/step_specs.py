@@ -299,8 +299,8 @@ class OverviewSpec(StepSpec):
     step: ClassVar[str] = "overview"
     inputs_type: ClassVar[type[Any]] = step_inputs.OverviewInputs
     settings: tuple[str, ...]
-    failed: str = ""
-    """Reason why the figure cannot be drawn; empty in the plan of a run."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reason by setting that cannot be drawn; empty in the plan of a run."""
 
 
 SPECS: dict[str, type[StepSpec]] = {

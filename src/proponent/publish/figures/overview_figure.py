@@ -30,24 +30,26 @@ _DOT = 3.8
 
 
 @styled
-def draw(rankings: Sequence[Ranking]) -> Figure:
+def draw(rankings: Sequence[Ranking], failed: Mapping[str, str] | None = None) -> Figure:
     """Return panels of LDS, intervals and ceilings whose rows are the same methods, the best on average first.
 
     Methods with rank 1 of a setting are filled, the others hollow.
 
     Args:
         rankings: leaderboards of the settings, in the order of the panels; those without ``lds`` are left out.
+        failed: reason by setting without a leaderboard, written below the panels.
     """
     panels = {ranking.setting: ranking for ranking in rankings if ranking.entries("lds")}
     methods = best_first([ranking.entries("lds") for ranking in panels.values()])
     lines = -(-len(panels) // _COLUMNS) or 1
     columns = -(-len(panels) // lines) or 1
     panel = _ROW * len(methods) + 0.1
-    notes = footnotes(
-        f"{ranking.setting}: without scores: {', '.join(ranking.without_scores)}"
+    absent = {
+        ranking.setting: f"without scores: {', '.join(ranking.without_scores)}"
         for ranking in rankings
         if ranking.without_scores
-    )
+    }
+    notes = footnotes(f"{setting}: {why}" for setting, why in {**(failed or {}), **absent}.items())
     bottom_edge = _BOTTOM + footnote_height(notes)
     figure = new_figure(_TOP + lines * panel + (lines - 1) * _GAP + bottom_edge)
     width, height = figure.get_size_inches()

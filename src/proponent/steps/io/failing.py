@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from proponent.store.failure_record import Failure, Kind, clear_failure, read_fa
 from proponent.store.files import read_json
 from proponent.store.job_log import log_tail
 from proponent.store.lease import abandoned_by
+from proponent.store.manifest import manifest_path
 from proponent.store.memory_kills import MemoryKills, count_memory_kills
 
 _LONG = 500
@@ -45,7 +47,7 @@ def recording_failure(key_file: Path, job: Job[Any, Any]) -> Iterator[None]:
     except Exception as error:
         kind: Kind = "refused" if isinstance(error, UserError) else "failed"
         reason = _shortened(one_line(error))
-        write_failure(key_file, Failure(job.artefact, job.key, kind, reason))
+        _record(key_file, Failure(job.artefact, job.key, kind, reason))
         raise
 
 
@@ -66,7 +68,16 @@ def complete_record(key_file: Path, code: int, log: str) -> None:
         kind, reason = _how_it_ended(Path(artefact), code, log)
         print(f"\nerror: {reason}", file=sys.stderr)  # the process may have left a line unfinished
         record = Failure(artefact, key, kind, reason)
-    write_failure(key_file, Failure(record.artefact, record.key, record.kind, record.reason, log))
+    _record(key_file, replace(record, log=log))
+
+
+def _record(key_file: Path, failure: Failure) -> None:
+    """Write a record, and remove the manifest of an earlier version whose files Snakemake removed before the job began."""
+    write_failure(key_file, failure)
+    artefact = Path(failure.artefact)
+    if not artefact.exists():
+        with contextlib.suppress(OSError):
+            manifest_path(artefact).unlink(missing_ok=True)
 
 
 def _how_it_ended(artefact: Path, code: int, log: str) -> tuple[Kind, str]:
