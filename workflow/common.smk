@@ -10,6 +10,7 @@ from proponent.checkout_location import stop_if_unusable
 # Before the other imports, which a module in the root breaks if it has the name of an installed one.
 stop_if_unusable(ROOT)
 
+from proponent.config.flags import Flags
 from proponent.inspection.failed_run import finish_failed_run
 from proponent.plan import start
 from proponent.plan.exit_timers import cancel_timers_at_exit
@@ -17,7 +18,11 @@ from proponent.plan.local_jobs import job_memory_mb, limit_local_jobs
 
 PLAN = start(
     root=ROOT,
-    overrides=config,
+    flags=Flags(
+        files=workflow.config_settings.configfiles,
+        entries=workflow.config_settings.config_args,
+        parsed=config,
+    ),
     is_controller=workflow.is_main_process,
     is_dry_run=workflow.output_settings.dryrun,
 )
@@ -34,7 +39,7 @@ METHOD_RULES = sorted(
 wildcard_constraints:
     setting=r"[\w.-]+",
     method=r"[\w.-]+",
-    design=r"\w+",
+    design=r"[\w.-]+",
     kind=r"[a-z]+",
     shard=r"\d+",
 

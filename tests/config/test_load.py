@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from proponent.config.benchmark_schema import MethodConfig
-from proponent.config.load import conforms, merge, read_yaml, structured
+from proponent.config.load import conforms, merge, structured
 from proponent.config.schema import RecipeConfig, SettingConfig, StageConfig
+from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
 MINIMAL = {

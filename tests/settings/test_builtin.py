@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from proponent.config.load import merge, read_yaml, structured
+from proponent.config.load import merge, structured
 from proponent.config.schema import QueriesConfig, SettingConfig
+from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 from proponent.settings.datasets import digits, mnist5k
 from proponent.settings.factories import build_dataset, build_model

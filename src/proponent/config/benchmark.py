@@ -11,9 +11,11 @@ from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
 from proponent.config.config_files import ConfigFiles
 from proponent.config.configured_method import Method
 from proponent.config.digests.source_digest import SourceTree
-from proponent.config.load import merge, nearest, read_yaml, structured
+from proponent.config.load import merge, nearest, structured
 from proponent.config.method_reader import read_method
+from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig
+from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
 _KINDS = ("settings", "methods", "designs", "metrics")
@@ -48,27 +50,45 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
     if overrides:
         lists = ("settings", "methods", "metrics")
         given = {
-            key: [value] if key in lists and isinstance(value, str) else value
+            key: value if key not in lists or isinstance(value, list) else [value]
             for key, value in overrides.items()
         }
         config = structured(BenchmarkConfig, merge(content, given), "--config")
-    for kind in config.overrides:
-        if kind not in _KINDS:
-            raise UserError(f"params.yaml: unknown key 'overrides.{kind}'{nearest(kind, _KINDS)}")
+    _check_lists(config, overrides or {})
+    _check_overrides(root, config)
     tree = SourceTree(roots=(root / "src", root))
     files = ConfigFiles(root, config, tree)
     return Benchmark(
         root=root,
         config=config,
-        settings={name: files.setting(name) for name in _unique(config.settings, "settings")},
-        methods={name: read_method(files, name) for name in _unique(config.methods, "methods")},
-        metrics={name: files.metric(name) for name in _unique(config.metrics, "metrics")},
+        settings={name: files.setting(name) for name in config.settings},
+        methods={name: read_method(files, name) for name in config.methods},
+        metrics={name: files.metric(name) for name in config.metrics},
         tree=tree,
     )
 
 
-def _unique(names: list[str], kind: str) -> list[str]:
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise UserError(f"params.yaml: {kind} names {', '.join(sorted(repeated))} twice; name it once")
-    return names
+def _check_overrides(root: Path, config: BenchmarkConfig) -> None:
+    """Refuse values for something that does not exist, which would have no effect."""
+    for kind, entries in config.overrides.items():
+        if kind not in _KINDS:
+            raise UserError(f"params.yaml: unknown key 'overrides.{kind}'{nearest(kind, _KINDS)}")
+        if not isinstance(entries or {}, Mapping):
+            raise UserError(f"params.yaml: 'overrides.{kind}' must hold names with values, not {entries!r}")
+        valid = [path.stem for path in (root / "configs" / kind).glob("*.yaml")]
+        for name in entries or ():
+            if name not in valid and name.rpartition("-")[0] not in valid:  # trak-10 is trak over ten members
+                raise UserError(
+                    f"params.yaml: overrides.{kind} names '{name}', which does not exist{nearest(name, valid)}"
+                )
+
+
+def _check_lists(config: BenchmarkConfig, overrides: Mapping[str, Any]) -> None:
+    """Refuse names that occur twice, or cannot be part of a path."""
+    for kind in ("settings", "methods", "metrics"):
+        names: list[str] = getattr(config, kind)
+        source = "--config" if kind in overrides else "params.yaml"
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise UserError(f"{source}: {kind} names {', '.join(sorted(repeated))} twice; name it once")
+        check_names(kind.removesuffix("s"), names, f"{source}: {kind}")

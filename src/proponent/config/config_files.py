@@ -10,9 +10,11 @@ from typing import Any
 from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.implied import over_members, tune_alike, with_tuning
-from proponent.config.load import merge, nearest, read_yaml, structured
+from proponent.config.load import merge, nearest, structured
+from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig
 from proponent.config.signature import Signature, read_signature
+from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
 
@@ -77,6 +79,7 @@ class ConfigFiles:
         content, source = self.content("settings", name)
         designs = content.get("designs", {})
         if isinstance(designs, Mapping):
+            check_names("design", designs, f"{source}: designs")
             content["designs"] = {
                 design: merge(self.content("designs", design)[0], entry or {})
                 if isinstance(entry or {}, Mapping)
@@ -88,7 +91,7 @@ class ConfigFiles:
         for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
             signature = self._factory(factory.factory, f"{source}: {key}.factory")
             if signature:
-                signature.check_arguments(factory.args, source, f"{key}.args.")
+                factory.args = signature.check_arguments(factory.args, source, f"{key}.args.")
             for file in factory.files:
                 if not (self.root / file).exists():
                     raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
@@ -115,5 +118,5 @@ class ConfigFiles:
         module = f"proponent.metrics.{config.metric}"
         signature = read_signature(self.tree, module, "evaluate", source)
         if signature:
-            signature.keywords_only().check_arguments(config.params, source, "params.")
+            config.params = signature.keywords_only().check_arguments(config.params, source, "params.")
         return config

@@ -1,18 +1,15 @@
-"""YAML files as validated dataclasses; every mistake is one line with the file, the key and the nearest valid name."""
+"""Content of YAML files as validated dataclasses; a mistake is one line: the file, the key and the nearest valid name."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from proponent.config.typed_values import typed
 from proponent.errors import UserError
 
 C = TypeVar("C")
@@ -25,52 +22,6 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; valid: {', '.join(names)}" if names else ""
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        UserError: the file is missing, is not YAML, or does not hold a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold 'key: value' pairs, not a {type(content).__name__}")
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with floats such as ``1e-3``, and duplicate keys refused."""
-
-
-def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    pairs = loader.construct_pairs(node, deep=True)
-    seen: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key '{key}' is given twice", node.start_mark
-            )
-        seen[key] = value
-    return seen
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +50,8 @@ def structured(schema: type[C], content: Mapping[str, Any], source: str) -> C:
 
     _check_keys(schema, content, source, "")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(content)))
+        values = OmegaConf.create(typed(content, schema, source))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return typing.cast(C, OmegaConf.to_object(merged))
     except MissingMandatoryValue as error:
         raise UserError(f"{source}: '{error.full_key}' is missing") from error

@@ -134,10 +134,16 @@ class _Reader:
 
     def _check_params(self, signature: Signature) -> None:
         keywords = signature.keywords_only()
-        keywords.check_arguments(self.config.params, self.source, "params.")
-        for parameter, values in (self.config.tune.grid if self.config.tune else {}).items():
-            for value in values:
-                keywords.check_arguments({parameter: value}, self.source, "tune.grid.")
+        config = self.config
+        config.params = keywords.check_arguments(config.params, self.source, "params.")
+        if config.tune is not None:
+            config.tune.grid = {
+                parameter: [
+                    keywords.check_arguments({parameter: value}, self.source, "tune.grid.")[parameter]
+                    for value in values
+                ]
+                for parameter, values in config.tune.grid.items()
+            }
 
     def _check_members(self, signature: Signature, needs: tuple[str, ...], groups: bool) -> None:
         config, source = self.config, self.source

@@ -10,6 +10,7 @@ from typing import Any
 from proponent.config.digests.python_source import constants_of, is_literal
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import conforms, nearest
+from proponent.config.typed_values import typed
 from proponent.errors import UserError
 
 _NAMES = {
@@ -45,10 +46,18 @@ class Signature:
         """Return the signature without its positional arguments, to check values that cannot be given for these."""
         return Signature(self.where, (), self.keywords, accepts_any_keyword=self.accepts_any_keyword)
 
-    def check_arguments(self, arguments: dict[str, Any], source: str, prefix: str) -> None:
-        """Raise a UserError unless every one of ``arguments`` is a keyword of the function and fits its annotation."""
+    def check_arguments(self, arguments: dict[str, Any], source: str, prefix: str) -> dict[str, Any]:
+        """Return arguments in the types of their annotations (1 for a float is 1.0).
+
+        Raises:
+            UserError: one of them is no keyword of the function, or does not fit its annotation.
+        """
         valid = {**dict.fromkeys(self.positional, Any), **self.keywords}
-        for name, value in arguments.items():
+        checked = {
+            name: typed(value, valid.get(name, Any), source, f"{prefix}{name}")
+            for name, value in arguments.items()
+        }
+        for name, value in checked.items():
             if name not in valid and not self.accepts_any_keyword:
                 raise UserError(
                     f"{source}: unknown key '{prefix}{name}'{nearest(name, valid)} (arguments of {self.where})"
@@ -56,6 +65,7 @@ class Signature:
             annotation = valid.get(name, Any)
             if annotation is not Any and not conforms(value, annotation):
                 raise UserError(f"{source}: '{prefix}{name}' must be {_spell(annotation)}, not {value!r}")
+        return checked
 
 
 def _spell(annotation: Any) -> str:

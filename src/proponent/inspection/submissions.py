@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proponent.config.load import nearest, read_yaml
+from proponent.config.load import nearest
+from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 from proponent.inspection.forecast import Resources, submissions
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from proponent.config.benchmark import load_benchmark
+from proponent.config.flags import Flags
 from proponent.errors import UserError
 from proponent.file_locks import acquire, lacks_locks
 from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
@@ -26,20 +25,20 @@ _held: list[FileLock] = []
 """Keeps locks alive until the process ends."""
 
 
-def start(root: Path, overrides: Mapping[str, Any], is_controller: bool, is_dry_run: bool) -> Plan:
+def start(root: Path, flags: Flags, is_controller: bool, is_dry_run: bool) -> Plan:
     """Return the plan for this checkout; the controller also settles it.
 
     Exits with status 1 and one line on stderr after an error that the user can fix.
 
     Args:
         root: the checkout.
-        overrides: configuration given by ``--config``.
+        flags: configuration given by ``--config`` and ``--configfile``.
         is_controller: False inside a job, which must not touch anything except its own artefact.
         is_dry_run: whether this is a dry run, which does not settle while another run holds the checkout.
     """
     _equip_jobs(root)
     try:
-        plan = Plan(load_benchmark(root, overrides), in_job=not is_controller)
+        plan = Plan(load_benchmark(root, flags.values()), in_job=not is_controller)
         if is_controller:
             for reason in plan.left_out:
                 print(f"left out: {reason}", file=sys.stderr)
