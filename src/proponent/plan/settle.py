@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from proponent.config.specifications.step_specs import AdoptSpec
+from proponent.errors import UserError
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.current import current_artefacts, read_manifests, with_downstream
 from proponent.plan.graph import Graph, Node
@@ -85,12 +86,10 @@ class _Settling:
         """Bring a current artefact in order: not older than what its rule reads, and not older than its key file."""
         manifest = self.manifests[node.path]
         earliest = max((self.newest[name] for name in node.upstream), default=0)
-        for file in manifest.all_files:
-            self._move_forward(file.path, file.sha256, earliest)
+        oldest = min(self._move_forward(file.path, file.sha256, earliest) for file in manifest.all_files)
         for part in manifest.parts:
             self._move_forward(f"{part.path}{SUFFIX}", manifest.seal, 0)
-        names = [file.path for file in manifest.all_files]
-        self.newest[node.path] = max(time_as_input(self.root / name) for name in names)
+        self.newest[node.path] = max(time_as_input(self.root / file.path) for file in manifest.all_files)
         record = f"{node.path}{SUFFIX}"
         if isinstance(node.spec, AdoptSpec):
             # Two rules make these scores: the user's own, whose benchmark file counts as an output, and adopt.
@@ -102,7 +101,6 @@ class _Settling:
         else:
             self._move_forward(record, manifest.seal, 0)
         content = _write_if_changed(self.root / key_path(node.path), node.key_content())
-        oldest = min(time_as_output(self.root / name) for name in names)
         self._move_back(key_path(node.path), content, oldest)
 
     def ask(self, node: Node) -> None:
@@ -131,39 +129,57 @@ class _Settling:
         files = {file.path: file.sha256 for file in manifest.all_files}
         return files | {f"{name}{SUFFIX}": manifest.seal for name in files}
 
-    def _move_forward(self, name: str, content: str, earliest: int) -> None:
-        """Give a file its own time or ``earliest``, whichever is later, or the next second that no other content had."""
+    def _move_forward(self, name: str, content: str, earliest: int) -> int:
+        """Give a file its own time or ``earliest``, whichever is later, or the next second that no other content had.
+
+        Returns:
+            Its time as an output.
+        """
         path = self.root / name
-        if time_as_input(path) > self.now and path.is_symlink():
+        own = time_as_output(path)
+        if path.is_symlink() and time_as_input(path) > self.now:
             replace_by_copy(path)  # the target is from the future, and may be shared
-        wanted = max(min(time_as_output(path), self.now), earliest)
-        while not self._is_set(name, content, wanted) or time_as_output(path) < earliest:
-            wanted = (max(wanted, time_as_output(path)) // SECOND + 1) * SECOND
+        wanted = max(min(own, self.now), earliest)
+        got = self._set(path, own, wanted)
+        while got < earliest or not self._claim(name, got, content):
+            wanted = (max(wanted, got) // SECOND + 1) * SECOND
+            got = self._set(path, got, wanted)
+        return got
 
     def _move_back(self, name: str, content: str, latest: int) -> None:
         """Give a file its own time or ``latest``, whichever is earlier, or the last second that no other content had."""
         path = self.root / name
-        wanted = min(time_as_output(path), latest)
-        if wanted != time_as_output(path) and path.lstat().st_nlink > 1:
+        own = time_as_output(path)
+        wanted = min(own, latest)
+        if wanted != own and path.lstat().st_nlink > 1:
             replace_by_copy(path)  # the other names of the file may belong to current artefacts
-        while not self._is_set(name, content, wanted):
-            wanted = (min(wanted, time_as_output(path)) // SECOND - 1) * SECOND
+        got = self._set(path, own, wanted)
+        while not self._claim(name, got, content):
+            wanted = (min(wanted, got) // SECOND - 1) * SECOND
+            got = self._set(path, got, wanted)
 
-    def _is_set(self, name: str, content: str, wanted: int) -> bool:
-        """Set the time of a file, and return whether no other content of the file had it before.
+    def _set(self, path: Path, own: int, wanted: int) -> int:
+        """Change the time of a file from ``own`` to ``wanted``, as soon as that has passed, and return what was stored.
 
         The file system may round the time down.
         """
-        path = self.root / name
-        if wanted != time_as_output(path):
-            while wanted > self.now:
-                time.sleep((wanted - self.now) / SECOND)
-                self.now = file_system_now(self.root / "results")
-            self.moved_shared |= path.lstat().st_nlink > 1
-            set_time(path, wanted)
-        if not content:
-            return True
-        return self.ledger.claim(name, time_as_output(path), content)
+        if wanted == own:
+            return own
+        while wanted > self.now:
+            time.sleep((wanted - self.now) / SECOND)
+            self.now = file_system_now(self.root / "results")
+        self.moved_shared |= path.lstat().st_nlink > 1
+        set_time(path, wanted)
+        stored = time_as_output(path)
+        if abs(stored - wanted) > _COARSEST:
+            raise UserError(
+                f"{path}: its file system ignores changes of modification times; move results/ to another one"
+            )
+        return stored
+
+    def _claim(self, name: str, stored: int, content: str) -> bool:
+        """Return whether no other content of a file is known to have had this time; true if the content is unknown."""
+        return not content or self.ledger.claim(name, stored, content)
 
 
 def _write_if_changed(path: Path, content: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 import uuid
 from pathlib import Path
@@ -20,8 +21,8 @@ def time_as_output(path: Path) -> int:
 
 def time_as_input(path: Path) -> int:
     """Return the time that Snakemake compares with outputs: for a link, the later of the link and its target."""
-    own = path.lstat().st_mtime_ns
-    return max(own, path.stat().st_mtime_ns) if path.is_symlink() else own
+    own = path.lstat()
+    return max(own.st_mtime_ns, path.stat().st_mtime_ns) if stat.S_ISLNK(own.st_mode) else own.st_mtime_ns
 
 
 def file_system_now(folder: Path) -> int:
