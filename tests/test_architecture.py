@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "store": {"config"},
     "training": {"config", "settings"},
     "features": {"config", "settings"},
+    "self_check": {"config", "settings", "training", "features"},
     "plan": {"config", "store"},
     "inspection": {"config", "store", "plan"},
     "attribution": {"config", "methods", "metrics"},
@@ -48,6 +49,7 @@ MAY_IMPORT = {
         "store",
         "training",
         "features",
+        "self_check",
     },
 }
 

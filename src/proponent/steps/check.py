@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
+from functools import partial
+
+import torch
+
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import CheckSpec
+from proponent.self_check.check_setting import check_setting
+from proponent.self_check.subject import Subject
+from proponent.settings.factories import build_model
+from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
+from proponent.steps.io.setting_inputs import load_data
 
 
 def run(job: Job[CheckSpec, DataInputs]) -> None:
-    """Write ``check.json``: the methods that cannot run on this model, with the reason of each."""
-    job.write_json(job.artefact, {"setting": job.spec.setting, "left_out": {}})
+    """Write ``check.json``: methods and kinds of features that this model cannot have, with the reason of each."""
+    spec = job.spec
+    torch.set_num_threads(job.threads)
+    subject = Subject(
+        setting=spec.setting,
+        build=partial(build_model, spec.model),
+        data=load_data(job),
+        task=get_task(spec.task),
+        recipe=spec.recipe,
+        designs={draw.name: draw.config(count=1) for draw in spec.designs},
+        seed=spec.seed,
+        device=job.device,
+    )
+    report = check_setting(subject, spec.uses, spec.scores)
+    for method, reason in report.left_out.items():
+        print(f"left out: {spec.setting}/{method}: {reason}", file=sys.stderr)
+    job.write_json(job.artefact, {"setting": spec.setting, **asdict(report)})
+    job.details = asdict(report)

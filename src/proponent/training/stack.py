@@ -64,6 +64,12 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
             raise UserError(
                 "the model factory returns another architecture for another seed; its shapes must be fixed"
             )
+        other = next((name for name in model if model[name].requires_grad != (name in trained)), None)
+        if other is not None:
+            raise UserError(
+                f"the model factory trains other parameters for another seed ('{other}'); choose those with requires_grad "
+                "without random numbers"
+            )
         for name, value in model.items():
             stacked[name][row] = value.detach()
             differs[name] = differs[name] or not torch.equal(value, tensors[name])

@@ -1,0 +1,134 @@
+"""Batches of the sizes that a setting's trainings have, one by one and in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from proponent.config.schema import DesignKind, RecipeConfig, Schedule, n_prefixes
+from proponent.self_check.subject import Subject, close, forward
+from proponent.torch_failures import FAILURES
+from proponent.training.designs import Run, member_run, run_at
+from proponent.training.lockstep import train
+from proponent.training.stages import stages_of
+
+_LARGEST = 512
+"""Largest batch that is tried."""
+_LOCKSTEP_BATCH = 32
+_DRIFT = 0.01
+"""Largest difference between parameters after some steps alone and in company, relative to the largest of them."""
+
+
+def batch_sizes(subject: Subject) -> dict[int, str]:
+    """Return the sizes of the batches of the setting's trainings and of one example, each with where it occurs first."""
+    sizes: dict[int, str] = {}
+    for where, run in _runs(subject):
+        for stage in stages_of(subject.recipe, run, len(subject.data.x_train)):
+            usual = min(subject.recipe.batch_size, stage.drawn)
+            sizes.setdefault(usual, f"as in {where}")
+            last = stage.drawn - (stage.batches - 1) * subject.recipe.batch_size
+            if stage.steps >= stage.batches:
+                text = f"the last batch of an epoch of {where}, {stage.drawn} examples in batches of {usual}"
+                sizes.setdefault(last, text)
+    sizes.setdefault(1, "as gradients of single examples need")
+    return sizes
+
+
+def _runs(subject: Subject) -> Iterator[tuple[str, Run]]:
+    """Yield a training of the ensemble, and one retraining of each size of every design."""
+    yield "training", member_run(subject.seed, 0)
+    for name, design in subject.designs.items():
+        rows = {DesignKind.permutations: n_prefixes(design), DesignKind.loo: 2}.get(design.kind, 1)
+        for row in range(rows):
+            n = len(subject.data.x_train)
+            yield f"the design '{name}'", run_at(design, name, n, subject.seed, row * design.seeds)
+
+
+def refuse_batch_sizes(subject: Subject, model: nn.Module) -> None:
+    """Refuse a model that cannot process a batch of a size that its trainings have, or gives it other outputs.
+
+    Raises:
+        UserError: names the size and where it occurs.
+    """
+    x = subject.data.x_train
+    expected, _ = forward(model, x[:2].clone(), training=False)
+    for size, where in sorted(batch_sizes(subject).items()):
+        if size > min(_LARGEST, len(x)):
+            continue
+        examples = "1 example" if size == 1 else f"{size} examples"
+        for training in (True, False):
+            try:
+                outputs, _ = forward(model, x[:size].clone(), training=training)
+            except FAILURES as error:
+                reason = " ".join(str(error).split())[:200]
+                raise subject.problem(
+                    f"the model cannot process a batch of {examples} ({where}): {reason}; keep the axis of examples, for "
+                    "example squeeze(-1) or flatten(1) in place of squeeze()"
+                ) from error
+            tail = expected.shape[1:]
+            if outputs.shape[:1] == (size,) and outputs.ndim == expected.ndim and outputs.shape[1:] != tail:
+                raise subject.problem(
+                    f"an example's outputs have shape {tuple(outputs.shape[1:])} in a batch of {examples} and "
+                    f"{tuple(tail)} in one of {len(expected)}: the model mixes the examples of a batch; "
+                    "let the outputs of an example depend on that example only"
+                )
+            if outputs.shape != (size, *tail):
+                raise subject.problem(
+                    f"the model returns outputs of shape {tuple(outputs.shape)} for a batch of {examples} ({where}), where "
+                    f"{(size, *tail)} was expected; keep the axis of examples, for example squeeze(-1) in "
+                    "place of squeeze()"
+                )
+
+
+def refuse_lockstep(subject: Subject) -> None:
+    """Refuse a model that trains otherwise in lockstep with others than alone.
+
+    Raises:
+        UserError: the model cannot be trained in lockstep, or its gradients or its parameters differ there.
+    """
+    x, y = subject.data.x_train, subject.data.y_train
+    batch = min(_LOCKSTEP_BATCH, subject.recipe.batch_size, len(x))
+    last = len(x) % subject.recipe.batch_size
+    rows = min(len(x), batch + (min(last, batch) or batch))
+    mask = torch.ones(rows, dtype=torch.bool)
+    mask[0] = False
+    runs = [Run(1, 2), Run(3, 4), Run(5, 6, mask, by_weight=True)]
+    recipe = short_recipe(subject.recipe, batch)
+    try:
+        together = _trained(subject, x[:rows], y[:rows], recipe, runs)
+        alone = [_trained(subject, x[:rows], y[:rows], recipe, [run]) for run in runs]
+    except FAILURES as error:
+        reason = " ".join(str(error).split())[:200]
+        raise subject.problem(f"the model cannot be trained in lockstep with others: {reason}") from error
+    for name, value in together.items():
+        if not value.is_floating_point() or not bool(value.isfinite().all()):
+            continue
+        for row, other in enumerate(alone):
+            if name in other and not close(value[row], other[name][0], _DRIFT):
+                raise subject.problem(
+                    f"'{name}' of the model is trained otherwise in lockstep with other models than alone; compute this "
+                    "parameter's layer with other operations"
+                )
+
+
+def short_recipe(recipe: RecipeConfig, batch_size: int) -> RecipeConfig:
+    """Return a recipe of one epoch with the same optimiser."""
+    return replace(
+        recipe,
+        epochs=1,
+        steps=None,
+        stages=[],
+        schedule=Schedule.constant,
+        warmup_steps=0,
+        batch_size=batch_size,
+    )
+
+
+def _trained(
+    subject: Subject, x: Tensor, y: Tensor, recipe: RecipeConfig, runs: list[Run]
+) -> dict[str, Tensor]:
+    trained = train(subject.build, x, y, subject.task, recipe, runs, device=subject.device)
+    return {name: value.cpu() for name, value in trained.state.items()}

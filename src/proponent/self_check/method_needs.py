@@ -1,0 +1,158 @@
+"""What methods need of a model, tried on a few examples: a method that cannot run is left out before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proponent.errors import UserError
+from proponent.features.gradients.capture import Capture
+from proponent.features.member_features import Kind, featurize
+from proponent.features.member_network import NetworkReader
+from proponent.features.views import CheckpointTimes
+from proponent.self_check.batch_sizes import short_recipe
+from proponent.self_check.subject import Subject
+from proponent.settings.split import Arrays
+from proponent.torch_failures import FAILURES, unsupported
+from proponent.training.designs import member_run
+from proponent.training.replay import Replay
+
+_TRAIN, _QUERIES = 6, 3
+"""Numbers of examples that are tried."""
+_LARGEST_MATRIX = 2000
+"""Largest number of parameters for which a matrix is tried; above it, products with it are."""
+FEATURES: tuple[Kind, ...] = ("gradients", "outputs", "representations")
+
+
+class Trial:
+    """Needs of methods on an untrained model.
+
+    Args:
+        subject: setting whose model passed the other checks.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        data, device = subject.data, torch.device(subject.device)
+        rows = subject.some(_TRAIN)
+        some = (data.x_train[rows], data.y_train[rows], data.x_query[:_QUERIES], data.y_query[:_QUERIES])
+        self._data = Arrays(*(tensor.to(device) for tensor in some))
+        self._device = device
+        self._reasons: dict[str, str | None] = {}
+
+    def reason(self, use: str) -> str | None:
+        """Return why a need or an operation (``network.kronecker``) cannot be used on this model; None if it can.
+
+        Args:
+            use: name as in :mod:`proponent.config.specifications.method_uses`; unknown ones can be used.
+        """
+        if use not in self._reasons:
+            self._reasons[use] = self._try(use)
+        return self._reasons[use]
+
+    def _try(self, use: str) -> str | None:
+        need, _, operation = use.partition(".")
+        attempts: dict[str, Callable[[], object]] = {
+            **{kind: partial(self._featurize, kind) for kind in FEATURES},
+            "gradients.last": self._last_layer,
+            "network": lambda: self._curvature.train,
+            "replay": lambda: self._replay.end().query_gradients(),
+            "replay.gradient_and_hessian_products": self._walk_back,
+        }
+        if need == "network" and operation:
+            attempts[use] = lambda: self._operate(operation)
+        if use not in attempts:
+            return None
+        try:
+            found = attempts[use]()
+        except UserError as error:
+            return str(error)
+        except (*FAILURES, NotImplementedError) as error:
+            return str(unsupported(error, self._model, f"cannot be used for '{use}'"))
+        if isinstance(found, Tensor) and not bool(found.isfinite().all()):
+            return f"its derivatives are not finite for '{use}' before any training"
+        return None
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return self._subject.build(0).to(self._device)
+
+    def _state(self, _: int) -> dict[str, Tensor]:
+        return self._model.state_dict()
+
+    def _featurize(self, kind: Kind) -> None:
+        featurize(kind, self._model, self._state, 1, self._subject.task, self._data, memory_mib=1000)
+
+    def _last_layer(self) -> None:
+        if not Capture(self._model, self._data.x_train[:1]).last:
+            raise UserError(
+                "the model has no last linear layer with parameters of its own; end it with nn.Linear, or leave this method "
+                "out"
+            )
+
+    @cached_property
+    def _curvature(self) -> Any:
+        reader = NetworkReader(
+            self._model,
+            self._state,
+            self._subject.task,
+            self._data,
+            0,
+            CheckpointTimes([1], [self._subject.recipe.lr], [1.0]),
+            weight_decay=self._subject.recipe.weight_decay,
+            memory_mib=1000,
+        )
+        return reader.network().at(1.0)
+
+    def _operate(self, operation: str) -> object:
+        curvature = self._curvature
+        small = curvature.n_parameters <= _LARGEST_MATRIX
+        vector = torch.ones(1, curvature.n_parameters).to(curvature.loss_weight)
+        products: dict[str, Callable[[], object]] = {
+            "ggn": curvature.ggn if small else lambda: curvature.ggn_product(vector),
+            "ggn_root": curvature.ggn_root,
+            "ggn_product": lambda: curvature.ggn_product(vector),
+            "hessian": curvature.hessian if small else lambda: curvature.hessian_product(vector),
+            "hessian_product": lambda: curvature.hessian_product(vector),
+            "kronecker": lambda: curvature.kronecker(1, 0).eigenvalues,
+            "dropped": lambda: curvature.dropped(0.1, 0),
+            "adapted": lambda: curvature.adapted(1, 1, 1e-3, 0),
+        }
+        return products[operation]() if operation in products else None
+
+    @cached_property
+    def _replay(self) -> Replay:
+        recipe = short_recipe(self._subject.recipe, _TRAIN)
+        run = member_run(self._subject.seed, 0)
+        return Replay(self._subject.build, self._subject.task, recipe, run, self._data)
+
+    def _walk_back(self) -> Tensor:
+        step = next(iter(self._replay.backward()))
+        vectors = torch.ones(1, self._replay.n_parameters).to(step.slots)
+        return torch.cat([product.flatten() for product in step.gradient_and_hessian_products(vectors)])
+
+
+def left_out(
+    trial: Trial, uses: Mapping[str, tuple[str, ...]], scores: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Return the methods that cannot run, with the reason of each.
+
+    Args:
+        trial: needs on the model.
+        uses: needs and operations per method.
+        scores: methods from whose scores a method starts, per method.
+    """
+    found: dict[str, str] = {}
+    for method, wanted in uses.items():
+        reason = next((reason for use in wanted if (reason := trial.reason(use))), None)
+        if reason:
+            found[method] = reason
+    for method, others in scores.items():
+        missing = [other for other in others if other in found]
+        if missing and method not in found:
+            found[method] = f"starts from the scores of '{missing[0]}', which is left out"
+    return found

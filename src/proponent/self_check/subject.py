@@ -1,0 +1,73 @@
+"""The subject of a self-check: a setting's model, data, task and trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from proponent.config.schema import DesignConfig, RecipeConfig
+from proponent.errors import UserError
+from proponent.settings.split import Arrays
+from proponent.settings.tasks import Task
+from proponent.training.dropout import Draw, recorded_draws
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A setting, before anything is trained.
+
+    Attributes:
+        setting: name of the setting.
+        build: model factory, from a seed to a new model.
+        data: training examples and queries, on the CPU.
+        task: task that gives loss and target.
+        recipe: recipe of the trainings.
+        designs: designs of retrainings by name; their numbers of masks do not matter.
+        seed: seed of the setting.
+        device: device of the engines.
+    """
+
+    setting: str
+    build: Callable[[int], nn.Module]
+    data: Arrays
+    task: Task
+    recipe: RecipeConfig
+    designs: Mapping[str, DesignConfig] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "cpu"
+
+    def problem(self, text: str) -> UserError:
+        """Return the error of a finding: the file of the setting, and one line."""
+        return UserError(f"configs/settings/{self.setting}.yaml: {text}")
+
+    def parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yield the name of a row, the inputs and the labels of the training examples, then of the queries."""
+        yield "training example", self.data.x_train, self.data.y_train
+        yield "query", self.data.x_query, self.data.y_query
+
+    def some(self, count: int) -> Tensor:
+        """Return at most ``count`` rows of the training set, spread over it."""
+        n = len(self.data.x_train)
+        return torch.linspace(0, n - 1, min(count, n)).round().long().unique()
+
+
+def forward(model: nn.Module, x: Tensor, *, training: bool) -> tuple[Tensor, list[Draw]]:
+    """Return the outputs of a model, and the dropout masks that it asks for in training, of which none is applied."""
+    model.train(training)
+    with torch.no_grad():
+        if not training:
+            return model(x), []
+        with recorded_draws() as draws:
+            return model(x), list(draws)
+
+
+def close(one: Tensor, other: Tensor, tolerance: float = 1e-3) -> bool:
+    """Return whether two tensors have one shape and differ by at most a share of the largest element."""
+    if one.shape != other.shape:
+        return False
+    one, other = one.double(), other.double()
+    scale = float(one.abs().max().clamp_min(1e-6)) if one.numel() else 1.0
+    return bool(((one - other).abs() <= tolerance * scale).all())
