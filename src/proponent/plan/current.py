@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from proponent.plan.graph import Graph
+from proponent.plan.graph import Graph, Node
 from proponent.store.manifest import Manifest, find_manifest, is_whole
 
 
@@ -25,13 +25,25 @@ def current_artefacts(graph: Graph, manifests: Mapping[str, Manifest] | None = N
         manifests: result of :func:`read_manifests`, if it is known already.
     """
     made = read_manifests(graph) if manifests is None else manifests
-    return {
+    found = {
         path
         for path, manifest in made.items()
         if manifest.key == graph.nodes[path].key
         and is_whole(graph.root, manifest)
         and not manifest.remade_inputs(made.get)
     }
+    marks = {path for path in found if "left_out" in made[path].details}
+    return {path for path in found if path not in marks or _is_still_left_out(graph.nodes[path], made, found)}
+
+
+def _is_still_left_out(node: Node, made: Mapping[str, Manifest], current: Set[str]) -> bool:
+    """Return whether the check of the setting is current and gives the reason that takes the place of an artefact."""
+    reasons = [
+        made[check].details.get(part, {}).get(node.content.get(name))
+        for check in current & set(node.after)
+        for part, name in (("methods_left_out", "method"), ("features_left_out", "kind"))
+    ]
+    return made[node.path].details["left_out"] in reasons
 
 
 def with_downstream(graph: Graph, paths: Set[str]) -> set[str]:

@@ -14,6 +14,7 @@ from proponent.self_check.output_kind import refuse_probabilities
 from proponent.self_check.passes import refuse_disagreement, refuse_not_finite
 from proponent.self_check.subject import Subject
 from proponent.settings.split import check_model
+from proponent.training.stack import refuse_batch_statistics
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def check_setting(
     model = subject.build(0)
     check_model(model, subject.data, subject.task, subject.setting)
     try:
+        refuse_batch_statistics(model)
         refuse_not_finite(subject, model)
         refuse_batch_sizes(subject, model)
         refuse_disagreement(subject, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import torch
@@ -44,7 +45,7 @@ def refuse_not_finite(subject: Subject, model: nn.Module) -> None:
                     f"the {'loss' if value == subject.task.loss else 'target'} of {what} {row} is not finite before any "
                     "training, although the outputs are; check its label"
                 )
-            if not all(slope is None or bool(slope.isfinite().all()) for slope in slopes):
+            if not _all_finite(slopes):
                 row = _first_gradient(model, x[rows], y[rows], value, trained) + rows.start
                 raise subject.problem(
                     f"the gradient of {what} {row} is not finite before any training, although its outputs are; the "
@@ -74,6 +75,11 @@ def _first_alone(model: nn.Module, x: Tensor, bad: Tensor) -> int:
     return int(rows[0])
 
 
+def _all_finite(slopes: Iterable[Tensor | None]) -> bool:
+    dense = (slope.to_dense() if slope.is_sparse else slope for slope in slopes if slope is not None)
+    return all(bool(slope.isfinite().all()) for slope in dense)
+
+
 def _first_gradient(
     model: nn.Module, x: Tensor, y: Tensor, value: object, trained: list[nn.Parameter]
 ) -> int:
@@ -81,7 +87,7 @@ def _first_gradient(
         with torch.enable_grad():
             one = value(model(x[row : row + 1].clone()), y[row : row + 1])  # type: ignore[operator]
             slopes = torch.autograd.grad(one.sum(), trained, allow_unused=True)
-        if not all(slope is None or bool(slope.isfinite().all()) for slope in slopes):
+        if not _all_finite(slopes):
             return row
     return 0
 

@@ -25,6 +25,12 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
     """Write ``metrics/M.json``: every metric that the setting allows, on the test queries, and the cost ledger."""
     spec = job.spec
     metrics: dict[str, Any] = {}
+    header = {"setting": spec.setting, "method": spec.method, "key": job.key}
+    costs = cost(job.root, job.inputs.scores, spec.shares, spec.tuned_on)
+    reason = _manifest(job.root, job.inputs.scores).details.get("left_out")
+    if reason:
+        job.write_json(job.artefact, {**header, "metrics": {}, "left_out": reason, "cost": costs})
+        return
     inputs = _metric_inputs(job)
     for metric in spec.metrics.values():
         evaluate = importlib.import_module(f"proponent.metrics.{metric.metric}").evaluate
@@ -33,13 +39,7 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
         except UserError as error:
             raise UserError(f"results/{spec.setting}: {error}") from error
         metrics |= {name: estimate.as_dict() for name, estimate in estimates.items()}
-    content = {
-        "setting": spec.setting,
-        "method": spec.method,
-        "key": job.key,
-        "metrics": metrics,
-        "cost": cost(job.root, job.inputs.scores, spec.shares, spec.tuned_on),
-    }
+    content = {**header, "metrics": metrics, "cost": costs}
     notes = [*_manifest(job.root, job.inputs.scores).details.get("notes", []), *constant_notes(metrics)]
     job.write_json(job.artefact, content | ({"notes": notes} if notes else {}))
 
