@@ -6,6 +6,8 @@ The layer is the innermost module of the model that was running, found in the tr
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -64,15 +66,23 @@ _CAUSES: tuple[tuple[str, str], ...] = (
 )
 
 
-def unsupported(error: BaseException, module: nn.Module, what: str) -> UserError:
-    """Return the error that a user is shown instead of ``error``.
+@contextmanager
+def explained(module: nn.Module, what: str) -> Iterator[None]:
+    """Turn errors of a model's passes within the block into one line for the user; lack of memory stays as it is.
 
     Args:
-        error: error that the model raised, with its traceback.
         module: the whole model.
         what: predicate of the message, such as "cannot be trained in lockstep".
+
+    Raises:
+        UserError: the model failed.
     """
-    return UserError(f"{_running_layer(error, module)} {what}: {_cause(str(error))}")
+    try:
+        yield
+    except FAILURES as error:
+        if "memory" in str(error):
+            raise
+        raise UserError(f"{_running_layer(error, module)} {what}: {_cause(str(error))}") from error
 
 
 def _cause(message: str) -> str:

@@ -19,7 +19,11 @@ CHANGES_INPUT = "changes its input in place; let it work on a copy"
 """Predicate of a message."""
 LOW_PRECISION = (torch.bfloat16, torch.float16)
 TOLERANCE = 1e-3
-"""Largest difference of outputs, relative to the largest output."""
+"""Largest difference of outputs or gradients, relative to the largest of their elements."""
+OF_ALL = 1e-4
+"""Difference allowed in addition, relative to the largest gradient of all parameters: gradients that cancel are rounding."""
+SMALLEST = 1e-30
+"""Difference allowed in addition: smaller numbers of float32 have lost their digits."""
 
 
 def diagnose(module: nn.Module, run: Pass, x: Tensor) -> str | None:
@@ -41,6 +45,18 @@ def diagnose(module: nn.Module, run: Pass, x: Tensor) -> str | None:
             or _rounds(module, run, x)
             or _mixes(module, run, x)
         )
+
+
+def gradients_agree(one: Tensor, other: Tensor, largest: float) -> bool:
+    """Return whether two gradients of one parameter are the same up to rounding.
+
+    Args:
+        one: gradient by one of the engines.
+        other: gradient by plain autograd, of the same shape.
+        largest: largest absolute value of the gradients of all parameters.
+    """
+    allowed = TOLERANCE * other.abs().max() + OF_ALL * largest + SMALLEST
+    return bool((one - other).abs().max() <= allowed)
 
 
 def _changes_its_input(module: nn.Module, run: Pass, x: Tensor) -> str | None:

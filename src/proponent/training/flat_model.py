@@ -16,7 +16,7 @@ from proponent.errors import UserError
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 from proponent.torch_compat import Attached, Rewritten, stackable
-from proponent.torch_failures import FAILURES, layer_name, unsupported
+from proponent.torch_failures import explained, layer_name
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.stack import call, refuse_batch_statistics
 
@@ -135,15 +135,9 @@ class FlatModel:
     def _differentiated(self, *, training: bool) -> Iterator[None]:
         """Take derivatives of the model within the block, in train or eval mode."""
         self._module.train(training)
-        try:
-            with stackable(), Rewritten():
-                yield
-        except FAILURES as error:
-            if "memory" in str(error):
-                raise
-            raise unsupported(
-                error, self._module, "cannot be replayed, since it cannot be differentiated twice"
-            ) from error
+        what = "cannot be replayed, since it cannot be differentiated twice"
+        with explained(self._module, what), stackable(), Rewritten():
+            yield
 
     def _vectors_at_a_time(self, x: Tensor) -> int:
         """Return how many derivatives fit in a pass, from what one pass over a batch keeps for the backward pass."""

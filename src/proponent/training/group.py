@@ -12,9 +12,9 @@ from torch.func import vmap
 from proponent.config.schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
-from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose
+from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose, gradients_agree
 from proponent.settings.tasks import Task
-from proponent.torch_failures import FAILURES, layer_name, unsupported
+from proponent.torch_failures import explained, layer_name
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.recipe import StackedOptimizer
@@ -121,18 +121,16 @@ class Group:
         x = self._x.index_select(0, index.flatten()).unflatten(0, index.shape)
         y = self._y.index_select(0, index.flatten()).unflatten(0, index.shape)
         weights = self._weights[rows].gather(1, index) if self._weights is not None else None
-        masks = draw_masks(self._dropped(size, x[0]), self._generators[rows])
+        with explained(self.stack.template, f"cannot be trained on a batch of {size} examples"):
+            draws = self._dropped(size, x[0])
+        masks = draw_masks(draws, self._generators[rows])
         masks = [mask.to(x.device) for mask in masks]
         trained = {name: value[rows].detach().requires_grad_() for name, value in self.stack.trained.items()}
         fixed = {name: value[rows] for name, value in self.stack.fixed.items()}
-        try:
-            axes = (0, 0, 0, None if weights is None else 0, 0)
+        axes = (0, 0, 0, None if weights is None else 0, 0)
+        with explained(self.stack.template, f"cannot be trained in lockstep on a batch of {size} examples"):
             losses = vmap(self._loss, in_dims=axes)(trained | fixed, x, y, weights, masks)
             slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
-        except FAILURES as error:
-            if step > 0 or "memory" in str(error):
-                raise
-            raise unsupported(error, self.stack.template, "cannot be trained in lockstep") from error
         gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
         if step == 0:
             self._compare_with_ordinary(gradients, trained | fixed, x, y, weights, masks)
@@ -197,8 +195,13 @@ class Group:
         for name, gradient in zip(gradients, ordinary, strict=True):
             if not gradient.numel():
                 continue
-            difference = float((gradients[name][-1] - gradient).abs().max())
-            if not difference <= 1e-3 * largest:
+            if not bool(gradient.isfinite().all()):
+                raise UserError(
+                    f"the gradient of the model's '{name}' is NaN or infinite on the first batch, before any training; "
+                    "look for a division, log, sqrt or norm of 0 in the model, and for extreme values in the data"
+                )
+            if not gradients_agree(gradients[name][-1], gradient, largest):
+                difference = float((gradients[name][-1] - gradient).abs().max())
                 cause = diagnose(self.stack.template, lambda some: self._ordinary(own, some), x[-1])
                 raise UserError(
                     cause

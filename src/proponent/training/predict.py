@@ -11,6 +11,7 @@ from torch.func import vmap
 from proponent.chunking import chunks
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
+from proponent.torch_failures import explained
 from proponent.training.stack import call
 
 MODELS = 25
@@ -46,7 +47,7 @@ def targets(
     n_models = len(next(iter(state.values())))
     template.eval()
     rows = []
-    with torch.no_grad(), stackable():
+    with explained(template, "cannot be evaluated in lockstep"), torch.no_grad(), stackable():
         for some in chunks(n_models, models):
             chosen = {name: value[some] for name, value in state.items()}
             parts = [

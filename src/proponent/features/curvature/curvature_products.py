@@ -8,8 +8,7 @@ take 9 to 12 s with the GGN, 11 to 13 s with the Hessian.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from proponent.errors import UserError
 from proponent.features.gradients.per_parameter import Parameters, parameter_spans
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
-from proponent.torch_failures import FAILURES, layer_name, unsupported
+from proponent.torch_failures import explained, layer_name
 
 PRODUCT_MIB = 64
 """Memory for the activations of the vectors and examples of one pass; more is not faster."""
@@ -35,7 +34,7 @@ Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 """Function from tangents (k, ...) by parameter, inputs and labels to the products (k, ...), summed over the examples."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class CurvatureProducts:
     """Curvature of the mean loss of some examples, as products with vectors.
 
@@ -52,6 +51,7 @@ class CurvatureProducts:
     shapes: Parameters
     task: Task
     activations: int
+    _is_tried: bool = field(default=False, init=False)
 
     def ggn(self, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return GGN @ v for each row v of ``vectors``, (k, n_parameters)."""
@@ -104,34 +104,26 @@ class CurvatureProducts:
                 "differ, as those of torch.no_grad in a forward pass do; use .detach() for what has no gradient"
             )
 
-    @cached_property
-    def _tried(self) -> list[bool]:
-        return []
-
     def _mean(self, product: Product, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean over examples of a product, in blocks of vectors and of examples."""
         pairs = max(1, PRODUCT_MIB * 2**20 // (4 * self.activations * vectors.element_size()))
         examples = min(len(x), PRODUCT_EXAMPLES, pairs)
         out = torch.zeros_like(vectors)
         where = parameter_spans(self.shapes)
-        try:
-            with deterministic_eval(self.module), torch.no_grad():
-                if not self._tried:
-                    self._refuse_one_sided(x[:TRIED])
-                    self._tried.append(True)
-                for some in chunks(len(vectors), pairs // examples):
-                    block = vectors[some]
-                    tangents = {
-                        name: block[:, where[name]].reshape(len(block), *shape)
-                        for name, shape in self.shapes.items()
-                    }
-                    for rows in chunks(len(x), examples):
-                        for name, part in product(tangents, x[rows], y[rows]).items():
-                            out[some, where[name]] += part.reshape(len(block), -1)
-        except FAILURES as error:
-            raise unsupported(
-                error, self.module, "has no curvature products, since it cannot be differentiated twice"
-            ) from error
+        what = "has no curvature products, since it cannot be differentiated twice"
+        with explained(self.module, what), deterministic_eval(self.module), torch.no_grad():
+            if not self._is_tried:
+                self._refuse_one_sided(x[:TRIED])
+                self._is_tried = True
+            for some in chunks(len(vectors), pairs // examples):
+                block = vectors[some]
+                tangents = {
+                    name: block[:, where[name]].reshape(len(block), *shape)
+                    for name, shape in self.shapes.items()
+                }
+                for rows in chunks(len(x), examples):
+                    for name, part in product(tangents, x[rows], y[rows]).items():
+                        out[some, where[name]] += part.reshape(len(block), -1)
         return out.div_(len(x))
 
 

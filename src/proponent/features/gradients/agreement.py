@@ -9,15 +9,10 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.features.gradients.factored_gradients import FactoredGradients
-from proponent.settings.model_diagnosis import diagnose
+from proponent.settings.model_diagnosis import diagnose, gradients_agree
 
 if TYPE_CHECKING:
     from proponent.features.gradients.capture import Capture, Cotangents
-
-RELATIVE = 1e-3
-"""Largest difference, relative to the parameter's largest gradient."""
-OF_LARGEST = 1e-4
-"""Difference allowed in addition, relative to the largest gradient of all parameters: gradients that cancel are rounding."""
 
 
 def compare_with_autograd(capture: Capture, x: Tensor, y: Tensor, cotangents: Cotangents) -> None:
@@ -51,7 +46,7 @@ def compare_with_autograd(capture: Capture, x: Tensor, y: Tensor, cotangents: Co
 
 
 def _disagreement(captured: FactoredGradients, ordinary: dict[str, Tensor]) -> tuple[str, str]:
-    """Return the parameter whose gradients differ most visibly and how; empty if all agree."""
+    """Return the first parameter whose gradients differ, and how; empty strings if all agree."""
     parts = {name: part for part in captured.parts for name in part.names}
     largest = max(float(value.abs().max()) for value in ordinary.values() if value.numel())
     for name, expected in ordinary.items():
@@ -63,8 +58,10 @@ def _disagreement(captured: FactoredGradients, ordinary: dict[str, Tensor]) -> t
         )
         if found.shape != (size,):
             return name, f"has {found.numel()} elements, not {size},"
-        difference = float((found - expected.flatten()).abs().max())
-        if not difference <= RELATIVE * float(expected.abs().max()) + OF_LARGEST * largest:
+        if not bool(expected.isfinite().all()):
+            return name, "is NaN or infinite, as autograd's is (a log, sqrt or norm of 0 in the model?),"
+        if not gradients_agree(found, expected.flatten(), largest):
+            difference = float((found - expected.flatten()).abs().max())
             return (
                 name,
                 f"differs from autograd's by {difference:.1e} (the largest gradient is {largest:.1e})",

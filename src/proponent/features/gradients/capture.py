@@ -32,7 +32,7 @@ from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 from proponent.torch_compat import unfused_attention
-from proponent.torch_failures import FAILURES, layer_name, unsupported
+from proponent.torch_failures import explained, layer_name
 
 ALONE = "cannot be run one example at a time by torch.func.vmap"
 
@@ -83,11 +83,13 @@ class Capture:
         leaves = {name: parameter.clone().requires_grad_() for name, parameter in self.parameters.items()}
         trace = Trace({id(leaf): name for name, leaf in leaves.items()})
         x = example.clone()
-        try:
-            with deterministic_eval(self.module), torch.enable_grad(), trace:
-                outputs = functional_call(self.module, leaves, (x,))
-        except FAILURES as error:
-            raise unsupported(error, self.module, "cannot be run on one example") from error
+        with (
+            explained(self.module, "cannot be run on one example"),
+            deterministic_eval(self.module),
+            torch.enable_grad(),
+            trace,
+        ):
+            outputs = functional_call(self.module, leaves, (x,))
         _check_outputs(outputs, 1)
         self.last_linear = trace.last_linear
         self.activations = max(1, trace.activations)  # views of hidden tensors are not counted
@@ -141,11 +143,8 @@ class Capture:
                 functional_call(self.module, self.parameters, (one[None],))
             return probed.seen
 
-        try:
-            with deterministic_eval(self.module), torch.no_grad():
-                seen = vmap(one_at_a_time)(x)
-        except FAILURES as error:
-            raise unsupported(error, self.module, ALONE) from error
+        with explained(self.module, ALONE), deterministic_eval(self.module), torch.no_grad():
+            seen = vmap(one_at_a_time)(x)
         return seen.reshape(len(x), -1, seen.shape[-1]).mean(1)
 
     def gradients(self, x: Tensor, y: Tensor, cotangents: Cotangents) -> tuple[FactoredGradients, Tensor]:
@@ -180,11 +179,8 @@ class Capture:
             back, rows = vmap(pull)(seed[:, None])
             return taken, back, rows, result[0]
 
-        try:
-            with deterministic_eval(self.module), torch.no_grad():
-                found = vmap(per_example)(x, seeds)
-        except FAILURES as error:
-            raise unsupported(error, self.module, ALONE) from error
+        with explained(self.module, ALONE), deterministic_eval(self.module), torch.no_grad():
+            found = vmap(per_example)(x, seeds)
         taken, output_gradients, rows, alone = found
         self._check_alone(x, alone, outputs)
         self._check_rows(rows)
