@@ -123,19 +123,18 @@ def publish(metrics: tuple[str, ...]) -> None:
     """
     root = _root()
     done = importlib.import_module("proponent.steps.publish").run(
-        root, metrics or _settled_metrics(root), complete=not metrics
+        root, metrics or _settled_metrics(), complete=not metrics
     )
     click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
 
 
-def _settled_metrics(root: Path) -> list[str]:
+def _settled_metrics() -> list[str]:
     """Return the metrics file of every method on every setting, after checking that each is current or has a reason."""
     from proponent.inspection.failures import find_failures
-    from proponent.inspection.run_events import last_run
     from proponent.plan.current import current_artefacts
 
     plan = _plan()
-    failures = find_failures(plan.graph, current_artefacts(plan.graph), last_run(root).attempts)
+    failures = find_failures(plan.graph, current_artefacts(plan.graph))
     for path in plan.metrics_files():
         if path not in failures.current and not failures.why_missing(path):
             raise UserError(f"{path}: not there, or not what params.yaml now asks for; run snakemake publish")

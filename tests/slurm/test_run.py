@@ -37,7 +37,7 @@ def test_the_whole_chain_ends_with_the_bytes_of_a_local_run(cluster, finished_he
     for _, where, state, asked in rows:
         assert state == "COMPLETED"
         assert ("gres/gpu=1" in asked) == (where == "gpu")
-    assert sum("/group_methods" in line for line, *_ in rows) == 1, "three methods share a job"
+    assert sum("/group_methods" in line for line, *_ in rows) == 3, "each method has a job of its own"
     for log in (fresh.root / "logs/toy").glob("retrain-*.log"):
         assert "no GPU was found; CUDA_VISIBLE_DEVICES is " in log.read_text()
         assert log.read_text().split("CUDA_VISIBLE_DEVICES is ")[1][0] in "0123", "one device, the job's own"

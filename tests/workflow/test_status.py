@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -186,7 +186,9 @@ def test_the_slurm_profile_submits_jobs_to_partitions_into_which_they_fit():
     assert profile.place_of("summary", Resources(1, 4000, 10, 0, local=True)) == LOCAL
     assert profile.submissions([(10, Resources(local=True)), (10, Resources())]) == {None: 10}
     methods = [(count, Resources(group="methods")) for count in (3, 1, 1)]
-    assert profile.submissions(methods) == {"methods": 2}, "whichever rules they belong to"
+    assert profile.submissions(methods) == {"methods": 5}, "a failure costs itself alone"
+    together = replace(profile, together={"methods": 4})
+    assert together.submissions(methods) == {"methods": 2}, "whichever rules they belong to"
     assert profile.submission_seconds(60) > 0
 
 
@@ -236,8 +238,7 @@ def test_plan_before_and_after_a_run(checkout, fresh):
     assert "estimated" in done.stdout
     assert fresh.planned()["retrain"] == 4
     sent = fresh.run_step("plan", "--profile", "slurm").stdout
-    assert "4 methods in one submission: 1\n" in sent, "three methods"
-    assert "9 submissions" in sent, (
+    assert "11 submissions" in sent, (
         "data, check, members, features and four shards one by one; the rest runs locally"
     )
 

@@ -11,7 +11,7 @@ use rule step as attribute with:
         "logs/{setting}/attribute-{method}.log",
     wildcard_constraints:
         method="(?!)",
-    # On a cluster, several attributions share one job: as many as group-components in the profile says.
+    # On a cluster, several attributions can share one job: as many as group-components in the profile says, 1 by default.
     group:
         "methods"
     resources:

@@ -82,14 +82,14 @@ def _as_verb(text: str) -> str:
     return text if text.startswith("failed") else f"was {text}"
 
 
-def find_failures(graph: Graph, current: Collection[str], attempts: Iterable[Attempt]) -> Failures:
+def find_failures(graph: Graph, current: Collection[str], attempts: Iterable[Attempt] = ()) -> Failures:
     """Find the reasons why artefacts are missing, from failure records and from the jobs of the last run.
 
     Args:
         graph: the graph of the current configuration.
         current: paths of the artefacts that are current.
-        attempts: jobs of the last run; a failed one without a record was killed together with its shell, or belongs to
-            a rule of the user's own.
+        attempts: jobs of a run that has not ended yet; a failed one without a record was killed together with its
+            shell, or belongs to a rule of the user's own.
     """
     own: dict[str, Failure] = {}
     missing = {path: node for path, node in graph.nodes.items() if path not in current}

@@ -120,7 +120,8 @@ def find_status(
                 running[path] = attempt
             elif attempt.state == "failed":
                 seen_failing.add(path)
-    failures = find_failures(graph, current, attempts)
+    # After its end, a run has left a record of each failure, and none of the jobs that the user interrupted.
+    failures = find_failures(graph, current, attempts if alive else ())
     # While a run is alive, the record of an earlier run says nothing about a job that this run has not started yet.
     failures.own = {
         path: failure
