@@ -111,7 +111,7 @@ class ConfigFiles:
         """Return a metric, after checking its parameters.
 
         Raises:
-            UserError: anything unknown, ill-typed or missing.
+            UserError: anything unknown, ill-typed, missing or out of range.
         """
         content, source = self.content("metrics", name)
         config = structured(MetricConfig, content, source)
@@ -119,4 +119,5 @@ class ConfigFiles:
         signature = read_signature(self.tree, module, "evaluate", source)
         if signature:
             config.params = signature.keywords_only().check_arguments(config.params, source, "params.")
+            signature.check_ranges(config.params, f"{source}: params.")
         return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -144,6 +145,11 @@ class _Reader:
                 ]
                 for parameter, values in config.tune.grid.items()
             }
+        grid = config.tune.grid if config.tune is not None else {}
+        signature.check_ranges(config.params, f"{self.source}: params.")
+        for values in itertools.product(*grid.values()):
+            candidate = {**config.params, **dict(zip(grid, values, strict=True))}
+            signature.check_ranges(candidate, f"{self.source}: tune.grid.")
 
     def _check_members(self, signature: Signature, needs: tuple[str, ...], groups: bool) -> None:
         config, source = self.config, self.source

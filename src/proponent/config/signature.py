@@ -10,6 +10,7 @@ from typing import Any
 from proponent.config.digests.python_source import constants_of, is_literal
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import conforms, nearest
+from proponent.config.ranges import EVERYWHERE, check_ranges
 from proponent.config.typed_values import typed
 from proponent.errors import UserError
 
@@ -66,6 +67,22 @@ class Signature:
             if annotation is not Any and not conforms(value, annotation):
                 raise UserError(f"{source}: '{prefix}{name}' must be {_spell(annotation)}, not {value!r}")
         return checked
+
+    def check_ranges(self, arguments: dict[str, Any], where: str) -> None:
+        """Raise a UserError unless the arguments and the defaults of the others lie in their ranges.
+
+        The ranges are those of :data:`proponent.config.ranges.EVERYWHERE` and of the module's constant ``RANGES``, such as
+        ``{"share": "(0, 1]", "rank": "[1, iterations]"}``.
+
+        Args:
+            arguments: values by name.
+            where: beginning of messages, directly before the name.
+        """
+        ranges = {name: text for name, text in EVERYWHERE.items() if name in self.keywords}
+        try:
+            check_ranges(ranges | self.constants.get("RANGES", {}), {**self.defaults, **arguments}, where)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
 
 def _spell(annotation: Any) -> str:

@@ -24,6 +24,7 @@ from proponent.methods.shared.token_rows import negate_across_labels, vocabulary
 ARRAYS = "numpy"
 INPUTS = "tokens"
 LABELS_OF_CLASSES = ("signed",)
+RANGES = {"k1": "[0, inf)", "b": "[0, 1]"}
 
 
 def attribute(

@@ -32,6 +32,8 @@ from proponent.methods.shared.problem_size import ProblemSize, size_of_replay
 _EXAMPLES = 256
 """Largest number of examples whose directions are in memory at the same time."""
 
+RANGES = {"points": "[1, inf)"}
+
 
 def attribute(replay: Replay, *, points: int = 4) -> Tensor:
     """Return the scores, (n_query, n_train).

@@ -26,6 +26,8 @@ from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.methods.shared.solvers.lanczos import eigenpairs, vectors_in_memory
 from proponent.seeds import derive_seed
 
+RANGES = {"iterations": "[1, inf)", "rank": "[1, iterations]"}
+
 
 def attribute(
     network: Network,

@@ -29,6 +29,7 @@ from proponent.methods.shared.solvers.krylov import KrylovSpace, combine, grow
 from proponent.progress import progress
 
 BLOCK = 250
+RANGES = {"tolerance": "(0, 1)", "iterations": "[1, inf)"}
 """Largest number of queries that are solved together."""
 _VECTORS = 6
 """Vectors per query in addition to the basis: the gradient, its product with C, and copies while it is orthogonalised."""

@@ -31,6 +31,8 @@ from proponent.seeds import derive_seed
 
 _RESIDUAL_TO_MENTION = 0.1
 
+RANGES = {"depth": "[1, inf)", "batch": "[1, inf)", "repeats": "[1, inf)", "scale": "(0, inf)"}
+
 
 def attribute(
     network: Network,

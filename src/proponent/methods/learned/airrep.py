@@ -31,6 +31,7 @@ from proponent.methods.shared.subset_attention import attended, bounded_products
 from proponent.seeds import derive_seed
 
 TASKS = ("classification",)
+RANGES = {"steps": "[0, inf)"}
 
 _CLIP = 10.0
 """Largest absolute value of a standardised target; larger ones are clipped."""

@@ -28,6 +28,8 @@ from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influenc
 from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
 from proponent.seeds import derive_seed
 
+RANGES = {"dim": "[1, inf)", "blowup": "[1, inf)"}
+
 
 def attribute(
     network: Network,

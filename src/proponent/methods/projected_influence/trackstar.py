@@ -29,6 +29,8 @@ from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influenc
 from proponent.methods.shared.needs import Curvature, Network, Workspace
 from proponent.seeds import derive_seed
 
+RANGES = {"side": "[1, inf)", "mixing": "[0, 1]"}
+
 
 def attribute(
     network: Network,

@@ -28,6 +28,7 @@ from proponent.methods.shared.needs import Data, Outputs, RepresentationPair, Re
 from proponent.methods.shared.solvers.svm_duals import multiclass_svm_duals
 
 TASKS = ("classification",)
+RANGES = {"cost": "(0, inf)"}
 
 
 def attribute(

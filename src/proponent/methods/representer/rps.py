@@ -27,6 +27,7 @@ from proponent.methods.shared.needs import Data, RepresentationPair, Representat
 from proponent.methods.shared.solvers.stationary_layer import stationary_layer
 
 TASKS = ("classification",)
+RANGES = {"regularisation": "(0, inf)"}
 
 
 def attribute(

@@ -30,6 +30,7 @@ from proponent.methods.shared.needs import Gradients, Workspace
 from proponent.methods.shared.trak_kernel import fraction_of, trak_kernel
 
 SELF_INFLUENCE = {"damping": 0.01}
+RANGES = {"projection_dim": "[0, inf)"}
 """Smaller than for attribution, because damping hides leverage: the part of a gradient that no other example shares."""
 
 

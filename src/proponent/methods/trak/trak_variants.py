@@ -28,6 +28,13 @@ from proponent.methods.shared.trak_kernel import trak_kernel
 from proponent.seeds import derive_seed
 
 USES = {"kind": {"dropout": "network.dropped", "lora": "network.adapted"}}
+RANGES = {
+    "variants": "[1, inf)",
+    "drop": "[0, 1)",
+    "rank": "[1, inf)",
+    "epochs": "[0, inf)",
+    "learning_rate": "(0, inf)",
+}
 
 
 def attribute(

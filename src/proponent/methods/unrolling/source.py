@@ -40,6 +40,7 @@ from proponent.seeds import derive_seed
 
 CHECKPOINTS = 1
 OPTIMIZERS = ("sgd",)
+RANGES = {"segments": "[1, inf)", "checkpoints": "[1, inf)"}
 
 
 def attribute(

@@ -30,6 +30,7 @@ from proponent.seeds import derive_seed
 
 CHECKPOINTS = 1
 OPTIMIZERS = ("adam", "adamw")
+RANGES = {"segments": "[1, inf)", "checkpoints": "[1, inf)"}
 
 
 def attribute(

@@ -25,6 +25,7 @@ from proponent.methods.shared.needs import Data, Representations
 from proponent.seeds import derive_seed
 
 TASKS = ("classification",)
+RANGES = {"trees": "[1, inf)"}
 
 
 def attribute(

@@ -28,6 +28,7 @@ from torch.nn.functional import normalize
 from proponent.methods.shared.needs import Data, Representations
 
 TASKS = ("classification",)
+RANGES = {"neighbours": "[1, inf)"}
 
 
 def attribute(

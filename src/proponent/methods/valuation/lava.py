@@ -28,6 +28,7 @@ from proponent.methods.shared.needs import Data, Representations
 from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 
 TASKS = ("classification",)
+RANGES = {"entropy": "(0, inf)", "label_weight": "[0, inf)"}
 
 
 def attribute(

@@ -40,6 +40,8 @@ _CONVERGENCE = 0.05
 _ROUND = 100
 """Orders between two comparisons of the values."""
 
+RANGES = {"alpha": "(0, inf)", "beta": "(0, inf)"}
+
 
 def attribute(permutations: Permutations, *, alpha: float = 1.0, beta: float = 1.0) -> Tensor:
     """Return the value of each example for each query, (n_query, n_train).
