@@ -16,10 +16,14 @@ import pytest
 from rich.console import Console
 
 from proponent.cli import main
+from proponent.config.benchmark import load_benchmark
 from proponent.errors import UserError, one_line
-from proponent.inspection.failures import find_failures
+from proponent.inspection.failures import Failures, find_failures
+from proponent.inspection.partial_tables import PartialTables
 from proponent.inspection.run_events import Attempt
 from proponent.plan.artefact_paths import key_path
+from proponent.plan.current import with_downstream
+from proponent.plan.run_plan import Plan
 from proponent.publish.leaderboard import COLUMNS, by_method, leaderboard, to_csv
 from proponent.publish.leaderboard_tables import markdown, terminal
 from proponent.publish.ranking import Ranking, without_scores
@@ -228,6 +232,62 @@ def test_a_job_without_a_record_has_a_reason_too(tmp_path, attempt, expected):
     (tmp_path / "own.log").write_text("Traceback (most recent call last):\n  File \"x\"\nKeyError: 'x'\n")
     failures = find_failures(chain(tmp_path), {"results/s/data"}, [attempt])
     assert failures.why_missing("results/s/scores") == expected
+
+
+# What is made from the rest, without running it.
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    root = make_checkout(tmp_path_factory.mktemp("plan") / "checkout").root
+    (root / "configs/settings/other.yaml").write_text((root / "configs/settings/toy.yaml").read_text())
+    overrides = {"settings": ["toy", "other"], "methods": ["random", "similarity-dot"]}
+    return Plan(load_benchmark(root, overrides))
+
+
+def made_without(plan: Plan, monkeypatch: pytest.MonkeyPatch, *failed: str) -> dict[str, Any]:
+    """Return the specifications of what is made from the rest, by artefact; everything else is current."""
+    lost = set(with_downstream(plan.graph, failed))
+    own = {path: Failure(path, plan.graph.nodes[path].key, "failed", "why") for path in failed}
+    tables = PartialTables(plan, Failures(plan.graph, plan.graph.nodes.keys() - lost, own), set(lost))
+    monkeypatch.setattr(tables, "_make", lambda path, log: tables.made.append(path))
+    tables.make()
+    return {path: tables.graph.nodes[path].spec for path in tables.made}
+
+
+SUMMARY, FIGURES = "results/summaries/toy.json", "results/figures/lds-toy.svg"
+LEADERBOARD, OVERVIEW = "results/leaderboard.csv", "results/figures/overview.svg"
+
+
+@pytest.mark.parametrize(
+    "failed", ["results/toy/scores/random.safetensors", "results/toy/metrics/random.json"]
+)
+def test_one_refusal_no_leaderboard_other_methods_and_settings_stay(plan, monkeypatch, failed):
+    made = made_without(plan, monkeypatch, failed)
+    assert list(made) == [SUMMARY, FIGURES, LEADERBOARD, OVERVIEW], "those of the other setting are current"
+    assert (made[SUMMARY].methods, made[SUMMARY].failed) == (("similarity-dot",), {"random": "failed: why"})
+    assert made[FIGURES].methods == ("similarity-dot",)
+
+
+def test_one_refusal_no_leaderboard_a_setting_without_data_has_tables_and_figures(plan, monkeypatch):
+    data = "results/toy/data/train.safetensors"
+    made = made_without(plan, monkeypatch, data)
+    why = f"needs {data}, which failed: why"
+    assert made[SUMMARY].failed == {"random": why, "similarity-dot": why}
+    assert (made[FIGURES].methods, made[FIGURES].failed) == ((), "")
+    assert made[LEADERBOARD].failed == made[OVERVIEW].failed == {}
+
+
+def test_a_failed_table_or_figure_costs_itself_alone(plan, monkeypatch):
+    made = made_without(plan, monkeypatch, FIGURES)
+    assert {path: spec.failed for path, spec in made.items()} == {FIGURES: "failed: why"}
+    made = made_without(plan, monkeypatch, SUMMARY)
+    assert made[FIGURES].failed == "failed: why"
+    assert made[LEADERBOARD].failed == made[OVERVIEW].failed == {"toy": "failed: why"}
+    made = made_without(plan, monkeypatch, OVERVIEW)
+    assert {path: spec.failed for path, spec in made.items()} == {
+        OVERVIEW: {"toy": "failed: why", "other": "failed: why"}
+    }
 
 
 # Tables.
