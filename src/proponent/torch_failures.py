@@ -83,7 +83,12 @@ def explained(module: nn.Module, what: str) -> Iterator[None]:
     except FAILURES as error:
         if "memory" in str(error):
             raise
-        raise UserError(f"{_running_layer(error, module)} {what}: {_cause(str(error))}") from error
+        raise unsupported(error, module, what) from error
+
+
+def unsupported(error: BaseException, module: nn.Module, what: str) -> UserError:
+    """Return the error that a user is shown instead of ``error``; arguments as in :func:`explained`."""
+    return UserError(f"{_running_layer(error, module)} {what}: {_cause(str(error))}")
 
 
 def _cause(message: str) -> str:
