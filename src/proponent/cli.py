@@ -19,7 +19,7 @@ from proponent.progress import end_bars
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.failing import complete_record, recording_failure
 from proponent.steps.io.job import Job
-from proponent.steps.io.process import announce, prepare_libraries
+from proponent.steps.io.process import announce, fix_hash_seed, prepare_libraries
 from proponent.store.lease import leased
 
 if TYPE_CHECKING:
@@ -291,6 +291,8 @@ def prune(folders: tuple[Path, ...], dry_run: bool) -> None:
 def main() -> None:
     """Run the command line; an error ends it with one line and exit code 1, after the traceback if it is a bug."""
     sys.path.insert(0, str(Path.cwd()))
+    if sys.argv[1:] and sys.argv[1].replace("-", "_") in STEPS:
+        fix_hash_seed()
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+HASH_SEED = "0"
+"""PYTHONHASHSEED of jobs, with which the order of a set of text in a user's factory is the same in every process."""
+
 
 def derive_seed(base: int, *names: str | int) -> int:
     """Return a 63-bit seed that depends on ``base`` and on every one of ``names``, in order.

@@ -23,7 +23,7 @@ def check_ranges(ranges: Mapping[str, str], values: Mapping[str, Any], where: st
 
     Args:
         ranges: interval by name, such as ``(0, 1]`` or ``[1, inf)``; a bound may be the name of another value.
-        values: values by name; those that are no numbers are not checked.
+        values: values by name; only numbers are checked.
         where: beginning of messages, directly before the name.
     """
     for name, text in ranges.items():

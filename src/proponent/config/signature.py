@@ -51,7 +51,7 @@ class Signature:
         """Return arguments in the types of their annotations (1 for a float is 1.0).
 
         Raises:
-            UserError: one of them is no keyword of the function, or does not fit its annotation.
+            UserError: one of them is not a keyword of the function, or does not fit its annotation.
         """
         valid = {**dict.fromkeys(self.positional, Any), **self.keywords}
         checked = {

@@ -16,6 +16,7 @@ from proponent.file_locks import acquire, lacks_locks
 from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
+from proponent.seeds import HASH_SEED
 
 _PATIENCE_SECONDS = 10.0
 """Wait of a run for another process that is about to end."""
@@ -63,6 +64,7 @@ def _equip_jobs(root: Path) -> None:
     # Behind these, the user's own entries: a factory that the plan found there must be importable in a job as well.
     own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(root / "src"), str(root), *own]))
+    os.environ["PYTHONHASHSEED"] = HASH_SEED
 
 
 def hold_checkout(root: Path, wait: bool = True) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
-from proponent.config.schema import DesignConfig, SettingConfig, n_rows
+from proponent.config.schema import DesignConfig, DesignKind, SettingConfig, n_rows
 from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.step_inputs import (
     DataInputs,
@@ -106,6 +106,11 @@ class SettingNodes:
             recipe=setting.recipe,
             seed=setting.seed,
             designs=tuple(self._draw(design, config) for design, config in sorted(setting.designs.items())),
+            left_out_examples={
+                design: config.count
+                for design, config in sorted(setting.designs.items())
+                if config.kind is DesignKind.loo
+            },
             uses={method.name: uses_of(tree, method) for method in own},
             scores={method.name: tuple(method.config.scores) for method in own if method.config.scores},
         )

@@ -1,4 +1,4 @@
-"""What methods need of a model, tried on a few examples: a method that cannot run is left out before anything is trained."""
+"""Trials of what methods need on a few examples: a method that cannot run is left out before anything is trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proponent.features.views import CheckpointTimes
 from proponent.self_check.batch_sizes import short_recipe
 from proponent.self_check.subject import Subject
 from proponent.settings.split import Arrays
-from proponent.torch_failures import FAILURES, unsupported
+from proponent.torch_failures import explained
 from proponent.training.designs import member_run
 from proponent.training.replay import Replay
 
@@ -68,11 +68,12 @@ class Trial:
         if use not in attempts:
             return None
         try:
-            found = attempts[use]()
+            with explained(self._model, f"cannot be used for '{use}'"):
+                found = attempts[use]()
         except UserError as error:
             return str(error)
-        except (*FAILURES, NotImplementedError) as error:
-            return str(unsupported(error, self._model, f"cannot be used for '{use}'"))
+        except (MemoryError, RuntimeError):
+            return None  # too little memory for this trial says nothing of the method, which has a budget of its own
         if isinstance(found, Tensor) and not bool(found.isfinite().all()):
             return f"its derivatives are not finite for '{use}' before any training"
         return None

@@ -25,7 +25,7 @@ class Subject:
         data: training examples and queries, on the CPU.
         task: task that gives loss and target.
         recipe: recipe of the trainings.
-        designs: designs of retrainings by name; their numbers of masks do not matter.
+        designs: designs of retrainings by name; the number of masks matters for ``loo`` only.
         seed: seed of the setting.
         device: device of the engines.
     """

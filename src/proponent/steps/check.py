@@ -28,7 +28,9 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         data=load_data(job),
         task=get_task(spec.task),
         recipe=spec.recipe,
-        designs={draw.name: draw.config(count=1) for draw in spec.designs},
+        designs={
+            draw.name: draw.config(count=spec.left_out_examples.get(draw.name, 1)) for draw in spec.designs
+        },
         seed=spec.seed,
         device=job.device,
     )

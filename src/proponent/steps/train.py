@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import TrainSpec
 from proponent.errors import UserError
+from proponent.self_check.passes import refuse_not_finite
+from proponent.self_check.subject import Subject
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
 from proponent.steps.io.setting_inputs import checked_model, load_data
@@ -42,6 +44,9 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
         device=job.device,
     )
     if trained.diverged:
+        # What was not finite before the first step is not due to the learning rate.
+        subject = Subject(spec.setting, build, data, task, recipe)
+        refuse_not_finite(subject, build(runs[trained.diverged[0]].init_seed))
         names = ", ".join(str(members[index]) for index in trained.diverged)
         raise UserError(
             f"configs/settings/{spec.setting}.yaml: training of member {names} diverged (its loss is not finite); "

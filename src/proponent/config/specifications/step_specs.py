@@ -116,6 +116,8 @@ class CheckSpec(SettingSpec):
     recipe: RecipeConfig
     seed: int
     designs: tuple[Draw, ...]
+    left_out_examples: dict[str, int]
+    """Number of examples that each design of kind ``loo`` leaves out, one at a time."""
     uses: dict[str, tuple[str, ...]]
     """Needs per method, and the operations of the needs that the source of the method calls."""
     scores: dict[str, tuple[str, ...]]

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from proponent.seeds import HASH_SEED
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Options of mallopt(3)."""
 
@@ -22,6 +24,16 @@ def prepare_libraries(threads: int) -> None:
     # Huge pages for large tensors, if the kernel has them: on a virtual machine new memory came four times as fast.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     keep_freed_memory()
+
+
+def fix_hash_seed() -> None:
+    """Start this command again with the hash seed of jobs, if it was started by hand without it.
+
+    Python reads the seed when it starts; without one, the order of a set of text differs between processes.
+    """
+    if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
+        os.environ["PYTHONHASHSEED"] = HASH_SEED
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
 
 
 def keep_freed_memory() -> bool:
