@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,18 @@ def acquire(path: Path, timeout: float) -> FileLock | None:
             raise
         return None
     return lock
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock on ``path``; a user who may only read the file can ask, too."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is no such file, or the file system has no locks
+    return False
 
 
 def lacks_locks(folder: Path) -> str:

@@ -9,6 +9,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from mlflow import MlflowClient
 
 from proponent.checkout_location import check_location
 from proponent.errors import UserError
-from proponent.file_locks import exclusive
+from proponent.file_locks import acquire, exclusive
 from proponent.plan.controller import controller_process, hold_checkout
 from proponent.publish.artifact_folders import local_path
 from proponent.publish.tracking import Record, publish
@@ -27,6 +29,7 @@ from proponent.store.arrays import save_arrays
 from proponent.store.files import write_json
 from proponent.store.lease import leased
 from proponent.store.tensors import save_tensors
+from snakemake_logger_plugin_proponent.cache_folder import stop_without_cache_folder
 
 
 def refusing(code: int):
@@ -250,3 +253,40 @@ def test_other_owner_modes_of_all_files_follow_the_umask(tmp_path, umask):
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert set(modes.values()) == {0o666 & ~umask}, modes
+
+
+@pytest.fixture
+def another_user() -> Iterator[None]:
+    """Drop root's rights until the test ends."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    os.setegid(54321)
+    os.seteuid(54321)
+    yield
+    os.seteuid(0)
+    os.setegid(0)
+
+
+def test_other_owner_may_ask_whether_a_run_is_active(request):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        root = Path(folder)
+        (root / "results").mkdir()
+        (root / "results/.running").write_text("process 1")
+        root.chmod(0o755)
+        held = acquire(root / "results/.running", 0)
+        request.getfixturevalue("another_user")
+        assert controller_process(root) == "process 1"
+        held.release()
+        assert controller_process(root) is None
+        os.seteuid(0)
+
+
+def test_read_only_home_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing-can-be-made-here")
+    with pytest.raises(SystemExit):
+        stop_without_cache_folder()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: /proc/nothing-can-be-made-here: ")
+    assert line.endswith("set XDG_CACHE_HOME to a folder that you can write to")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stop_without_cache_folder()

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from proponent.config.benchmark import load_benchmark
 from proponent.config.flags import Flags
 from proponent.errors import UserError
-from proponent.file_locks import acquire, lacks_locks
+from proponent.file_locks import acquire, is_held, lacks_locks
 from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
@@ -22,6 +22,7 @@ _PATIENCE_SECONDS = 10.0
 """Wait of a run for another process that is about to end."""
 _GLANCE_SECONDS = 0.3
 """Wait of a process that only looks: two of them may test the lock at the same instant."""
+_WRITABLE = "results/ must be writable; in a folder of several users: umask 002, and chmod -R g+w by the owners of files"
 _held: list[FileLock] = []
 """Keeps locks alive until the process ends."""
 
@@ -53,7 +54,7 @@ def start(root: Path, flags: Flags, is_controller: bool, is_dry_run: bool) -> Pl
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}; results/ must be writable", file=sys.stderr)
+        print(f"error: {error.filename}: {error.strerror}; {_WRITABLE}", file=sys.stderr)
         raise SystemExit(1) from None
     return plan
 
@@ -100,15 +101,7 @@ def hold_checkout(root: Path, wait: bool = True) -> bool:
 def controller_process(root: Path) -> str | None:
     """Return the process that holds this checkout, such as ``process 123``; None if there is none. Changes no file."""
     path = _lock_path(root)
-    if not path.exists():
-        return None
-    try:
-        lock = acquire(path, _GLANCE_SECONDS)
-    except Timeout:
-        return _owner(path)
-    if lock is not None:
-        lock.release()
-    return None
+    return _owner(path) if is_held(path) else None
 
 
 def _lock_path(root: Path) -> Path:
