@@ -18,8 +18,10 @@ import pytest
 
 from faults.results_tree import SCORES, Tree, add_external_method, moved_tree, planned_tree
 from proponent.inspection.verify import verify
+from proponent.plan import settle as settle_module
 from proponent.plan.artefact_paths import key_path
-from proponent.store.file_times import SECOND
+from proponent.store.file_times import SECOND, set_time
+from proponent.store.files import write_json
 from proponent.store.manifest import SUFFIX, read_manifest
 from workflow.checkout import make_checkout
 
@@ -225,3 +227,57 @@ def test_external_scores_of_another_source_are_older_than_what_their_rule_reads(
         tree.graph.nodes[SCORES] = node
     assert tree.settle() == set()
     assert tree.asked() == set()
+
+
+@pytest.mark.slow
+def test_snakemake_runs_what_deleted_external_scores_and_settled_times_ask_for(tmp_path: Path):
+    """Snakemake itself, over invented bytes: it agrees with the rule by which the other tests decide."""
+    checkout = make_checkout(tmp_path / "checkout")
+    add_external_method(checkout.root)
+    tree = planned_tree(checkout.root, time.time_ns() - HOUR)
+    tree.make_all()
+    for name in tree.files():
+        (tree.root / name).touch()
+    assert checkout.planned() == {}
+    scores = (tree.root / SCORES).read_bytes()
+    (tree.root / SCORES).unlink()
+    external = {"mine": 1, "adopt": 1, "evaluate": 1, "summary": 1, "collect": 1, "figures": 1, "overview": 1}
+    assert checkout.planned() == external
+    (tree.root / SCORES).write_bytes(scores)
+    (tree.root / "toy/mine.py").write_text("CHANGED = 1\n")
+    assert checkout.planned() == external
+
+
+def test_times_of_two_seconds_are_enough(tree: Tree, monkeypatch: pytest.MonkeyPatch):
+    """A file system that rounds times down to two seconds, as FAT does."""
+
+    def rounded(path: Path) -> None:
+        seconds = path.stat().st_mtime // 2 * 2
+        os.utime(path, (seconds, seconds))
+
+    def write(path: Path, content: object) -> None:
+        write_json(path, content)
+        rounded(path)
+
+    def set_rounded(path: Path, nanoseconds: int) -> None:
+        set_time(path, nanoseconds)
+        rounded(path)
+
+    monkeypatch.setattr(settle_module, "write_json", write)
+    monkeypatch.setattr(settle_module, "set_time", set_rounded)
+    monkeypatch.setattr(
+        settle_module, "file_system_now", lambda _: time.time_ns() // (2 * SECOND) * 2 * SECOND
+    )
+    for name in tree.files():
+        (tree.root / name).touch()
+        rounded(tree.root / name)
+    assert tree.settle() == set()
+    assert tree.asked() == set()
+    second = tree.files()[METRICS]
+    tree.make(METRICS, "other")
+    for path in (METRICS, f"{METRICS}{SUFFIX}"):
+        os.utime(tree.root / path, (second, second))
+    assert tree.settle() == {"results/summaries/toy.json"}
+    assert tree.files()[METRICS] > second
+    assert tree.asked() == tree.downstream(METRICS) - {METRICS}
+    assert max(tree.files().values()) <= time.time()
