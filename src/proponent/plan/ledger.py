@@ -28,7 +28,7 @@ class Ledger:
 
     path: Path
     entries: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Digest by second, by file."""
+    """Digest by second, by file; the last one is that of the present content."""
     is_changed: bool = False
 
     @classmethod
@@ -41,15 +41,27 @@ class Ledger:
         is_valid = isinstance(entries, Mapping) and all(isinstance(seen, dict) for seen in entries.values())
         return cls(path, dict(entries) if is_valid else {})
 
+    def earliest(self, name: str, content: str) -> int:
+        """Return the first time that a content of a file may get: later than all others, unless it is the last recorded one.
+
+        ``cp -u`` copies a file only if it is newer than the copy.
+        """
+        seen = self.entries.get(name)
+        if not seen or not content or list(seen.values())[-1] == content[:_DIGITS]:
+            return 0
+        return (max(map(int, seen)) + 1) * SECOND
+
     def claim(self, name: str, time: int, content: str) -> bool:
         """Record the content of a file in the second of ``time``, and return whether no other content is recorded there."""
         seen, second = self.entries.setdefault(name, {}), str(time // SECOND)
-        if second in seen:
-            return seen[second] == content[:_DIGITS]
-        seen[second] = content[:_DIGITS]
+        if seen.get(second, content[:_DIGITS]) != content[:_DIGITS]:
+            return False
+        if not seen or list(seen)[-1] != second:
+            seen.pop(second, None)
+            seen[second] = content[:_DIGITS]
+            self.is_changed = True
         if len(seen) > _KEPT:
             del seen[next(iter(seen))]
-        self.is_changed = True
         return True
 
     def save(self) -> None:

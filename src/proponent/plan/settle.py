@@ -118,8 +118,9 @@ class _Settling:
             )
         for name, content in self._contents(node.path).items():
             if (self.root / name).exists():
-                own, limit = time_as_output(self.root / name), older_than.get(name, self.now + 1)
-                self._move_back(name, content, own if own < limit else limit - _COARSEST)
+                own = self._move_forward(name, content, 0)
+                if own >= older_than.get(name, own + 1):
+                    self._move_back(name, content, older_than[name] - _COARSEST)
 
     def _contents(self, artefact: str) -> dict[str, str]:
         """Return what identifies the content of each file and manifest of an artefact; nothing where that is unknown."""
@@ -139,6 +140,7 @@ class _Settling:
         own = time_as_output(path)
         if path.is_symlink() and time_as_input(path) > self.now:
             replace_by_copy(path)  # the target is from the future, and may be shared
+        earliest = max(earliest, self.ledger.earliest(name, content))
         wanted = max(min(own, self.now), earliest)
         got = self._set(path, own, wanted)
         while got < earliest or not self._claim(name, got, content):
