@@ -162,7 +162,7 @@ def test_values_by_flag_find_settings_by_the_names_of_their_files(root, name, gi
 @pytest.mark.parametrize(
     ("name", "said"), [("true", "true is a boolean"), ("null", "null stands for no value")]
 )
-def test_values_by_flag_that_are_no_names_are_one_line(root, name, said) -> None:
+def test_values_by_flag_without_text_are_one_line(root, name, said) -> None:
     with pytest.raises(UserError, match=rf"--config: settings\[0\]: {said}; put it in quotes"):
         load_benchmark(root, Flags(entries=[f"settings=[{name}]"]).values())
 
@@ -219,7 +219,7 @@ BAD = [
 
 @pytest.mark.parametrize("kind", ["settings", "methods", "metrics", "designs"])
 @pytest.mark.parametrize("name", BAD)
-def test_snakefile_from_elsewhere_names_that_are_no_paths_are_refused(root, kind, name) -> None:
+def test_snakefile_from_elsewhere_names_that_cannot_be_paths_are_refused(root, kind, name) -> None:
     if kind == "designs":
         text = yaml.safe_dump({**SETTING, "designs": {name: {}}})
         (root / "configs/settings/one.yaml").write_text(text)

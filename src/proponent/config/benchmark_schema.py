@@ -53,7 +53,7 @@ class MethodConfig:
     needs: list[str] = field(default_factory=list)
     """Artefacts that the user's own rule reads; for the family ``external`` only."""
     sources: list[str] = field(default_factory=list)
-    """Files of the user's own rule, which are part of the content key; for the family ``external`` only."""
+    """Files of the user's own rule, or files that a method of one's own reads; their content is part of the key."""
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ class Flags:
     Attributes:
         files: values of ``--configfile``, later ones over earlier ones.
         entries: values of ``--config``, as ``key=value``, over those of the files.
-        parsed: what Snakemake made of both, used if there are none of either because it was started from Python.
+        parsed: values as Snakemake read them, used if neither is given because it was started from Python.
     """
 
     files: Sequence[Path] = ()

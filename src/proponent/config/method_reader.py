@@ -42,6 +42,9 @@ class _Reader:
     """The file of the method, the beginning of every error."""
 
     def read(self) -> Method:
+        for file in self.config.sources:
+            if not (self.files.root / file).exists():
+                raise UserError(f"{self.source}: sources names '{file}', which does not exist")
         if self.config.family == EXTERNAL:
             return self._external()
         module, function, signature = self._find()
@@ -216,8 +219,5 @@ class _Reader:
             raise UserError(f"{source}: 'tune' needs a Python method; tune within the rule instead")
         self._check_needs(config.needs, source)
         self._check_scores(config.needs)
-        for file in config.sources:
-            if not (self.files.root / file).exists():
-                raise UserError(f"{source}: sources names '{file}', which does not exist")
         needs = tuple(config.needs or ["data"])
         return Method(self.name, config, "", "", (), needs, self_influence=False, tasks=None)

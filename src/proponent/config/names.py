@@ -44,7 +44,7 @@ def check_names(kind: str, names: Iterable[str], source: str) -> None:
     """Refuse names that cannot be part of a path, or that another file of ``results/`` has.
 
     Args:
-        kind: what is named: ``setting``, ``method``, ``metric`` or ``design``.
+        kind: kind of the things: ``setting``, ``method``, ``metric`` or ``design``.
         names: all names of this kind in one place.
         source: file or flag that holds them, the beginning of the error.
 

@@ -7,7 +7,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from proponent.config.digests.python_source import constants_of, is_literal
+from proponent.config.digests.module_source import STAR
+from proponent.config.digests.python_source import constants_of, dotted, is_literal
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import conforms, nearest
 from proponent.config.ranges import EVERYWHERE, check_ranges
@@ -51,7 +52,11 @@ class Signature:
         """Return arguments in the types of their annotations (1 for a float is 1.0).
 
         Raises:
+<<<<<<< HEAD
             UserError: one of them is not a keyword of the function, or does not fit its annotation.
+=======
+            UserError: the function has no keyword of this name, or the value does not fit its annotation.
+>>>>>>> 1154bd8 (Every start names computed imports and files that no key covers; factories may be methods of classes)
         """
         valid = {**dict.fromkeys(self.positional, Any), **self.keywords}
         checked = {
@@ -97,12 +102,12 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
     Args:
         tree: the source of the checkout.
         module: dotted name of the module.
-        function: name of a function or class in it.
+        function: name of a function or class in it, or of a class and one of its methods (``Net.small``).
         source: the file that names the function, the beginning of every error.
 
     Returns:
-        The signature; None if the function is defined elsewhere: in an installed package or a compiled extension, or in a
-        module that this one imports it from.
+        The signature; None if it cannot be told from the module: the function is defined in an installed package, a
+        compiled extension or another module, or it is the value of an assignment.
 
     Raises:
         UserError: the module cannot be found, or has no such function.
@@ -118,17 +123,19 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
         )
     body = tree.syntax(path).body
     definitions = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    imported = {
-        alias.asname or alias.name
-        for node in body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    if function not in definitions:
-        if function in imported:
+    name, _, method = function.partition(".")
+    if name not in definitions:
+        read = tree.definitions.index.source(module)
+        if read is not None and {name, STAR} & {*read.positions, *read.bindings}:
             return None
         raise UserError(f"{source}: {path} has no function '{function}'{nearest(function, definitions)}")
-    node = definitions[function]
+    node = definitions[name]
+    if method:
+        inner = {item.name: item for item in getattr(node, "body", ()) if isinstance(item, ast.FunctionDef)}
+        if method not in inner:
+            return None
+        is_static = any(dotted(decorator) == ("staticmethod",) for decorator in inner[method].decorator_list)
+        return _signature(inner[method], f"{path}:{function}", body, skip=0 if is_static else 1)
     if isinstance(node, ast.ClassDef):
         inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
         if not inits:

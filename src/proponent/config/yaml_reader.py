@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -31,8 +31,8 @@ class WrittenFloat(float):
 class _Loader(yaml.SafeLoader):
     """The core schema of YAML 1.2; keys are text, and none is given twice."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
+_Loader.yaml_implicit_resolvers = {}
 
 _TAG = "tag:yaml.org,2002:"
 for _tag, _pattern, _first in (

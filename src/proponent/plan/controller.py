@@ -16,7 +16,11 @@ from proponent.file_locks import acquire, is_held, lacks_locks
 from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
+<<<<<<< HEAD
 from proponent.seeds import HASH_SEED
+=======
+from proponent.plan.unseen_code import unseen_code
+>>>>>>> 1154bd8 (Every start names computed imports and files that no key covers; factories may be methods of classes)
 
 _PATIENCE_SECONDS = 10.0
 """Wait of a run for another process that is about to end."""
@@ -44,6 +48,8 @@ def start(root: Path, flags: Flags, is_controller: bool, is_dry_run: bool) -> Pl
         if is_controller:
             for reason in plan.left_out:
                 print(f"left out: {reason}", file=sys.stderr)
+            for line in unseen_code(plan.benchmark):
+                print(f"not seen: {line}", file=sys.stderr)
             if hold_checkout(root, wait=not is_dry_run):
                 if not is_dry_run:
                     wait_for_orphans(root)

@@ -109,7 +109,8 @@ class MethodNodes:
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
         if network or replay:
             code.append(setting.model.factory)
-        return graph.add(path, spec, self._inputs(), code, after=self.base.after_check)
+        files = graph.digests_of(method.config.sources)
+        return graph.add(path, spec, self._inputs(), code, files, after=self.base.after_check)
 
     def _add_metrics(self, scores: str) -> None:
         graph, name, method = self.base.graph, self.base.name, self.method

@@ -79,15 +79,18 @@ def _load(factory: str) -> Callable[..., Any]:
             f"factory '{factory}': there is no module '{error.name}'; modules are searched in installed packages "
             "and in the checkout's root"
         ) from error
-    if not callable(getattr(module, name, None)):
+    function: Any = module
+    for part in name.split("."):  # a method of a class, or an attribute of an imported object
+        function = getattr(function, part, None)
+    if not callable(function):
         functions = [
             key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
         ]
         raise UserError(
             f"factory '{factory}': module '{module_name}' has no function '{name}'{nearest(name, functions)}"
         )
-    function: Callable[..., Any] = getattr(module, name)
-    return function
+    found: Callable[..., Any] = function
+    return found
 
 
 def _check_arguments(function: Callable[..., Any], config: FactoryConfig) -> None:

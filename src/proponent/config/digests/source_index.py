@@ -60,18 +60,15 @@ class SourceIndex:
 
     def dynamic_imports(self, source: ModuleSource, statement: Statement) -> list[str | None]:
         """Return the modules that a statement imports by calls; None for one whose name is computed."""
-        inner = {
-            one.name: ".".join(filter(None, [one.module, one.attribute]))
-            for node in statement.uses.imports
-            for one in source.read_import(node, required=False)
-        }
+        return imported_by_calls(source, statement, lambda chain: self.qualified_in(source, statement, chain))
 
-        def qualify(chain: tuple[str, ...]) -> str | None:
-            if chain and chain[0] in inner:
-                return ".".join([inner[chain[0]], *chain[1:]])
-            return self.qualified(source, chain)
-
-        return imported_by_calls(source, statement, qualify)
+    def qualified_in(self, source: ModuleSource, statement: Statement, chain: tuple[str, ...]) -> str | None:
+        """Return the full name of a dotted name inside a statement, whose functions may import what they use."""
+        for node in statement.uses.imports:
+            for one in source.read_import(node, required=False):
+                if chain and one.name == chain[0]:
+                    return ".".join([one.module, *([one.attribute] if one.attribute else []), *chain[1:]])
+        return self.qualified(source, chain)
 
     def effects(self, source: ModuleSource) -> ImportEffects:
         """Return what decides whether a statement of a module has an effect when it is imported."""
