@@ -52,11 +52,7 @@ class Signature:
         """Return arguments in the types of their annotations (1 for a float is 1.0).
 
         Raises:
-<<<<<<< HEAD
-            UserError: one of them is not a keyword of the function, or does not fit its annotation.
-=======
             UserError: the function has no keyword of this name, or the value does not fit its annotation.
->>>>>>> 1154bd8 (Every start names computed imports and files that no key covers; factories may be methods of classes)
         """
         valid = {**dict.fromkeys(self.positional, Any), **self.keywords}
         checked = {

@@ -16,11 +16,8 @@ from proponent.file_locks import acquire, is_held, lacks_locks
 from proponent.plan.orphans import clear_incomplete_marks, wait_for_orphans
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
-<<<<<<< HEAD
-from proponent.seeds import HASH_SEED
-=======
 from proponent.plan.unseen_code import unseen_code
->>>>>>> 1154bd8 (Every start names computed imports and files that no key covers; factories may be methods of classes)
+from proponent.seeds import HASH_SEED
 
 _PATIENCE_SECONDS = 10.0
 """Wait of a run for another process that is about to end."""
