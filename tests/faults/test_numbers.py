@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import warnings
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+import proponent.methods
 from methods.fakes import Checkpoints, mlp_world
+from methods.hard_cases import CASES, scores_of
+from methods.test_every_method import PER_MEMBER
 from proponent.attribution.stored_values import clear_unresolved_rows
 from proponent.errors import UserError
 from proponent.features.gradients.dense_gradients import DenseGradients
@@ -17,6 +25,7 @@ from proponent.features.member_features import read_gradients
 from proponent.features.views import CheckpointTimes, History
 from proponent.methods.gradient_similarity import tracin, tracin_we
 from proponent.methods.learned import datamodels_prior
+from proponent.methods.shared.resolution import SMALLEST_SQUARE
 from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak
 from proponent.notes import Note, noted
@@ -141,6 +150,107 @@ def test_constant_scores_count_as_zero_in_the_evaluation_and_the_row_says_so() -
         "lds: 12 of 500 queries have constant predictions and count as 0",
         "loo: 3 of 500 queries have constant targets and count as 0",
     ]
+
+
+# every method on members where careless formulas divide by rounding errors
+
+MODULES = {
+    path.stem: importlib.import_module(f"proponent.methods.{path.parent.name}.{path.stem}")
+    for path in Path(proponent.methods.__file__).parent.glob("*/*.py")
+    if path.parent.name != "shared"
+}
+CONFIGS = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted(Path(__file__, "../../../configs/methods").resolve().glob("*.yaml"))
+}
+SAME_CODE = {"banzhaf", "beta-shapley", "datamodels-prior-20-path", "kfac", "source-fast", "trak-20-path"}
+METHODS = [
+    name
+    for name, config in CONFIGS.items()
+    if getattr(MODULES[config["family"]], "INPUTS", "") != "tokens" and name not in SAME_CODE
+]
+SMALL = {
+    "airrep": {"steps": 1},
+    "data_oob": {"trees": 3},
+    "if_arnoldi": {"iterations": 12, "rank": 6},
+    "if_lissa": {"depth": 5, "batch": 100},
+    "trak_variants": {"variants": 2, "epochs": 1},
+}
+WITHOUT_MODEL = ["plain", "constant targets", "few examples"]
+CASES_OF = {
+    "if-lissa": ["plain", "no gradient", "constant targets"],  # takes a second for each
+    # derivatives of training as it is computed, in which the gradient p - 1 of a saturated loss is 0
+    **{name: [case for case in CASES if case != "saturated"] for name in ("dvemb", "magic")},
+}
+DAMPED = [
+    name
+    for name in METHODS
+    if "damping" in inspect.signature(MODULES[CONFIGS[name]["family"]].attribute).parameters
+]
+NOT_REFUSED = {"if-arnoldi", "if-lissa", "trak-lora"}
+"""Methods that need no damping, within the leading eigenvectors and for a series that is cut off; and one whose adapters
+are trained, so that float32 and float64 have different ones."""
+
+
+def method(name: str) -> tuple[ModuleType, dict[str, object]]:
+    config = CONFIGS[name]
+    params = {**config.get("params", {}), **SMALL.get(config["family"], {})}
+    if "projection_dim" in params:
+        params["projection_dim"] = 16
+    return MODULES[config["family"]], params
+
+
+def check_agreement(
+    module: ModuleType, params: dict[str, object], case: str, tolerance: float = 0.02
+) -> bool:
+    """Compare scores in float32 with those in float64; return whether there are any, instead of a refusal."""
+    single, double = (scores_of(module, params, case, dtype) for dtype in (torch.float32, torch.float64))
+    if isinstance(single, UserError):
+        assert re.search(r": use|: give|, or|; lower|NaN or infinite", str(single)), (
+            f"{case}: no way out in {single}"
+        )
+        return False
+    assert not isinstance(double, UserError), f"{case}: only float64 refuses: {double}"
+    largest = double.abs().max()
+    assert largest < 1e10, case
+    if largest > SMALLEST_SQUARE:  # smaller ones are stored as 0
+        assert (single - double).abs().max() <= tolerance * largest, case
+    return True
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_score_consists_of_rounding_errors(name: str) -> None:
+    """float32 gives the scores of float64, or the method refuses with a reason and a way out."""
+    module, params = method(name)
+    needs = set(inspect.signature(module.attribute).parameters)
+    cases = CASES_OF.get(name, CASES) if needs & {*PER_MEMBER, "replay"} else WITHOUT_MODEL
+    scored = [case for case in cases if check_agreement(module, params, case)]
+    assert {"plain", "constant targets"} <= set(scored)
+
+
+@pytest.mark.parametrize("name", [name for name in DAMPED if name not in NOT_REFUSED])
+def test_damping_zero_is_refused_with_a_damping_that_works(name: str) -> None:
+    module, params = method(name)
+    for case in ("plain", "dead units", "duplicates", "few examples"):
+        for damping in (0.0, 1e-12):
+            found = scores_of(module, {**params, "damping": damping}, case, torch.float32)
+            if not isinstance(found, UserError):  # enough examples and no directions without curvature
+                check_agreement(module, {**params, "damping": damping}, case, 0.1)
+                continue
+            named = re.search(r"damping (\S+) leaves .* use a damping of at least (\S+)$", str(found))
+            if named is None:
+                assert "is zero up to rounding" in str(found)
+                continue
+            assert float(named[1]) == damping
+            assert check_agreement(module, {**params, "damping": float(named[2])}, case, 0.1), named[0]
+    assert isinstance(scores_of(module, {**params, "damping": 0.0}, "duplicates", torch.float32), UserError)
+
+
+def test_damping_zero_of_a_series_that_does_not_converge_is_noted() -> None:
+    module, params = method("if-lissa")
+    with noted() as notes:
+        scores_of(module, {**params, "damping": 0.0}, "plain", torch.float32)
+    assert notes[0].startswith("the series has not converged: the median residual is")
 
 
 # notes

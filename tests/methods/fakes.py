@@ -267,10 +267,12 @@ class World:
         generator = torch.Generator().manual_seed(17)
         n = len(self.x_train)
         masks = torch.rand(count, n, generator=generator).argsort(1) < n // 2
-        theta = torch.randn(count, len(self.theta), generator=generator, dtype=torch.float64) / 2
+        theta = (
+            torch.randn(count, len(self.theta), generator=generator, dtype=torch.float64).to(self.theta) / 2
+        )
         slope = vmap(grad(self.objective))
         for _ in range(steps):
-            theta = theta - self.learning_rate * slope(theta, 2 * masks.double())
+            theta = theta - self.learning_rate * slope(theta, 2 * masks.to(self.theta))
         return Retrainings(masks, vmap(self.targets)(theta))
 
     def permutations(self, count: int = 60, steps: int = 40) -> Retrainings:
@@ -280,9 +282,12 @@ class World:
         places = torch.rand(count, n, generator=generator).argsort(1).argsort(1)
         sizes = torch.arange(1, 7) * n // 6
         masks = places[:, None] < sizes[:, None]
-        start = torch.randn(count, 1, len(self.theta), generator=generator, dtype=torch.float64) / 2
+        start = (
+            torch.randn(count, 1, len(self.theta), generator=generator, dtype=torch.float64).to(self.theta)
+            / 2
+        )
         theta = start.expand(-1, 6, -1).flatten(0, 1)
-        weights = (n * masks / sizes[:, None]).double().flatten(0, 1)
+        weights = (n * masks / sizes[:, None]).to(self.theta).flatten(0, 1)
         slope = vmap(grad(self.objective))
         for _ in range(steps):
             theta = theta - self.learning_rate * slope(theta, weights)

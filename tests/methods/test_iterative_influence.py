@@ -36,7 +36,8 @@ def test_as_many_products_as_dimensions_give_all_eigenpairs() -> None:
     torch.manual_seed(0)
     values = torch.tensor([5.0, 2.0, 1.0, 0.5, 0.1, -0.3], dtype=torch.float64)
     matrix = symmetric(values)
-    found, vectors = eigenpairs(lambda rows: rows @ matrix, start(6), 10)
+    pairs = eigenpairs(lambda rows: rows @ matrix, start(6), 10)
+    found, vectors = pairs.values, pairs.vectors
     torch.testing.assert_close(found, values)
     torch.testing.assert_close(vectors.T @ found.diag() @ vectors, matrix)
 
@@ -46,7 +47,10 @@ def test_no_eigenvalue_is_found_twice() -> None:
     torch.manual_seed(0)
     values = torch.cat([torch.tensor([1e4]), torch.rand(99)]).double()
     matrix = symmetric(values)
-    found, vectors = eigenpairs(lambda rows: rows @ matrix, start(100), 60)
+    pairs = eigenpairs(lambda rows: rows @ matrix, start(100), 60)
+    found, vectors = pairs.values, pairs.vectors
+    residuals = (vectors @ matrix - found[:, None] * vectors).norm(dim=1)
+    torch.testing.assert_close(pairs.residuals, residuals)
     assert (found > 2).sum() == 1
     torch.testing.assert_close(vectors @ vectors.T, torch.eye(60, dtype=torch.float64))
 
@@ -54,7 +58,7 @@ def test_no_eigenvalue_is_found_twice() -> None:
 def test_a_low_rank_matrix_exhausts_the_space() -> None:
     torch.manual_seed(0)
     matrix = symmetric(torch.tensor([3.0, 1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
-    found, _ = eigenpairs(lambda rows: rows @ matrix, start(6), 6)
+    found = eigenpairs(lambda rows: rows @ matrix, start(6), 6).values
     assert len(found) == 3, "two eigenvectors, and the rest of the start vector"
     torch.testing.assert_close(found[:2], torch.tensor([3.0, 1.0], dtype=torch.float64))
 

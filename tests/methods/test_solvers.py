@@ -54,7 +54,7 @@ def test_a_grid_decomposes_once_and_a_single_damping_never(monkeypatch: pytest.M
 @pytest.mark.parametrize("dampings", [1, 5])
 def test_an_indefinite_matrix_is_an_error_that_names_the_damping(dampings: int) -> None:
     solver = DampedSolver(torch.diag(torch.tensor([1.0, -0.5, 2.0])), [1.0] * dampings)
-    with pytest.raises(UserError, match="not positive definite: raise 'damping'"):
+    with pytest.raises(UserError, match=r"damping 0\.5 leaves a matrix that is singular .* at least"):
         solver.solve(torch.ones(3, 1), 0.5)
     torch.testing.assert_close(solver.solve(torch.ones(3, 1), 1.5)[1], torch.ones(1))
 
@@ -135,5 +135,5 @@ def test_equal_right_hand_sides_and_exhausted_spaces_are_solved(repeats: int) ->
 
 def test_negative_curvature_is_named() -> None:
     matrix = torch.diag(torch.tensor([3.0, 1.0, -0.5], dtype=torch.float64))
-    with pytest.raises(UserError, match=r"damping of 0\.2 does not outweigh the negative curvature -0\.5"):
+    with pytest.raises(UserError, match=r"damping 0\.2 leaves .* use a damping of at least 0\.51"):
         grow(lambda rows: rows @ matrix, torch.ones(1, 3).double(), shift=0.2, tolerance=0.0, iterations=9)

@@ -129,8 +129,10 @@ def test_distances_between_classes_are_those_between_gaussians() -> None:
 
 
 def test_the_error_names_the_iterations_and_the_remedy() -> None:
-    with pytest.raises(UserError, match=r"transport has not converged after 1 iterations .* raise 'entropy'"):
-        transport_potentials(torch.rand(9, 7, dtype=torch.float64), 1e-3, 1, 1e-12)
+    with pytest.raises(
+        UserError, match=r"not converged after 1 iterations and 1 Newton steps .* raise 'entropy'"
+    ):
+        transport_potentials(torch.rand(9, 7, dtype=torch.float64), 1e-3, 1, 1e-12, 1)
 
 
 @pytest.mark.parametrize("module", [knn_shapley, data_oob, lava])

@@ -73,11 +73,27 @@ def _add(
         return outcome
     try:
         outcome.add(function(**arguments, **candidate))
-    except (UserError, ValueError) as error:
-        refusal = UserError(f"{source} with {candidate}: {error}")
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        refusal = UserError(f"{source} with {candidate}: {reason}")
         refusal.__cause__ = error
         return refusal
     return outcome
+
+
+def _reason(error: Exception) -> str | None:
+    """Return why a method refused a candidate, or failed for numerical reasons; None for a bug.
+
+    torch is not imported here, so its errors are recognised by the names of their classes.
+    """
+    if any(kind.__name__.endswith("LinAlgError") for kind in type(error).__mro__):
+        return (
+            "a matrix could not be decomposed, because its entries overflow or are not finite: use an earlier checkpoint, "
+            f"or inputs of smaller scale ({error})"
+        )
+    return str(error) if isinstance(error, (UserError, ValueError)) else None
 
 
 def without_damping(candidate: Candidate) -> str:

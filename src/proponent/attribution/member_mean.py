@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Values = Union["Tensor", NDArray[Any]]
 """A torch tensor; for a method that works on NumPy arrays (``ARRAYS = "numpy"``), an array."""
+_ROUNDING = 20 * float(np.finfo(np.float32).eps)
+"""Spread of scores, relative to the largest, that rounding explains."""
 Result = Values | tuple[Values, ...] | Mapping[str, Values]
 """What ``attribute`` may return; a mapping has ``scores`` and the method's further results by name."""
 
@@ -74,10 +76,13 @@ def _product(factors: list[Any]) -> Any:
 
 
 def _normalised(product: Any) -> Any:
+    """Return scores (n_query, n_train) divided by their standard deviation; 0 where it consists of rounding errors."""
     if isinstance(product, np.ndarray):
         spread = product.std(axis=-1, ddof=1, keepdims=True)
-        return product / np.maximum(spread, np.finfo(product.dtype).tiny)
+        resolved = spread > _ROUNDING * np.abs(product).max(axis=-1, keepdims=True)
+        return np.where(resolved, product / np.where(resolved, spread, 1.0), 0.0)
     import torch
 
     spread = product.std(dim=-1, keepdim=True)
-    return product / spread.clamp_min(torch.finfo(product.dtype).tiny)
+    resolved = spread > _ROUNDING * product.abs().amax(dim=-1, keepdim=True)
+    return torch.where(resolved, product / torch.where(resolved, spread, 1.0), 0.0)

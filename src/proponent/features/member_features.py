@@ -34,6 +34,7 @@ from proponent.features.views import (
     Outputs,
     RepresentationPair,
     Representations,
+    note_saturated,
 )
 from proponent.notes import Note
 from proponent.settings.split import Arrays
@@ -183,10 +184,12 @@ def read_gradients(
         return from_tensors(description["layout"], lambda name: get(f"{index}.{side}.{name}"), x)
 
     def load(index: int) -> GradientPair:
+        loss_weight = get(f"{index}.loss_weight")
+        note_saturated(loss_weight, times.steps[index] / times.steps[-1])
         return GradientPair(
             block(index, "train", data.x_train),
             block(index, "query", data.x_query).slice(query_rows),
-            get(f"{index}.loss_weight"),
+            loss_weight,
             times.learning_rates[index],
             times.durations[index],
         )

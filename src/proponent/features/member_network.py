@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.views import CheckpointTimes, Network, Stage
+from proponent.features.views import CheckpointTimes, Network, Stage, note_saturated
 from proponent.memory_budget import MemoryBudget
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
@@ -62,7 +62,9 @@ class NetworkReader:
         return replace(self, data=data).network()
 
     def _load(self, index: int) -> Curvature:
-        return self._curvature(self.load_state(index), self.times.durations[index])
+        found = self._curvature(self.load_state(index), self.times.durations[index])
+        note_saturated(found.loss_weight, self.times.steps[index] / self.times.steps[-1])
+        return found
 
     def _blend(self, weights: Sequence[float]) -> Curvature:
         """Return the curvature at the weighted mean of the checkpoints; integers (a step count) are the last one's."""

@@ -7,6 +7,7 @@ checkpoint with that index, and only the most recent ones are kept in memory.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,12 @@ from torch import Tensor
 from proponent.features.curvature.kronecker import KroneckerBasis
 from proponent.features.curvature.member_curvature import Curvature, kronecker_of
 from proponent.features.gradients.block import Block
+from proponent.notes import Note
 
 T = TypeVar("T")
+
+_SATURATED = 1e-12
+"""Loss weight below which an example's loss no longer moves a float32 model."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,23 @@ class CheckpointTimes:
         return min(
             range(len(self.steps)),
             key=lambda index: abs(math.log(self.steps[index]) - wanted) if self.steps[index] else math.inf,
+        )
+
+
+def note_saturated(loss_weight: Tensor, fraction: float) -> None:
+    """Emit a note where training examples are predicted with such certainty that their losses have no gradient.
+
+    Args:
+        loss_weight: loss weights, (n_train,).
+        fraction: fraction of training at the checkpoint.
+    """
+    count = int((loss_weight < _SATURATED).sum())
+    if count:
+        warnings.warn(
+            f"the loss weights 1 - p of {count} of {len(loss_weight)} training examples are below {_SATURATED:g} at "
+            f"checkpoint {fraction:.3g}",
+            Note,
+            stacklevel=3,
         )
 
 

@@ -15,9 +15,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from proponent.methods.shared.needs import Data, Representations
+from proponent.methods.shared.resolution import unit_rows
 
 LABELS_OF_CLASSES = ("signed",)
 
@@ -42,7 +42,7 @@ def attribute(
     pair = representations.at(checkpoint)
     query, train = pair.query, pair.train
     if kind == "cosine":
-        query, train = normalize(query, dim=1), normalize(train, dim=1)
+        query, train = unit_rows(query), unit_rows(train)
     scores = query @ train.T
     if labels == "signed":
         return torch.where(data.y_query[:, None] == data.y_train[None, :], scores, -scores)

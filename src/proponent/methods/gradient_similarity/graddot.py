@@ -11,10 +11,10 @@ equally curved, so the scores are far from influence functions where the curvatu
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Gradients
+from proponent.methods.shared.resolution import SMALLEST_SQUARE, cosines
 
 
 def attribute(gradients: Gradients, *, normalise: bool = False, checkpoint: float = 1.0) -> Tensor:
@@ -22,21 +22,23 @@ def attribute(gradients: Gradients, *, normalise: bool = False, checkpoint: floa
 
     Args:
         gradients: gradients of one member.
-        normalise: division by both norms (GradCos); an example without gradient then scores 0.
+        normalise: division by both norms (GradCos); an example without gradient (shorter than 3e-16) then scores 0.
         checkpoint: fraction of training after which the gradients are taken.
     """
     pair = gradients.at(checkpoint)
     inner = pair.query.inner(pair.train)
     if not normalise:
         return inner * pair.loss_weight
-    tiny = torch.finfo(inner.dtype).tiny
-    norms = pair.query.norms_squared().sqrt()[:, None] * pair.train.norms_squared().sqrt()
-    return inner / norms.clamp_min(tiny)
+    return cosines(inner, pair.query.norms_squared(), pair.train.norms_squared())
 
 
 def self_influence(gradients: Gradients, *, normalise: bool, checkpoint: float) -> Tensor:
-    """Return each example's score on its own ``-loss``, (n_train,): ``||grad loss_i||^2``, or 1 for the cosine."""
+    """Return each example's score on its own ``-loss``, (n_train,): ``||grad loss_i||^2``, or 1 for the cosine.
+
+    The cosine of an example without gradient is 0.
+    """
     pair = gradients.at(checkpoint)
+    squares = pair.train.norms_squared()
     if normalise:
-        return torch.ones_like(pair.loss_weight)
-    return pair.loss_weight**2 * pair.train.norms_squared()
+        return (squares > SMALLEST_SQUARE).to(pair.loss_weight)
+    return pair.loss_weight**2 * squares

@@ -23,11 +23,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from proponent.chunking import chunks
 from proponent.methods.shared.needs import Replay, ReplayPoint
 from proponent.methods.shared.problem_size import ProblemSize, size_of_replay
+from proponent.methods.shared.resolution import unit_rows
 
 _EXAMPLES = 256
 """Largest number of examples whose directions are in memory at the same time."""
@@ -71,5 +71,5 @@ def _examples(size: ProblemSize, queries: int) -> int:
 
 def _cosines(point: ReplayPoint, rows: slice, blocks: Sequence[Tensor]) -> Tensor:
     """Return the cosines of some queries with all examples, whose indices come in blocks."""
-    query = normalize(point.query_gradients(rows), dim=1)
-    return torch.cat([query @ normalize(point.directions(some), dim=1).T for some in blocks], 1)
+    query = unit_rows(point.query_gradients(rows))
+    return torch.cat([query @ unit_rows(point.directions(some)).T for some in blocks], 1)

@@ -27,9 +27,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from proponent.methods.shared.kronecker_inverse import damped_inverse
 from proponent.methods.shared.label_draws import label_draws
 from proponent.methods.shared.needs import Curvature, KroneckerBasis, Network, RotatedGradients, Workspace
 from proponent.methods.shared.problem_size import ProblemSize, query_blocks
+from proponent.methods.shared.resolution import over_lengths
+from proponent.notes import Note
 from proponent.seeds import derive_seed
 
 
@@ -55,17 +58,20 @@ def attribute(
         damping: in units of the mean L of each layer.
         samples: label draws per example, for models with more than 32 outputs; the expectation is exact for others.
         seed: seed of the draws, mixed with the index of the member.
+
+    Raises:
+        UserError: the damped curvature of a layer is zero, or singular up to rounding.
     """
     model = network.at(checkpoint)
     blocks = query_blocks(model, memory, "ekfac")
     basis = _basis(model, workspace, samples, derive_seed(seed, "ekfac", network.member))
-    inverse = _inverse(model, basis, eigenvalues, damping)
     train = basis.rotate(model.train)
+    inverse = damped_inverse(model, basis, train, eigenvalues, damping)
     scores = torch.cat([train.inner_dense(basis.rotate(some).dense().mul_(inverse)).T for some in blocks])
     if relative == "none":
         return scores * (model.loss_weight / model.n_train)
     # the weight of the example's loss is a factor of both, and cancels
-    return scores / _lengths(train, inverse, relative)
+    return _over_lengths(scores, train, inverse, relative)
 
 
 def memory(size: ProblemSize, queries: int) -> float:
@@ -87,33 +93,24 @@ def self_influence(
     """Return the influence of each training example on its own ``-loss``, (n_train,)."""
     model = network.at(checkpoint)
     basis = _basis(model, workspace, samples, derive_seed(seed, "ekfac", network.member))
-    inverse = _inverse(model, basis, eigenvalues, damping)
     train = basis.rotate(model.train)
+    inverse = damped_inverse(model, basis, train, eigenvalues, damping)
     own = train.squares_inner(inverse[None])[:, 0]
     if relative == "none":
         return own * model.loss_weight**2 / model.n_train
-    return model.loss_weight * own / _lengths(train, inverse, relative)
+    return model.loss_weight * _over_lengths(own, train, inverse, relative)
 
 
 def _basis(model: Curvature, workspace: Workspace, samples: int, seed: int) -> KroneckerBasis:
     draws = label_draws(model.n_outputs, samples)
     basis = workspace.keep(model, ("kronecker", draws, seed), lambda: model.kronecker(draws, seed))
     if basis.approximated:
-        sides = f"ekfac: a side of {', '.join(basis.approximated)}"
-        warnings.warn(f"{sides} is too wide to diagonalise and keeps its own axes", stacklevel=2)
+        sides = f"a side of {', '.join(basis.approximated)}"
+        warnings.warn(f"{sides} is too wide to diagonalise and keeps its own axes", Note, stacklevel=2)
     return basis
 
 
-def _inverse(model: Curvature, basis: KroneckerBasis, eigenvalues: str, damping: float) -> Tensor:
-    """Return 1 / (L + lambda) for every coordinate."""
-    values = basis.eigenvalues if eigenvalues == "corrected" else basis.factored
-    shift = torch.full_like(values, model.weight_decay)
-    for span in basis.spans:
-        shift[span] += damping * values[span].mean()
-    return 1 / (values + shift).clamp_min(torch.finfo(values.dtype).tiny)
-
-
-def _lengths(train: RotatedGradients, inverse: Tensor, relative: str) -> Tensor:
-    """Return the size of each training example's own effect, (n_train,)."""
-    squares = train.squares_inner((inverse if relative == "loss" else inverse**2)[None])[:, 0]
-    return squares.sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
+def _over_lengths(scores: Tensor, train: RotatedGradients, inverse: Tensor, relative: str) -> Tensor:
+    """Return scores (..., n_train) divided by the size of each example's own effect; 0 for an example without effect."""
+    weights = inverse if relative == "loss" else inverse**2
+    return over_lengths(scores, train.squares_inner(weights[None])[:, 0])

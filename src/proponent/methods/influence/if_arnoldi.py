@@ -17,16 +17,23 @@ curvature, in which influence is largest, are the ones that are left out.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Curvature, Network, Workspace
 from proponent.methods.shared.problem_size import ProblemSize, size_of_network
+from proponent.methods.shared.resolution import SMALLEST_SQUARE, vanished
 from proponent.methods.shared.solvers.lanczos import eigenpairs, vectors_in_memory
+from proponent.methods.shared.training_damping import training_damping
+from proponent.notes import Note
 from proponent.seeds import derive_seed
 
 RANGES = {"iterations": "[1, inf)", "rank": "[1, iterations]"}
+_CONVERGED = 0.1
+"""Residual of an eigenpair, relative to its eigenvalue, above which a note counts it."""
 
 
 def attribute(
@@ -59,7 +66,7 @@ def attribute(
     model.budget.require(memory(size_of_network(model), 1, iterations=iterations), "if_arnoldi")
     key = (iterations, rank, derive_seed(seed, "if_arnoldi", network.member))
     values, train, query = workspace.keep(model, key, lambda: _coordinates(model, *key))
-    shift = model.weight_decay + damping / model.duration
+    shift = training_damping(model, damping)
     inner = (query / (values + shift)) @ train.T
     return inner * (model.loss_weight / model.n_train)
 
@@ -72,9 +79,19 @@ def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
 def _coordinates(model: Curvature, iterations: int, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the leading eigenvalues (r,), and the coordinates of the gradients, (n_train, r), (n_query, r)."""
     start = torch.randn(1, model.n_parameters, generator=torch.Generator().manual_seed(seed))
-    values, vectors = eigenpairs(model.ggn_product, start.to(model.loss_weight), iterations)
-    kept = values[:rank] > 10 * torch.finfo(values.dtype).eps * values[0]
-    if not kept.any():
-        raise UserError("if_arnoldi: the Gauss-Newton matrix is zero at this checkpoint: use another one")
-    vectors = vectors[:rank][kept]
-    return values[:rank][kept], model.train.inner_dense(vectors), model.query.inner_dense(vectors)
+    found = eigenpairs(model.ggn_product, start.to(model.loss_weight), iterations)
+    values = found.values[:rank]
+    eps = torch.finfo(values.dtype).eps
+    # products with the curvature are known up to eps times the squares of the derivatives in it
+    if values[0] <= max(eps * float(model.train.norms_squared().mean()), SMALLEST_SQUARE):
+        raise vanished("the curvature")
+    kept = values > 10 * eps * values[0]
+    values, vectors = values[kept], found.vectors[:rank][kept]
+    apart = int((found.residuals[:rank][kept] > _CONVERGED * values).sum())
+    if apart:
+        warnings.warn(
+            f"{apart} of {len(values)} eigenpairs have not converged to {_CONVERGED:.0%} after {iterations} products",
+            Note,
+            stacklevel=2,
+        )
+    return values, model.train.inner_dense(vectors), model.query.inner_dense(vectors)

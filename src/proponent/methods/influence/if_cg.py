@@ -17,15 +17,17 @@ queries that fit; smaller blocks converge later, to the same tolerance. Slow whe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.needs import GradientBlock, Network, Workspace
+from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
 from proponent.methods.shared.problem_size import ProblemSize, query_blocks
 from proponent.methods.shared.solvers.krylov import KrylovSpace, combine, grow
+from proponent.methods.shared.training_damping import training_damping, training_unit
+from proponent.notes import Note
 from proponent.progress import progress
 
 BLOCK = 250
@@ -52,19 +54,19 @@ def attribute(
         damping: in units of 1/E.
         checkpoint: fraction of training.
         tolerance: largest relative residual of a query at the smallest damping of the grid.
-        iterations: largest number of products of C with a block; a warning says where it did not suffice.
+        iterations: largest number of products of C with a block; a note says where it did not suffice.
 
     Raises:
-        UserError: rounding has left C + lambda I with negative curvature, or not even one query fits into memory.
+        UserError: C + lambda I is singular up to rounding, or not even one query fits into memory.
     """
     model = network.at(checkpoint)
     grid = workspace.grid_of(damping)
-    shift, smallest = (model.weight_decay + each / model.duration for each in (damping, min(grid)))
+    shift, smallest = (training_damping(model, each) for each in (damping, min(grid)))
     need = partial(memory, iterations=iterations)
     blocks = query_blocks(model, need, "if_cg", most=BLOCK, dampings=len(grid))
 
     def grown() -> Iterator[tuple[KrylovSpace, list[Tensor]]]:
-        return _spaces(model.ggn_product, blocks, smallest, tolerance, iterations)
+        return _spaces(model, blocks, smallest, tolerance, iterations)
 
     if len(grid) == 1:
         solved = torch.cat([combine(space.solve(shift), basis) for space, basis in grown()])
@@ -93,7 +95,7 @@ def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
 
 
 def _spaces(
-    product: Callable[[Tensor], Tensor],
+    model: Curvature,
     blocks: Sequence[GradientBlock],
     shift: float,
     tolerance: float,
@@ -101,11 +103,19 @@ def _spaces(
 ) -> Iterator[tuple[KrylovSpace, list[Tensor]]]:
     """Yield the Krylov space of each block of queries, with its basis."""
     for queries in progress(blocks, "conjugate gradients, blocks of queries"):
-        space, basis = grow(product, queries.dense(), shift=shift, tolerance=tolerance, iterations=iterations)
+        space, basis = grow(
+            model.ggn_product,
+            queries.dense(),
+            shift=shift,
+            tolerance=tolerance,
+            iterations=iterations,
+            unit=training_unit(model),
+        )
         if space.residual > tolerance:
             warnings.warn(
-                f"if_cg: residual {space.residual:.1e} after {iterations} iterations exceeds {tolerance}: "
-                "raise 'iterations' or 'damping'",
+                f"conjugate gradients have not converged: residual {space.residual:.1e} after {iterations} iterations "
+                f"exceeds {tolerance}: raise 'iterations' or 'damping'",
+                Note,
                 stacklevel=2,
             )
         yield space, basis

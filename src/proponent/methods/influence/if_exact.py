@@ -30,6 +30,7 @@ from torch import Tensor
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
 from proponent.methods.shared.solvers.damped_solver import DampedSolver
+from proponent.methods.shared.training_damping import training_damping, training_unit
 
 MAX_DIMENSION = 12000
 """Largest matrix to factor, in rows: 1.2 GB, and as much again for its factor."""
@@ -47,16 +48,16 @@ def attribute(
         checkpoint: fraction of training.
 
     Raises:
-        UserError: both spaces are larger than :data:`MAX_DIMENSION`, or the damped curvature is not positive
-            definite.
+        UserError: both spaces are larger than :data:`MAX_DIMENSION`, or the damped curvature is singular up to rounding.
     """
     model = network.at(checkpoint)
-    shift = model.weight_decay + damping / model.duration
+    shift = training_damping(model, damping)
     if _in_parameter_space(model):
         solved = _parameter_solver(model, workspace).solve(model.query.dense().T, shift).T
         inner = model.train.inner_dense(solved).T
     else:
         solver, root = _example_solver(model, workspace)
+        solver.refuse_differences(model.n_train * shift)
         solved = solver.solve(root.inner(model.query), model.n_train * shift)
         inner = (model.query.inner(model.train) - solved.T @ root.inner(model.train)) / shift
     return inner * (model.loss_weight / model.n_train)
@@ -65,11 +66,12 @@ def attribute(
 def self_influence(network: Network, workspace: Workspace, *, damping: float, checkpoint: float) -> Tensor:
     """Return the influence of each training example on its own ``-loss``, (n_train,)."""
     model = network.at(checkpoint)
-    shift = model.weight_decay + damping / model.duration
+    shift = training_damping(model, damping)
     if _in_parameter_space(model):
         inner = _parameter_solver(model, workspace).quadratic(model.train.dense(), shift)
     else:
         solver, root = _example_solver(model, workspace)
+        solver.refuse_differences(model.n_train * shift)
         explained = solver.quadratic(model.train.inner(root), model.n_train * shift)
         inner = (model.train.norms_squared() - explained) / shift
     return inner * model.loss_weight**2 / model.n_train
@@ -88,12 +90,15 @@ def _in_parameter_space(model: Curvature) -> bool:
 
 def _parameter_solver(model: Curvature, workspace: Workspace) -> DampedSolver:
     dampings = workspace.dampings
-    return workspace.keep(model, ("ggn", dampings), lambda: DampedSolver(model.ggn(), dampings))
+    return workspace.keep(
+        model, ("ggn", dampings), lambda: DampedSolver(model.ggn(), dampings, training_unit(model))
+    )
 
 
 def _example_solver(model: Curvature, workspace: Workspace) -> tuple[DampedSolver, GradientBlock]:
     def make() -> tuple[DampedSolver, GradientBlock]:
         root = model.ggn_root()
-        return DampedSolver(root.inner(root), workspace.dampings), root
+        unit = training_unit(model, model.n_train)
+        return DampedSolver(root.inner(root), workspace.dampings, unit), root
 
     return workspace.keep(model, ("root", workspace.dampings), make)

@@ -25,8 +25,11 @@ from torch import Tensor
 
 from proponent.methods.shared.needs import Curvature, Network, Workspace
 from proponent.methods.shared.problem_size import ProblemSize, query_blocks
+from proponent.methods.shared.resolution import SMALLEST_SQUARE, vanished
 from proponent.methods.shared.solvers.lanczos import STEPS_FOR_LARGEST, vectors_in_memory
 from proponent.methods.shared.solvers.lissa_recursion import largest_curvature, random_batches, solve
+from proponent.methods.shared.training_damping import training_damping
+from proponent.notes import Note
 from proponent.seeds import derive_seed
 
 _RESIDUAL_TO_MENTION = 0.1
@@ -60,11 +63,11 @@ def attribute(
         seed: seed of the batches, mixed with the index of the member.
 
     Raises:
-        UserError: the recursion diverged.
+        UserError: the recursion diverged, or curvature and damping are zero.
     """
     model = network.at(checkpoint)
     product, n = model.ggn_product, model.n_train
-    shift = model.weight_decay + damping / model.duration
+    shift = training_damping(model, damping)
     stream = derive_seed(seed, "if_lissa", network.member)
     blocks = query_blocks(model, memory, "if_lissa")
     measured = workspace.keep(
@@ -72,6 +75,8 @@ def attribute(
         (batch, stream),
         lambda: largest_curvature(product, model.query.slice(slice(0, 1)).dense(), n, batch, stream),
     )
+    if measured + shift <= SMALLEST_SQUARE:
+        raise vanished("the sum of curvature and damping")
     generator = torch.Generator().manual_seed(stream)
     batches = [list(random_batches(n, batch, depth, generator)) for _ in range(repeats)]
     scores, residuals = [], []
@@ -88,7 +93,9 @@ def attribute(
     residual = torch.cat(residuals).median()
     if residual > _RESIDUAL_TO_MENTION:
         warnings.warn(
-            f"if_lissa: the median residual is {residual:.2g} after {depth} steps: raise 'depth', 'damping' or 'batch'",
+            f"the series has not converged: the median residual is {residual:.2g} after {depth} steps: "
+            "raise 'depth', 'damping' or 'batch'",
+            Note,
             stacklevel=2,
         )
     return torch.cat(scores)

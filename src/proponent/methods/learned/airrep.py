@@ -27,6 +27,8 @@ from torch.nn.functional import one_hot
 
 from proponent.methods.shared.class_count import class_count
 from proponent.methods.shared.needs import Data, Representations, Retrainings
+from proponent.methods.shared.resolution import spread_is_rounding
+from proponent.methods.shared.retrained_targets import varying_targets
 from proponent.methods.shared.subset_attention import attended, bounded_products, tuned_embeddings
 from proponent.seeds import derive_seed
 
@@ -60,12 +62,10 @@ def attribute(
     classes = class_count(data)
     train = torch.cat([pair.train, one_hot(data.y_train, classes).to(pair.train)], dim=1)
     query = torch.cat([pair.query, one_hot(data.y_query, classes).to(pair.query)], dim=1)
-    mean, spread = train.mean(0), train.std(0)
-    spread = torch.where(
-        spread > 1e-6, spread, 1.0
-    )  # a column that is constant in training is not blown up in queries
+    # a column that is the same for all training examples has no spread to be divided by
+    mean, spread = train.mean(0), torch.where(spread_is_rounding(train, 0), 1.0, train.std(0))
     train, query = (train - mean) / spread, (query - mean) / spread
-    targets = retrainings.targets.to(train)
+    targets = varying_targets(retrainings.targets.to(train))
     wanted = (targets - targets.mean(0)) / targets.std(0).clamp_min(torch.finfo(train.dtype).tiny)
     embeddings = tuned_embeddings(
         train, query, retrainings.masks, wanted.clamp(-_CLIP, _CLIP), steps, derive_seed(seed, "airrep")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Retrainings, Workspace
+from proponent.methods.shared.retrained_targets import varying_targets
 from proponent.methods.shared.retraining_regression import best_penalty
 from proponent.methods.shared.solvers.lasso_path import lasso_path, left_out_errors
 
@@ -49,7 +50,7 @@ def attribute(
             error of each query, ``shared`` the sum over all queries, each in units of its variance.
         seed: seed of the folds.
     """
-    masks, targets = retrainings.masks.to(retrainings.targets), retrainings.targets
+    masks, targets = retrainings.masks.to(retrainings.targets), varying_targets(retrainings.targets)
     shares = torch.logspace(0, math.log10(_SHORTEST), _PATH).to(targets)
     errors = workspace.keep(
         retrainings,

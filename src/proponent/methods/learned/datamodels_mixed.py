@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from proponent.methods.shared.needs import Retrainings, Scores
+from proponent.methods.shared.resolution import spread_is_rounding, unit_rows
 from proponent.methods.shared.retraining_regression import weights_around_prior
 
 
@@ -48,4 +48,5 @@ def finish(scores: Tensor, retrainings: Retrainings) -> Tensor:
 
 def _unit(scores: Tensor) -> Tensor:
     centred = scores - scores.mean(1, keepdim=True)
-    return normalize(centred, dim=1, eps=torch.finfo(scores.dtype).tiny)
+    constant = spread_is_rounding(scores, 1)[:, None]
+    return torch.where(constant, 0.0, unit_rows(centred))

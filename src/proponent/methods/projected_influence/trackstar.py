@@ -27,6 +27,7 @@ from torch import Tensor
 
 from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influence, squared_lengths
 from proponent.methods.shared.needs import Curvature, Network, Workspace
+from proponent.methods.shared.resolution import cosines
 from proponent.seeds import derive_seed
 
 RANGES = {"side": "[1, inf)", "mixing": "[0, 1]"}
@@ -59,9 +60,7 @@ def attribute(
     stream = derive_seed(seed, "trackstar", network.member)
     layers = _layers(model, workspace, side, second_moment, mixing, stream)
     inner = influence(layers, damping)
-    lengths = [squared_lengths(layers, damping, which).sqrt() for which in ("query", "train")]
-    tiny = torch.finfo(inner.dtype).tiny
-    return inner / (lengths[0][:, None] * lengths[1]).clamp_min(tiny)
+    return cosines(inner, *(squared_lengths(layers, damping, side) for side in ("query", "train")))
 
 
 def _layers(

@@ -9,6 +9,14 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import GradientBlock
+from proponent.methods.shared.resolution import (
+    SATURATED,
+    SMALLEST_SQUARE,
+    DampingUnit,
+    check_finite,
+    rounding,
+    vanished,
+)
 
 
 @dataclass(frozen=True)
@@ -23,9 +31,22 @@ class FisherLayer:
     """Rotated gradients of the target for the queries, (n_query, k)."""
 
     def inverse(self, damping: float) -> Tensor:
-        """Return ``1 / (eigenvalues + damping * their mean)``, (k,)."""
-        smallest = torch.finfo(self.values.dtype).tiny
-        return 1 / (self.values + damping * self.values.mean()).clamp_min(smallest)
+        """Return ``1 / (eigenvalues + damping * their mean)``, (k,), and 0 for a layer without gradients.
+
+        Raises:
+            UserError: R is zero or singular up to rounding.
+        """
+        largest = self.values.max().item()
+        if largest <= SMALLEST_SQUARE:
+            if self.train.any():
+                raise vanished("the gradient of every training loss")
+            return torch.zeros_like(self.values)
+        mean = self.values.mean()
+        least = rounding(self.values) * largest
+        damped = self.values + damping * mean
+        if damped.min() <= least:
+            raise DampingUnit(mean.item()).too_small(damping * mean.item(), 2 * least)
+        return 1 / damped
 
 
 def fisher_layers(
@@ -41,7 +62,12 @@ def fisher_layers(
         query: gradients of the target for the queries, one block per layer.
         loss_weight: factors (n_train,) that turn the former into gradients of the losses, up to their sign.
         mixing: share in R of the queries' own mean outer product (of gradients of the target).
+
+    Raises:
+        UserError: all losses are saturated, or R overflows.
     """
+    if loss_weight.max() < SATURATED:
+        raise vanished("the gradient of every training loss")
     layers = []
     for train_block, query_block in zip(train, query, strict=True):
         rows, queries = train_block.dense(), query_block.dense()
@@ -49,6 +75,7 @@ def fisher_layers(
         outer = (1 - mixing) * (losses.T @ losses) / len(losses)
         if mixing:
             outer += mixing * (queries.T @ queries) / len(queries)
+        check_finite(outer)
         # LAPACK's decomposition in float32 fails on some matrices with many zeros, as those of dead units are
         values, vectors = (found.to(rows.dtype) for found in torch.linalg.eigh(outer.double()))
         layers.append(FisherLayer(values.clamp_min(0), rows @ vectors, queries @ vectors))

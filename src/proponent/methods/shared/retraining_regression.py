@@ -14,7 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from proponent.errors import UserError
 from proponent.methods.shared.needs import Retrainings
+from proponent.methods.shared.resolution import SMALLEST_SQUARE, rounding
+from proponent.methods.shared.retrained_targets import varying_targets
 
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-4, 9))
 """Candidates for lam, in units of the mean diagonal of X X^T: half a decade apart, .01 to 10,000."""
@@ -24,7 +27,7 @@ _LEAST_VARIANCE = 0.05
 
 def centred(retrainings: Retrainings) -> tuple[Tensor, Tensor]:
     """Return masks (m, n) and targets (m, n_query) minus their means over retrainings, in float64."""
-    masks, targets = retrainings.masks.double(), retrainings.targets.double()
+    masks, targets = retrainings.masks.double(), varying_targets(retrainings.targets.double())
     return masks - masks.mean(0), targets - targets.mean(0)
 
 
@@ -53,9 +56,15 @@ class Covariance:
 
     @classmethod
     def of(cls, x: Tensor) -> Covariance:
-        """Return the decomposition for X, (m, n), computed on its smaller side."""
+        """Return the decomposition for X, (m, n), computed on its smaller side.
+
+        Raises:
+            UserError: X is zero.
+        """
         wide = x.shape[0] <= x.shape[1]
         values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+        if not values[-1] > 0:
+            raise UserError("all retrainings keep the same examples: use a design with random subsets")
         # eigenvalues below rounding contain no information and would be divided by
         solid = values > values[-1] * max(x.shape) * torch.finfo(values.dtype).eps
         values, vectors = values[solid], vectors[:, solid]
@@ -97,13 +106,14 @@ def weights_around_prior(retrainings: Retrainings, prior: Tensor, penalty: str) 
     """
     masks, targets = centred(retrainings)
     p = prior.double()
+    p = torch.where(p.abs().amax(1, keepdim=True) > SMALLEST_SQUARE, p, 0.0)
     v = p.abs() / p.abs().mean(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny) + _LEAST_VARIANCE
     errors = targets.new_zeros(len(PENALTIES), len(p))
     weights = targets.new_zeros(len(PENALTIES), len(p), len(masks))
     scales = torch.zeros_like(errors)
     for q in range(len(p)):
         covariance = Covariance.of(masks * v[q].sqrt())
-        z, y = (masks @ p[q])[:, None], targets[:, q, None]
+        z, y = _sums(masks, p[q])[:, None], targets[:, q, None]
         for at, relative in enumerate(PENALTIES):
             lam = relative * covariance.mean_diagonal
             weighed = covariance.solve(z, lam)
@@ -115,3 +125,10 @@ def weights_around_prior(retrainings: Retrainings, prior: Tensor, penalty: str) 
     chosen, queries = best_penalty(errors, targets, penalty), torch.arange(len(p), device=p.device)
     theta = scales[chosen, queries][:, None] * p + v * (weights[chosen, queries] @ masks)
     return theta.to(prior.dtype)
+
+
+def _sums(masks: Tensor, prior: Tensor) -> Tensor:
+    """Return ``masks @ prior``, and zeros where nothing is left of it but rounding: the prior is the same for all sums."""
+    sums = masks @ prior
+    resolved = sums.abs().max() > rounding(sums) * prior.abs().sum()
+    return sums if resolved else torch.zeros_like(sums)

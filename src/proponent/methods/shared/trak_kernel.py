@@ -8,11 +8,13 @@ of memory (n = 4500: 81 MB, 1 s). Where gradients are projected to k < n dimensi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from proponent.methods.shared.needs import GradientBlock, Gradients, TargetPair, Workspace
+from proponent.methods.shared.resolution import SMALLEST_SQUARE, DampingUnit, overflow, vanished
 from proponent.methods.shared.solvers.damped_solver import DampedSolver
 from proponent.seeds import derive_seed
 
@@ -33,15 +35,12 @@ class ExampleSpace:
 
     def cross(self, damping: float) -> Tensor:
         """Return the kernel of queries and training examples, (n_query, n_train)."""
-        solved = self.solver.solve(self.root[:, None] * self.inner, damping * self._mean_diagonal())
+        solved = self.solver.solve(self.root[:, None] * self.inner, self.solver.unit.absolute(damping))
         return (solved / self.root[:, None]).T
 
     def diagonal(self, damping: float) -> Tensor:
         """Return the kernel of each training example with itself, (n_train,)."""
-        return self.solver.hat(damping * self._mean_diagonal()) / self.root**2
-
-    def _mean_diagonal(self) -> float:
-        return self.solver.matrix.diagonal().mean().item()
+        return self.solver.hat(self.solver.unit.absolute(damping)) / self.root**2
 
 
 @dataclass
@@ -57,15 +56,11 @@ class ProjectedSpace:
 
     def cross(self, damping: float) -> Tensor:
         """Return the kernel of queries and training examples, (n_query, n_train)."""
-        return (self.train @ self.solver.solve(self.query.T, self._absolute(damping))).T
+        return (self.train @ self.solver.solve(self.query.T, self.solver.unit.absolute(damping))).T
 
     def diagonal(self, damping: float) -> Tensor:
         """Return the kernel of each training example with itself, (n_train,)."""
-        return self.solver.quadratic(self.train, self._absolute(damping))
-
-    def _absolute(self, damping: float) -> float:
-        # the trace is that of the Gram matrix, which has as many diagonal entries as there are examples
-        return damping * self.solver.matrix.trace().item() / len(self.train)
+        return self.solver.quadratic(self.train, self.solver.unit.absolute(damping))
 
 
 def trak_kernel(
@@ -88,6 +83,9 @@ def trak_kernel(
         projection_dim: dimensions of the random projection; 0 for exact gradients.
         projection: distribution of the projection's entries.
         seed: seed of the projection.
+
+    Raises:
+        UserError: the gradients of all training examples are 0, or overflow.
     """
     stream = derive_seed(seed, "trak", member)
 
@@ -101,14 +99,25 @@ def trak_kernel(
             if projection_dim < len(train):
                 phi = train.dense()
                 weighted = phi.T @ (rows[:, None] * phi)
-                return ProjectedSpace(DampedSolver(weighted, workspace.dampings), phi, query.dense())
+                # the trace is that of the Gram matrix, which has as many diagonal entries as there are examples
+                unit = _unit(weighted.trace().item() / len(train))
+                return ProjectedSpace(DampedSolver(weighted, workspace.dampings, unit), phi, query.dense())
         gram = train.inner(train) if projection_dim else pair.gram()
         root = rows.sqrt()
         if weighting != "none":
             gram = gram * root * root[:, None]
-        return ExampleSpace(DampedSolver(gram, workspace.dampings), root, train.inner(query))
+        unit = _unit(gram.diagonal().mean().item())
+        return ExampleSpace(DampedSolver(gram, workspace.dampings, unit), root, train.inner(query))
 
     return workspace.keep(pair, (weighting, projection_dim, projection, stream, workspace.dampings), make)
+
+
+def _unit(mean_diagonal: float) -> DampingUnit:
+    if not math.isfinite(mean_diagonal):
+        raise overflow()
+    if mean_diagonal <= SMALLEST_SQUARE:
+        raise vanished("the gradient of every training example")
+    return DampingUnit(mean_diagonal)
 
 
 def fraction_of(gradients: Gradients, checkpoint: float) -> float:

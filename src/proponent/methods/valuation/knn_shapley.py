@@ -23,9 +23,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from proponent.methods.shared.needs import Data, Representations
+from proponent.methods.shared.resolution import unit_rows
 
 TASKS = ("classification",)
 RANGES = {"neighbours": "[1, inf)"}
@@ -51,11 +51,22 @@ def attribute(
     pair = representations.at(checkpoint)
     train, query = pair.train, pair.query
     if distance == "cosine":
-        train, query = normalize(train, dim=1), normalize(query, dim=1)
-    # ||q||^2 is left out because it is the same for all examples
-    order = (train.square().sum(1) - 2 * query @ train.T).argsort(dim=1, stable=True)
+        train, query = unit_rows(train), unit_rows(query)
+    order = _squared_distances(query, train).argsort(dim=1, stable=True)
     match = (data.y_train[order] == data.y_query[:, None]).double()
     return torch.empty_like(match).scatter_(1, order, values_by_rank(match, neighbours)).to(train)
+
+
+def _squared_distances(query: Tensor, train: Tensor) -> Tensor:
+    """Return the squared distances (n_query, n_train), equal for examples that are equal.
+
+    They are computed in float64 from the mean, and rounded to float32: a difference of large squares would order examples
+    by its rounding errors.
+    """
+    mean = train.double().mean(0)
+    query, train = query.double() - mean, train.double() - mean
+    squares = query.square().sum(1)[:, None] + train.square().sum(1) - 2 * query @ train.T
+    return squares.float()
 
 
 def values_by_rank(match: Tensor, neighbours: int) -> Tensor:

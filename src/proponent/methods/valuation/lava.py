@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Data, Representations
+from proponent.methods.shared.resolution import check_finite, spread_is_rounding
 from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 
 TASKS = ("classification",)
@@ -53,11 +54,15 @@ def attribute(
     """
     pair = representations.at(checkpoint)
     train, query = pair.train.double(), pair.query.double()
+    check_finite(train, query)
     scale = train.square().sum(1).mean().sqrt()
-    train, query = train / scale, query / scale
+    if scale > 0:
+        train, query = train / scale, query / scale
     cost = torch.cdist(train, query).square()
     between = class_distances(train, data.y_train, query, data.y_query)
     cost = cost + label_weight * between[data.y_train][:, data.y_query]
+    if spread_is_rounding(cost.flatten(), 0):
+        return pair.train.new_zeros(cost.T.shape)  # every transport costs the same
     potential = transport_potentials(cost, entropy * cost.mean().item())
     n = len(potential)
     values = (potential.sum() - n * potential) / max(n - 1, 1)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Retrainings
+from proponent.methods.shared.retrained_targets import varying_targets
 
 _HALF = 0.02
 """Largest deviation of the share of kept examples from 1/2 for a Banzhaf value."""
@@ -44,7 +45,8 @@ def attribute(retrainings: Retrainings, *, value: Literal["influence", "banzhaf"
             "examples: set the fit design's fraction to 0.5, or use empirical-influence"
         )
     # centred first: sums of large targets would lose the digits of a small difference
-    centred = retrainings.targets - retrainings.targets.mean(0)
+    targets = varying_targets(retrainings.targets)
+    centred = targets - targets.mean(0)
     with_it = kept.sum(0)
     without = len(kept) - with_it
     inside = kept.T @ centred / with_it.clamp_min(1)[:, None]

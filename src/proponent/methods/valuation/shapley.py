@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Permutations
+from proponent.methods.shared.retrained_targets import varying_targets
 
 _TRUNCATION = 0.01
 _CONVERGENCE = 0.05
@@ -72,7 +73,8 @@ def permutation_values(
         convergence: change of the values in a round, in units of the sum of their absolute values, below which no
             further orders are used; 0 uses all orders.
     """
-    masks, targets = permutations.masks, permutations.targets
+    masks = permutations.masks
+    targets = varying_targets(permutations.targets.flatten(0, 1)).view_as(permutations.targets)
     sizes = masks[0].sum(1)
     weight_of_block = _block_weights(masks.shape[2], sizes, alpha, beta).to(targets)
     complete = targets[:, -1].mean(0)

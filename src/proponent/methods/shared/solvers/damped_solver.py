@@ -26,6 +26,14 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
+from proponent.methods.shared.resolution import (
+    ABSOLUTE,
+    SMALLEST_SQUARE,
+    DampingUnit,
+    check_finite,
+    rounding,
+    vanished,
+)
 
 _ROWS_PER_DAMPING = 600
 """An eigendecomposition pays from n / 600 dampings on (read off the table)."""
@@ -42,10 +50,16 @@ class DampedSolver:
         matrix: A, (n, n), symmetric; kept, never changed.
         dampings: the announced grid (:attr:`~proponent.methods.shared.workspace.Workspace.dampings`), in any unit: only
             its length matters.
+        unit: unit in which a refusal names dampings.
+
+    Raises:
+        UserError: A is not finite.
     """
 
-    def __init__(self, matrix: Tensor, dampings: Sequence[float] = ()) -> None:
-        self.matrix = matrix
+    def __init__(self, matrix: Tensor, dampings: Sequence[float] = (), unit: DampingUnit = ABSOLUTE) -> None:
+        self.matrix, self.unit = matrix, unit
+        self._largest = matrix.diagonal().max().item()
+        check_finite(matrix.diagonal())
         self._decomposes = len(dampings) > 1 and len(dampings) >= len(matrix) / _ROWS_PER_DAMPING
         self._damping: float | None = None
         self._cholesky: Tensor | None = None
@@ -55,7 +69,7 @@ class DampedSolver:
         """Return ``(A + damping I)^-1 right``, (n, k).
 
         Raises:
-            UserError: the damped matrix is not positive definite.
+            UserError: the damped matrix is singular up to rounding.
         """
         if self._decomposes:
             values, vectors = self._eigenpairs(damping)
@@ -83,14 +97,26 @@ class DampedSolver:
         # not 1 - damping diag((A + damping I)^-1), which loses the digits of small entries
         return torch.cholesky_inverse(self._factor(damping)).mul_(self.matrix).sum(0)
 
+    def refuse_differences(self, damping: float) -> None:
+        """Refuse a damping at which ``b^T b - b^T (A + damping I)^-1 A b`` consists of rounding errors.
+
+        Raises:
+            UserError: the damping is below the rounding errors of A.
+        """
+        least = rounding(self.matrix) * self.matrix.norm().item()
+        if damping <= least:
+            raise self._too_small(damping, 2 * least)
+
     def _factor(self, damping: float) -> Tensor:
         if self._cholesky is None or self._damping != damping:
             self._cholesky = None  # releases the previous factor before the next is made
             damped = self.matrix.clone()
             damped.diagonal().add_(damping)
             factor, info = torch.linalg.cholesky_ex(damped)
-            if info.item():
-                raise _indefinite(damping)
+            # a pivot is what the rows before it leave of a diagonal entry: of a dependent row nothing but rounding
+            left, whole = factor.diagonal().square(), damped.diagonal()
+            if info.item() or not bool((left > rounding(whole) * whole).all()):
+                raise self._too_small(damping)
             self._cholesky, self._damping = factor, damping
         return self._cholesky
 
@@ -98,10 +124,15 @@ class DampedSolver:
         if self._eigen is None:
             self._eigen = _eigendecomposition(self.matrix)
         values, vectors = self._eigen
-        rounding = torch.finfo(values.dtype).eps * values.abs().max()
-        if values[0] + damping <= rounding:
-            raise _indefinite(damping)
+        if values[0] + damping <= rounding(values) * values.abs().max():
+            raise self._too_small(damping)
         return values, vectors
+
+    def _too_small(self, damping: float, least: float | None = None) -> UserError:
+        """Return the error for a damping, which names the smallest one that works whatever the other entries of A."""
+        if self._largest <= SMALLEST_SQUARE:
+            return vanished("the sum of curvature and damping")
+        return self.unit.too_small(damping, least or 4 * rounding(self.matrix) * self.matrix.norm().item())
 
 
 def _eigendecomposition(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,9 +142,3 @@ def _eigendecomposition(matrix: Tensor) -> tuple[Tensor, Tensor]:
     except torch.linalg.LinAlgError:
         values, vectors = (found.to(matrix.dtype) for found in torch.linalg.eigh(matrix.double()))
     return values, vectors
-
-
-def _indefinite(damping: float) -> UserError:
-    return UserError(
-        f"the matrix plus a damping of {damping:.3g} (absolute) is not positive definite: raise 'damping'"
-    )

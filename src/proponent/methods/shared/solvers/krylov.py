@@ -12,12 +12,19 @@ queries x dampings runs, each with its own products.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from proponent.errors import UserError
+from proponent.methods.shared.resolution import (
+    ABSOLUTE,
+    SMALLEST_SQUARE,
+    DampingUnit,
+    check_finite,
+    rounding,
+    vanished,
+)
 
 
 @dataclass
@@ -30,53 +37,69 @@ class KrylovSpace:
     """Coordinates of the right-hand sides, (k, d), float64."""
     residual: float
     """Largest ``||b - (A + s) x|| / ||b||`` at the shift that the space was grown for."""
+    unit: DampingUnit
+    """Unit in which a refusal names shifts."""
+    accuracy: float
+    """Relative error of the products with A."""
 
     def solve(self, shift: float) -> Tensor:
         """Return the coordinates of the solutions at ``shift``, (k, d), float64.
 
         Raises:
-            UserError: A + shift I has negative curvature along a direction of the space.
+            UserError: A + shift I is not positive definite up to the rounding of the products with A.
         """
         damped = self.projected.clone()
         damped.diagonal().add_(shift)
         factor, info = torch.linalg.cholesky_ex(damped)
-        if info.item():
-            lowest = torch.linalg.eigvalsh(self.projected)[0].item()
-            raise UserError(
-                f"a damping of {shift:.3g} does not outweigh the negative curvature {lowest:.3g} (both absolute): "
-                "raise 'damping'"
-            )
+        left, whole = factor.diagonal().square(), damped.diagonal()
+        if info.item() or not bool((left > self.accuracy * whole).all()):
+            values = torch.linalg.eigvalsh(self.projected)
+            scale = values.abs().max().item()
+            if scale <= SMALLEST_SQUARE and shift <= SMALLEST_SQUARE:
+                raise vanished("the sum of curvature and damping")
+            raise self.unit.too_small(shift, max(0.0, -values[0].item()) + 4 * self.accuracy * scale)
         return torch.cholesky_solve(self.right.T, factor).T
 
 
 def grow(
-    product: Callable[[Tensor], Tensor], right: Tensor, *, shift: float, tolerance: float, iterations: int
+    product: Callable[[Tensor], Tensor],
+    right: Tensor,
+    *,
+    shift: float,
+    tolerance: float,
+    iterations: int,
+    unit: DampingUnit = ABSOLUTE,
 ) -> tuple[KrylovSpace, list[Tensor]]:
     """Grow the Krylov space of A and the rows of ``right`` until it solves ``(A + shift I) x = b`` for each.
 
     Args:
         product: function from rows v (j, p) to A v, (j, p), for a symmetric A; the result is a new tensor, which is
             overwritten.
-        right: right-hand sides b, (k, p), not all zero.
+        right: right-hand sides b, (k, p).
         shift: the smallest shift that will be asked for; larger ones converge sooner.
         tolerance: largest relative residual.
         iterations: largest number of products with a block.
+        unit: unit in which a refusal names shifts.
 
     Returns:
         The space, whose ``residual`` exceeds the tolerance where the iterations did not suffice, and the
         blocks of the rows of V, together (d, p) with d at most iterations x k.
 
     Raises:
-        UserError: A + shift I has negative curvature along a direction of the space.
+        UserError: A + shift I is not positive definite up to rounding, or a product overflows.
     """
+    check_finite(right)
     basis: list[Tensor] = []
     block = _orthonormal_rows(right, right.shape[1])
     empty = right.new_zeros(len(right), 0).double()
-    space = KrylovSpace(empty[:0], empty, residual=float("inf"))
+    space = KrylovSpace(empty[:0], empty, residual=float("inf"), unit=unit, accuracy=rounding(right))
     scale = right.norm(dim=1).double().clamp_min(torch.finfo(torch.float64).tiny)
+    if not right.any():  # solved by zeros
+        return replace(space, residual=0.0), [right[:0]]
     for _ in range(iterations):
         basis.append(block)
         image = product(block)
+        check_finite(image)
         outside, coordinates = _split(image, basis)
         space.projected = _bordered(space.projected, coordinates.double())
         space.right = torch.cat([space.right, (right @ block.T).double()], dim=1)

@@ -11,11 +11,14 @@ is one matrix product for all of them. The weights agree with scikit-learn's to 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from proponent.errors import UserError
+from proponent.notes import Note
 from proponent.seeds import derive_seed
 
 _STEPS = 2000
@@ -64,6 +67,9 @@ def lasso_path(x: Tensor, y: Tensor, shares: Tensor, tolerance: float) -> Iterat
         y: targets with centred columns, (m, n_targets).
         shares: descending penalties, in units of max |x^T y| / m of each target, the smallest with all weights 0.
         tolerance: largest change of a weight in the last step, relative to the largest weight of the target.
+
+    Raises:
+        UserError: ``x`` is zero.
     """
     m, n = x.shape
     slope_at_zero = x.T @ y / m
@@ -74,7 +80,10 @@ def lasso_path(x: Tensor, y: Tensor, shares: Tensor, tolerance: float) -> Iterat
         product = gram @ theta if gram is not None else x.T @ (x @ theta) / m
         return product - slope_at_zero[:, columns]
 
-    step = 1 / torch.linalg.eigvalsh(gram if gram is not None else x @ x.T / m)[-1]
+    curvature = torch.linalg.eigvalsh(gram if gram is not None else x @ x.T / m)[-1]
+    if not curvature > 0:
+        raise UserError("all retrainings keep the same examples: use a design with random subsets")
+    step = 1 / curvature
     theta = torch.zeros_like(slope_at_zero)
     for share in shares:
         theta = _solve(slope, theta, step, share * largest, tolerance)
@@ -101,12 +110,18 @@ def _solve(
         momentum = torch.where(uphill, 1.0, grown)
         theta = new
         active = change.abs().amax(0) > tolerance * new.abs().amax(0)
-        if not bool(active.any()) or taken == _STEPS - 1:
+        if not bool(active.any()):
             break
         # dropping converged targets saves work in the products but costs a copy, so it is done every 20 steps
         if taken % _SWEEP == _SWEEP - 1 and not bool(active.all()):
             result[:, columns[~active]] = theta[:, ~active]
             columns, theta, ahead = columns[active], theta[:, active], ahead[:, active]
             momentum, alpha = momentum[active], alpha[active]
+    else:
+        warnings.warn(
+            f"the LASSO of {int(active.sum())} of {result.shape[1]} queries has not converged after {_STEPS} steps",
+            Note,
+            stacklevel=2,
+        )
     result[:, columns] = theta
     return result

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
+from proponent.methods.shared.resolution import check_finite
 from proponent.methods.shared.solvers.lanczos import largest_eigenvalue
 from proponent.progress import progress
 from proponent.seeds import derive_seed
@@ -64,6 +65,7 @@ def solve(
         UserError: the recursion diverged.
     """
     lengths = queries.norm(dim=1)
+    check_finite(lengths)
     found = queries.clone()
     for done, examples in enumerate(progress(batches, "LiSSA, steps", depth), start=1):
         curved = product(found, examples)
@@ -72,9 +74,7 @@ def solve(
         if done % _STEPS_BETWEEN_CHECKS == 0 or done == depth:
             longest = (found.norm(dim=1) / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)).max().item()
             if not longest <= 1.01 * (done + 1):
-                raise UserError(
-                    f"if_lissa: the recursion diverged within {done} steps: raise 'scale' or 'batch'"
-                )
+                raise UserError(f"the recursion diverged within {done} steps: raise 'scale' or 'batch'")
     return found / scale
 
 

@@ -53,10 +53,13 @@ def stationary_layer(features: Matrix, targets: Matrix, lam: float) -> Matrix:
     w = minimize(objective, start, jac=True, hessp=hessian_product, method="trust-ncg", options=options).x
     alpha = (targets - np.exp(log_probabilities(w))) / (2 * lam * n)
     # the gradient at w is 2 lam times the error of the decomposition
-    error = np.abs(features.T @ alpha - w.reshape(-1, n_classes)).max() / np.abs(w).max()
+    largest = np.abs(w).max()
+    if largest == 0:  # a single class, of which every prediction is certain
+        return alpha
+    error = np.abs(features.T @ alpha - w.reshape(-1, n_classes)).max() / largest
     if not error <= _STATIONARY:
         raise UserError(
             f"the last layer is not stationary (relative error {error:.1e}): "
-            f"raise 'regularisation' above {lam:g}"
+            f"raise 'regularisation' above {lam:g}, or use representations of smaller scale"
         )
     return alpha
