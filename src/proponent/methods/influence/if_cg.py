@@ -102,6 +102,7 @@ def _spaces(
     iterations: int,
 ) -> Iterator[tuple[KrylovSpace, list[Tensor]]]:
     """Yield the Krylov space of each block of queries, with its basis."""
+    unit = training_unit(model)
     for queries in progress(blocks, "conjugate gradients, blocks of queries"):
         space, basis = grow(
             model.ggn_product,
@@ -109,7 +110,7 @@ def _spaces(
             shift=shift,
             tolerance=tolerance,
             iterations=iterations,
-            unit=training_unit(model),
+            unit=unit,
         )
         if space.residual > tolerance:
             warnings.warn(
