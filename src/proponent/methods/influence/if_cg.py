@@ -113,10 +113,6 @@ def _spaces(
             unit=unit,
         )
         if space.residual > tolerance:
-            warnings.warn(
-                f"conjugate gradients have not converged: residual {space.residual:.1e} after {iterations} iterations "
-                f"exceeds {tolerance}: raise 'iterations' or 'damping'",
-                Note,
-                stacklevel=2,
-            )
+            text = f"conjugate gradients have residual {space.residual:.1e} after {iterations} iterations, not {tolerance}"
+            warnings.warn(f"{text}: raise 'iterations' or 'damping'", Note, stacklevel=2)
         yield space, basis
