@@ -472,6 +472,7 @@ def test_one_refusal_no_leaderboard_status_says_that_the_same_failure_comes_back
     assert "    killed: SIGKILL" in printed and "    failed: ZeroDivisionError" in printed
     assert "    refused: configs/methods/refuser.yaml" in printed
     assert "4 failed" in printed
+    assert "left out\n  toy/trak-10  needs 10 ensemble members" in printed
     assert "nothing is running: `snakemake` only tries the failed jobs again" in printed
     assert "what was refused is refused again until its configuration, data or code changes" in printed
 

@@ -17,6 +17,7 @@ from proponent.inspection.forecast import BASES, History, forecast, to_run
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.reported_jobs import setting_of
 from proponent.inspection.run_events import Attempt, last_run
+from proponent.plan import artefact_paths as paths
 from proponent.plan.controller import controller_process
 from proponent.plan.current import current_artefacts
 from proponent.plan.graph import Graph, Node
@@ -24,6 +25,7 @@ from proponent.plan.run_plan import Plan
 from proponent.slurm import SlurmJob, SlurmUnknownError, live_jobs
 from proponent.store.failure_record import Failure
 from proponent.store.job_log import log_tail
+from proponent.store.manifest import find_manifest
 
 _STAGES = {
     "data": "data",
@@ -162,8 +164,23 @@ def show_status(plan: Plan, console: Console) -> None:
         console.print(f"    {failure.kind}: {failure.reason}", markup=False, soft_wrap=True)
     for line in status.ways_out:
         console.print(f"  {line}", markup=False, soft_wrap=True)
+    left_out = _left_out(plan)
+    if left_out:
+        console.print("\nleft out", style="bold")
+    for method, reason in _first(left_out, console):
+        console.print(f"  {method}  {reason}", markup=False, soft_wrap=True)
     console.print()
     console.print(_summary(status, owner, now), soft_wrap=True)
+
+
+def _left_out(plan: Plan) -> dict[str, str]:
+    """Return the reason by ``SETTING/METHOD``, from the configuration and from the checks of settings that were made."""
+    found: dict[str, str] = {}
+    for setting, reasons in plan.reasons.items():
+        check = find_manifest(plan.graph.root / paths.check(setting))
+        checked = check.details.get("methods_left_out", {}) if check else {}
+        found |= {f"{setting}/{method}": reason for method, reason in {**reasons, **checked}.items()}
+    return found
 
 
 def _queue() -> dict[str, SlurmJob] | None:
@@ -176,7 +193,7 @@ def _queue() -> dict[str, SlurmJob] | None:
 
 def _first(jobs: dict[str, J], console: Console) -> list[tuple[str, J]]:
     if len(jobs) > _SHOWN:
-        console.print(f"  {len(jobs)} jobs, of which {_SHOWN}:")
+        console.print(f"  {len(jobs)}, of which {_SHOWN}:")
     return list(jobs.items())[:_SHOWN]
 
 
