@@ -46,6 +46,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "with operations of torch, or define both",
     ),
     (
+        r"does not require grad",
+        "its outputs do not depend on a trainable parameter (detach, no_grad, argmax or rounding); leave this out",
+    ),
+    (
         r"saved tensor hooks",
         "it stores activations through hooks (checkpointing, offloading); leave this out",
     ),

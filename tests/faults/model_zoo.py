@@ -3,6 +3,7 @@
 # ruff: noqa: D101
 from __future__ import annotations
 
+import functools
 import random
 import warnings
 from collections import namedtuple
@@ -718,4 +719,51 @@ add(
         h=nn.Linear(6, CLASSES),
     ),
     "sequences",
+)
+
+
+# ---------------------------------------------------------------- references and values behind the engines' back
+
+
+def _closure() -> nn.Module:
+    module = net()
+    bias = module[2].bias
+    return By(lambda s, x: s.m(x) * bias, m=module)
+
+
+def _bound() -> nn.Module:
+    module = two(lambda s, x: s.b(s.f(x)))
+    module.f = functools.partial(F.linear, weight=module.a.weight, bias=module.a.bias)
+    return module
+
+
+def _listed(self: Any, x: Tensor) -> Tensor:
+    return self.b(hidden(self, x)) + x @ self.kept[0].T
+
+
+def _with_list() -> nn.Module:
+    module = two(_listed, c=nn.Linear(6, CLASSES, bias=False))
+    module.kept = [module.c.weight]
+    return module
+
+
+def _clamps_its_weight(self: Any, x: Tensor) -> Tensor:
+    self.a.weight.data.clamp_(min=0.0)
+    return self.b(hidden(self, x))
+
+
+# A parameter that its attribute reaches as well has a gradient in both passes, but not the same one.
+add("a parameter in a closure, too", _closure, refused="'m.2.bias'.* through a reference of its own")
+add("a parameter in a bound function", _bound, refused="'a.(weight|bias)' through a reference of its own")
+add("a parameter in a list", _with_list, refused="'c.weight' through a reference of its own")
+add("clamps its weight", lambda: two(_clamps_its_weight), refused="changes its own 'a.weight'")
+add(
+    "outputs without gradients",
+    lambda: two(lambda s, x: s.b(hidden(s, x)).detach()),
+    refused="do not depend on a trainable",
+)
+add(
+    "rounded outputs",
+    lambda: two(lambda s, x: (s.b(hidden(s, x)) > 0).float()),
+    refused="do not depend on a trainable",
 )

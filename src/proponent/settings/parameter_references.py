@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from proponent.errors import UserError
+from proponent.settings.model_diagnosis import gradients_agree
 
 
 def refuse_hidden_references(module: nn.Module, x: Tensor) -> None:
     """Refuse a model that keeps a parameter in a list, a closure or a bound function and uses it from there.
 
-    The engines replace the attributes of a model, so that such a parameter would stay as it was at the start.
+    The engines replace the attributes of a model, so that such a use would keep the parameter of the start.
 
     Args:
-        module: model, in the mode in which it is used.
+        module: model, in the mode in which it is used. Models that are random have other refusals.
         x: (1, ...) input.
 
     Raises:
-        UserError: gradients reach a parameter in an ordinary pass, but not with the model's attributes replaced.
+        UserError: a parameter has another gradient in an ordinary pass than with the model's attributes replaced, or
+            the pass makes a parameter.
     """
     own = {name: value for name, value in module.named_parameters() if value.requires_grad}
     leaves = {name: value.detach().clone().requires_grad_() for name, value in own.items()}
+    names = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     with torch.enable_grad():
-        ordinary = _reached(module(x.clone()), own)
-        replaced = _reached(functional_call(module, leaves, (x.clone(),)), leaves)
-    hidden = [name for name in own if name in ordinary and name not in replaced]
-    if hidden:
-        raise UserError(
-            f"the model's forward pass uses its parameter '{hidden[0]}' through a reference of its own (a list, a closure, a "
-            "bound function); use the attribute of the module that has it"
-        )
+        ordinary = _gradients(module(x.clone()), own)
+        for name, _ in (*module.named_parameters(), *module.named_buffers()):
+            if name not in names:
+                raise UserError(
+                    f"the model's forward pass makes the parameter or buffer '{name}', which cannot be trained; make it "
+                    "in the model's constructor"
+                )
+        replaced = _gradients(functional_call(module, leaves, (x.clone(),)), leaves)
+        other = _first_difference(ordinary, replaced)
+        if other is None or _first_difference(ordinary, _gradients(module(x.clone()), own)):
+            return
+    raise UserError(
+        f"the model's forward pass uses its parameter '{other}' through a reference of its own (a list, a closure or a "
+        "bound function); use the attribute of the module that has it"
+    )
 
 
-def _reached(outputs: object, tensors: dict[str, Tensor]) -> set[str]:
-    """Return the names of the tensors that outputs depend on."""
+def _gradients(outputs: object, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gradients of the sum of the outputs; of tensors on which they do not depend, there is none."""
     if not isinstance(outputs, Tensor) or not outputs.requires_grad:
-        return set()
+        return {}
     found = torch.autograd.grad(outputs.sum(), list(tensors.values()), allow_unused=True)
-    return {name for name, slope in zip(tensors, found, strict=True) if slope is not None}
+    return {name: slope.to_dense() for name, slope in zip(tensors, found, strict=True) if slope is not None}
+
+
+def _first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
+    """Return the first parameter whose gradients differ; those that are not finite are equal here."""
+    largest = max((float(slope.abs().max()) for slope in one.values() if slope.numel()), default=0.0)
+    for name, slope in one.items():
+        if name not in other:
+            return name
+        if slope.numel() and slope.isfinite().all() and not gradients_agree(other[name], slope, largest):
+            return name
+    return None

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from proponent.errors import UserError
 from proponent.settings.model_preparation import prepare_model
+from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_compat import Attached, Rewritten, stackable
 from proponent.torch_failures import explained, layer_name
@@ -59,6 +60,8 @@ class FlatModel:
         refuse_batch_statistics(module)
         self._module, self._task = module, task
         self._draws: dict[int, list[Draw]] = {}
+        with explained(module, "cannot be replayed"), stackable(), recorded_draws():
+            refuse_hidden_references(module.train(), x[:1])
         trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.shapes = {name: tuple(value.shape) for name, value in self._used(trained, x).items()}
         self.initial = torch.cat([trained[name].detach().flatten() for name in self.shapes])

@@ -13,6 +13,7 @@ from proponent.config.schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose, gradients_agree
+from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained, layer_name
 from proponent.training.designs import Run
@@ -56,6 +57,8 @@ class Group:
     ) -> None:
         self.stack = stack_models(build, [run.init_seed for run in runs], device)
         self.stack.template.train()
+        with explained(self.stack.template, "cannot be trained"), recorded_draws():
+            refuse_hidden_references(self.stack.template, x[:1])
         self.n_steps = max(len(rate) for rate in rates)
         self._x, self._y, self._task, self._runs = x, y, task, runs
         self._rates = [rate.tolist() for rate in rates]
@@ -152,19 +155,16 @@ class Group:
         """Return the dropout masks that a model needs for a batch of this size; most models need none."""
         if size not in self._draws:
             before = versions(self.stack)
-            first = {name: value[0] for name, value in self.stack.state.items()}
+            first = {name: value[0].clone() for name, value in self.stack.state.items()}
+            kept = {name: value.clone() for name, value in first.items()}
             given = x.clone()
             with torch.no_grad(), recorded_draws() as draws:
                 call(self.stack.template, first, given)
             if not torch.equal(given, x):
                 raise UserError(f"{layer_name(self.stack.template, '')} {CHANGES_INPUT}")
             for name, version in versions(self.stack).items():
-                if name not in before:
-                    raise UserError(
-                        f"the model's forward pass makes the parameter or buffer '{name}', which cannot be trained; make "
-                        "it in the model's constructor"
-                    )
-                if version != before[name]:
+                # changes through .data leave the version as it is
+                if version != before.get(name) or (name in kept and not _same(first[name], kept[name])):
                     raise UserError(
                         f"the model's forward pass changes its own '{name}', which lockstep training cannot follow; "
                         "leave it constant"
@@ -234,6 +234,11 @@ class Group:
             self.stack.trained[name] = torch.empty_strided(
                 value.shape, _strides(value.shape, gradient), dtype=value.dtype, device=value.device
             ).copy_(value)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal, NaN included."""
+    return bool(((one == other) | (one != one)).all())
 
 
 def _equal_neighbours(values: Sequence[float]) -> Iterator[slice]:

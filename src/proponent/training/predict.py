@@ -9,13 +9,16 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from proponent.chunking import chunks
+from proponent.errors import UserError
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
-from proponent.torch_failures import explained
+from proponent.torch_failures import explained, layer_name
 from proponent.training.stack import call
 
 MODELS = 25
 """Models evaluated at a time; more are not faster."""
+COMPARED = 4
+"""Examples whose targets are compared with an ordinary pass of the last model."""
 
 
 def targets(
@@ -46,7 +49,7 @@ def targets(
     device = next(iter(state.values())).device
     n_models = len(next(iter(state.values())))
     template.eval()
-    rows = []
+    rows: list[Tensor] = []
     with explained(template, "cannot be evaluated in lockstep"), torch.no_grad(), stackable():
         for some in chunks(n_models, models):
             chosen = {name: value[some] for name, value in state.items()}
@@ -55,4 +58,18 @@ def targets(
                 for batch in chunks(len(x), batch_size)
             ]
             rows.append(torch.cat(parts, dim=1))
+        last = {name: value[-1] for name, value in state.items()}
+        ordinary = target(last, x[:COMPARED].to(device), y[:COMPARED].to(device)).cpu()
+    _compare(template, rows[-1][-1, :COMPARED], ordinary)
     return torch.cat(rows)
+
+
+def _compare(template: nn.Module, stacked: Tensor, ordinary: Tensor) -> None:
+    """Refuse a model whose targets differ between a stack and an ordinary pass."""
+    finite = ordinary[ordinary.isfinite()]
+    scale = float(finite.abs().max()) if len(finite) else 1.0
+    if not torch.allclose(stacked, ordinary, rtol=1e-3, atol=1e-3 * max(scale, 1e-6), equal_nan=True):
+        raise UserError(
+            f"{layer_name(template, '')} gives other outputs in a stack of models than alone, by "
+            f"{float((stacked - ordinary).abs().max()):.1e}; let its outputs depend on its parameters and the example only"
+        )

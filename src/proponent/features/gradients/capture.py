@@ -30,6 +30,7 @@ from proponent.features.gradients.operations import Use
 from proponent.features.gradients.tracing import ProbedPass, Trace, deterministic_eval, eval_mode
 from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose
 from proponent.settings.model_preparation import prepare_model
+from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_compat import unfused_attention
 from proponent.torch_failures import explained, layer_name
@@ -91,6 +92,8 @@ class Capture:
         ):
             outputs = functional_call(self.module, leaves, (x,))
         _check_outputs(outputs, 1)
+        with eval_mode(self.module), unfused_attention():
+            refuse_hidden_references(self.module, example)
         self.last_linear = trace.last_linear
         self.activations = max(1, trace.activations)  # views of hidden tensors are not counted
         dense = set()
