@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from proponent.config.benchmark import load_benchmark
 from proponent.config.schema import DesignConfig, DesignKind, RecipeConfig
+from proponent.config.specifications.method_uses import TRIED, uses_of
 from proponent.errors import UserError
 from proponent.random_state import seeded
 from proponent.self_check.batch_sizes import batch_sizes
@@ -20,6 +24,7 @@ from proponent.self_check.subject import Subject
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 
+REPOSITORY = Path(__file__).parents[2]
 G = torch.Generator().manual_seed(0)
 Y = torch.arange(70) % 3
 X = 2 * torch.randn(3, 6, generator=G)[Y] + torch.randn(70, 6, generator=G)
@@ -43,7 +48,7 @@ def net():
     return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
 
 
-def check(make, x=X, y=Y, recipe=RECIPE, task="classification", uses=None, scores=None, **designs):
+def check(make, x=X, y=Y, recipe=RECIPE, task="classification", uses=(), **designs):
     """Run the self-check on a model factory that a setting would name."""
 
     def build(seed):
@@ -51,7 +56,7 @@ def check(make, x=X, y=Y, recipe=RECIPE, task="classification", uses=None, score
             return make()
 
     data = Arrays(x[:60], y[:60], x[60:], y[60:])
-    return check_setting(Subject("lab", build, data, get_task(task), recipe, designs), uses, scores)
+    return check_setting(Subject("lab", build, data, get_task(task), recipe, designs), uses)
 
 
 def refused(make, match, **options):
@@ -93,15 +98,19 @@ def _with_buffer():
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_ordinary_models_are_accepted(name):
-    needs = ("gradients", "outputs", "representations", "network", "network.ggn_product")
-    report = check(ACCEPTED[name], uses={"graddot": needs}, subsets=DesignConfig())
-    assert report.left_out == {}
-    assert report.features == {}
+    assert (
+        check(ACCEPTED[name], uses=("gradients", "outputs", "network.ggn_product"), subsets=DesignConfig())
+        == {}
+    )
+
+
+def test_an_ordinary_model_allows_everything():
+    assert check(net, uses=TRIED) == {}
 
 
 def test_regression_may_end_in_a_sigmoid():
     y = torch.rand(70, 1, generator=G)
-    assert check(lambda: nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()), y=y, task="regression").left_out == {}
+    assert check(lambda: nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()), y=y, task="regression") == {}
 
 
 # --- state outside the state dict -------------------------------------------------------------------------------------
@@ -387,7 +396,7 @@ def _squeezes(dim=None):
 
 def test_squeeze_of_one_row():
     refused(_squeezes, r"1 example \(.*\).*squeeze\(-1\)")
-    assert check(lambda: _squeezes(-1)).left_out == {}
+    assert check(lambda: _squeezes(-1)) == {}
 
 
 def test_squeeze_of_one_row_names_where_a_batch_of_one_occurs():
@@ -444,50 +453,74 @@ def test_softmax_output(name):
 # --- what methods need ------------------------------------------------------------------------------------------------
 
 
+class NoForwardMode(torch.autograd.Function):
+    """A function whose backward derivative is known alone."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * slope
+
+
 def test_magic_without_forward_ad_is_left_out_with_its_reason():
-    tokens = torch.randint(1, 30, (70, 8), generator=G)
-    uses = {
-        "magic": ("replay", "replay.gradient_and_hessian_products"),
-        "if-cg": ("network", "network.ggn_product"),
-        "graddot": ("gradients",),
-        "random": ("data",),
-        "mixed": ("scores",),
-    }
-
-    class NoForwardMode(torch.autograd.Function):
-        generate_vmap_rule = True
-
-        @staticmethod
-        def forward(x):
-            return 2 * x
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            pass
-
-        @staticmethod
-        def backward(ctx, slope):
-            return 2 * slope
-
-    def make():
-        return Fn(
-            lambda s, x: s.h(NoForwardMode.apply(s.e(x).mean(1))), e=nn.Embedding(30, 8), h=nn.Linear(8, 3)
-        )
-
-    report = check(make, x=tokens, uses=uses, scores={"mixed": ("graddot", "magic")})
-    assert set(report.left_out) == {"magic", "if-cg", "mixed"}
-    assert "orward" in report.left_out["magic"]
-    assert report.left_out["mixed"] == "starts from the scores of 'magic', which is left out"
-    assert all("\n" not in reason for reason in report.left_out.values())
-    assert report.features == {}
+    found = check(
+        lambda: Fn(lambda s, x: s.h(NoForwardMode.apply(s.a(x))), a=nn.Linear(6, 8), h=nn.Linear(8, 3)),
+        uses=TRIED,
+    )
+    assert "replay.gradient_and_hessian_products" in found
+    assert "network.ggn_product" in found
+    assert not {"gradients", "outputs", "representations", "network", "replay"} & set(found)
+    assert all("forward mode" in reason and "\n" not in reason for reason in found.values())
 
 
-def test_methods_that_need_a_linear_layer_are_left_out():
-    uses = {
-        "rps": ("data", "representations"),
-        "tracin-last": ("gradients", "gradients.last"),
-        "tracin": ("gradients",),
-    }
-    report = check(lambda: Fn(lambda s, x: x @ s.w.exp(), w=nn.Parameter(torch.randn(6, 3))), uses=uses)
-    assert "rps" in report.left_out
-    assert "tracin" not in report.left_out
+def test_what_needs_a_linear_layer_is_left_out():
+    found = check(lambda: Fn(lambda s, x: x @ s.w.exp(), w=nn.Parameter(torch.randn(6, 3))), uses=TRIED)
+    assert {"representations", "gradients.last", "network.adapted"} <= set(found)
+    assert "no linear layer" in found["representations"]
+    assert "gradients" not in found
+
+
+def test_what_must_be_copied_is_left_out():
+    def forward(s, x):
+        s.last = s.a(x)
+        return s.b(s.last)
+
+    found = check(
+        lambda: Fn(forward, a=nn.Linear(6, 8), b=nn.Linear(8, 3), lock=threading.Lock()), uses=TRIED
+    )
+    assert set(found) <= {"network.dropped", "network.adapted"}
+    assert found
+
+
+def test_methods_name_what_they_use_by_calling_it():
+    methods = [
+        "magic",
+        "if-cg",
+        "if-exact",
+        "ekfac",
+        "trak-lora",
+        "trak-dropout",
+        "tracin-last",
+        "tracin",
+        "random",
+        "source",
+    ]
+    benchmark = load_benchmark(REPOSITORY, {"settings": ["digits-mlp"], "methods": methods})
+    found = {name: set(uses_of(benchmark.tree, method)) for name, method in benchmark.methods.items()}
+    assert found["magic"] >= {"replay", "replay.gradient_and_hessian_products"}
+    assert found["if-cg"] >= {"network", "network.ggn_product"}
+    assert found["if-exact"] >= {"network.ggn", "network.ggn_root"}
+    assert "network.kronecker" in found["ekfac"] & found["source"]
+    assert "network.adapted" in found["trak-lora"] - found["trak-dropout"]
+    assert "network.dropped" in found["trak-dropout"] - found["trak-lora"]
+    assert "gradients.last" in found["tracin-last"] - found["tracin"]
+    assert not found["random"] & set(TRIED)

@@ -67,7 +67,7 @@ def test_a_changed_method_source_runs_that_method_its_evaluation_and_the_collect
 def test_a_changed_feature_engine_runs_features_and_the_methods_that_read_them(checkout):
     append_statement(checkout, "features/gradients/block.py")
     planned = checkout.planned()
-    assert planned == {"featurize": 1, "graddot": 1, "trak": 1, "evaluate": 2, **COLLECTION}
+    assert planned == {"check": 1, "featurize": 1, "graddot": 1, "trak": 1, "evaluate": 2, **COLLECTION}
 
 
 def test_a_changed_recipe_runs_everything_but_the_data_and_back_again_nothing(checkout):

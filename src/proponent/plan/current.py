@@ -33,17 +33,22 @@ def current_artefacts(graph: Graph, manifests: Mapping[str, Manifest] | None = N
         and not manifest.remade_inputs(made.get)
     }
     marks = {path for path in found if "left_out" in made[path].details}
-    return {path for path in found if path not in marks or _is_still_left_out(graph.nodes[path], made, found)}
+    for path in [path for path in graph.nodes if path in marks]:
+        if not _is_still_left_out(graph.nodes[path], made, found, marks):
+            found.remove(path)
+            marks.remove(path)
+    return found
 
 
-def _is_still_left_out(node: Node, made: Mapping[str, Manifest], current: Set[str]) -> bool:
-    """Return whether the check of the setting is current and gives the reason that takes the place of an artefact."""
+def _is_still_left_out(node: Node, made: Mapping[str, Manifest], current: Set[str], marks: Set[str]) -> bool:
+    """Return whether the reason in place of an artefact holds: the check of the setting gives it, or an input is a mark."""
+    uses = node.content.get("uses", [node.content.get("kind")])
     reasons = [
-        made[check].details.get(part, {}).get(node.content.get(name))
+        made[check].details.get("unusable", {}).get(use)
         for check in current & set(node.after)
-        for part, name in (("methods_left_out", "method"), ("features_left_out", "kind"))
+        for use in uses
     ]
-    return made[node.path].details["left_out"] in reasons
+    return made[node.path].details["left_out"] in reasons or not marks.isdisjoint(node.inputs)
 
 
 def with_downstream(graph: Graph, paths: Set[str]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
 from proponent.config.signature import read_signature
+from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.specifications.step_inputs import AttributeInputs, EvaluateInputs
 from proponent.config.specifications.step_specs import (
@@ -93,6 +94,7 @@ class MethodNodes:
             module=method.module,
             function=method.function,
             arrays=method.arrays,
+            uses=uses_of(graph.tree, method),
             finish_needs=method.finish_needs,
             groups=method.groups,
             self_influence=method.self_influence,

@@ -52,7 +52,7 @@ class Plan:
             return
         for name, setting in self.benchmark.settings.items():
             methods = [self.benchmark.methods[method] for method in self.scores[name]]
-            nodes = SettingNodes(self.graph, self.benchmark, name, setting, tuple(methods))
+            nodes = SettingNodes(self.graph, self.benchmark, name, setting)
             nodes.add()
             for method in sorted(methods, key=lambda method: bool(method.config.scores)):
                 MethodNodes(nodes, method).add()

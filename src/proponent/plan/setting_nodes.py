@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
-from proponent.config.configured_method import Method
 from proponent.config.schema import DesignConfig, DesignKind, SettingConfig, n_rows
-from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.step_inputs import (
     DataInputs,
     FeaturizeInputs,
@@ -43,14 +41,12 @@ class SettingNodes:
         benchmark: validated configuration of the run.
         name: name of the setting.
         setting: its configuration.
-        methods: methods that run on the setting.
     """
 
     graph: Graph
     benchmark: Benchmark
     name: str
     setting: SettingConfig
-    methods: tuple[Method, ...] = ()
 
     def add(self) -> None:
         """Add data, check, ensemble, features and retrainings, in this order."""
@@ -96,8 +92,7 @@ class SettingNodes:
         self.graph.add(paths.data(self.name), spec, NoInputs(), [setting.dataset.factory], files)
 
     def _add_check(self) -> None:
-        setting, tree = self.setting, self.graph.tree
-        own = [method for method in self.methods if not method.external]
+        setting = self.setting
         spec = CheckSpec(
             setting=self.name,
             engine=self.engine,
@@ -111,8 +106,6 @@ class SettingNodes:
                 for design, config in sorted(setting.designs.items())
                 if config.kind is DesignKind.loo
             },
-            uses={method.name: uses_of(tree, method) for method in own},
-            scores={method.name: tuple(method.config.scores) for method in own if method.config.scores},
         )
         inputs = DataInputs(data=paths.data(self.name))
         self.graph.add(paths.check(self.name), spec, inputs, *self._model())

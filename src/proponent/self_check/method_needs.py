@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
@@ -135,25 +135,3 @@ class Trial:
         step = next(iter(self._replay.backward()))
         vectors = torch.ones(1, self._replay.n_parameters).to(step.slots)
         return torch.cat([product.flatten() for product in step.gradient_and_hessian_products(vectors)])
-
-
-def left_out(
-    trial: Trial, uses: Mapping[str, tuple[str, ...]], scores: Mapping[str, tuple[str, ...]]
-) -> dict[str, str]:
-    """Return the methods that cannot run, with the reason of each.
-
-    Args:
-        trial: needs on the model.
-        uses: needs and operations per method.
-        scores: methods from whose scores a method starts, per method.
-    """
-    found: dict[str, str] = {}
-    for method, wanted in uses.items():
-        reason = next((reason for use in wanted if (reason := trial.reason(use))), None)
-        if reason:
-            found[method] = reason
-    for method, others in scores.items():
-        missing = [other for other in others if other in found]
-        if missing and method not in found:
-            found[method] = f"starts from the scores of '{missing[0]}', which is left out"
-    return found

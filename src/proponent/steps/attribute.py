@@ -16,7 +16,7 @@ from proponent.metrics.metric_inputs import Retrainings
 from proponent.notes import noted
 from proponent.progress import progress
 from proponent.steps.io.job import Job
-from proponent.steps.io.left_out_marks import left_out_reason, write_mark
+from proponent.steps.io.left_out_marks import reason_to_leave_out, write_mark
 from proponent.steps.io.method_inputs import member_inputs, shared_inputs
 from proponent.store.arrays import load_arrays
 
@@ -26,7 +26,7 @@ _ALL = slice(None)
 def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
     """Write ``scores`` (n_query, n_train) float32, ``self_influence`` (n_train,) where defined, and the tuning record."""
     spec = job.spec
-    reason = left_out_reason(job, "left_out", spec.method)
+    reason = reason_to_leave_out(job, spec.uses, job.inputs.scores)
     if reason:
         write_mark(job, reason)
         return

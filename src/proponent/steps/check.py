@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from functools import partial
 
 import torch
 
+from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import CheckSpec
 from proponent.self_check.check_setting import check_setting
@@ -19,7 +19,7 @@ from proponent.steps.io.setting_inputs import load_data
 
 
 def run(job: Job[CheckSpec, DataInputs]) -> None:
-    """Write ``check.json``: methods and kinds of features that this model cannot have, with the reason of each."""
+    """Write ``check.json``: needs of methods and their operations that this model does not allow, each with its reason."""
     spec = job.spec
     torch.set_num_threads(job.threads)
     subject = Subject(
@@ -34,8 +34,8 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         seed=spec.seed,
         device=job.device,
     )
-    report = check_setting(subject, spec.uses, spec.scores)
-    for method, reason in report.left_out.items():
-        print(f"left out: {spec.setting}/{method}: {reason}", file=sys.stderr)
-    job.write_json(job.artefact, {"setting": spec.setting, **asdict(report)})
-    job.details = {"methods_left_out": report.left_out, "features_left_out": report.features}
+    unusable = check_setting(subject, TRIED)
+    for use, reason in unusable.items():
+        print(f"methods that use '{use}' are left out: {reason}", file=sys.stderr)
+    job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable})
+    job.details["unusable"] = unusable

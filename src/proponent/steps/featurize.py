@@ -16,7 +16,7 @@ from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
 from proponent.steps.io.job import Job
-from proponent.steps.io.left_out_marks import left_out_reason, write_mark
+from proponent.steps.io.left_out_marks import reason_to_leave_out, write_mark
 from proponent.steps.io.setting_inputs import load_data, load_model
 from proponent.steps.io.stored_checkpoints import checkpoint_times, load_checkpoint
 from proponent.store.files import read_json
@@ -25,7 +25,7 @@ from proponent.store.files import read_json
 def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
     """Write the features of every member and checkpoint of the shard; how they were chosen is in the header."""
     spec = job.spec
-    reason = left_out_reason(job, "features", spec.kind)
+    reason = reason_to_leave_out(job, [spec.kind], {})
     if reason:
         write_mark(job, reason)
         return

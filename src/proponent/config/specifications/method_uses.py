@@ -1,7 +1,7 @@
 """Operations of needs that a method calls, read from its source without importing it.
 
-The check of a setting tries them on its model before anything is trained. A method names them by calling them: the names are
-looked for in its definitions and in those of :mod:`proponent.methods.shared` behind them.
+The check of a setting tries all of them on its model before anything is trained. A method names those that it uses by
+calling them: the names are looked for in its definitions and in those of :mod:`proponent.methods.shared` behind them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ OPERATIONS = {
     "replay": ("gradient_and_hessian_products",),
 }
 """Operations that some models cannot be used with, by need; every method with the need uses the others."""
+TRIED = (
+    *("gradients", "gradients.last", "outputs", "representations"),
+    *("network", *(f"network.{name}" for name in (*OPERATIONS["network"], "dropped", "adapted"))),
+    *("replay", *(f"replay.{name}" for name in OPERATIONS["replay"])),
+)
+"""Everything that a model may lack."""
 _NEEDS = "proponent.methods.shared.needs"
 
 

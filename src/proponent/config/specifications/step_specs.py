@@ -107,7 +107,10 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSpec(SettingSpec):
-    """The check of a setting and of what its methods need, before anything is trained."""
+    """The check of a setting and of what methods can use of its model, before anything is trained.
+
+    It does not depend on the configured methods.
+    """
 
     step: ClassVar[str] = "check"
     inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
@@ -118,10 +121,6 @@ class CheckSpec(SettingSpec):
     designs: tuple[Draw, ...]
     left_out_examples: dict[str, int]
     """Number of examples that each design of kind ``loo`` leaves out, one at a time."""
-    uses: dict[str, tuple[str, ...]]
-    """Needs per method, and the operations of the needs that the source of the method calls."""
-    scores: dict[str, tuple[str, ...]]
-    """Methods from whose scores a method starts, per method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +200,8 @@ class AttributeSpec(MethodSpec):
     function: str
     arrays: str
     """Library of the arrays that the method computes with: ``torch`` or ``numpy``."""
+    uses: tuple[str, ...]
+    """Needs, and operations of them that the method calls (:mod:`proponent.config.specifications.method_uses`)."""
     finish_needs: tuple[str, ...]
     """Needs of the method's function ``finish``; empty without one."""
     groups: bool
