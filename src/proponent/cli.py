@@ -23,6 +23,7 @@ from proponent.steps.io.process import announce, fix_hash_seed, prepare_librarie
 from proponent.store.lease import leased
 
 if TYPE_CHECKING:
+    from proponent.config.specifications.step_specs import AttributeSpec
     from proponent.plan.run_plan import Plan
 
 STEPS = {
@@ -189,7 +190,13 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
     from proponent.inspection.cost_table import show_plan
 
     width = None if sys.stdout.isatty() else 120
-    show_plan(_root(), config, profile, Console(highlight=False, width=width))
+    root = _root()
+
+    def memory_of(spec: AttributeSpec) -> float | None:
+        # Imported only where a method has not been measured: it needs torch.
+        return importlib.import_module("proponent.steps.io.planned_memory").job_mib(root, spec)
+
+    show_plan(root, config, profile, Console(highlight=False, width=width), memory_of)
 
 
 @cli.command()

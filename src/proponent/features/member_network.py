@@ -18,6 +18,11 @@ PASS_MIB = 512
 """Memory of forward and backward passes; they are not faster with more."""
 
 
+def pass_memory_mib(memory_mib: int) -> int:
+    """Return the memory of forward and backward passes in MiB: at most a quarter of ``compute.memory_mib``."""
+    return max(1, min(PASS_MIB, memory_mib // 4))
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkReader:
     """Reader of a member's checkpoints, for methods that need curvature.
@@ -91,6 +96,6 @@ class NetworkReader:
             self.data.y_query[self.query_rows],
             weight_decay=self.weight_decay,
             duration=duration,
-            memory_mib=max(1, min(PASS_MIB, self.memory_mib // 4)),
+            memory_mib=pass_memory_mib(self.memory_mib),
             budget=MemoryBudget(self.memory_mib),
         )

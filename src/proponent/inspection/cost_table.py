@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.formatting import duration, size
 from proponent.inspection.declared_resources import Workflow, read_workflow
-from proponent.inspection.forecast import BASES, Forecast, Resources, forecast, to_run
+from proponent.inspection.forecast import BASES, Cost, Forecast, Resources, forecast, to_run
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
 from proponent.machine_limits import machine_limits
@@ -19,11 +20,21 @@ from proponent.plan.current import current_artefacts
 from proponent.plan.graph import Node
 from proponent.plan.local_jobs import jobs_at_a_time
 
+MemoryOf = Callable[[AttributeSpec], float | None]
 _WORDS = dict(zip(BASES, ("measured", "measured here", "measured elsewhere", "estimated"), strict=True))
 
 
-def forecast_of(root: Path, workflow: Workflow) -> tuple[Forecast, list[Node]]:
-    """Return the forecast of a run that starts now, and its jobs, inputs first."""
+def forecast_of(
+    root: Path, workflow: Workflow, memory_of: MemoryOf | None = None
+) -> tuple[Forecast, list[Node]]:
+    """Return the forecast of a run that starts now, and its jobs, inputs first.
+
+    Args:
+        root: the checkout.
+        workflow: the Snakefile that was read.
+        memory_of: function that returns the memory of a method's job in MiB where it can be computed; it replaces
+            measurements on other settings.
+    """
     graph = workflow.plan.graph
     current = current_artefacts(graph)
     jobs = to_run(graph, workflow.plan.targets(), current)
@@ -31,10 +42,23 @@ def forecast_of(root: Path, workflow: Workflow) -> tuple[Forecast, list[Node]]:
     resources: dict[str, Resources] = {}
     for node in jobs:
         resources.setdefault(workflow.rule_of(node), workflow.resources(node))
-    return forecast(jobs, len(current), history.cost, workflow.rule_of, resources), jobs
+
+    def cost(node: Node) -> Cost:
+        found = history.cost(node)
+        if memory_of is None or found.basis in BASES[:2] or not isinstance(node.spec, AttributeSpec):
+            return found
+        return found._replace(memory_mib=max(found.memory_mib, memory_of(node.spec) or 0))
+
+    return forecast(jobs, len(current), cost, workflow.rule_of, resources), jobs
 
 
-def show_plan(root: Path, config: Sequence[str], profile: str | None, console: Console) -> None:
+def show_plan(
+    root: Path,
+    config: Sequence[str],
+    profile: str | None,
+    console: Console,
+    memory_of: MemoryOf | None = None,
+) -> None:
     """Print jobs, hours, bytes and memory of a run per rule, and with a profile the partitions of its jobs.
 
     Args:
@@ -42,10 +66,11 @@ def show_plan(root: Path, config: Sequence[str], profile: str | None, console: C
         config: items ``name=value``, as for ``snakemake --config``.
         profile: name of a folder in ``profiles/``.
         console: console to print on.
+        memory_of: as for :func:`forecast_of`.
     """
     chosen = read_profile(root, profile) if profile else None
     workflow = read_workflow(root, config)
-    total, _ = forecast_of(root, workflow)
+    total, _ = forecast_of(root, workflow, memory_of)
     if not total.jobs:
         console.print(f"nothing to do: {total.current} artefacts are current")
         return

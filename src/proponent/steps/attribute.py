@@ -18,6 +18,7 @@ from proponent.progress import progress
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import reason_to_leave_out, write_mark
 from proponent.steps.io.method_inputs import member_inputs, shared_inputs
+from proponent.steps.io.method_memory import require_memory
 from proponent.store.arrays import load_arrays
 
 _ALL = slice(None)
@@ -40,6 +41,7 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
         groups=spec.groups,
     )
     data = _load_data(job)
+    require_memory(spec, module, len(data.x_train), len(data.x_query))
     chosen = spec.candidates[0]
     is_tuned = len(spec.candidates) > 1
     if is_tuned:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Gradients
+from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.resolution import (
     ABSOLUTE,
     SATURATED,
@@ -64,6 +65,11 @@ def attribute(gradients: Gradients, *, checkpoint: float = 1.0, damping: float =
     if not total.ndim:
         raise vanished("the gradient of every example")
     return total
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory in MiB: the Gram matrix of a layer and two products of its size."""
+    return size.numbers(3 * size.n_train**2) + size.scores(6)
 
 
 def self_influence(gradients: Gradients, *, checkpoint: float, damping: float) -> Tensor:

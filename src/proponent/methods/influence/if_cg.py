@@ -69,8 +69,8 @@ def attribute(
         return _spaces(model, blocks, smallest, tolerance, iterations)
 
     if len(grid) == 1:
-        solved = torch.cat([combine(space.solve(shift), basis) for space, basis in grown()])
-        inner = model.train.inner_dense(solved).T
+        solved = (combine(space.solve(shift), basis) for space, basis in grown())
+        inner = torch.cat([model.train.inner_dense(some).T for some in solved])
     else:
         spaces = workspace.keep(
             model,

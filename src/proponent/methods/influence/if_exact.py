@@ -29,6 +29,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.methods.shared.solvers.damped_solver import DampedSolver
 from proponent.methods.shared.training_damping import training_damping, training_unit
 
@@ -52,6 +53,7 @@ def attribute(
     """
     model = network.at(checkpoint)
     shift = training_damping(model, damping)
+    model.budget.require(memory(size_of_network(model), len(model.query)), "if_exact")
     if _in_parameter_space(model):
         solved = _parameter_solver(model, workspace).solve(model.query.dense().T, shift).T
         inner = model.train.inner_dense(solved).T
@@ -61,6 +63,18 @@ def attribute(
         solved = solver.solve(root.inner(model.query), model.n_train * shift)
         inner = (model.query.inner(model.train) - solved.T @ root.inner(model.train)) / shift
     return inner * (model.loss_weight / model.n_train)
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory in MiB: the matrix of the smaller space, its factor, and one more while either is made."""
+    rows = size.n_train * size.n_outputs
+    smallest = min(size.n_parameters, rows)
+    if smallest > MAX_DIMENSION:
+        return 0.0  # refused for its size
+    solved = (
+        size.vectors(3 * queries) if smallest == size.n_parameters else size.numbers(smallest * size.n_train)
+    )
+    return size.numbers(3 * smallest**2) + solved + size.pass_mib + size.temporaries() + size.scores()
 
 
 def self_influence(network: Network, workspace: Workspace, *, damping: float, checkpoint: float) -> Tensor:

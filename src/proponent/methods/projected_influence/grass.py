@@ -24,8 +24,15 @@ import math
 
 from torch import Tensor
 
-from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influence, squared_lengths
+from proponent.methods.shared.fisher import (
+    FisherLayer,
+    fisher_layers,
+    influence,
+    memory_of_layers,
+    squared_lengths,
+)
 from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.seeds import derive_seed
 
 RANGES = {"dim": "[1, inf)", "blowup": "[1, inf)"}
@@ -55,6 +62,8 @@ def attribute(
         seed: seed of masks and projections, mixed with the index of the member.
     """
     model = network.at(checkpoint)
+    need = memory(size_of_network(model), 1, factored=factored, dim=dim, blowup=blowup)
+    model.budget.require(need, "grass")
     layers = _layers(model, workspace, factored, dim, blowup, derive_seed(seed, "grass", network.member))
     return influence(layers, damping) * (model.loss_weight / model.n_train)
 
@@ -74,6 +83,13 @@ def self_influence(
     model = network.at(checkpoint)
     layers = _layers(model, workspace, factored, dim, blowup, derive_seed(seed, "grass", network.member))
     return squared_lengths(layers, damping, "train") * model.loss_weight**2 / model.n_train
+
+
+def memory(size: ProblemSize, queries: int, *, factored: bool, dim: int, blowup: int) -> float:
+    """Return the memory in MiB, whatever the number of queries: the coordinates that are kept, and their projections."""
+    layers = len(size.layers()) if factored else 1
+    kept = layers * min(blowup * dim, size.n_parameters) * (size.n_train + size.n_query)
+    return size.numbers(kept) + memory_of_layers(size, [min(dim, size.n_parameters)] * layers)
 
 
 def _layers(

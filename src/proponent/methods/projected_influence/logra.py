@@ -20,8 +20,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influence, squared_lengths
+from proponent.methods.shared.fisher import (
+    FisherLayer,
+    fisher_layers,
+    influence,
+    memory_of_layers,
+    squared_lengths,
+)
 from proponent.methods.shared.needs import Curvature, Network, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.seeds import derive_seed
 
 RANGES = {"side": "[1, inf)"}
@@ -47,6 +54,7 @@ def attribute(
         seed: seed of the projection, mixed with the index of the member.
     """
     model = network.at(checkpoint)
+    model.budget.require(memory(size_of_network(model), 1, side=side), "logra")
     layers = _layers(model, workspace, side, derive_seed(seed, "logra", network.member))
     return influence(layers, damping) * (model.loss_weight / model.n_train)
 
@@ -58,6 +66,11 @@ def self_influence(
     model = network.at(checkpoint)
     layers = _layers(model, workspace, side, derive_seed(seed, "logra", network.member))
     return squared_lengths(layers, damping, "train") * model.loss_weight**2 / model.n_train
+
+
+def memory(size: ProblemSize, queries: int, *, side: int) -> float:
+    """Return the memory in MiB: the projected gradients of all layers."""
+    return memory_of_layers(size, [min(side, rows) * min(side, columns) for rows, columns in size.layers()])
 
 
 def _layers(model: Curvature, workspace: Workspace, side: int, seed: int) -> list[FisherLayer]:

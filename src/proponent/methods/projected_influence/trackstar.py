@@ -25,8 +25,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from proponent.methods.shared.fisher import FisherLayer, fisher_layers, influence, squared_lengths
+from proponent.methods.shared.fisher import (
+    FisherLayer,
+    fisher_layers,
+    influence,
+    memory_of_layers,
+    squared_lengths,
+)
 from proponent.methods.shared.needs import Curvature, Network, Workspace
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.methods.shared.resolution import cosines
 from proponent.seeds import derive_seed
 
@@ -57,10 +64,16 @@ def attribute(
         seed: seed of the projection, mixed with the index of the member.
     """
     model = network.at(checkpoint)
+    model.budget.require(memory(size_of_network(model), 1, side=side), "trackstar")
     stream = derive_seed(seed, "trackstar", network.member)
     layers = _layers(model, workspace, side, second_moment, mixing, stream)
     inner = influence(layers, damping)
     return cosines(inner, *(squared_lengths(layers, damping, side) for side in ("query", "train")))
+
+
+def memory(size: ProblemSize, queries: int, *, side: int) -> float:
+    """Return the memory in MiB: the projected gradients of all layers."""
+    return memory_of_layers(size, [min(side, rows) * min(side, columns) for rows, columns in size.layers()])
 
 
 def _layers(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from proponent.memory_budget import MIB
 from proponent.methods.shared.needs import GradientBlock
+from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.resolution import (
     SATURATED,
     SMALLEST_SQUARE,
@@ -80,6 +82,13 @@ def fisher_layers(
         values, vectors = (found.to(rows.dtype) for found in torch.linalg.eigh(outer.double()))
         layers.append(FisherLayer(values.clamp_min(0), rows @ vectors, queries @ vectors))
     return layers
+
+
+def memory_of_layers(size: ProblemSize, widths: Sequence[int]) -> float:
+    """Return the memory of layers projected to ``widths`` dimensions, in MiB: before and after they are rotated."""
+    projected = 2 * sum(widths) * (size.n_train + size.n_query) + 2 * max(widths, default=0) * size.n_train
+    eigenvectors = 6 * 8 * max(widths, default=0) ** 2 / MIB  # in double precision
+    return size.numbers(projected) + eigenvectors + size.temporaries() + size.scores(len(widths) + 3)
 
 
 def influence(layers: list[FisherLayer], damping: float) -> Tensor:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from proponent.chunking import chunks
 from proponent.memory_budget import MIB
-from proponent.methods.shared.needs import Curvature, GradientBlock, Replay
+
+if TYPE_CHECKING:
+    from proponent.methods.shared.needs import Curvature, GradientBlock, Replay
 
 _TEMPORARY_MIB = 320.0
 """Largest memory of the temporaries of gradients (two of 128 MiB) and of curvature products (64 MiB)."""
@@ -28,7 +31,7 @@ class ProblemSize:
     Attributes:
         n_train: number of training examples.
         n_query: number of queries that are scored together.
-        n_parameters: number of parameters of the model; 0 where a method does not use the model.
+        shapes: shapes of the model's parameters; empty where a method does not use the model.
         n_outputs: numbers in the outputs of one example.
         itemsize: bytes of a number.
         pass_mib: memory of a forward and backward pass, in MiB.
@@ -41,7 +44,7 @@ class ProblemSize:
 
     n_train: int
     n_query: int
-    n_parameters: int = 0
+    shapes: tuple[tuple[int, ...], ...] = ()
     n_outputs: int = 1
     itemsize: int = 4
     pass_mib: float = 0.0
@@ -50,6 +53,15 @@ class ProblemSize:
     slots: int = 1
     batch: int = 0
     dampings: int = 1
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters."""
+        return sum(map(math.prod, self.shapes))
+
+    def layers(self) -> list[tuple[int, int]]:
+        """Return the rows and columns of each parameter: a weight has a column for its bias, any other has one column."""
+        return [(shape[0], math.prod(shape[1:]) + (len(shape) > 1)) for shape in self.shapes if shape]
 
     def numbers(self, count: float) -> float:
         """Return the memory of ``count`` numbers, in MiB."""
@@ -85,7 +97,7 @@ def size_of_network(model: Curvature, *, dampings: int = 1) -> ProblemSize:
     return ProblemSize(
         n_train=model.n_train,
         n_query=len(model.query),
-        n_parameters=model.n_parameters,
+        shapes=tuple(model.shapes),
         n_outputs=model.n_outputs,
         itemsize=model.loss_weight.element_size(),
         pass_mib=model.pass_mib,
@@ -124,7 +136,7 @@ def size_of_replay(replay: Replay) -> ProblemSize:
     return ProblemSize(
         n_train=replay.n_train,
         n_query=replay.n_query,
-        n_parameters=replay.n_parameters,
+        shapes=((replay.n_parameters,),),
         itemsize=replay.itemsize,
         steps=replay.n_steps,
         slots=replay.n_slots,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from proponent.methods.shared.needs import GradientBlock, Gradients, TargetPair, Workspace
+from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.resolution import SMALLEST_SQUARE, DampingUnit, overflow, vanished
 from proponent.methods.shared.solvers.damped_solver import DampedSolver
 from proponent.seeds import derive_seed
@@ -61,6 +62,13 @@ class ProjectedSpace:
     def diagonal(self, damping: float) -> Tensor:
         """Return the kernel of each training example with itself, (n_train,)."""
         return self.solver.quadratic(self.train, self.solver.unit.absolute(damping))
+
+
+def memory_of_kernel(size: ProblemSize, projection_dim: int = 0) -> float:
+    """Return the memory of a kernel in MiB: its matrix, which the gradients keep, weighted, factored, and in two copies."""
+    side = min(projection_dim or size.n_train, size.n_train)
+    projected = projection_dim * (size.n_train + size.n_query)
+    return size.numbers(5 * side**2 + 2 * projected) + size.scores(5)
 
 
 def trak_kernel(

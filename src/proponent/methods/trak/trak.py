@@ -27,7 +27,8 @@ from typing import Literal
 from torch import Tensor
 
 from proponent.methods.shared.needs import Gradients, Workspace
-from proponent.methods.shared.trak_kernel import fraction_of, trak_kernel
+from proponent.methods.shared.problem_size import ProblemSize
+from proponent.methods.shared.trak_kernel import fraction_of, memory_of_kernel, trak_kernel
 
 SELF_INFLUENCE = {"damping": 0.01}
 RANGES = {"projection_dim": "[0, inf)"}
@@ -76,6 +77,11 @@ def attribute(
     return kernel.cross(
         damping * fraction_of(gradients, checkpoint) if growing else damping
     ), pair.loss_weight
+
+
+def memory(size: ProblemSize, queries: int, *, projection_dim: int) -> float:
+    """Return the memory in MiB: the Gram matrix, or projections to fewer dimensions than there are examples."""
+    return memory_of_kernel(size, projection_dim)
 
 
 def self_influence(

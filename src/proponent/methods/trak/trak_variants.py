@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Network, TargetPair, Workspace
-from proponent.methods.shared.trak_kernel import trak_kernel
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
+from proponent.methods.shared.trak_kernel import memory_of_kernel, trak_kernel
 from proponent.seeds import derive_seed
 
 USES = {"kind": {"dropout": "network.dropped", "lora": "network.adapted"}}
@@ -72,6 +73,8 @@ def attribute(
         UserError: the network has nothing to drop or to adapt, or the damping is too small.
     """
     model, grid = network.at(checkpoint), workspace.grid_of(damping)
+    size = size_of_network(model, dampings=len(grid))
+    model.budget.require(memory(size, size.n_query, variants=variants), "trak_variants")
 
     def pairs() -> Iterator[TargetPair]:
         for variant in range(variants):
@@ -87,6 +90,11 @@ def attribute(
         lambda: _means(pairs(), network.member, weighting, grid),
     )
     return means[grid.index(damping)]
+
+
+def memory(size: ProblemSize, queries: int, *, variants: int) -> float:
+    """Return the memory in MiB: one variant's kernel, and the kernels of all variants and dampings."""
+    return memory_of_kernel(size) + size.scores(variants * size.dampings + 2) + size.pass_mib
 
 
 def _means(

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Data, Representations
+from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.resolution import unit_rows
 
 TASKS = ("classification",)
@@ -67,6 +68,11 @@ def _squared_distances(query: Tensor, train: Tensor) -> Tensor:
     query, train = query.double() - mean, train.double() - mean
     squares = query.square().sum(1)[:, None] + train.square().sum(1) - 2 * query @ train.T
     return squares.float()
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory in MiB: the order, and matches and values in double precision, in several copies."""
+    return size.scores(16)
 
 
 def values_by_rank(match: Tensor, neighbours: int) -> Tensor:

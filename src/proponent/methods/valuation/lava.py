@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from proponent.methods.shared.needs import Data, Representations
+from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.resolution import check_finite, spread_is_rounding
 from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 
@@ -67,6 +68,11 @@ def attribute(
     n = len(potential)
     values = (potential.sum() - n * potential) / max(n - 1, 1)
     return values.to(pair.train).expand(len(query), -1).clone()
+
+
+def memory(size: ProblemSize, queries: int) -> float:
+    """Return the memory in MiB: the costs, and matrices of Sinkhorn's iterations, in double precision."""
+    return size.scores(12)
 
 
 def class_distances(x: Tensor, y: Tensor, x_other: Tensor, y_other: Tensor) -> Tensor:
