@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from proponent.config.digests import file_digest
 from proponent.config.digests.file_digest import FileDigests
 from proponent.config.digests.source_digest import SourceTree
+from proponent.config.schema import RecipeConfig
 from proponent.errors import UserError
+from proponent.features.curvature.member_curvature import Curvature
 from proponent.machine_limits import MachineLimits, machine_limits
+from proponent.memory_budget import MemoryBudget
+from proponent.methods.influence import if_cg
+from proponent.methods.shared.problem_size import ProblemSize
+from proponent.methods.shared.workspace import Workspace
+from proponent.methods.trak import trak
 from proponent.plan import local_jobs
 from proponent.plan.graph import Graph
+from proponent.settings.split import Arrays
+from proponent.settings.tasks import get_task
+from proponent.steps.io.method_memory import require_memory, required_mib
+from proponent.training.designs import Run
+from proponent.training.replay import Replay
 
 SOURCES = Path(__file__).parents[2] / "src"
 MEMINFO = "MemTotal:       24684083 kB\nMemFree:        1000 kB\n"
@@ -281,3 +301,103 @@ def test_big_files_are_remembered_from_run_to_run_and_in_jobs(tmp_path, read_fil
     assert Graph(tmp_path, SourceTree((SOURCES,))).digests_of(["weights.bin"]) == digests
     assert FileDigests.read(tmp_path).of(path) == digests["weights.bin"]
     assert read_files == [path]
+
+
+BLOCKED = [
+    "influence.if_cg",
+    "influence.if_lissa",
+    "influence.ekfac",
+    "unrolling.source",
+    "unrolling.source_adam",
+    "unrolling.magic",
+    "unrolling.dvemb",
+    "gradient_similarity.less",
+]
+"""Methods that form one vector of all parameters, or more, per query."""
+
+
+def measured(memory_mib: int, *methods: str) -> list[dict[str, Any]]:
+    """Return what methods needed on a network of 60,000 parameters with 160 examples and 160 queries."""
+    script = Path(__file__).parent / "method_memory.py"
+    command = [sys.executable, str(script), str(memory_mib), "240", "160", "160", *methods]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_memory_of_krylov_and_of_all_methods_with_vectors_per_query_is_bounded():
+    for found in measured(320, *BLOCKED):
+        assert "refused" not in found, found
+        assert found["needed"] <= 320, found
+        assert found["distance"] < 1e-4, found
+
+
+def test_memory_of_krylov_is_refused_with_the_number_where_one_query_does_not_fit():
+    network = SimpleNamespace(at=lambda _: model)
+    linear = nn.Linear(400, 300)
+    x, y = torch.randn(8, 400), torch.arange(8)
+    options = {"weight_decay": 0.0, "duration": 1.0, "memory_mib": 1, "budget": MemoryBudget(8)}
+    model = Curvature(linear, get_task("classification"), x, y, x, y, **options)
+    with pytest.raises(
+        UserError, match=r"if_cg needs (\d+) MiB of memory and compute.memory_mib is 8: raise it to \1"
+    ):
+        if_cg.attribute(network, Workspace())
+    with pytest.raises(UserError, match="the gradients of 16 examples and queries need"):
+        Curvature(linear, get_task("classification"), x, y, x, y, **{**options, "budget": MemoryBudget(0.01)})
+
+
+def test_memory_of_a_replay_is_refused_before_it_starts():
+    data = Arrays(torch.randn(8, 40), torch.arange(8), torch.randn(2, 40), torch.arange(2))
+    recipe = RecipeConfig(lr=0.1, steps=10_000, batch_size=4)
+    with pytest.raises(UserError, match=r"a replay of 10000 steps with 400 parameters needs 1 MiB"):
+        Replay(
+            lambda _: nn.Linear(40, 10, bias=False),
+            get_task("classification"),
+            recipe,
+            Run(0, 0),
+            data,
+            memory_mib=0,
+        )
+
+
+@given(st.integers(1, 300), st.floats(0.1, 50), st.floats(0, 40), st.floats(0, 300))
+def test_memory_budget_takes_the_largest_number_that_fits(most, each, fixed, total):
+    budget = MemoryBudget(total)
+    if fixed + each > total:
+        with pytest.raises(UserError, match="m needs"):
+            budget.largest(lambda count: fixed + each * count, most, "m")
+        return
+    count = budget.largest(lambda count: fixed + each * count, most, "m")
+    assert fixed + each * count <= total
+    assert count == most or fixed + each * (count + 1) > total
+
+
+SIZE = ProblemSize(n_train=50_000, n_query=1000, shapes=((600, 500), (600,)), steps=1000, slots=3, batch=64)
+SPEC = SimpleNamespace(method="m", network=None, replay=None, memory_mib=1000, function="attribute")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SOURCES / "proponent/methods").glob("*/*.py")), ids=lambda path: path.stem
+)
+def test_memory_of_every_method_has_a_formula_that_grows_with_the_data(path):
+    name = f"proponent.methods.{path.parent.name}.{path.stem}"
+    if path.stem == "__init__" or path.parent.name == "shared":
+        return
+    module = importlib.import_module(name)
+    spec = SimpleNamespace(**vars(SPEC), candidates=({},))
+    small = required_mib(spec, module, replace(SIZE, n_train=500), queries=1)
+    assert (
+        0
+        <= small
+        <= required_mib(spec, module, SIZE, queries=1)
+        <= required_mib(spec, module, SIZE, queries=1000)
+    )
+
+
+def test_memory_of_a_method_on_stored_features_is_refused_by_its_formula():
+    spec = SimpleNamespace(**vars(SPEC), candidates=({"damping": 1.0}, {"damping": 2.0}))
+    with pytest.raises(UserError, match=r"configs/methods/m.yaml needs \d{5} MiB"):
+        require_memory(spec, trak, n_train=50_000, n_query=100)
+    require_memory(spec, trak, n_train=5_000, n_query=100)

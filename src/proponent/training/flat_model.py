@@ -13,6 +13,7 @@ from torch.func import grad, jvp, vjp, vmap
 from torch.overrides import TorchFunctionMode
 
 from proponent.errors import UserError
+from proponent.memory_budget import MIB
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
@@ -65,7 +66,8 @@ class FlatModel:
         trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.shapes = {name: tuple(value.shape) for name, value in self._used(trained, x).items()}
         self.initial = torch.cat([trained[name].detach().flatten() for name in self.shapes])
-        self.vectors_at_a_time = self._vectors_at_a_time(x)
+        self._bytes_per_vector = self._bytes_of_pass(x)
+        self.vectors_at_a_time = max(1, PASS_MIB * MIB // self._bytes_per_vector)
         self._refuse_stopped(x[:2])
 
     def batch(self, x: Tensor, y: Tensor, generator: Generator) -> Batch:
@@ -142,8 +144,12 @@ class FlatModel:
         with explained(self._module, what), stackable(), Rewritten():
             yield
 
-    def _vectors_at_a_time(self, x: Tensor) -> int:
-        """Return how many derivatives fit in a pass, from what one pass over a batch keeps for the backward pass."""
+    def pass_mib(self, vectors: int) -> float:
+        """Return the memory of the activations in a pass for at most so many derivatives, in MiB."""
+        return 2 * min(vectors, self.vectors_at_a_time) * self._bytes_per_vector / MIB
+
+    def _bytes_of_pass(self, x: Tensor) -> int:
+        """Return the bytes of one derivative in a pass over a batch: twice what the pass keeps for the backward pass."""
         kept = 0
 
         def count(tensor: Tensor) -> Tensor:
@@ -154,7 +160,7 @@ class FlatModel:
         hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
         with stackable(), recorded_draws(), torch.enable_grad(), hooks:
             self._module.eval()(x)
-        return max(1, PASS_MIB * 2**20 // (2 * kept + 1))
+        return 2 * kept + 1
 
     def _used(self, trained: dict[str, nn.Parameter], x: Tensor) -> dict[str, nn.Parameter]:
         """Return the parameters that the outputs depend on; the trainer does not change any others."""

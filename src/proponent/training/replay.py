@@ -143,6 +143,7 @@ class Replay:
         start = self.model.initial
         self._start = torch.cat([start[None], start.new_zeros(self.n_slots - 1, len(start))])
         self.n_parameters = len(start)
+        self.pass_mib = self.model.pass_mib(max(self.n_query, recipe.batch_size))
         self.batch_size, self.itemsize = recipe.batch_size, start.element_size()
         self._stretch = math.isqrt(self.n_steps - 1) + 1
         # Every sqrt(T)-th state, and all states of one stretch.

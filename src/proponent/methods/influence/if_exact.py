@@ -53,8 +53,9 @@ def attribute(
     """
     model = network.at(checkpoint)
     shift = training_damping(model, damping)
+    in_parameter_space = _in_parameter_space(model)
     model.budget.require(memory(size_of_network(model), len(model.query)), "if_exact")
-    if _in_parameter_space(model):
+    if in_parameter_space:
         solved = _parameter_solver(model, workspace).solve(model.query.dense().T, shift).T
         inner = model.train.inner_dense(solved).T
     else:
@@ -69,8 +70,6 @@ def memory(size: ProblemSize, queries: int) -> float:
     """Return the memory in MiB: the matrix of the smaller space, its factor, and one more while either is made."""
     rows = size.n_train * size.n_outputs
     smallest = min(size.n_parameters, rows)
-    if smallest > MAX_DIMENSION:
-        return 0.0  # refused for its size
     solved = (
         size.vectors(3 * queries) if smallest == size.n_parameters else size.numbers(smallest * size.n_train)
     )

@@ -17,11 +17,10 @@ from proponent.memory_budget import MIB
 if TYPE_CHECKING:
     from proponent.methods.shared.needs import Curvature, GradientBlock, Replay
 
-_TEMPORARY_MIB = 320.0
-"""Largest memory of the temporaries of gradients (two of 128 MiB) and of curvature products (64 MiB)."""
-_REPLAY_MIB = 128.0
-"""Largest memory of the pass that differentiates a batch of a replay."""
-_VECTORS_PER_PASS = 256
+_TEMPORARY_MIB, _PRODUCT_MIB = 256.0, 64.0
+"""Largest memory of the temporaries of gradients, two of 128 MiB, and of the pass of a curvature product."""
+_TANGENTS_MIB = 160.0
+"""Largest memory of the derivatives of parameters in a pass over a batch of a replay."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class ProblemSize:
         itemsize: bytes of a number.
         pass_mib: memory of a forward and backward pass, in MiB.
         kronecker_mib: memory of the factors and eigenvectors of a Kronecker basis, in MiB.
+        replay_mib: memory of the activations in a pass over a batch of a replay, in MiB.
         steps: optimiser steps of a training.
         slots: vectors of the optimiser's state.
         batch: examples of an optimiser step.
@@ -49,6 +49,7 @@ class ProblemSize:
     itemsize: int = 4
     pass_mib: float = 0.0
     kronecker_mib: float = 0.0
+    replay_mib: float = 0.0
     steps: int = 1
     slots: int = 1
     batch: int = 0
@@ -77,7 +78,8 @@ class ProblemSize:
 
     def temporaries(self) -> float:
         """Return the memory of the temporaries of gradients and of curvature products, in MiB."""
-        return min(_TEMPORARY_MIB, self.vectors(3 * (self.n_train + self.n_query)))
+        rows = max(self.n_train, self.n_query)
+        return min(_TEMPORARY_MIB, self.vectors(2 * rows)) + min(_PRODUCT_MIB, self.vectors(rows))
 
     def kronecker(self) -> float:
         """Return the memory of a Kronecker basis while it is computed, in MiB."""
@@ -89,7 +91,7 @@ class ProblemSize:
 
     def replayed(self) -> float:
         """Return the memory of the pass over a batch of a replay, in MiB."""
-        return min(_REPLAY_MIB, self.vectors(_VECTORS_PER_PASS))
+        return self.replay_mib + min(_TANGENTS_MIB, self.vectors(5 * self.n_query))
 
 
 def size_of_network(model: Curvature, *, dampings: int = 1) -> ProblemSize:
@@ -138,6 +140,7 @@ def size_of_replay(replay: Replay) -> ProblemSize:
         n_query=replay.n_query,
         shapes=((replay.n_parameters,),),
         itemsize=replay.itemsize,
+        replay_mib=replay.pass_mib,
         steps=replay.n_steps,
         slots=replay.n_slots,
         batch=replay.batch_size,

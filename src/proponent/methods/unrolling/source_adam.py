@@ -79,4 +79,4 @@ def attribute(
 
 def memory(size: ProblemSize, queries: int) -> float:
     """Return the memory for ``queries`` queries at a time, in MiB; the replay keeps states in addition."""
-    return memory_of_walk(size, queries) + size.states() + size.replayed()
+    return memory_of_walk(size, queries) + size.states() + size.vectors(4)

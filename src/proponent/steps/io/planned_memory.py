@@ -20,6 +20,8 @@ from proponent.training.update import n_slots
 
 LIBRARIES_MIB = 400.0
 """Memory of the interpreter with torch."""
+_PASS_MIB = 128.0
+"""Memory of the activations in a pass of a replay, at most."""
 _ITEMSIZE = 4
 """Bytes of a number in trained models."""
 
@@ -61,7 +63,9 @@ def planned_mib(root: Path, spec: AttributeSpec) -> float | None:
     if spec.replay is not None:
         recipe = spec.replay.recipe
         rates = learning_rates(recipe, stages_of(recipe, member_run(spec.replay.seed, 0), n_train))
-        size = replace(size, steps=len(rates), slots=n_slots(recipe), batch=recipe.batch_size)
+        size = replace(
+            size, steps=len(rates), slots=n_slots(recipe), batch=recipe.batch_size, replay_mib=_PASS_MIB
+        )
     module = importlib.import_module(spec.module)
     together, alone = (required_mib(spec, module, size, queries) for queries in (n_query, 1))
     return max(alone, min(together, spec.memory_mib))

@@ -82,6 +82,8 @@ class Replay(Protocol):
     """Learning rate of every optimiser step."""
     decay_is_decoupled: bool
     """Whether weight decay acts on the parameters themselves (AdamW) instead of through the gradient."""
+    pass_mib: float
+    """Memory of the activations in a pass over a batch, in MiB."""
     budget: MemoryBudget
     """Memory of the job, in which the states that a replay keeps are held already."""
 
