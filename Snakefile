@@ -34,3 +34,7 @@ include: "workflow/rules/publish.smk"
 for family in METHOD_RULES:
 
     include: family
+
+
+# Now that the rules are known.
+settle_own_rules(PLAN, workflow.rules)

@@ -15,6 +15,7 @@ from proponent.inspection.failed_run import finish_failed_run
 from proponent.plan import start
 from proponent.plan.exit_timers import cancel_timers_at_exit
 from proponent.plan.local_jobs import job_memory_mb, limit_local_jobs
+from proponent.plan.own_rules import settle_own_rules
 
 PLAN = start(
     root=ROOT,

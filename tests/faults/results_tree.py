@@ -28,6 +28,7 @@ RULE = """rule mine:
         query="results/{setting}/data/query.safetensors",
     output:
         "results/{setting}/scores/mine.safetensors",
+        "results/{setting}/benchmarks/mine.txt",
     benchmark:
         "results/{setting}/benchmarks/attribute-mine.tsv"
     shell:
@@ -94,7 +95,8 @@ class Tree:
         )
         write_manifest(self.root, manifest)
         if isinstance(node.spec, AdoptSpec):
-            self._write("results/toy/benchmarks/attribute-mine.tsv", salt)
+            for name in ("attribute-mine.tsv", "mine.txt"):
+                self._write(f"results/toy/benchmarks/{name}", salt)
         for part in parts:
             self._stamp(f"{part.path}{SUFFIX}")
 
@@ -134,9 +136,8 @@ class Tree:
             rules = [([path, *further_files(node)], [key_path(path), *node.upstream])]
             if isinstance(node.spec, AdoptSpec):
                 data = "results/toy/data/train.safetensors"
-                benchmark = "results/toy/benchmarks/attribute-mine.tsv"
                 rules = [
-                    ([path, benchmark], [data]),
+                    ([path], [data]),
                     ([f"{path}{SUFFIX}"], [key_path(path), path, *node.upstream]),
                 ]
             if any(self._is_outdated(*rule) for rule in rules) or not found.isdisjoint(node.inputs):

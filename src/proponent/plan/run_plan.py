@@ -81,10 +81,10 @@ class Plan:
 
     def check_before(self, path: str) -> list[str]:
         """Return the check that must pass before the artefact at ``path`` is made; nothing if it is not made again."""
-        return [] if self.in_job or path in self._unaffected else list(self._node(path).after)
+        return [] if self.in_job or path in self.unaffected else list(self._node(path).after)
 
     @cached_property
-    def _unaffected(self) -> set[str]:
+    def unaffected(self) -> set[str]:
         """Artefacts that are current and of which everything that they are made from is current."""
         found: set[str] = set()
         for path, node in self.graph.nodes.items():

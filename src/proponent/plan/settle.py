@@ -34,7 +34,6 @@ from proponent.store.file_times import (
 )
 from proponent.store.files import read_json, sha256, write_json
 from proponent.store.manifest import SUFFIX, Manifest
-from proponent.store.snakemake_benchmark import benchmark_path
 
 LEDGER = "results/.times"
 _COARSEST = 2 * SECOND
@@ -92,10 +91,7 @@ class _Settling:
         self.newest[node.path] = max(time_as_input(self.root / file.path) for file in manifest.all_files)
         record = f"{node.path}{SUFFIX}"
         if isinstance(node.spec, AdoptSpec):
-            # Two rules make these scores: the user's own, whose benchmark file counts as an output, and adopt.
-            benchmark = benchmark_path(Path(node.path)).as_posix()
-            if (self.root / benchmark).exists():
-                self._move_forward(benchmark, "", earliest)
+            # Two rules make these scores: the user's own (see own_rules), and adopt, whose output is the manifest.
             self._move_forward(record, manifest.seal, self.newest[node.path])
             self.newest[record] = time_as_input(self.root / record)
         else:

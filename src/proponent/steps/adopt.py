@@ -11,7 +11,7 @@ from proponent.metrics.metric_inputs import check_scores
 from proponent.steps.io.job import Job
 from proponent.steps.io.stored_arrays import count_examples
 from proponent.store.arrays import load_arrays
-from proponent.store.snakemake_benchmark import benchmark_path, read_benchmark
+from proponent.store.snakemake_benchmark import read_benchmark
 
 
 def run(job: Job[AdoptSpec, AttributeInputs]) -> None:
@@ -36,4 +36,4 @@ def run(job: Job[AdoptSpec, AttributeInputs]) -> None:
 
 def _measured(scores: Path) -> tuple[float, float]:
     """Return seconds and peak memory in MiB from Snakemake's benchmark file of the rule; zeros if there is none."""
-    return read_benchmark(benchmark_path(scores)) or (0.0, 0.0)
+    return read_benchmark(scores.parents[1] / "benchmarks" / f"attribute-{scores.stem}.tsv") or (0.0, 0.0)

@@ -5,11 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def benchmark_path(scores: Path) -> Path:
-    """Return the file in which the user's own rule records the cost of its scores."""
-    return scores.parents[1] / "benchmarks" / f"attribute-{scores.stem}.tsv"
-
-
 def read_benchmark(path: Path) -> tuple[float, float] | None:
     """Return the seconds and the peak memory in MiB that Snakemake measured.
 
