@@ -158,6 +158,11 @@ USES = {
     "a star import": "from lab.helpers import *\n{build} SCALE\n",
     "a star import over a definition": "def wrap(f):\n    return 1\n\nfrom lab.helpers import *\n{build} wrap(SCALE)\n",
     "globals()": "X = helpers.SCALE\n\ndef build(name='X'):\n    return globals()[name]\n",
+    "vars()": "X = helpers.SCALE\nTABLE = vars()\n\ndef build(name='X'):\n    return TABLE[name]\n",
+    "import_module of itself": (
+        "from importlib import import_module\nX = helpers.SCALE\n\ndef build(name='X'):\n"
+        "    return getattr(import_module(__name__), name)\n"
+    ),
     "eval": "X = helpers.SCALE\n\ndef build(name='X'):\n    return eval(name)\n",
     "sys.modules": "import sys\n\ndef build(name='lab.helpers'):\n    return sys.modules[name].SCALE\n",
     "import_module of a literal": (
@@ -278,6 +283,13 @@ def test_a_local_variable_reaches_no_definition_of_the_same_name(tmp_path) -> No
     files = {"lab/factory.py": f"{build}\ndef width():\n    return 1\n\nmodel = 1\n"}
     assert not is_seen(tmp_path, files, "lab/factory.py", "return 1", "return 2")
     assert not is_seen(tmp_path, files, "lab/factory.py", "model = 1", "model = 2")
+
+
+def test_a_folder_of_the_checkout_hides_no_installed_package(tmp_path) -> None:
+    """Python prefers a package with ``__init__.py`` to a folder without one, wherever it is on the path."""
+    (tmp_path / "numpy").mkdir()
+    _, versions = digest(tmp_path, {"lab/factory.py": "import numpy\n{build} numpy.zeros(3)\n"})
+    assert "numpy" in versions
 
 
 def test_a_circle_of_imports_ends(tmp_path) -> None:

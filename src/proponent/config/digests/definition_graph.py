@@ -7,6 +7,7 @@ statements of a module that have an effect belong to all of its definitions, in 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from proponent.config.digests.import_effects import is_builtin
 from proponent.config.digests.module_source import STAR, Import, ModuleSource, Statement
 from proponent.config.digests.plumbing import is_plumbing
+from proponent.config.digests.python_source import dotted
 from proponent.config.digests.source_index import SourceIndex
 
 _OWN_MODULE = {"builtins.globals", "builtins.eval", "builtins.exec", "builtins.locals"}
@@ -147,6 +149,8 @@ class DefinitionGraph:
                 nodes += self._attribute(one.module, (), one.full)
         for chain in uses.chains:
             nodes += self._name(source, chain, inner)
+        if ("vars",) in uses.chains and any(map(_is_bare_vars, ast.walk(statement.node))):
+            nodes.append(Node(Kind.whole, source.name))
         if uses.attributes & _ANY_MODULE_ATTRIBUTES:
             nodes.append(EVERYTHING)
         if not source.name.startswith("proponent."):
@@ -256,6 +260,10 @@ class DefinitionGraph:
             else:
                 nodes += [*self._run(module, False, ""), *self._attribute(module, (), module)]
         return nodes
+
+
+def _is_bare_vars(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and not node.args and dotted(node.func) == ("vars",)
 
 
 def _is_below(module: str, package: str) -> bool:

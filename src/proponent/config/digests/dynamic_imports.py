@@ -20,6 +20,7 @@ _LOADERS = {
         "pydoc.locate",
     ),
     *("hydra.utils.instantiate", "hydra.utils.get_class", "hydra.utils.get_method", "hydra.utils.get_object"),
+    "torch.hub.load",
 }
 """Functions that import what cannot be told from the call."""
 
@@ -69,7 +70,9 @@ def _first_argument(source: ModuleSource, call: ast.Call) -> str | None:
 
 
 def _literal(source: ModuleSource, node: ast.expr | None) -> str | None:
-    """Return the text of an expression: a literal, or a name that the module assigns one literal to, once."""
+    """Return the text of an expression: a literal, ``__name__``, or a name that the module assigns one literal to, once."""
+    if isinstance(node, ast.Name) and node.id == "__name__":
+        return source.name
     if isinstance(node, ast.Name) and len(source.positions.get(node.id, ())) == 1:
         assigned = source.statements[source.positions[node.id][0]].node
         node = assigned.value if isinstance(assigned, (ast.Assign, ast.AnnAssign)) else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.machinery
+import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ class SourceTree:
 
         def is_foreign(top: str) -> bool:
             if top not in foreign:
-                in_checkout = self.find(top) is not None or any((root / top).is_dir() for root in self.roots)
+                in_checkout = self.find(top) is not None or self._is_namespace(top)
                 foreign[top] = not in_checkout and not places(top)
             return foreign[top]
 
@@ -152,6 +153,14 @@ class SourceTree:
             module: hashlib.sha256("\n".join(text for _, text in sorted(found)).encode()).hexdigest()
             for module, found in sorted(texts.items())
         }
+
+    def _is_namespace(self, top: str) -> bool:
+        """Return whether ``top`` is a folder of modules in the checkout; a package elsewhere has precedence over one."""
+        if is_part_of_python(top) or not any((root / top).is_dir() for root in self.roots):
+            return False
+        own = {Path(os.path.realpath(root)) for root in self.roots}
+        outside = [place for place in import_places(top) or () if place.parent not in own]
+        return not any(place.is_file() or (place / "__init__.py").is_file() for place in outside)
 
     def _folders(self, top: str, places: Iterable[Path]) -> list[Path]:
         return [*places, *(root / top for root in self.roots)]
