@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import re
@@ -13,23 +14,31 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 import proponent.methods
 from methods.fakes import Checkpoints, mlp_world
-from methods.hard_cases import CASES, scores_of
+from methods.hard_cases import CASES, needs_of, scores_of
 from methods.test_every_method import PER_MEMBER
+from proponent.attribution.member_mean import MemberMean
 from proponent.attribution.stored_values import clear_unresolved_rows
 from proponent.errors import UserError
+from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.member_features import read_gradients
 from proponent.features.views import CheckpointTimes, History
 from proponent.methods.gradient_similarity import tracin, tracin_we
+from proponent.methods.influence import if_arnoldi, if_cg, if_exact, if_lissa
 from proponent.methods.learned import datamodels_prior
+from proponent.methods.projected_influence import logra, trackstar
 from proponent.methods.shared.resolution import SMALLEST_SQUARE
+from proponent.methods.shared.solvers.sinkhorn import transport_potentials
 from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak
+from proponent.methods.valuation import lava, shapley
 from proponent.notes import Note, noted
 from proponent.settings.split import Arrays
+from proponent.settings.tasks import Classification
 from proponent.steps.evaluate import constant_notes
 from proponent.training.checkpoint_steps import checkpoint_steps
 
@@ -251,6 +260,119 @@ def test_damping_zero_of_a_series_that_does_not_converge_is_noted() -> None:
     with noted() as notes:
         scores_of(module, {**params, "damping": 0.0}, "plain", torch.float32)
     assert notes[0].startswith("the series has not converged: the median residual is")
+
+
+# rows about single methods
+
+
+def dead(case: str = "no gradient") -> dict[str, object]:
+    return {name: needs_of(case, torch.float32)[name] for name in ("network", "gradients")}
+
+
+def test_trak_on_zero_gradients_names_them() -> None:
+    with pytest.raises(UserError, match=r"gradient of every training example is zero .* earlier checkpoint"):
+        trak.attribute(dead()["gradients"], Workspace(), damping=1.0)
+
+
+def test_lissa_zero_division_is_a_sum_of_curvature_and_damping_that_is_zero() -> None:
+    with pytest.raises(UserError, match=r"the sum of curvature and damping is zero .* earlier checkpoint"):
+        if_lissa.attribute(dead()["network"], Workspace(), damping=0.0, depth=20)
+    found = if_lissa.attribute(dead()["network"], Workspace(), damping=1.0, depth=20)
+    assert (found == 0).all(), "with a damping the scores are defined"
+
+
+@pytest.mark.parametrize("module", [if_lissa, if_cg, if_arnoldi, if_exact])
+def test_lissa_zero_division_includes_a_checkpoint_before_training(module) -> None:
+    needs = needs_of("plain", torch.float32)
+    curvature = copy.copy(needs["network"].at(1.0))
+    curvature.duration = 0.0
+    with pytest.raises(UserError, match="learning rates up to this checkpoint add up to 0: use a later"):
+        module.attribute(Checkpoints({1.0: curvature}), Workspace())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_logra_eigh_of_dead_units(seed: int) -> None:
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+    x, y = torch.randn(64, 6), torch.arange(64) % 3
+    with torch.no_grad():
+        module[0].bias[:10] = -100.0
+    model = Curvature(
+        module, Classification(), x[:60], y[:60], x[60:], y[60:], weight_decay=0.0, duration=1.0
+    )
+    path = Checkpoints({1.0: model})
+    for scores in (logra.attribute(path, Workspace()), trackstar.attribute(path, Workspace())):
+        assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.01])
+def test_lava_on_its_defaults_converges_where_a_class_is_rare(share: float) -> None:
+    """Mass must cross a gap that is wide next to the entropy, where Sinkhorn's iteration hardly moves."""
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.rand(1000, generator=generator) < share).long()
+    x = torch.stack([30.0 * y, 0.0 * y], 1) + 0.1 * torch.randn(1000, 2, generator=generator)
+    pair = SimpleNamespace(train=x[:800], query=x[800:])
+    data = SimpleNamespace(y_train=y[:800], y_query=y[800:])
+    values = lava.attribute(data, Checkpoints({1.0: pair}))[0]
+    rare, common = values[y[:800] == 1], values[y[:800] == 0]
+    scarce_in_training = y[:800].double().mean() < y[800:].double().mean()
+    assert values.isfinite().all()
+    assert (rare.mean() > common.mean()) == scarce_in_training, (
+        "mass on a class that is too rare lowers the distance"
+    )
+
+
+def test_lava_newton_finds_the_potentials_of_sinkhorn() -> None:
+    cost = torch.rand(30, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = transport_potentials(cost, 0.02, 100_000, 1e-10)
+    found = transport_potentials(cost, 0.02, 1, 1e-10)
+    torch.testing.assert_close(found - found.mean(), exact - exact.mean(), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [20, 57, 90, 94, 100])
+@pytest.mark.parametrize("fraction", [0.1, 0.06])
+def test_shapley_stops_at_once_for_no_number_of_examples(n: int, fraction: float) -> None:
+    """The first look, after a hundred orders, compares with nothing: values must have been compared once to stop."""
+    generator = torch.Generator().manual_seed(n)
+    places = torch.rand(200, n, generator=generator).argsort(1).argsort(1)
+    sizes = torch.tensor([round(fraction * n), *(n * step // 6 for step in range(1, 7))]).unique()
+    masks = places[:, None] < sizes[:, None]
+    noise = torch.randn(200, len(sizes), 3, generator=generator)
+    targets = 0.1 * masks.float() @ torch.randn(n, 3, generator=generator) + noise
+    targets[:, -1] = targets[:, -1].mean(0)
+    orders = SimpleNamespace(masks=masks, targets=targets)
+    half = SimpleNamespace(masks=masks[:100], targets=targets[:100])
+    everything = shapley.permutation_values(orders, convergence=0.0, truncation=0.0)
+    early = shapley.permutation_values(half, convergence=0.0, truncation=0.0)
+    assert (everything - early).abs().sum() > 0.05 * everything.abs().sum(), (
+        "the second hundred moves the values"
+    )
+    torch.testing.assert_close(shapley.permutation_values(orders, truncation=0.0), everything)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("if-lissa", "trak-lora")])
+def test_shapley_stops_at_once_no_method_changes_tensors_that_it_is_given(name: str) -> None:
+    module, params = method(name)
+    first, second = (scores_of(module, params, "plain", torch.float32) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_constant_scores_have_a_note_on_saturated_weights() -> None:
+    times = CheckpointTimes([25, 50], [0.1, 0.1], [2.5, 5.0])
+    description = {"choice": "factored", "layout": {"kind": "dense", "parameters": {}, "last": {"names": []}}}
+    stored = {"loss_weight": torch.tensor([0.5, 1e-13, 0.0]), "values": torch.zeros(3, 0)}
+    data = Arrays(*(torch.zeros(3) for _ in range(4)))
+    with noted() as notes:
+        path = read_gradients(description, lambda name: stored[name.rpartition(".")[2]], data, 0, times)
+        path.at(0.5)
+    assert notes == ["the loss weights 1 - p of 2 of 3 training examples are below 1e-12 at checkpoint 0.5"]
+
+
+def test_constant_scores_of_a_member_are_not_divided_by_their_spread() -> None:
+    mean = MemberMean(normalised=True)
+    mean.add(torch.tensor([[0.1, 0.1, 0.1], [1.0, 2.0, 3.0]]) / 3)
+    assert mean.scores()[0].tolist() == [0.0, 0.0, 0.0]
+    assert mean.scores()[1].std() == pytest.approx(1.0)
 
 
 # notes
