@@ -1,7 +1,7 @@
 """Peak memory of methods on a network of any width, each measured from where the one before ended.
 
 ``python tests/faults/method_memory.py MEMORY_MIB WIDTH EXAMPLES QUERIES METHOD...`` prints a line of JSON per method: the
-memory in MiB that it needed, the scores' distance from those without a limit, or the reason of a refusal.
+memory in MiB that it needed, or the reason of a refusal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TASK = get_task("classification")
 SGD = RecipeConfig(lr=0.02, momentum=0.9, epochs=2, batch_size=32)
 ADAM = RecipeConfig(optimizer=Optimizer.adam, lr=0.001, epochs=2, batch_size=32)
 PARAMS = {
-    "influence.if_cg": {"damping": 20.0, "tolerance": 1e-5, "iterations": 20},
+    "influence.if_cg": {"damping": 20.0, "tolerance": 1e-3, "iterations": 20},
     "influence.if_lissa": {"depth": 10, "damping": 20.0},
     "influence.if_arnoldi": {"iterations": 30, "rank": 20},
     "gradient_similarity.less": {"points": 2},
@@ -87,13 +87,13 @@ class Problem:
         return found[0] if isinstance(found, tuple) else found
 
 
-def needed_mib(problem: Problem, method: str, memory_mib: int) -> tuple[float, Tensor]:
-    """Return the memory that a method takes in addition to what the process has, in MiB, and its scores."""
+def needed_mib(problem: Problem, method: str, memory_mib: int) -> float:
+    """Return the memory that a method takes in addition to what the process has, in MiB."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = peak_memory_mib()
-    scores = problem.scores(method, memory_mib)
-    return peak_memory_mib() - before, scores
+    problem.scores(method, memory_mib)
+    return peak_memory_mib() - before
 
 
 def main(memory_mib: int, width: int, n_train: int, n_query: int, methods: list[str]) -> None:
@@ -105,10 +105,7 @@ def main(memory_mib: int, width: int, n_train: int, n_query: int, methods: list[
         problem = Problem(width, n_train, n_query)
         result: dict[str, object] = {"method": method}
         try:
-            needed, found = needed_mib(problem, method, memory_mib)
-            free, expected = needed_mib(problem, method, UNLIMITED_MIB)
-            distance = ((found - expected).norm() / expected.norm()).item()
-            result |= {"needed": round(needed), "without_limit": round(free), "distance": distance}
+            result["needed"] = round(needed_mib(problem, method, memory_mib))
         except UserError as error:
             result["refused"] = str(error)
         print(json.dumps(result), flush=True)

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from faults import method_memory
 from proponent.config.digests import file_digest
 from proponent.config.digests.file_digest import FileDigests
 from proponent.config.digests.source_digest import SourceTree
@@ -317,9 +318,9 @@ BLOCKED = [
 
 
 def measured(memory_mib: int, *methods: str) -> list[dict[str, Any]]:
-    """Return what methods needed on a network of 60,000 parameters with 160 examples and 160 queries."""
+    """Return what methods needed on a network of 60,000 parameters with 80 examples and 160 queries."""
     script = Path(__file__).parent / "method_memory.py"
-    command = [sys.executable, str(script), str(memory_mib), "240", "160", "160", *methods]
+    command = [sys.executable, str(script), str(memory_mib), "240", "80", "160", *methods]
     environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -328,10 +329,22 @@ def measured(memory_mib: int, *methods: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_memory_of_krylov_and_of_all_methods_with_vectors_per_query_is_bounded():
-    for found in measured(320, *BLOCKED):
+    """Without blocks of queries, these methods take 474 (if_cg), 231 and 358 MiB."""
+    for found in measured(300, "influence.if_cg", "unrolling.source", "unrolling.magic"):
         assert "refused" not in found, found
-        assert found["needed"] <= 320, found
-        assert found["distance"] < 1e-4, found
+        assert found["needed"] <= 300, found
+
+
+@pytest.mark.parametrize("method", BLOCKED)
+def test_memory_of_krylov_blocks_of_queries_have_the_same_scores(monkeypatch, method):
+    problem = method_memory.Problem(width=8, n_train=40, n_query=7)
+    expected = problem.scores(method, method_memory.UNLIMITED_MIB)
+    monkeypatch.setattr(MemoryBudget, "largest", lambda self, need, most, what: min(most, 3))
+    found = problem.scores(method, method_memory.UNLIMITED_MIB)
+    tolerance = (
+        2e-3 if method == "influence.if_cg" else 1e-5
+    )  # conjugate gradients stop at a residual of 1e-3
+    assert (found - expected).norm() <= tolerance * expected.norm()
 
 
 def test_memory_of_krylov_is_refused_with_the_number_where_one_query_does_not_fit():
