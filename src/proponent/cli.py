@@ -160,14 +160,15 @@ def verify(paths: tuple[Path, ...]) -> None:
     Also whether each was made by the current configuration and source, and everything that it was made from. PATHS are
     files or folders, all of results/ by default. Exits with 1 unless all is whole.
     """
-    from proponent.inspection.verify import absent, report_lines
+    from proponent.inspection.verify import absent, other_remedies, report_lines
     from proponent.inspection.verify import verify as check_results
 
     root = _root()
     found = _plan()
     verdict = check_results(root, {path: node.key for path, node in found.graph.nodes.items()}, paths)
     not_here = [] if paths else absent(found, verdict)
-    for line in report_lines(verdict, not_here):
+    remedies = other_remedies(found.graph, found.targets(), verdict.faults)
+    for line in report_lines(verdict, not_here, remedies):
         click.echo(line, err=True)
     checked = f"{verdict.artefacts} artefacts, {verdict.files} files, {size(verdict.bytes)}"
     if verdict.faults:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from faults.results_tree import SCORES, Tree, add_external_method, moved_tree, planned_tree
-from proponent.inspection.verify import verify
+from proponent.inspection.verify import other_remedies, verify
 from proponent.plan import settle as settle_module
 from proponent.plan.artefact_paths import key_path
 from proponent.store.file_times import SECOND, set_time
@@ -214,6 +214,16 @@ def test_deleted_external_scores_and_every_other_file_of_a_run_are_asked_for(tre
             os.utime(tree.root / name, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         assert tree.settle() == set(), name
         assert tree.asked() == set(), name
+
+
+def test_deleted_files_that_no_target_needs_have_another_remedy(tree: Tree):
+    """Features that no configured method reads are made by hand only, and scores of a removed method not at all."""
+    unread, removed = "results/toy/features/outputs-000.safetensors", "results/toy/scores/old.safetensors"
+    remedies = other_remedies(tree.graph, [LEADERBOARD], [unread, removed, METRICS])
+    assert remedies == {
+        unread: f"`snakemake {unread}` makes it again",
+        removed: "`proponent prune` removes what is left of it",
+    }
 
 
 def test_external_scores_of_another_source_are_older_than_what_their_rule_reads(tree: Tree):

@@ -12,6 +12,7 @@ from proponent.config.digests.keys import content_key
 from proponent.errors import UserError
 from proponent.inspection.closure import closure
 from proponent.inspection.forecast import to_run
+from proponent.plan.graph import Graph
 from proponent.plan.run_plan import Plan
 from proponent.progress import progress
 from proponent.store.manifest import SUFFIX, Manifest, check_bytes, manifest_path, read_manifest
@@ -83,16 +84,37 @@ def absent(plan: Plan, verdict: Verdict) -> list[str]:
     ]
 
 
-def report_lines(verdict: Verdict, missing: list[str]) -> list[str]:
+def other_remedies(graph: Graph, targets: Iterable[str], faults: Iterable[str]) -> dict[str, str]:
+    """Return what to do about faulty artefacts that ``snakemake`` does not make again, because no target needs them.
+
+    Args:
+        graph: the graph of the current configuration.
+        targets: paths that ``snakemake`` makes.
+        faults: paths of the faulty artefacts.
+    """
+    needed = {node.path for node in to_run(graph, targets, ())}
+    return {
+        path: f"`snakemake {path}` makes it again"
+        if path in graph.nodes
+        else "`proponent prune` removes what is left of it"
+        for path in faults
+        if path not in needed
+    }
+
+
+def report_lines(verdict: Verdict, missing: list[str], remedies: Mapping[str, str]) -> list[str]:
     """Return the lines that report faults and notes, first causes first.
 
     Args:
         verdict: result of :func:`verify`.
         missing: result of :func:`absent`.
+        remedies: result of :func:`other_remedies`.
     """
     lines = []
     for artefact, faults in verdict.faults.items():
         lines += faults
+        if artefact in remedies:
+            lines.append(f"  nothing that snakemake makes needs it: {remedies[artefact]}")
         if made := verdict.tainted.get(artefact):
             lines.append(f"  downstream: {', '.join(made)}")
     lines += _notes(verdict.orphans, "not in the current configuration", "proponent prune removes them")
