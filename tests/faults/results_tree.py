@@ -6,7 +6,7 @@ What settling, verification and DVC conclude depends on paths, times, digests an
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proponent.config.benchmark import load_benchmark
@@ -68,6 +68,8 @@ class Tree:
     graph: Graph
     time: int
     """Time of the next file to be written, in nanoseconds."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """Content of files that is given, by path."""
 
     @property
     def root(self) -> Path:
@@ -117,7 +119,7 @@ class Tree:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() or (path.exists() and path.stat().st_nlink > 1):
             path.unlink()  # a link to DVC's cache
-        path.write_text(f"{name} {salt:8}\n")
+        path.write_text(self.contents.get(name, f"{name} {salt:8}\n"))
         self._stamp(name)
         return Part(name, sha256(path), path.stat().st_size)
 

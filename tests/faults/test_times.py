@@ -226,6 +226,23 @@ def test_deleted_files_that_no_target_needs_have_another_remedy(tree: Tree):
     }
 
 
+def test_paths_that_share_an_inode_are_put_in_order_together(tree: Tree):
+    """Equal files are one file for DVC's hard links: what moves one of them moves all."""
+    shared = (DATA, METRICS, "results/figures/overview.svg")
+    tree.contents = dict.fromkeys(shared, "equal\n")
+    tree.make_all()
+    for name in shared[1:]:
+        (tree.root / name).unlink()
+        os.link(tree.root / DATA, tree.root / name)
+    assert tree.settle() == set()
+    assert tree.asked() == set()
+    assert (tree.root / DATA).stat().st_nlink == len(shared)
+    for name in (key_path(METRICS), LEADERBOARD, DATA):
+        (tree.root / name).touch()
+        assert tree.settle() == set()
+        assert tree.asked() == set(), name
+
+
 def test_external_scores_of_another_source_are_older_than_what_their_rule_reads(tree: Tree):
     """The user's own rule reads no key file, so that only the times of its inputs can start it."""
     node = tree.graph.nodes[SCORES]
