@@ -102,6 +102,7 @@ class Rewritten(TorchFunctionMode):
         torch.prelu: torch_rewrites.prelu,
         Tensor.prelu: torch_rewrites.prelu,
         torch._weight_norm: torch_rewrites.weight_norm,
+        F.one_hot: torch_rewrites.one_hot,
     }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -46,6 +46,19 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "with operations of torch, or define both",
     ),
     (
+        r"requires_grad_\(\)",
+        "it calls requires_grad_ in its forward pass, as gradient checkpointing of transformers does; leave this out "
+        "(model.gradient_checkpointing_disable())",
+    ),
+    (
+        r"accessing `data`",
+        "it uses .data, which cannot be transformed; use .detach()",
+    ),
+    (
+        r"INTERNAL ASSERT FAILED.*functorch|functorch.*INTERNAL ASSERT FAILED|dead wrapper|escaped",
+        "it uses a tensor that it kept from an earlier pass; let each pass depend on its input and the parameters only",
+    ),
+    (
         r"does not require grad",
         "its outputs do not depend on a trainable parameter (detach, no_grad, argmax or rounding); leave this out",
     ),
@@ -84,8 +97,10 @@ def explained(module: nn.Module, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except FAILURES as error:
-        if "memory" in str(error):
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if "memory" in str(error) or not (isinstance(error, FAILURES) or _running(error, module)):
             raise
         raise unsupported(error, module, what) from error
 
@@ -108,15 +123,20 @@ def _cause(message: str) -> str:
 
 def _running_layer(error: BaseException, module: nn.Module) -> str:
     """Return the innermost module that was running, as the subject of a message."""
+    return layer_name(*(_running(error, module) or (module, "")))
+
+
+def _running(error: BaseException, module: nn.Module) -> tuple[nn.Module, str] | None:
+    """Return the innermost part of a module that was running, with its name; None if the error is not from there."""
     names = {id(part): name for name, part in module.named_modules()}
-    innermost = module
+    innermost = None
     trace = error.__traceback__
     while trace is not None:
         part = trace.tb_frame.f_locals.get("self")
         if id(part) in names and isinstance(part, nn.Module):
-            innermost = part
+            innermost = part, names[id(part)]
         trace = trace.tb_next
-    return layer_name(innermost, names[id(innermost)])
+    return innermost
 
 
 def layer_name(layer: nn.Module, name: str) -> str:

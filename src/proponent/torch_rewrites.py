@@ -3,6 +3,7 @@
 Each function has the signature of the one that it stands for. What is wrong with the originals (torch 2.13):
 
 - ``prelu``: the gradient of its weight has a wrong shape and wrong values under nested ``vmap``;
+- ``one_hot`` looks at the values of its input, except directly under ``vmap``;
 - ``_weight_norm`` and ``embedding_bag`` have no derivative in forward mode, and the bag hides its lookup from a mode;
 - ``lstm``, ``gru``, ``rnn_tanh``, ``rnn_relu`` and ``lstm_cell`` have no rule for ``vmap``, and the other cells hide their
   linear maps from a mode.
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from proponent.errors import UserError
 
+_one_hot = F.one_hot
 State = tuple[Tensor, ...]
 Cell = Callable[[Tensor, Tensor, State], State]
 """Function from the transformed input and state of one position, and the state, to the next state."""
@@ -29,6 +31,13 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     one_per_channel = weight.numel() > 1 and input.ndim > 1
     channels = (-1, *(1,) * (input.ndim - 2)) if one_per_channel else (1,) * input.ndim
     return torch.where(input > 0, input, weight.reshape(channels) * input)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Return ones at the indices and zeros elsewhere, (..., num_classes)."""
+    if num_classes < 0:
+        return _one_hot(tensor, num_classes)
+    return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).to(tensor.dtype)
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:

@@ -767,3 +767,80 @@ add(
     lambda: two(lambda s, x: (s.b(hidden(s, x)) > 0).float()),
     refused="do not depend on a trainable",
 )
+
+
+def _kept_between_passes(self: Any, x: Tensor) -> Tensor:
+    self.seen = torch.cat([getattr(self, "seen", x[:0]), x])
+    return self.b(hidden(self, x))
+
+
+def _fails_on_one(self: Any, x: Tensor) -> Tensor:
+    return self.b(hidden(self, x)) * (1 // (len(x) - 1))
+
+
+def _remembering(kept: Callable[[nn.Module], Tensor], **parts: Any) -> nn.Module:
+    """Return a model that uses one of its fixed tensors through a list."""
+    module = two(lambda s, x: s.b(hidden(s, x)) + x @ s.kept[0], **parts)
+    if not parts:
+        module.register_buffer("fixed", torch.randn(6, CLASSES))
+    module.kept = [kept(module)]
+    return module
+
+
+add(
+    "a frozen parameter in a list",
+    lambda: _remembering(lambda m: m.fixed, fixed=weight(6, CLASSES).requires_grad_(False)),
+    refused="differ in more than their parameters and buffers",
+)
+add(
+    "a random buffer in a list",
+    lambda: _remembering(lambda m: m.fixed),
+    refused="differ in more than their parameters",
+)
+add(
+    "a random tensor in a list",
+    lambda: _remembering(lambda m: torch.randn(6, CLASSES)),
+    refused="differ in more than",
+)
+add("a tensor kept between passes", lambda: two(_kept_between_passes), refused="kept from an earlier pass")
+add(
+    "a failure on one row",
+    lambda: two(_fails_on_one),
+    refused=r"the model \(By\) cannot be trained: .*by zero",
+)
+add(
+    "an expanded parameter",
+    lambda: By(lambda s, x: x @ s.w, w=nn.Parameter(torch.randn(6, 1).expand(6, 3))),
+    refused="'w' is an expanded tensor",
+)
+add(
+    "quantised weights",
+    lambda: nn.Sequential(
+        torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(6, 5)), {nn.Linear}),
+        nn.Linear(5, CLASSES),
+    ),
+    refused="state dict holds '0.0.*neither a parameter nor a buffer",
+)
+add(
+    "data of a parameter",
+    lambda: two(lambda s, x: s.b(hidden(s, x)) + x @ s.c.data, c=weight(6, 3)),
+    refused="uses .data.*use .detach",
+)
+add("vmap inside", lambda: two(lambda s, x: torch.vmap(lambda row: s.b(torch.tanh(s.a(row))))(x)))
+add(
+    "a derivative inside",
+    lambda: two(
+        lambda s, x: s.b(hidden(s, x)) + torch.func.grad(lambda rows: s.a(rows).tanh().sum())(x)[:, :3]
+    ),
+)
+add(
+    "one-hot tokens",
+    lambda: By(lambda s, x: s.h(F.one_hot(x, 30).float().mean(1)), h=nn.Linear(30, CLASSES)),
+    "tokens",
+)
+add(
+    "adaptive softmax",
+    lambda: By(
+        lambda s, x: s.m.log_prob(s.a(x)), a=nn.Linear(6, 8), m=nn.AdaptiveLogSoftmaxWithLoss(8, 3, [1, 2])
+    ),
+)

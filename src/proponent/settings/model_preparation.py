@@ -94,6 +94,18 @@ def _refuse_parameters(model: nn.Module) -> None:
                 f"the model's parameter '{name}' has a gradient hook, which the trainer would not run; return the model "
                 "without it"
             )
+    for name, value in trained.items():
+        if any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride(), strict=True)):
+            raise UserError(
+                f"the model's parameter '{name}' is an expanded tensor, whose elements share memory; make it of a clone"
+            )
+    tensors = {id(value) for value in (*model.parameters(), *model.buffers())}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in tensors:
+            raise UserError(
+                f"the model's state dict holds '{name}', which is neither a parameter nor a buffer (extra state, quantised "
+                "weights); return the model without it"
+            )
     dtypes = {value.dtype: name for name, value in trained.items()}
     if len(dtypes) > 1:
         kinds = " and ".join(f"'{name}' is {dtype}" for dtype, name in dtypes.items())

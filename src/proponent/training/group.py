@@ -19,7 +19,7 @@ from proponent.torch_failures import explained, layer_name
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.recipe import StackedOptimizer
-from proponent.training.stack import call, stack_models, versions
+from proponent.training.stack import call, refuse_hidden_state, stack_models, versions
 from proponent.training.stages import epoch_order, place, stages_of
 
 
@@ -59,6 +59,8 @@ class Group:
         self.stack.template.train()
         with explained(self.stack.template, "cannot be trained"), recorded_draws():
             refuse_hidden_references(self.stack.template, x[:1])
+            if len(runs) > 1:
+                refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), x[:2])
         self.n_steps = max(len(rate) for rate in rates)
         self._x, self._y, self._task, self._runs = x, y, task, runs
         self._rates = [rate.tolist() for rate in rates]
@@ -136,7 +138,8 @@ class Group:
             slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
         gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
         if step == 0:
-            self._compare_with_ordinary(gradients, trained | fixed, x, y, weights, masks)
+            with explained(self.stack.template, "cannot be trained"):
+                self._compare_with_ordinary(gradients, trained | fixed, x, y, weights, masks)
         return losses.detach(), gradients
 
     def _loss(

@@ -123,6 +123,34 @@ def refuse_batch_statistics(model: nn.Module) -> None:
     model.train(was_training)
 
 
+def refuse_hidden_state(stack: Stack, last: nn.Module, x: Tensor) -> None:
+    """Refuse models that differ in more than the tensors that are stacked.
+
+    Args:
+        stack: models.
+        last: the last of them, as the model factory returns it.
+        x: (n, ...) inputs.
+
+    Raises:
+        UserError: the last model of the stack has other outputs than ``last``.
+    """
+    own = {name: value[-1] for name, value in stack.state.items()}
+    with torch.no_grad():
+        stacked = call(stack.template, own, x.clone())
+        ordinary = prepare_model(last).train()(x.clone())
+        if torch.allclose(
+            stacked, ordinary, rtol=1e-3, atol=1e-3 * float(ordinary.abs().max()), equal_nan=True
+        ):
+            return
+        again = call(stack.template, own, x.clone())
+    if torch.equal(again, stacked):  # models that are random have another refusal
+        raise UserError(
+            "the models of two seeds differ in more than their parameters and buffers: a tensor or number that depends on "
+            "the seed is kept elsewhere (a plain attribute, a list, a closure); register it with register_buffer and use "
+            "that attribute"
+        )
+
+
 def versions(stack: Stack) -> dict[str, tuple[int, int]]:
     """Return identity and version of every parameter and buffer: assignment changes one, a change in place the other."""
     tensors = _tensors(stack.template) | stack.state

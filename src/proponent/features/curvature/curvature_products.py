@@ -89,15 +89,16 @@ class CurvatureProducts:
             return functional_call(self.module, parameters, (x,))
 
         generator = torch.Generator().manual_seed(0)
-        tangent = {
-            name: torch.randn(value.shape, generator=generator).to(value)
+        tangents = {
+            name: torch.randn(1, *value.shape, generator=generator).to(value)
             for name, value in self.parameters.items()
         }
-        outputs, moved = _pair(jvp(forward, (self.parameters,), (tangent,)))
+        outputs = forward(self.parameters)
+        moved = vmap(lambda tangent: jvp(forward, (self.parameters,), (tangent,))[1])(tangents)[0]
         seed = torch.randn(outputs.shape, generator=generator).to(outputs)
         pulled = _pair(vjp(forward, self.parameters))[1](seed)[0]
         one = (seed * moved).sum()
-        other = sum((tangent[name] * value).sum() for name, value in pulled.items())
+        other = sum((tangents[name][0] * value).sum() for name, value in pulled.items())
         if not bool((one - other).abs() <= AGREEMENT * seed.norm() * moved.norm()):
             raise UserError(
                 f"{layer_name(self.module, '')} has no curvature products: its derivatives in forward and backward mode "

@@ -92,7 +92,11 @@ class Capture:
         ):
             outputs = functional_call(self.module, leaves, (x,))
         _check_outputs(outputs, 1)
-        with eval_mode(self.module), unfused_attention():
+        with (
+            explained(self.module, "cannot be run on one example"),
+            eval_mode(self.module),
+            unfused_attention(),
+        ):
             refuse_hidden_references(self.module, example)
         self.last_linear = trace.last_linear
         self.activations = max(1, trace.activations)  # views of hidden tensors are not counted
@@ -127,7 +131,7 @@ class Capture:
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return the outputs, (n, ...)."""
-        with deterministic_eval(self.module), torch.no_grad():
+        with explained(self.module, "fails"), deterministic_eval(self.module), torch.no_grad():
             outputs = functional_call(self.module, self.parameters, (x,))
         _check_outputs(outputs, len(x))
         return outputs
@@ -201,7 +205,12 @@ class Capture:
             seeds: (1, ...) vector propagated back from the outputs.
         """
         leaves = {name: value.clone().requires_grad_() for name, value in self.parameters.items()}
-        with eval_mode(self.module), unfused_attention(), torch.enable_grad():
+        with (
+            explained(self.module, "fails on one example"),
+            eval_mode(self.module),
+            unfused_attention(),
+            torch.enable_grad(),
+        ):
             outputs = functional_call(self.module, leaves, (x.clone(),))
             found = torch.autograd.grad(outputs, list(leaves.values()), seeds, allow_unused=True)
         return {

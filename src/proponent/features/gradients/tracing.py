@@ -82,7 +82,7 @@ class Trace(_Watch):
 
     def operation(self, call: Call, run: Callable[[], Tensor]) -> Tensor:
         """Record a call whose weight is a parameter, and run it with that parameter as a constant."""
-        found = self._locate(call.weight) if call.claimable else None
+        found = self._locate(call.weight) if call.claimable and not _is_hidden(call.input) else None
         if call.kind == "linear" or (call.kind == "matmul" and found is not None):
             self.last_linear = self.calls - 1
         if found is None:
@@ -111,7 +111,7 @@ class Trace(_Watch):
 
     def _locate(self, tensor: Tensor | None) -> tuple[str, int, bool] | None:
         """Return (name, first row, whether transposed) of a parameter or of a view of one; None for other tensors."""
-        if tensor is None:
+        if tensor is None or tensor.numel() == 0:
             return None
         if id(tensor) in self.names:
             return self.names[id(tensor)], 0, False
@@ -127,6 +127,11 @@ class Trace(_Watch):
         if tensor.ndim == 2 and len(tensor) == base.shape[1] and tensor.stride() == base.stride()[::-1]:
             return self.names[id(base)], start, True
         return None
+
+
+def _is_hidden(input: Tensor) -> bool:
+    """Return whether an input is empty, or inside a transformation of the model's own, where shapes are not those of x."""
+    return input.numel() == 0 or torch._C._functorch.is_functorch_wrapped_tensor(input)
 
 
 class ProbedPass(_Watch):
