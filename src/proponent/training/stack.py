@@ -128,7 +128,7 @@ def refuse_hidden_state(stack: Stack, last: nn.Module, x: Tensor) -> None:
 
     Args:
         stack: models.
-        last: the last of them, as the model factory returns it.
+        last: another model of the factory, which is given the tensors of the last model of the stack.
         x: (n, ...) inputs.
 
     Raises:
@@ -136,8 +136,12 @@ def refuse_hidden_state(stack: Stack, last: nn.Module, x: Tensor) -> None:
     """
     own = {name: value[-1] for name, value in stack.state.items()}
     with torch.no_grad():
+        last = prepare_model(last)
+        for name, value in _tensors(last).items():
+            if name in own:
+                value.copy_(own[name])
         stacked = call(stack.template, own, x.clone())
-        ordinary = prepare_model(last).train()(x.clone())
+        ordinary = last.train()(x.clone())
         if torch.allclose(
             stacked, ordinary, rtol=1e-3, atol=1e-3 * float(ordinary.abs().max()), equal_nan=True
         ):
