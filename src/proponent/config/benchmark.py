@@ -55,7 +55,7 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
         }
         config = structured(BenchmarkConfig, merge(content, given), "--config")
     _check_lists(config, overrides or {})
-    _check_overrides(root, config)
+    _check_overrides(root, config, "--config" if "overrides" in (overrides or {}) else "params.yaml")
     tree = SourceTree(roots=(root / "src", root))
     files = ConfigFiles(root, config, tree)
     return Benchmark(
@@ -68,18 +68,18 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
     )
 
 
-def _check_overrides(root: Path, config: BenchmarkConfig) -> None:
+def _check_overrides(root: Path, config: BenchmarkConfig, source: str) -> None:
     """Refuse values for something that does not exist, which would have no effect."""
     for kind, entries in config.overrides.items():
         if kind not in _KINDS:
-            raise UserError(f"params.yaml: unknown key 'overrides.{kind}'{nearest(kind, _KINDS)}")
+            raise UserError(f"{source}: unknown key 'overrides.{kind}'{nearest(kind, _KINDS)}")
         if not isinstance(entries or {}, Mapping):
-            raise UserError(f"params.yaml: 'overrides.{kind}' must hold names with values, not {entries!r}")
+            raise UserError(f"{source}: 'overrides.{kind}' must hold names with values, not {entries!r}")
         valid = [path.stem for path in (root / "configs" / kind).glob("*.yaml")]
         for name in entries or ():
             if name not in valid and name.rpartition("-")[0] not in valid:  # trak-10 is trak over ten members
                 raise UserError(
-                    f"params.yaml: overrides.{kind} names '{name}', which does not exist{nearest(name, valid)}"
+                    f"{source}: overrides.{kind} names '{name}', which does not exist{nearest(name, valid)}"
                 )
 
 
