@@ -32,7 +32,7 @@ def check_location(root: Path) -> None:
 
     Raises:
         UserError: the path holds a character that breaks a job, the current directory is another one, or a module in
-            the checkout has the name of an installed one.
+            the checkout has the name of an installed one; or DVC runs this stage, and a folder of results is a link.
     """
     _check_path(root)
     here = Path.cwd()
@@ -41,6 +41,8 @@ def check_location(root: Path) -> None:
             f"{root}: results are written to the current directory, which is {here}; "
             f"run snakemake in the folder of its Snakefile, or add --directory {root}"
         )
+    if "DVC_STAGE" in os.environ:
+        _check_links(root)
     for path, shadowed in shadowing_modules(root):
         raise UserError(
             f"{path.relative_to(root)}: has the name of {shadowed}, so that jobs would import this file instead; rename it"
@@ -59,6 +61,17 @@ def _check_path(root: Path) -> None:
         raise UserError(
             f"{shown}: this path is not valid UTF-8, so that no record can name it; rename the folder"
         ) from None
+
+
+def _check_links(root: Path) -> None:
+    """Refuse links that DVC would refuse after the stage has run, saying only that a path is outside of the repository."""
+    results = root / "results"
+    for folder in (results, *results.glob("*"), *results.glob("*/*")):
+        if folder.is_symlink() and folder.is_dir():
+            raise UserError(
+                f"{folder.relative_to(root)}: is a link to {folder.resolve()}, and DVC versions no folder behind a link; "
+                "move the whole checkout there and link to the checkout, or run snakemake without DVC"
+            )
 
 
 def shadowing_modules(root: Path) -> Iterator[tuple[Path, str]]:

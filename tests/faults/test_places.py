@@ -281,6 +281,21 @@ def test_other_owner_may_ask_whether_a_run_is_active(request):
         os.seteuid(0)
 
 
+@pytest.mark.parametrize("link", ["results", "results/toy", "results/toy/ensemble"])
+def test_other_owner_results_behind_a_link_are_refused_before_a_stage_of_dvc_runs(
+    root, tmp_path, monkeypatch, link
+):
+    (tmp_path / "scratch").mkdir()
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(tmp_path / "scratch")
+    check_location(root)  # Snakemake alone follows links
+    monkeypatch.setenv("DVC_STAGE", "benchmark@toy")
+    with pytest.raises(
+        UserError, match=f"^{link}: is a link to .*scratch, and DVC versions no folder behind a link; "
+    ):
+        check_location(root)
+
+
 def test_read_only_home_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing-can-be-made-here")
     with pytest.raises(SystemExit):
