@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -10,26 +11,35 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from mlflow import MlflowClient
 
+from faults.results_tree import Tree, moved_tree, planned_tree
 from proponent.checkout_location import check_location
 from proponent.errors import UserError
 from proponent.file_locks import acquire, exclusive
+from proponent.plan import controller
 from proponent.plan.controller import controller_process, hold_checkout
 from proponent.publish.artifact_folders import local_path
 from proponent.publish.tracking import Record, publish
 from proponent.steps.publish import tracking_uri
 from proponent.store.arrays import save_arrays
+from proponent.store.file_times import SECOND
 from proponent.store.files import write_json
 from proponent.store.lease import leased
 from proponent.store.tensors import save_tensors
 from snakemake_logger_plugin_proponent.cache_folder import stop_without_cache_folder
+from workflow.checkout import make_checkout
+
+HOUR = 3600 * SECOND
+METRICS = "results/toy/metrics/graddot.json"
 
 
 def refusing(code: int):
@@ -46,6 +56,23 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "checkout/src/proponent/__init__.py").touch()
     monkeypatch.chdir(tmp_path / "checkout")
     return tmp_path / "checkout"
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The artefacts of the toy setting, none of them made."""
+    root = make_checkout(tmp_path_factory.mktemp("places") / "checkout").root
+    return planned_tree(root, time.time_ns() - HOUR)
+
+
+@pytest.fixture
+def locks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Release the locks of a controller after the test."""
+    held: list[FileLock] = []
+    monkeypatch.setattr(controller, "_held", held)
+    yield
+    for lock in held:
+        lock.release()
 
 
 # ---------------------------------------------------------------------------------------------------- path_with_colon
@@ -81,6 +108,27 @@ def test_snakefile_from_elsewhere_is_refused(root, tmp_path, monkeypatch):
         check_location(root)
 
 
+def test_snakefile_from_elsewhere_is_one_line_of_snakemake_and_writes_no_results(planned, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        planned.root / "Snakefile",
+        "--cores",
+        "1",
+        "-n",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    errors = [
+        line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")
+    ]
+    assert done.returncode == 1
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {planned.root}: results are written to the current directory")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("file", "hidden"),
     [
@@ -111,7 +159,7 @@ def test_modules_of_the_users_own_are_not_refused(root):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_other_file_systems_without_flock_run_with_one_note(root, monkeypatch, capsys, code):
+def test_other_file_systems_without_flock_run_with_one_note(root, locks, monkeypatch, capsys, code):
     (root / ".snakemake/locks").mkdir(parents=True)
     monkeypatch.setattr(fcntl, "flock", refusing(code))
     assert hold_checkout(root)
@@ -168,6 +216,33 @@ def test_other_file_systems_without_modes_or_syncing_of_folders(tmp_path, monkey
     save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(2)})
     write_json(tmp_path / "x.json", 1)
     assert {path.name for path in tmp_path.iterdir()} == {"x.safetensors", "x.json"}
+
+
+@pytest.fixture
+def exfat(tmp_path: Path) -> Iterator[Path]:
+    """A real exFAT, in Debian's packages exfatprogs and exfat-fuse: no hard links, no links, no modes."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    with image.open("wb") as stream:
+        stream.truncate(16 << 20)
+    for command in (["mkfs.exfat", image], ["mount", "-t", "exfat-fuse", "-o", "loop", image, disk]):
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"this machine cannot make or mount an exFAT: {error}")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_other_file_systems_real_exfat(exfat, planned, locks):
+    tree = moved_tree(planned, exfat)
+    tree.make_all()
+    assert hold_checkout(tree.root)
+    assert (tree.settle(), tree.asked()) == (set(), set())
+    with leased(tree.root / METRICS, lambda: False) as lease:
+        lease.check()
+        save_tensors(tree.root / "results/x.safetensors", {"x": torch.zeros(2)})
+    assert not list(tree.root.rglob("*.lease*"))
 
 
 # ------------------------------------------------------------------------------------------------------ moved_checkout
@@ -255,30 +330,82 @@ def test_other_owner_modes_of_all_files_follow_the_umask(tmp_path, umask):
     assert set(modes.values()) == {0o666 & ~umask}, modes
 
 
-@pytest.fixture
-def another_user() -> Iterator[None]:
-    """Drop root's rights until the test ends."""
-    if os.geteuid() != 0:
+OWNER, OTHER, GROUP = 54320, 54321, 54322
+
+
+@contextlib.contextmanager
+def user(number: int) -> Iterator[None]:
+    """Act as another user of the group, without root's rights."""
+    if os.getuid() != 0:
         pytest.skip("only root can become another user")
-    os.setegid(54321)
-    os.seteuid(54321)
-    yield
-    os.seteuid(0)
-    os.setegid(0)
-
-
-def test_other_owner_may_ask_whether_a_run_is_active(request):
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
-        root = Path(folder)
-        (root / "results").mkdir()
-        (root / "results/.running").write_text("process 1")
-        root.chmod(0o755)
-        held = acquire(root / "results/.running", 0)
-        request.getfixturevalue("another_user")
-        assert controller_process(root) == "process 1"
-        held.release()
-        assert controller_process(root) is None
+    os.setegid(GROUP)
+    os.seteuid(number)
+    try:
+        yield
+    finally:
         os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that all members of the group may change; pytest's own folders are closed to other users."""
+    before = os.umask(0o002)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, OWNER, GROUP)
+        Path(folder).chmod(0o2775)
+        yield Path(folder)
+    os.umask(before)
+
+
+def test_other_owner_may_ask_whether_a_run_is_active(shared):
+    with user(OWNER):
+        (shared / "results").mkdir()
+        (shared / "results/.running").write_text("process 1")
+        (shared / "results/.running").chmod(0o644)
+        held = acquire(shared / "results/.running", 0)
+    with user(OTHER):
+        assert controller_process(shared) == "process 1"
+    held.release()
+    with user(OTHER):
+        assert controller_process(shared) is None
+
+
+def test_other_owner_results_of_another_user_are_current_and_can_be_repaired(shared, planned, locks):
+    tree = moved_tree(planned, shared)
+    with user(OWNER):
+        tree.make_all()
+        assert tree.settle() == set()
+    with user(OTHER):
+        assert hold_checkout(tree.root)
+        before = tree.files()
+        assert (tree.settle(), tree.asked()) == (set(), set())
+        assert tree.files() == before
+    with user(OWNER):
+        for name in before:
+            (tree.root / name).touch()
+    with user(OTHER):
+        assert (tree.settle(), tree.asked()) == (set(), set())
+        with leased(tree.root / METRICS, lambda: False) as lease:
+            write_json(tree.root / METRICS, 1)
+            lease.check()
+        assert tree.settle() == {METRICS}
+        assert tree.asked() == tree.downstream(METRICS)
+
+
+def test_other_owner_results_may_be_a_link_to_another_disk_and_moved_checkout_stays_current(
+    tmp_path, planned
+):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        (tmp_path / "checkout").mkdir()
+        tree = moved_tree(planned, tmp_path / "checkout")
+        (tree.root / "results").symlink_to(scratch)
+        tree.make_all()
+        assert (tree.settle(), tree.asked()) == (set(), set())
+        moved = moved_tree(tree, tree.root.rename(tmp_path / "elsewhere"))
+        before = moved.files()
+        assert (moved.settle(), moved.asked()) == (set(), set())
+        assert moved.files() == before
 
 
 @pytest.mark.parametrize("link", ["results", "results/toy", "results/toy/ensemble"])
