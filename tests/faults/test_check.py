@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import random
 import threading
@@ -201,6 +202,30 @@ def _hook(model):
     return model
 
 
+def _deque(model):
+    model.parts = collections.deque([_matrix()])
+    model.b = lambda: model.parts[0]
+    return model
+
+
+def _class(model):
+    class Layer:
+        def __init__(self):
+            self.b = _matrix()
+
+    model.layer = Layer()
+    model.b = lambda: model.layer.b
+    return model
+
+
+def _class_attribute(model):
+    class Layer:
+        b = _matrix()
+
+    model.b = lambda layer=Layer: layer.b
+    return model
+
+
 DISGUISES = {
     "attribute": (_attribute, "'kept'"),
     "closure": (_closure, "'b.hidden'"),
@@ -211,7 +236,10 @@ DISGUISES = {
     "number": (_number, "'scale'"),
     "default": (_default, "'b.defaults.0'"),
     "seed": (_seed, "'own'"),
-    "hook": (_hook, "not part of its state dict"),
+    "hook": (_hook, r"'hooks.0.noise'"),
+    "deque": (_deque, r"'parts.0'"),
+    "class defined anew": (_class, r"'layer.b'"),
+    "class attribute": (_class_attribute, "outside the model's attributes"),
 }
 
 
@@ -256,6 +284,15 @@ def test_random_tensor_as_plain_attribute_in_a_registry_of_the_first_model():
         return Fn(lambda s, x: s.a(x @ matrix), a=nn.Linear(6, 3))
 
     refused(make, "gives other outputs in another process after loading the same state dict")
+
+
+def test_random_tensor_as_plain_attribute_made_in_the_first_pass_of_a_process():
+    registry = {}
+
+    def forward(s, x):
+        return s.a(x @ registry.setdefault("b", torch.randn(6, 6)))
+
+    refused(lambda: Fn(forward, a=nn.Linear(6, 3)), "random|in another process")
 
 
 def test_random_tensor_as_plain_attribute_as_the_probability_of_dropout():
@@ -316,6 +353,10 @@ PASSES = {
             lambda s, x: (s.a(x) * 0.0).square().sum(-1, keepdim=True).sqrt() + s.a(x), a=nn.Linear(6, 3)
         ),
         "the gradient of training example 0 is not finite before any training",
+    ),
+    "changes its own buffer": (
+        lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 8)), nn.Linear(8, 3)),
+        r"changes its own '0.parametrizations.weight.0._u'",
     ),
     "changes its input": (
         lambda: Fn(lambda s, x: s.a(x.add_(1.0)), a=nn.Linear(6, 3)),
@@ -434,11 +475,12 @@ def _two(x):
 PROBABILITIES = {
     "softmax": (lambda: nn.Sequential(net(), nn.Softmax(-1)), "inputs of the last softmax"),
     "sigmoid": (lambda: nn.Sequential(net(), nn.Sigmoid()), "as of a sigmoid"),
-    "p and 1 - p": (lambda: Fn(lambda s, x: _two(s.a(x)), a=nn.Linear(6, 1)), "sums to 1"),
-    "clamped": (lambda: Fn(lambda s, x: s.a(x).softmax(-1).clamp(1e-6), a=nn.Linear(6, 3)), "sums to 1"),
+    "p and 1 - p": (lambda: Fn(lambda s, x: _two(s.a(x)), a=nn.Linear(6, 1)), "the same sum"),
+    "clamped": (lambda: Fn(lambda s, x: s.a(x).softmax(-1).clamp(1e-6), a=nn.Linear(6, 3)), "the same sum"),
+    "scaled": (lambda: Fn(lambda s, x: 10 * s.a(x).softmax(-1), a=nn.Linear(6, 3)), "the same sum"),
     "normalised": (
         lambda: Fn(lambda s, x: F.normalize(s.a(x).exp(), p=1, dim=-1), a=nn.Linear(6, 3)),
-        "sums to 1",
+        "the same sum",
     ),
 }
 

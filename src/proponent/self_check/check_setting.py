@@ -10,7 +10,7 @@ from proponent.self_check.hidden_state import behaviour_elsewhere, refuse_hidden
 from proponent.self_check.method_needs import Trial
 from proponent.self_check.other_process import in_fork
 from proponent.self_check.output_kind import refuse_probabilities
-from proponent.self_check.passes import refuse_disagreement, refuse_not_finite
+from proponent.self_check.passes import refuse_changes_of_state, refuse_disagreement, refuse_not_finite
 from proponent.self_check.subject import Subject
 from proponent.settings.split import check_model
 from proponent.training.stack import refuse_batch_statistics
@@ -36,6 +36,7 @@ def check_setting(subject: Subject, uses: Iterable[str] = ()) -> dict[str, str]:
         refuse_batch_statistics(model)
         refuse_not_finite(subject, model)
         refuse_batch_sizes(subject, model)
+        refuse_changes_of_state(subject, model)
         refuse_disagreement(subject, model)
         refuse_hidden_state(subject, elsewhere)
         refuse_lockstep(subject)

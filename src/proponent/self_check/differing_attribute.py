@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import random
 import types
@@ -32,7 +33,7 @@ def _differences(one: Any, other: Any, path: str, seen: set[int], depth: int) ->
     if depth == 0 or id(one) in seen or one is other:
         return
     seen.add(id(one))
-    if type(one) is not type(other):
+    if type(one).__qualname__ != type(other).__qualname__:  # a class may be defined anew in each call
         yield path
     elif isinstance(one, (Tensor, np.ndarray)):
         if not _equal_arrays(one, other):
@@ -72,10 +73,11 @@ def _parts(value: Any) -> dict[str, Any]:
         own = {
             name: part for name, part in vars(value).items() if not isinstance(part, dict) or name[0] != "_"
         }
-        return {**value._parameters, **value._buffers, **value._modules, **own}
+        hooks = {"hooks": [*value._forward_pre_hooks.values(), *value._forward_hooks.values()]}
+        return {**value._parameters, **value._buffers, **value._modules, **own, **hooks}
     if isinstance(value, dict):
         return {str(name): part for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, collections.deque)):
         return {str(index): part for index, part in enumerate(value)}
     if isinstance(value, (set, frozenset)):
         return {"elements": sorted(map(repr, value))}

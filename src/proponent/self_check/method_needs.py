@@ -73,7 +73,7 @@ class Trial:
         except UserError as error:
             return str(error)
         except (MemoryError, RuntimeError):
-            return None  # too little memory for this trial says nothing of the method, which has a budget of its own
+            return None  # too little memory for this trial; the method itself has a budget
         if isinstance(found, Tensor) and not bool(found.isfinite().all()):
             return f"its derivatives are not finite for '{use}' before any training"
         return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -37,5 +39,9 @@ def in_fork(function: Callable[[], Any], seconds: float = 120.0) -> Any:
 
 def _send(function: Callable[[], Any], sender: Any) -> None:
     torch.set_num_threads(1)  # a fork has none of the other threads
+    # As in a process of its own, numbers that are drawn without a seed are others.
+    random.seed()
+    np.random.seed()  # noqa: NPY002
+    torch.seed()
     with contextlib.suppress(Exception):
         sender.send_bytes(pickle.dumps(function()))

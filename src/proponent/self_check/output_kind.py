@@ -30,13 +30,14 @@ def refuse_probabilities(subject: Subject, model: nn.Module) -> None:
     outputs = [_with_noise(model, x, spread) for spread in _SPREADS]
     rows = torch.cat([found.flatten(0, -2) for found in outputs])
     joined = rows[rows.isfinite().all(-1)]
-    in_range = bool((joined >= 0).all()) and bool((joined <= 1 + 1e-4).all())
-    if not in_range or bool((joined.amax(0) - joined.amin(0)).max() == 0):
+    sums = joined.sum(-1)
+    sums_are_equal = bool(((sums - sums[0]).abs() < 1e-3 * sums[0].abs()).all())
+    are_shares = bool((joined >= 0).all()) and (sums_are_equal or bool((joined <= 1 + 1e-4).all()))
+    if not are_shares or bool((joined.amax(0) - joined.amin(0)).max() == 0):
         return
-    sums_to_one = bool(((joined.sum(-1) - 1).abs() < 1e-3).all())
     what = (
-        "probabilities (each row lies in [0, 1] and sums to 1): return the inputs of the last softmax"
-        if sums_to_one
+        "probabilities (each row is not negative and has the same sum): return the inputs of the last softmax"
+        if sums_are_equal
         else "in [0, 1] whatever the parameters, as of a sigmoid: return its inputs"
     )
     raise subject.problem(

@@ -92,6 +92,28 @@ def _first_gradient(
     return 0
 
 
+def refuse_changes_of_state(subject: Subject, model: nn.Module) -> None:
+    """Refuse a model whose forward pass changes its own parameters or buffers, in eval or in training mode.
+
+    Raises:
+        UserError: names what changes, such as a running mean.
+    """
+    x = subject.data.x_train[subject.some(_ROWS)]
+    for training in (False, True):
+        before = {name: value.detach().clone() for name, value in _tensors(model).items()}
+        forward(model, x.clone(), training=training)
+        for name, value in _tensors(model).items():
+            if name not in before or not torch.equal(before[name], value):
+                raise subject.problem(
+                    f"the model's forward pass changes its own '{name}', which trainings in lockstep cannot follow; leave "
+                    "it constant"
+                )
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
 def refuse_disagreement(subject: Subject, model: nn.Module) -> None:
     """Refuse a model whose outputs for an example depend on anything but the example, in eval and in training mode.
 
