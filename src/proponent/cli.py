@@ -210,11 +210,11 @@ def status(config: tuple[str, ...]) -> None:
     """
     from rich.console import Console
 
-    from proponent.inspection.declared_resources import parse_overrides
+    from proponent.config.flags import Flags
     from proponent.inspection.status import show_status
 
     width = None if sys.stdout.isatty() else 120
-    found = _plan(parse_overrides(config))
+    found = _plan(Flags(entries=config).values())
     show_status(found, Console(highlight=False, width=width))
 
 

@@ -180,6 +180,8 @@ def test_values_by_flag_later_ones_win_over_earlier_ones(root) -> None:
     [
         ({"entries": ["compute={threads: 1, threads: 2}"]}, "--config compute: not valid YAML"),
         ({"entries": ["compute={"]}, "--config compute: not valid YAML"),
+        ({"entries": ["compute"]}, "--config: 'compute' must read name=value"),
+        ({"entries": ["a.b=1"]}, "--config: 'a.b=1' must read name=value"),
         (
             {"entries": ["overrides={methods: {mnie: {members: 2}}}"]},
             "overrides.methods names 'mnie'.*'mine'",

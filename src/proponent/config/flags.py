@@ -43,7 +43,11 @@ class Flags:
         for path in self.files:
             values = merge(values, _read(path))
         for entry in self.entries or ():
-            name, _, text = entry.partition("=")
+            name, equals, text = entry.partition("=")
+            if not (name.isidentifier() and equals):
+                raise UserError(
+                    f"--config: '{entry}' must read name=value, for example 'settings=[digits-lr]'"
+                )
             values = merge(values, {name: parse_yaml(text, f"--config {name}")})
         return values
 

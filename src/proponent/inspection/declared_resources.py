@@ -67,20 +67,6 @@ class Workflow:
         return Wildcards(fromdict=self._rules[self.rule_of(node)].get_wildcards(node.path))
 
 
-def parse_overrides(config: Sequence[str]) -> dict[str, Any]:
-    """Parse items ``name=value`` as Snakemake does for ``--config``.
-
-    Raises:
-        UserError: an item does not have this form.
-    """
-    from snakemake.cli import parse_config
-
-    try:
-        return dict(parse_config(list(config)))
-    except ValueError as error:
-        raise UserError(f"{error} For example: 'settings=[digits-lr]'") from None
-
-
 def read_workflow(root: Path, config: Sequence[str] = ()) -> Workflow:
     """Read the Snakefile as ``snakemake -n --config …`` does, without starting a job.
 
@@ -98,12 +84,11 @@ def read_workflow(root: Path, config: Sequence[str] = ()) -> Workflow:
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
-    overrides = parse_overrides(config)
     output = OutputSettings(dryrun=True, quiet={Quietness.ALL}, enable_file_logging=False)
     with SnakemakeApi(output) as api:
         parsed = api.workflow(
             resource_settings=ResourceSettings(cores=sys.maxsize),
-            config_settings=ConfigSettings(config=overrides),
+            config_settings=ConfigSettings(config_args=list(config)),
             snakefile=root / "Snakefile",
             workdir=root,
         )
