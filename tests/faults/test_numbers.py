@@ -21,12 +21,14 @@ from methods.fakes import Checkpoints, mlp_world
 from methods.hard_cases import CASES, needs_of, scores_of
 from methods.test_every_method import PER_MEMBER
 from proponent.attribution.member_mean import MemberMean
+from proponent.attribution.self_influence_params import self_influence_params
 from proponent.attribution.stored_values import clear_unresolved_rows
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.member_features import read_gradients
 from proponent.features.views import CheckpointTimes, History
+from proponent.inspection.provenance import provenance_lines
 from proponent.methods.gradient_similarity import tracin, tracin_we
 from proponent.methods.influence import if_arnoldi, if_cg, if_exact, if_lissa
 from proponent.methods.learned import datamodels_prior
@@ -40,6 +42,7 @@ from proponent.notes import Note, noted
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
 from proponent.steps.evaluate import constant_notes
+from proponent.store.manifest import Manifest, write_manifest
 from proponent.training.checkpoint_steps import checkpoint_steps
 
 # until_drops_a_checkpoint
@@ -94,6 +97,17 @@ def test_until_drops_a_checkpoint_growing_damps_by_the_fraction_that_is_used(mod
             for d, g in ((3.0, True), (3.0 * 444 / 3550, False))
         )
         torch.testing.assert_close(asked, exact)
+
+
+def test_until_drops_a_checkpoint_that_is_not_saved_with_a_note() -> None:
+    times = CheckpointTimes([444, 1775, 3550], [0.1] * 3, [44.4, 177.5, 355.0])
+    path: History[object] = History(0, times, lambda index: index)
+    with noted() as notes:
+        assert [path.at(fraction) for fraction in (0.125, 0.5, 1.0)] == [0, 1, 2]
+    assert notes == []
+    with noted() as notes:
+        assert path.at(0.03) == 0
+    assert notes == ["checkpoint 0.03 of training is not saved: the nearest one is at 0.125"]
 
 
 # projection_replaces_exact
@@ -262,6 +276,24 @@ def test_damping_zero_of_a_series_that_does_not_converge_is_noted() -> None:
     assert notes[0].startswith("the series has not converged: the median residual is")
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if hasattr(method(name)[0], "self_influence")])
+def test_no_self_influence_consists_of_rounding_errors(name: str) -> None:
+    module, params = method(name)
+    constants = getattr(module, "SELF_INFLUENCE", {})
+    params = self_influence_params(module.attribute, module.self_influence, params, constants)
+    for case in CASES:
+        single, double = (
+            scores_of(module, params, case, dtype, "self_influence")
+            for dtype in (torch.float32, torch.float64)
+        )
+        if not isinstance(single, UserError):
+            assert not isinstance(double, UserError), case
+            largest = double.abs().max()
+            assert largest < 1e10, case
+            if largest > SMALLEST_SQUARE:
+                assert (single - double).abs().max() <= 0.02 * largest, case
+
+
 # rows about single methods
 
 
@@ -376,6 +408,22 @@ def test_constant_scores_of_a_member_are_not_divided_by_their_spread() -> None:
 
 
 # notes
+
+
+def test_notes_are_printed_by_provenance_in_full(tmp_path: Path) -> None:
+    notes = [
+        "gradients are projected to 512 dimensions: " + "exact ones exceed compute.memory_mib " * 5,
+        "second",
+    ]
+    artefact = "results/toy/scores/trak.safetensors"
+    record = Manifest(
+        artefact, "key", "digest", 1, step="attribute", details={"notes": notes, "tuning_seconds": 1.0}
+    )
+    (tmp_path / artefact).parent.mkdir(parents=True)
+    write_manifest(tmp_path, record)
+    lines = provenance_lines(SimpleNamespace(nodes={}, root=tmp_path), artefact)
+    assert lines[lines.index("notes") + 1 :][:2] == [f"  {note}" for note in notes]
+    assert "  tuning_seconds: 1.0" in lines
 
 
 def test_notes_of_several_members_are_collected_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,14 +257,18 @@ def inputs_of(module: ModuleType, function: str, name: str, dtype: torch.dtype) 
 
 
 def scores_of(
-    module: ModuleType, params: dict[str, object], name: str, dtype: torch.dtype
+    module: ModuleType,
+    params: dict[str, object],
+    name: str,
+    dtype: torch.dtype,
+    function: str = "attribute",
 ) -> Tensor | UserError:
-    """Return a method's scores as the attribution step computes them, or its refusal."""
-    (mean,) = average(module.attribute, [params], [inputs_of(module, "attribute", name, dtype)])
+    """Return a method's scores, or its self-influence, as the attribution step computes them, or its refusal."""
+    (mean,) = average(getattr(module, function), [params], [inputs_of(module, function, name, dtype)])
     if isinstance(mean, UserError):
         return mean
     scores = mean.scores()
-    if hasattr(module, "finish"):
+    if function == "attribute" and hasattr(module, "finish"):
         scores = module.finish(scores, **inputs_of(module, "finish", name, dtype))
     scores = torch.as_tensor(np.asarray(scores)).double()
     if not scores.isfinite().all():  # refused by proponent.attribution.stored_values.check_values

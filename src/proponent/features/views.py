@@ -22,6 +22,8 @@ from proponent.notes import Note
 
 T = TypeVar("T")
 
+_NEAR = 1.25
+"""Ratio up to which a saved checkpoint counts as the one that was asked for; short trainings round their steps."""
 _SATURATED = 1e-12
 """Loss weight below which an example's loss no longer moves a float32 model."""
 
@@ -104,8 +106,19 @@ class History(Generic[T]):
         return [steps / self.times.steps[-1] for steps in self.times.steps]
 
     def nearest(self, checkpoint: float) -> int:
-        """Return the index of the saved checkpoint nearest, in ratio, to this fraction of training."""
-        return self.times.nearest(checkpoint)
+        """Return the index of the saved checkpoint nearest, in ratio, to this fraction of training.
+
+        A note states which one it is if it is not near.
+        """
+        index = self.times.nearest(checkpoint)
+        found = self.fractions[index]
+        if not checkpoint / _NEAR <= found <= checkpoint * _NEAR:
+            warnings.warn(
+                f"checkpoint {checkpoint:g} of training is not saved: the nearest one is at {found:.3g}",
+                Note,
+                stacklevel=2,
+            )
+        return index
 
     def at(self, checkpoint: float) -> T:
         """Return the features at the saved checkpoint nearest, in ratio, to this fraction of training."""
