@@ -91,6 +91,16 @@ def test_one_refusal_no_leaderboard_the_step_records_its_error(key_file, error, 
     assert not failure_path(key_file).exists(), "the next attempt begins without it"
 
 
+def test_the_cause_of_a_refusal_is_in_the_log(key_file, capsys):
+    """A method may refuse by a ValueError, which may also be a bug."""
+    with pytest.raises(UserError), recording_failure(key_file, FakeJob()):
+        try:
+            raise ValueError("operands could not be broadcast")
+        except ValueError as error:
+            raise UserError("m.yaml: operands could not be broadcast") from error
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
+
+
 KILLED_STEP = """
 import os, sys
 from pathlib import Path

@@ -260,7 +260,7 @@ def test_plan_before_and_after_a_run(checkout, fresh):
 
 @pytest.mark.slow
 def test_status_of_a_run_that_fails_continues_and_is_finished(checkout):
-    assert "20 of 20 done: everything is current" in checkout.run_step("status").stdout
+    assert "21 of 21 done: everything is current" in checkout.run_step("status").stdout
     module = "src/proponent/methods/gradient_similarity/graddot.py"
     line = "    pair = gradients.at(checkpoint)\n    inner"
     checkout.edit(module, line, "    raise ValueError('no such luck')\n    inner")
@@ -274,7 +274,8 @@ def test_status_of_a_run_that_fails_continues_and_is_finished(checkout):
     assert "no such luck" in done.stdout
     assert "0 running, 1 failed" in done.stdout
     assert "waiting (5 of them for failed jobs)" in done.stdout, "its metrics and the steps that collect them"
-    assert "failed: ValueError: no such luck" in done.stdout
+    assert "    refused: configs/methods/graddot.yaml with " in done.stdout
+    assert "Traceback" in (checkout.root / "logs/toy/attribute-graddot.log").read_text(), "it may be a bug"
     assert "left_out: {graddot: REASON} in configs/settings/toy.yaml" in done.stdout
     assert "nothing is running: `snakemake` only tries the failed jobs again" in done.stdout
 

@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,8 @@ def recording_failure(key_file: Path, job: Job[Any, Any]) -> Iterator[None]:
         kind: Kind = "refused" if isinstance(error, UserError) else "failed"
         reason = _shortened(one_line(error))
         _record(key_file, Failure(job.artefact, job.key, kind, reason))
+        if kind == "refused" and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)  # for the log: the cause of a refusal may be a bug
         raise
 
 
