@@ -118,16 +118,17 @@ def make_results(root: Path, methods: Mapping[str, Sequence[str]], variants: Map
                 )
                 for node in Plan(load_benchmark(root, {})).graph.nodes.values():
                     if node.step in STEPS:
-                        _make(root, node)
+                        make_artefact(root, node)
     finally:
         sys.path.remove(str(root))
 
 
-def _make(root: Path, node: Node) -> None:
+def make_artefact(root: Path, node: Node, *, again: bool = False) -> None:
+    """Make one artefact in this process, from those that are made already; with ``again`` also if it is there."""
     key_file = root / key_path(node.path)
     write_json(key_file, node.key_content())
     job = Job.load(key_file, node.step)
-    with leased(root / node.path, job.is_done) as lease:
+    with leased(root / node.path, (lambda: False) if again else job.is_done) as lease:
         assert lease is not None, f"{node.path} is made twice"
         importlib.import_module(f"proponent.steps.{node.step}").run(job)
         job.finish(lease)
