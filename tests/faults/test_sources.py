@@ -132,6 +132,14 @@ USES = {
     "the iterable of a comprehension": "from lab.helpers import SCALE\n{build} [SCALE for SCALE in SCALE]\n",
     "a tuple of assignments": "A, (B, *C) = 1, (helpers.SCALE, 2)\n{build} C\n",
     "an import inside the function": "def build():\n    from lab.helpers import SCALE\n    return SCALE\n",
+    "an import inside a class": "class A:\n    from lab.helpers import SCALE\n{build} A.SCALE\n",
+    "a global import": "def load():\n    global other\n    from lab import helpers as other\nload()\n{build} other.SCALE\n",
+    "a match": "def build(x=2):\n    match x:\n        case helpers.SCALE:\n            return 1\n",
+    "a default factory": (
+        "import dataclasses as d\n\n@d.dataclass\nclass A:\n    x: int = d.field(default_factory=helpers.double)\n"
+        "{build} A\n"
+    ),
+    "a replaced method": "class A:\n    pass\n\nA.f = lambda self: helpers.SCALE\n{build} A()\n",
     "an import inside an inner function that hides a variable": (
         "def build():\n    SCALE = None\n    def inner():\n        from lab.helpers import SCALE\n        return SCALE\n"
         "    return inner(), SCALE\n"

@@ -142,11 +142,12 @@ class DefinitionGraph:
         statement = source.statements[position]
         uses = statement.uses
         inner = [one for node in uses.imports for one in source.read_import(node, required=False)]
+        used = {chain[0] for chain in uses.chains}
         nodes: list[Node] = []
         for one in inner:
             nodes += self._run_import(one, False, source)
-            if one.name == STAR or not self.index.is_followed(one.module):
-                nodes += self._attribute(one.module, (), one.full)
+            if one.name not in used:  # all names, an import for its effect, or an attribute of a class
+                nodes += self._import(one, ())
         for chain in uses.chains:
             nodes += self._name(source, chain, inner)
         if ("vars",) in uses.chains and any(map(_is_bare_vars, ast.walk(statement.node))):
