@@ -6,6 +6,7 @@ Each test is named after its row in the list of faults. The results folder has i
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from faults.results_tree import SCORES, Tree, add_external_method, moved_tree, p
 from proponent.inspection.verify import other_remedies, verify
 from proponent.plan import settle as settle_module
 from proponent.plan.artefact_paths import key_path
+from proponent.plan.settle import LEDGER
 from proponent.store.file_times import SECOND, set_time
 from proponent.store.files import write_json
 from proponent.store.manifest import SUFFIX, read_manifest
@@ -241,6 +243,15 @@ def test_paths_that_share_an_inode_are_put_in_order_together(tree: Tree):
         (tree.root / name).touch()
         assert tree.settle() == set()
         assert tree.asked() == set(), name
+
+
+def test_a_ledger_of_a_clock_that_was_wrong_delays_nothing(tree: Tree):
+    ledger = json.loads((tree.root / LEDGER).read_text())
+    ledger[METRICS] = {str(int(time.time()) + 86400): "0" * 16}
+    (tree.root / LEDGER).write_text(json.dumps(ledger))
+    before = tree.files()
+    assert tree.settle() == set()
+    assert tree.files() == before
 
 
 def test_external_scores_of_another_source_are_older_than_what_their_rule_reads(tree: Tree):

@@ -41,15 +41,16 @@ class Ledger:
         is_valid = isinstance(entries, Mapping) and all(isinstance(seen, dict) for seen in entries.values())
         return cls(path, dict(entries) if is_valid else {})
 
-    def earliest(self, name: str, content: str) -> int:
+    def earliest(self, name: str, content: str, now: int) -> int:
         """Return the first time that a content of a file may get: later than all others, unless it is the last recorded one.
 
-        ``cp -u`` copies a file only if it is newer than the copy.
+        ``cp -u`` copies a file only if it is newer than the copy. Times after ``now`` are those of a clock that was wrong.
         """
         seen = self.entries.get(name)
         if not seen or not content or list(seen.values())[-1] == content[:_DIGITS]:
             return 0
-        return (max(map(int, seen)) + 1) * SECOND
+        past = [second for second in map(int, seen) if second * SECOND <= now]
+        return (max(past) + 1) * SECOND if past else 0
 
     def claim(self, name: str, time: int, content: str) -> bool:
         """Record the content of a file in the second of ``time``, and return whether no other content is recorded there."""

@@ -136,7 +136,7 @@ class _Settling:
         own = time_as_output(path)
         if path.is_symlink() and time_as_input(path) > self.now:
             replace_by_copy(path)  # the target is from the future, and may be shared
-        earliest = max(earliest, self.ledger.earliest(name, content))
+        earliest = max(earliest, self.ledger.earliest(name, content, self.now))
         wanted = max(min(own, self.now), earliest)
         got = self._set(path, own, wanted)
         while got < earliest or not self._claim(name, got, content):
