@@ -16,13 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from faults.results_tree import SCORES, Tree, add_external_method, moved_tree, planned_tree
 from proponent.inspection.verify import other_remedies, verify
 from proponent.plan import settle as settle_module
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.settle import LEDGER
-from proponent.store.file_times import SECOND, set_time
+from proponent.steps.io.job import Job
+from proponent.store.file_times import SECOND, move_to_new_second, set_time
 from proponent.store.files import write_json
 from proponent.store.manifest import SUFFIX, read_manifest
 from workflow.checkout import make_checkout
@@ -252,6 +254,31 @@ def test_a_ledger_of_a_clock_that_was_wrong_delays_nothing(tree: Tree):
     before = tree.files()
     assert tree.settle() == set()
     assert tree.files() == before
+
+
+def test_random_data_remade_under_the_same_key_is_not_mixed_by_a_job(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither a finished artefact nor what a killed job kept counts for data that were made again since."""
+    shard = "results/toy/ground_truth/shards/subsets-0000.safetensors"
+    monkeypatch.chdir(tree.root)
+    job = Job.load(tree.root / key_path(shard), "retrain")
+    assert job.is_done()
+    job.write_partial({"targets": torch.zeros(2)})
+    assert job.read_partial() is not None
+    tree.make(DATA, "random")
+    assert not job.is_done()
+    assert job.read_partial() is None
+
+
+def test_rsync_skips_no_file_that_was_replaced_within_a_second(tmp_path: Path):
+    path = tmp_path / "scores"
+    path.write_text("old")
+    earlier = path.stat().st_mtime_ns
+    path.write_text("new")
+    os.utime(path, ns=(earlier, earlier))
+    move_to_new_second(path, earlier)
+    assert int(path.stat().st_mtime) > earlier // SECOND
 
 
 def test_external_scores_of_another_source_are_older_than_what_their_rule_reads(tree: Tree):
