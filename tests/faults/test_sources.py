@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from proponent.config.digests.source_digest import SourceTree
+
+INDEX = cache(importlib.metadata.packages_distributions)
+
+
+@pytest.fixture(autouse=True)
+def one_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Index the installed distributions, which do not change here, once rather than in every test."""
+    monkeypatch.setattr("importlib.metadata.packages_distributions", INDEX)
+
 
 BUILD = "\ndef build():\n    return"
 """What ``{build}`` stands for in the modules of this file."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.digests.unseen import unseen
+
+INDEX = cache(importlib.metadata.packages_distributions)
+
+
+@pytest.fixture(autouse=True)
+def one_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Index the installed distributions, which do not change here, once rather than in every test."""
+    monkeypatch.setattr("importlib.metadata.packages_distributions", INDEX)
+
 
 READS = {
     "open": "def build():\n    return open('lab/table.json').read()\n",
