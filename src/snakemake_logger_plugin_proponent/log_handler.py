@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_proponent.cache_folder import stop_without_cache_folder
 from snakemake_logger_plugin_proponent.event_file import EventFile
 from snakemake_logger_plugin_proponent.job_error import error_text
 from snakemake_logger_plugin_proponent.run_state import RunState, StartedJob, earlier_durations
+from snakemake_logger_plugin_proponent.user_environment import prepare_user_environment
 
 if TYPE_CHECKING:
     from snakemake_logger_plugin_proponent.display import Display
@@ -45,7 +45,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         """Prepare an empty run; nothing is written before its first event."""
-        stop_without_cache_folder()
+        prepare_user_environment()
         self._state = RunState()
         self._file = EventFile()
         self._groups: dict[str, list[int]] = {}

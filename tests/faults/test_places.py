@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import fcntl
+import getpass
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -35,7 +38,7 @@ from proponent.store.file_times import SECOND
 from proponent.store.files import write_json
 from proponent.store.lease import leased
 from proponent.store.tensors import save_tensors
-from snakemake_logger_plugin_proponent.cache_folder import stop_without_cache_folder
+from snakemake_logger_plugin_proponent.user_environment import prepare_user_environment
 from workflow.checkout import make_checkout
 
 HOUR = 3600 * SECOND
@@ -338,6 +341,7 @@ def user(number: int) -> Iterator[None]:
     """Act as another user of the group, without root's rights."""
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
+    codecs.lookup("ascii")  # Python's own files may be closed to other users
     os.setegid(GROUP)
     os.seteuid(number)
     try:
@@ -426,9 +430,19 @@ def test_other_owner_results_behind_a_link_are_refused_before_a_stage_of_dvc_run
 def test_read_only_home_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing-can-be-made-here")
     with pytest.raises(SystemExit):
-        stop_without_cache_folder()
+        prepare_user_environment()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: /proc/nothing-can-be-made-here: ")
     assert line.endswith("set XDG_CACHE_HOME to a folder that you can write to")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    stop_without_cache_folder()
+    prepare_user_environment()
+
+
+def test_user_without_a_name_gets_one(tmp_path, monkeypatch):
+    """A container started with ``--user 1234`` has no entry for this number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    prepare_user_environment()
+    assert getpass.getuser() == str(os.getuid())

@@ -72,7 +72,8 @@ def announce(step: str, key_file: Path) -> None:
 
 def git_commit(root: Path) -> str | None:
     """Return the commit that is checked out at ``root``, or None outside a repository."""
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    # In a folder of several users, git reads a repository of another user only if it is named.
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
     except OSError:

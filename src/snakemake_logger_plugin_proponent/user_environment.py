@@ -1,7 +1,12 @@
-"""Check of Snakemake's cache folder, which is in the user's home. Plugins are the first code of this project in a run."""
+"""What Snakemake expects of a user's environment: a name and a folder for its cache.
+
+Plugins are the first code of this project in a run. Without these checks Snakemake would print a traceback.
+"""
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -9,8 +14,15 @@ from pathlib import Path
 from snakemake.common import get_appdirs
 
 
-def stop_without_cache_folder() -> None:
-    """Exit with status 1 and one line if the cache folder cannot be made; Snakemake would print a traceback."""
+def prepare_user_environment() -> None:
+    """Give a nameless user a name, and stop with status 1 and one line if the cache folder is not writable."""
+    try:
+        getpass.getuser()
+    except (
+        KeyError,
+        OSError,
+    ):  # a number without a name, as in a container: torch fails for lack of a name, too
+        os.environ["LOGNAME"] = str(os.getuid())
     folder = Path(get_appdirs().user_cache_dir, "snakemake/source-cache/snakemake-runtime-cache")
     try:
         folder.mkdir(parents=True, exist_ok=True)
