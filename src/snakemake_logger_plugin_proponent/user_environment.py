@@ -1,4 +1,4 @@
-"""What Snakemake expects of a user's environment: a name and a folder for its cache.
+"""Preparation of what Snakemake expects of a user: a name and a folder for its cache.
 
 Plugins are the first code of this project in a run. Without these checks Snakemake would print a traceback.
 """
