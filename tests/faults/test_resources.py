@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
 from faults import method_memory
@@ -36,6 +37,7 @@ from proponent.plan import local_jobs
 from proponent.plan.graph import Graph
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
+from proponent.steps.io import planned_memory
 from proponent.steps.io.method_memory import require_memory, required_mib
 from proponent.training.designs import Run
 from proponent.training.replay import Replay
@@ -414,3 +416,25 @@ def test_memory_of_a_method_on_stored_features_is_refused_by_its_formula():
     with pytest.raises(UserError, match=r"configs/methods/m.yaml needs \d{5} MiB"):
         require_memory(spec, trak, n_train=50_000, n_query=100)
     require_memory(spec, trak, n_train=5_000, n_query=100)
+
+
+def test_memory_of_krylov_is_known_to_the_plan(tmp_path):
+    spec = SimpleNamespace(
+        **vars(SPEC), setting="lab", candidates=({},), module="proponent.methods.influence.if_cg"
+    )
+    spec.network = SimpleNamespace(momentum=0.9)
+
+    def planned(memory_mib: int) -> float:
+        spec.memory_mib = memory_mib
+        return planned_memory.job_mib(tmp_path, spec) - planned_memory.LIBRARIES_MIB
+
+    assert planned(1000) == 1000, "at most, as long as nothing is known"
+    folder = tmp_path / "results/lab/data"
+    folder.mkdir(parents=True)
+    for side, rows in (("train", 500), ("query", 250)):
+        save_file({"x": torch.zeros(rows, 6), "y": torch.zeros(rows)}, folder / f"{side}.safetensors")
+    shapes = [[540, 6], [540], [540, 540], [540], [3, 540], [3]]
+    folder.with_name("check.json").write_text(json.dumps({"shapes": shapes}))
+    assert planned(1000) == 1000, "as many queries as fit"
+    assert 7000 < planned(100_000) < 9000, "26 vectors of 297,000 parameters for 250 queries"
+    assert 100 < planned(100) < 500, "what one query needs"

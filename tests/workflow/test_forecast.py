@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from proponent.inspection.forecast import (
     submissions,
     to_run,
 )
+from proponent.plan.local_jobs import job_memory_mb
 
 
 @dataclass
@@ -152,3 +154,13 @@ def test_hours_add_up_and_no_run_is_faster_than_the_longest_chain():
 @pytest.mark.parametrize(("jobs", "together", "expected"), [(0, 4, 0), (8, 4, 2), (9, 4, 3), (9, 1, 9)])
 def test_tasks_share_submissions(jobs, together, expected):
     assert submissions(jobs, together) == expected
+
+
+def test_no_job_of_a_run_takes_more_memory_than_its_rule_declares(finished_run):
+    peaks = {
+        path: json.loads(path.read_text())["peak_memory_mib"]
+        for path in (finished_run.root / "results").rglob("*.manifest.json")
+    }
+    assert len(peaks) > 10
+    for path, peak in peaks.items():
+        assert 0 < peak <= job_memory_mb(500), path  # compute.memory_mib of the checkout

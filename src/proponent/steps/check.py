@@ -37,5 +37,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     unusable = check_setting(subject, TRIED)
     for use, reason in unusable.items():
         print(f"methods that use '{use}' are left out: {reason}", file=sys.stderr)
-    job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable})
+    # The forecast of memory needs the shapes before there is a trained model.
+    shapes = [list(value.shape) for value in subject.build(spec.seed).parameters()]
+    job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable, "shapes": shapes})
     job.details["unusable"] = unusable

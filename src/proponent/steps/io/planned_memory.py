@@ -13,6 +13,7 @@ from proponent.features.curvature.kronecker_factors import factors_mib
 from proponent.features.member_network import pass_memory_mib
 from proponent.methods.shared.problem_size import ProblemSize
 from proponent.steps.io.method_memory import required_mib
+from proponent.store.files import read_json
 from proponent.training.designs import member_run
 from proponent.training.recipe import learning_rates
 from proponent.training.stages import stages_of
@@ -39,16 +40,16 @@ def job_mib(root: Path, spec: AttributeSpec) -> float | None:
 
 
 def planned_mib(root: Path, spec: AttributeSpec) -> float | None:
-    """Return the memory of a method's tensors, in MiB, from the sizes of stored data and models.
+    """Return the memory of a method's tensors, in MiB, from the stored data and the check of the setting.
 
     Returns:
         The smaller of what all queries together need and ``compute.memory_mib``; what one query needs where that is more,
-        so that the method will be refused. None where the data or the models do not exist yet.
+        so that the method will be refused. None where these do not exist yet.
     """
     folder = root / "results" / spec.setting
     rows = [_shapes(folder / "data" / f"{side}.safetensors") for side in ("train", "query")]
     uses_model = spec.network is not None or spec.replay is not None
-    parameters = _shapes(folder / "ensemble/member-000/final.safetensors") if uses_model else []
+    parameters = _parameters(folder / "check.json") if uses_model else []
     if not all(rows) or (uses_model and not parameters):
         return None
     n_train, n_query = (side[0][0] for side in rows)
@@ -69,6 +70,12 @@ def planned_mib(root: Path, spec: AttributeSpec) -> float | None:
     module = importlib.import_module(spec.module)
     together, alone = (required_mib(spec, module, size, queries) for queries in (n_query, 1))
     return max(alone, min(together, spec.memory_mib))
+
+
+def _parameters(check: Path) -> list[tuple[int, ...]]:
+    """Return the shapes of the model's parameters that the check of the setting recorded; none without a check."""
+    content = read_json(check) if check.exists() else {}
+    return [tuple(shape) for shape in content.get("shapes", [])]
 
 
 def _shapes(path: Path) -> list[tuple[int, ...]]:
