@@ -10,7 +10,7 @@ from slurm.cluster import SHARDS
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
-GPU_RULES = {"train", "retrain", "featurize", "methods"}
+GPU_RULES = {"check", "train", "retrain", "featurize", "methods"}
 
 
 def rule_of(log: str) -> str:
