@@ -157,10 +157,8 @@ def test_tasks_share_submissions(jobs, together, expected):
 
 
 def test_no_job_of_a_run_takes_more_memory_than_its_rule_declares(finished_run):
-    peaks = {
-        path: json.loads(path.read_text())["peak_memory_mib"]
-        for path in (finished_run.root / "results").rglob("*.manifest.json")
-    }
-    assert len(peaks) > 10
+    paths = sorted((finished_run.root / "results").rglob("*.manifest.json"))
+    peaks = {path: json.loads(path.read_text())["peak_memory_mib"] for path in paths}
+    assert max(peaks.values()) > 100, "manifests record peaks; that of a part of an artefact is 0"
     for path, peak in peaks.items():
-        assert 0 < peak <= job_memory_mb(500), path  # compute.memory_mib of the checkout
+        assert peak <= job_memory_mb(500), path  # compute.memory_mib of the checkout
