@@ -10,8 +10,9 @@ product is taken last), so the function returns both. The paper's R is the ident
 the Newton step's own R = p (1 - p), which for binary logistic regression makes one member's score the
 influence function, and ``"sqrt"`` its square root.
 
-Exact by default: nothing is projected (:mod:`proponent.methods.shared.trak_kernel`). With ``projection_dim`` > 0,
-phi is a seeded random projection, a different one for each member as in the paper.
+Exact by default: the method projects nothing (:mod:`proponent.methods.shared.trak_kernel`), and a note says so where the
+stored gradients are a projection. With ``projection_dim`` > 0, phi is a seeded random projection, a different one for each
+member as in the paper.
 
 lambda is relative to the mean diagonal of the (weighted) Gram matrix. The checkpoint matters more than the
 number of members: for networks that end up fitting their training set, an early one is better, because w
