@@ -40,7 +40,7 @@ def test_parts_manifests_and_key_files_belong_to_their_artefact(checkout, path, 
 def test_causes_are_reported_where_they_arise_with_old_and_new_values(checkout):
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 0.1")
     with (checkout.root / "src/proponent/methods/trak/trak.py").open("a") as source:
-        source.write("\nNEW_CONSTANT = 3\n")
+        source.write("\nglobals()['CHANGED'] = 3\n")
     text = report(checkout, SCORES)
     assert "results/toy/ensemble/shard-000.json: recipe.lr was 0.2, is 0.1" in text
     assert f"{SCORES}: code proponent.methods.trak.trak changed" in text
