@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from faults.model_zoo import CASES, N_TRAIN, By, inputs, net, two
+from faults.model_zoo import CASES, N_TRAIN, By, inputs, net, two, weight
 from features.models import target_gradients
 from oracles.gradients import gradients_by_loop
 from proponent.config.schema import RecipeConfig
@@ -411,3 +411,20 @@ def test_a_diagnosis_draws_no_numbers_from_the_caller() -> None:
     before = random.getstate(), torch.get_rng_state()
     assert random_generators_used(lambda: module(torch.ones(2, 6))) == ["random", "numpy.random", "torch"]
     assert random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_derivatives_that_do_not_agree_have_no_curvature_products() -> None:
+    x, y = inputs("vectors")
+    module = two(lambda s, x: s.b(torch.tanh(s.a(x)) + x @ s.c.data), c=weight(6, 5))
+    member = Curvature(module, TASK, x, y, x, y, weight_decay=0.0, duration=1.0)
+    message = refusal(lambda: member.hessian_product(torch.randn(1, member.n_parameters)))
+    assert (
+        "its Hessian is not symmetric, as with .data" in message
+        or "forward and backward mode differ" in message
+    )
+
+
+def test_magic_does_not_blame_the_learning_rate_for_what_was_there_before() -> None:
+    make = lambda: two(lambda s, x: s.b(torch.sqrt(s.a(x) * 0)))  # noqa: E731
+    message = refusal(lambda: Replay(builder(make), TASK, RECIPE, Run(1, 2), arrays("vectors")))
+    assert "NaN or infinite before any training" in message

@@ -175,6 +175,11 @@ class FlatModel:
             for value, slope in zip(trained.values(), found, strict=True)
             if slope is not None
         }
+        if not all(bool(slope.isfinite().all()) for slope in slopes.values()):
+            raise UserError(
+                f"{layer_name(self._module, '')} has derivatives that are NaN or infinite before any training; look for a "
+                "log, sqrt or norm of 0"
+            )
         self._refuse_trained_padding(slopes)
         used = {name: value for name, value in trained.items() if id(value) in slopes}
         if not used:

@@ -7,6 +7,7 @@ take 9 to 12 s with the GGN, 11 to 13 s with the Hessian.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,7 @@ class CurvatureProducts:
     task: Task
     activations: int
     _is_tried: bool = field(default=False, init=False)
+    _is_symmetric: bool = field(default=False, init=False)
 
     def ggn(self, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return GGN @ v for each row v of ``vectors``, (k, n_parameters)."""
@@ -77,6 +79,9 @@ class CurvatureProducts:
 
             return vmap(lambda tangent: jvp(grad(loss), (self.parameters,), (tangent,))[1])(tangents)
 
+        if not self._is_symmetric:
+            self._refuse_asymmetric(product, x[:TRIED], y[:TRIED])
+            self._is_symmetric = True
         return self._mean(product, vectors, x, y)
 
     def _refuse_one_sided(self, x: Tensor) -> None:
@@ -103,6 +108,20 @@ class CurvatureProducts:
             raise UserError(
                 f"{layer_name(self.module, '')} has no curvature products: its derivatives in forward and backward mode "
                 "differ, as those of torch.no_grad in a forward pass do; use .detach() for what has no gradient"
+            )
+
+    def _refuse_asymmetric(self, product: Product, x: Tensor, y: Tensor) -> None:
+        """Refuse a model whose Hessian is not symmetric, since derivatives of different order see different parts of it."""
+        generator = torch.Generator().manual_seed(1)
+        like = next(iter(self.parameters.values()))
+        size = sum(math.prod(shape) for shape in self.shapes.values())
+        vectors = torch.randn(2, size, generator=generator).to(like)
+        found = self._mean(product, vectors, x, y)
+        products = found @ vectors.T
+        if not bool((products - products.T).abs().max() <= AGREEMENT * found.norm() * vectors[0].norm()):
+            raise UserError(
+                f"{layer_name(self.module, '')} has no curvature products: its Hessian is not symmetric, as with .data in a "
+                "forward pass; use .detach()"
             )
 
     def _mean(self, product: Product, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
