@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from proponent.errors import UserError, one_line
+from proponent.progress import end_bars
 from proponent.steps.io.job import Job
 from proponent.store.failure_record import Failure, Kind, clear_failure, read_failure, write_failure
 from proponent.store.files import read_json
@@ -50,6 +51,7 @@ def recording_failure(key_file: Path, job: Job[Any, Any]) -> Iterator[None]:
         reason = _shortened(one_line(error))
         _record(key_file, Failure(job.artefact, job.key, kind, reason))
         if kind == "refused" and error.__cause__ is not None:
+            end_bars()
             traceback.print_exception(error.__cause__)  # for the log: the cause of a refusal may be a bug
         raise
 
