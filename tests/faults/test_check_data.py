@@ -19,10 +19,11 @@ from proponent.errors import UserError
 from proponent.methods.learned import airrep
 from proponent.methods.representer import dualda, rps
 from proponent.methods.shared.workspace import Workspace
+from proponent.self_check.other_process import in_fork
 from proponent.settings import Split
 from proponent.settings.factories import build_model
 from proponent.settings.label_noise import flip_labels
-from proponent.settings.loaded_dataset import load_dataset
+from proponent.settings.loaded_dataset import dataset_digests, digests_of, load_dataset, refuse_other_data
 from proponent.settings.split import materialise
 from proponent.settings.tasks import get_task
 
@@ -244,3 +245,18 @@ def rps_oracle(train, y, n_classes, query, lam=0.003):
 
     optimizer.step(closure)
     return (torch.cat([query, torch.ones(len(query), 1)], 1).double() @ layer).detach().numpy()
+
+
+def test_random_data_that_a_module_keeps_differ_in_another_process(tmp_path, monkeypatch):
+    text = """import numpy as np
+from proponent.settings import Split
+X = np.random.default_rng().normal(size=(9, 4))
+def make(): return Split((X, np.arange(9) % 3), (X, np.arange(9) % 3))
+"""
+    (tmp_path / "kept_data.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = FactoryConfig("kept_data:make")
+    elsewhere = in_fork(lambda: dataset_digests(config, 5, TASK, QUERIES, "lab"))
+    here = load(config)[1]
+    with pytest.raises(UserError, match=r"gives other data each time.*train x"):
+        refuse_other_data(config, digests_of(here), elsewhere, "lab")

@@ -97,6 +97,9 @@ class SettingNodes:
             setting=self.name,
             engine=self.engine,
             task=setting.task,
+            dataset=setting.dataset,
+            queries=setting.queries,
+            has_label_noise=setting.label_noise is not None,
             model=setting.model,
             recipe=setting.recipe,
             seed=setting.seed,
@@ -108,7 +111,8 @@ class SettingNodes:
             },
         )
         inputs = DataInputs(data=paths.data(self.name))
-        self.graph.add(paths.check(self.name), spec, inputs, *self._model())
+        modules, files = self._model()
+        self.graph.add(paths.check(self.name), spec, inputs, [*modules, setting.dataset.factory], files)
 
     @property
     def after_check(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -35,23 +36,45 @@ def load_dataset(
     Raises:
         UserError: the factory cannot be called, its data cannot be used, or it gives other data in the second call.
     """
-    with seeded(seed):
-        first = _digests(materialise(build_dataset(config, seed), task, queries, name))
+    first = dataset_digests(config, seed, task, queries, name)
     with seeded(seed):
         split = build_dataset(config, seed)
         arrays = materialise(split, task, queries, name)
-    for what, one, other in zip(_NAMES, first, _digests(arrays), strict=True):
-        if one != other:
-            raise UserError(
-                f"setting {name}: dataset factory '{config.factory}' gives other data each time that it is called (first "
-                f"difference in {what}); fix the seed of its random numbers, and leave out time and shared state"
-            )
+    refuse_other_data(config, first, digests_of(arrays), name)
     class_names, image_shape = check_description(split.class_names, split.image_shape, arrays.x_train, name)
     return dataclasses.replace(split, class_names=class_names, image_shape=image_shape), arrays
 
 
-def _digests(arrays: Arrays) -> list[str]:
-    return [_digest(tensor) for tensor in arrays]
+def dataset_digests(
+    config: FactoryConfig, seed: int, task: Task, queries: QueriesConfig, name: str
+) -> dict[str, str]:
+    """Call a dataset factory once, and return the digests of its data; arguments as in :func:`load_dataset`."""
+    with seeded(seed):
+        return digests_of(materialise(build_dataset(config, seed), task, queries, name))
+
+
+def digests_of(arrays: Arrays) -> dict[str, str]:
+    """Return the digest of each tensor of a dataset, by name."""
+    return {what: _digest(tensor) for what, tensor in zip(_NAMES, arrays, strict=True)}
+
+
+def refuse_other_data(
+    config: FactoryConfig, first: Mapping[str, str], second: Mapping[str, str], name: str
+) -> None:
+    """Raise a UserError if two calls of a dataset factory gave different data.
+
+    Args:
+        config: factory of the dataset.
+        first: digests of what the first call gave.
+        second: digests of what the second call gave; only names that occur in both are compared.
+        name: name of the setting, for messages.
+    """
+    for what in first:
+        if what in second and first[what] != second[what]:
+            raise UserError(
+                f"setting {name}: dataset factory '{config.factory}' gives other data each time that it is called (first "
+                f"difference in {what}); fix the seed of its random numbers, and leave out time and shared state"
+            )
 
 
 def _digest(tensor: Tensor) -> str:

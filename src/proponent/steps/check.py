@@ -10,9 +10,13 @@ import torch
 from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import CheckSpec
+from proponent.seeds import derive_seed
 from proponent.self_check.check_setting import check_setting
+from proponent.self_check.other_process import in_fork
 from proponent.self_check.subject import Subject
 from proponent.settings.factories import build_model
+from proponent.settings.loaded_dataset import dataset_digests, digests_of, refuse_other_data
+from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import load_data
@@ -22,10 +26,12 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     """Write ``check.json``: needs of methods and their operations that this model does not allow, each with its reason."""
     spec = job.spec
     torch.set_num_threads(job.threads)
+    data = load_data(job)
+    _refuse_other_data(spec, data)
     subject = Subject(
         setting=spec.setting,
         build=partial(build_model, spec.model),
-        data=load_data(job),
+        data=data,
         task=get_task(spec.task),
         recipe=spec.recipe,
         designs={
@@ -41,3 +47,14 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     shapes = [list(value.shape) for value in subject.build(spec.seed).parameters()]
     job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable, "shapes": shapes})
     job.details["unusable"] = unusable
+
+
+def _refuse_other_data(spec: CheckSpec, data: Arrays) -> None:
+    """Refuse a dataset factory that gives other data in another process, for example because a module keeps them."""
+    seed, task = derive_seed(spec.seed, "dataset"), get_task(spec.task)
+    found = in_fork(partial(dataset_digests, spec.dataset, seed, task, spec.queries, spec.setting))
+    if found is not None:
+        stored = digests_of(data)
+        if spec.has_label_noise:
+            del stored["train y"]
+        refuse_other_data(spec.dataset, stored, found, spec.setting)

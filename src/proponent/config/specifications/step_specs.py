@@ -115,6 +115,9 @@ class CheckSpec(SettingSpec):
     step: ClassVar[str] = "check"
     inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
     task: str
+    dataset: FactoryConfig
+    queries: QueriesConfig
+    has_label_noise: bool
     model: FactoryConfig
     recipe: RecipeConfig
     seed: int
