@@ -23,10 +23,20 @@ def parse(path: Path) -> ast.Module:
         raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as Python source ({error})") from error
-    for node in ast.walk(tree):
+    _remove_docstrings(tree)
+    return tree
+
+
+def _remove_docstrings(tree: ast.Module) -> None:
+    """Remove the text statements of modules, classes and functions; expressions, which hold none, are not visited."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [item for item in node.body if not _is_string(item)]
-    return tree
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inside = getattr(node, name, ())
+            pending.extend(inside if isinstance(inside, list) else ())
 
 
 def syntax_digest(tree: ast.AST) -> str:
