@@ -34,7 +34,7 @@ from proponent.publish.artifact_folders import local_path
 from proponent.publish.tracking import Record, publish
 from proponent.steps.publish import tracking_uri
 from proponent.store.arrays import save_arrays
-from proponent.store.file_times import SECOND
+from proponent.store.file_times import SECOND, set_time
 from proponent.store.files import write_json
 from proponent.store.lease import leased
 from proponent.store.tensors import save_tensors
@@ -223,18 +223,20 @@ def test_other_file_systems_without_modes_or_syncing_of_folders(tmp_path, monkey
 
 @pytest.fixture
 def exfat(tmp_path: Path) -> Iterator[Path]:
-    """A real exFAT, in Debian's packages exfatprogs and exfat-fuse: no hard links, no links, no modes."""
-    image, disk = tmp_path / "image", tmp_path / "disk"
-    disk.mkdir()
+    """A real exFAT, in Debian's packages exfatprogs and exfat-fuse: no links of either kind, no modes, one owner."""
+    image, disk = tmp_path / "image", Path(tempfile.mkdtemp())
+    disk.chmod(0o755)  # pytest's own folders are closed to other users
     with image.open("wb") as stream:
         stream.truncate(16 << 20)
-    for command in (["mkfs.exfat", image], ["mount", "-t", "exfat-fuse", "-o", "loop", image, disk]):
-        try:
+    options = ["-t", "exfat-fuse", "-o", "loop,umask=0"]
+    try:
+        for command in (["mkfs.exfat", image], ["mount", *options, image, disk]):
             subprocess.run(command, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"this machine cannot make or mount an exFAT: {error}")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine cannot make or mount an exFAT: {error}")
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
+    disk.rmdir()
 
 
 def test_other_file_systems_real_exfat(exfat, planned, locks):
@@ -246,6 +248,8 @@ def test_other_file_systems_real_exfat(exfat, planned, locks):
         lease.check()
         save_tensors(tree.root / "results/x.safetensors", {"x": torch.zeros(2)})
     assert not list(tree.root.rglob("*.lease*"))
+    with user(OTHER), pytest.raises(UserError, match=rf"every file to another user; .* uid={OTHER}$"):
+        set_time(tree.root / METRICS, HOUR)
 
 
 # ------------------------------------------------------------------------------------------------------ moved_checkout

@@ -9,6 +9,7 @@ import time
 import uuid
 from pathlib import Path
 
+from proponent.errors import UserError
 from proponent.store.files import replacing
 
 SECOND = 1_000_000_000
@@ -41,12 +42,17 @@ def set_time(path: Path, nanoseconds: int) -> None:
     A file of another user, whose time only that user can change, is replaced by a copy.
 
     Raises:
-        UserError: the file is of another user, and its folder is not writable.
+        UserError: the file is of another user, and its folder is not writable, or the copy is of that user, too.
     """
     try:
         _set_time(path, nanoseconds)
     except PermissionError:
         replace_by_copy(path)
+        if path.stat().st_uid != os.geteuid():
+            raise UserError(
+                f"{path}: its time cannot be set, because this file system gives every file to another user; "
+                f"mount it with the option uid={os.geteuid()}"
+            ) from None
         _set_time(path, nanoseconds)
 
 
