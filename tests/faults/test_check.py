@@ -22,6 +22,7 @@ from proponent.random_state import seeded
 from proponent.self_check.batch_sizes import batch_sizes
 from proponent.self_check.check_setting import check_setting
 from proponent.self_check.subject import Subject
+from proponent.self_check.training_memory import refuse_training_memory
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 
@@ -566,3 +567,23 @@ def test_methods_name_what_they_use_by_calling_it():
     assert "network.dropped" in found["trak-dropout"] - found["trak-lora"]
     assert "gradients.last" in found["tracin-last"] - found["tracin"]
     assert not found["random"] & set(TRIED)
+
+
+def test_memory_of_training_in_lockstep() -> None:
+    """compute.memory_mib bounds trainings too: they are refused with the number that they need before the first."""
+
+    def wide(seed: int) -> nn.Module:
+        with seeded(seed):
+            return nn.Sequential(nn.Linear(6, 50_000), nn.Tanh(), nn.Linear(50_000, 3))
+
+    subject = Subject(
+        "lab", wide, Arrays(X[:60], Y[:60], X[60:], Y[60:]), get_task("classification"), RECIPE, {}
+    )
+    jobs = [("retraining", 20, 0)]
+    refuse_training_memory(subject, jobs, lockstep=20, memory_mib=3000)
+    with pytest.raises(
+        UserError, match=r"retraining, 20 models at a time, needs [\d,]+ MiB.*compute.lockstep to \d+ in"
+    ):
+        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=300)
+    with pytest.raises(UserError, match=r"raise compute\.memory_mib"):
+        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=40)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import time
 
@@ -151,5 +152,6 @@ def test_a_job_refuses_to_run_if_the_source_has_changed_since_the_plan(checkout)
     append_statement(checkout, "methods/trak/trak.py")
     done = checkout.run_step("attribute", "results/toy/keys/scores/trak.safetensors.json")
     assert done.returncode == 1
-    assert "proponent.methods.trak.trak changed since this run was planned" in done.stdout
+    # The statement may reach more definitions of the modules that this one imports: any of them may be named first.
+    assert re.search(r"proponent\.methods\S+ changed since this run was planned", done.stdout)
     assert not (checkout.root / "results/toy/scores/trak.safetensors").exists()

@@ -23,6 +23,7 @@ from proponent.config.specifications.step_specs import (
     FeaturizeSpec,
     GroundTruthSpec,
     RetrainSpec,
+    TrainingJob,
     TrainSpec,
 )
 from proponent.plan import artefact_paths as paths
@@ -109,10 +110,23 @@ class SettingNodes:
                 for design, config in sorted(setting.designs.items())
                 if config.kind is DesignKind.loo
             },
+            jobs=self._training_jobs(),
+            lockstep=self.benchmark.config.compute.lockstep,
+            memory_mib=self.benchmark.config.compute.memory_mib,
         )
         inputs = DataInputs(data=paths.data(self.name))
         modules, files = self._model()
         self.graph.add(paths.check(self.name), spec, inputs, [*modules, setting.dataset.factory], files)
+
+    def _training_jobs(self) -> tuple[TrainingJob, ...]:
+        """Return the largest jobs that train members and retrain them."""
+        compute, ensemble = self.benchmark.config.compute, self.setting.ensemble
+        members = min(ensemble.members, compute.members_per_job)
+        jobs = [TrainingJob("training the ensemble", members, ensemble.checkpoints)]
+        runs = [n_rows(config) * config.seeds for config in self.setting.designs.values()]
+        if runs:
+            jobs.append(TrainingJob("retraining", min(max(runs), compute.models_per_job), 0))
+        return tuple(jobs)
 
     @property
     def after_check(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from proponent.seeds import derive_seed
 from proponent.self_check.check_setting import check_setting
 from proponent.self_check.other_process import in_fork
 from proponent.self_check.subject import Subject
+from proponent.self_check.training_memory import refuse_training_memory
 from proponent.settings.factories import build_model
 from proponent.settings.loaded_dataset import dataset_digests, digests_of, refuse_other_data
 from proponent.settings.split import Arrays
@@ -41,6 +42,9 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         device=job.device,
     )
     unusable = check_setting(subject, TRIED)
+    if job.device == "cpu":  # on a GPU, jobs train as many models at a time as it holds
+        jobs = [(kind.what, kind.models, kind.checkpoints) for kind in spec.jobs]
+        refuse_training_memory(subject, jobs, spec.lockstep, spec.memory_mib)
     for use, reason in unusable.items():
         print(f"methods that use '{use}' are left out: {reason}", file=sys.stderr)
     # The forecast of memory needs the shapes before there is a trained model.

@@ -7,6 +7,7 @@ free: two devices of one kind train the same groups, and so give the same result
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,41 @@ def models_that_fit(
         device: device on which one model is tried.
         checkpoints: checkpoints kept per model, in addition to its final state.
     """
+    needed = training_bytes(build, x, y, task, recipe, runs, device=device, checkpoints=checkpoints)
+    return min(len(runs), max(1, needed.models_in(int(SHARE * device_bytes))))
+
+
+class TrainingBytes(NamedTuple):
+    """Memory of a job that trains models in lockstep, in bytes."""
+
+    shared: int
+    """Data, and the results of all runs, which are kept until the end of the job."""
+    own: int
+    """Each of the models that are trained at the same time."""
+
+    def models_in(self, available: int) -> int:
+        """Return how many models can be trained at a time in ``available`` bytes; not positive if not even one can."""
+        return (available - self.shared) // self.own
+
+
+def training_bytes(
+    build: Callable[[int], nn.Module],
+    x: Tensor,
+    y: Tensor,
+    task: Task,
+    recipe: RecipeConfig,
+    runs: Sequence[Run],
+    *,
+    device: str,
+    checkpoints: int = 0,
+) -> TrainingBytes:
+    """Return the memory of a job; the arguments are those of :func:`models_that_fit`."""
     model = build(runs[0].init_seed)
     state = _bytes(model.parameters()) + _bytes(model.buffers())
     shared = _bytes([x, y]) + len(runs) * (1 + checkpoints) * state
-    own = bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
-    return min(len(runs), max(1, int(SHARE * device_bytes - shared) // own))
+    return TrainingBytes(
+        shared, bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
+    )
 
 
 def bytes_of_one(

@@ -105,6 +105,17 @@ class Draw:
         return DesignConfig(kind=self.kind, count=count, seeds=self.seeds, fraction=self.fraction)
 
 
+@dataclass(frozen=True)
+class TrainingJob:
+    """A kind of job that trains models."""
+
+    what: str
+    """What it does, as the subject of a sentence."""
+    models: int
+    checkpoints: int
+    """Checkpoints that are kept of each model."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckSpec(SettingSpec):
     """The check of a setting and of what methods can use of its model, before anything is trained.
@@ -124,6 +135,10 @@ class CheckSpec(SettingSpec):
     designs: tuple[Draw, ...]
     left_out_examples: dict[str, int]
     """Number of examples that each design of kind ``loo`` leaves out, one at a time."""
+    jobs: tuple[TrainingJob, ...]
+    """Kinds of jobs that train models."""
+    lockstep: int
+    memory_mib: int
 
 
 @dataclass(frozen=True, kw_only=True)
