@@ -54,7 +54,7 @@ PARAMS = """\
 settings: [large]
 methods: [graddot, trak-projected, ekfac]
 metrics: [lds]
-compute: {memory_mib: 900}
+compute: {memory_mib: 1300}
 overrides: {methods: {trak-projected: {params: {projection_dim: 512}}}}
 """
 

@@ -49,8 +49,8 @@ def test_a_job_with_the_device_cuda_fails_without_a_gpu(untruthful):
     shard = f"results/toy/ground_truth/shards/{SHARDS[0]}.safetensors"
     done = untruthful.snakemake(shard, "--retries", "0", check=False)
     assert done.returncode != 0
-    assert (
-        f"{shard}: compute.device is 'cuda', but no GPU is visible to this job (CUDA_VISIBLE_DEVICES is "
-        in done.stdout
+    refused = "compute.device is 'cuda', but no GPU is visible to this job (CUDA_VISIBLE_DEVICES is "
+    assert f"results/toy/check.json: {refused}" in done.stdout, (
+        "the check is the first job that uses the device"
     )
     assert not (untruthful.root / shard).exists()

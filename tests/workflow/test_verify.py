@@ -108,7 +108,7 @@ def test_downstream_artefacts_are_listed_at_their_first_cause_only(checkout):
     ]
     causes = [lines[i - 1] for i, line in enumerate(lines) if line.startswith("  downstream: ")]
     shards = sorted(checkout.bytes_of("toy/ground_truth/shards/*.safetensors"))
-    assert [line.split(":")[0] for line in causes] == [ENSEMBLE, *shards]
+    assert [line.split(":")[0] for line in causes] == ["results/toy/check.json", ENSEMBLE, *shards]
     assert lines[: 2 * len(causes) : 2] == causes, "first causes come first"
     assert f"{SCORES}: stale" in "\n".join(lines[2 * len(causes) :])
 

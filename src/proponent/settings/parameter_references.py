@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from proponent.errors import UserError
+from proponent.random_state import seeded
 from proponent.settings.model_diagnosis import gradients_agree
 
 
@@ -29,21 +30,27 @@ def refuse_hidden_references(module: nn.Module, x: Tensor) -> None:
     leaves = {name: value.detach().clone().requires_grad_() for name, value in own.items()}
     names = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     with torch.enable_grad():
-        ordinary = _gradients(module(x.clone()), own)
+        ordinary = _gradients(_pass(module, x), own)
         for name, _ in (*module.named_parameters(), *module.named_buffers()):
             if name not in names:
                 raise UserError(
                     f"the model's forward pass makes the parameter or buffer '{name}', which cannot be trained; make it "
                     "in the model's constructor"
                 )
-        replaced = _gradients(functional_call(module, leaves, (x.clone(),)), leaves)
+        replaced = _gradients(_pass(lambda given: functional_call(module, leaves, (given,)), x), leaves)
         other = _first_difference(ordinary, replaced)
-        if other is None or _first_difference(ordinary, _gradients(module(x.clone()), own)):
+        if other is None or _first_difference(ordinary, _gradients(_pass(module, x), own)):
             return
     raise UserError(
         f"the model's forward pass uses its parameter '{other}' through a reference of its own (a list, a closure or a "
         "bound function); use the attribute of the module that has it"
     )
+
+
+def _pass(run: Callable[[Tensor], object], x: Tensor) -> object:
+    """Return the outputs of a pass in which a random layer draws the same numbers each time."""
+    with seeded(0):
+        return run(x.clone())
 
 
 def _gradients(outputs: object, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
