@@ -6,7 +6,7 @@ ARGS ?=
 PORT ?= 5000
 # Processes that run tests.
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-dev quickstart benchmark report ui test test-fast test-gpu test-slurm lint format clean
