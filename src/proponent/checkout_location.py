@@ -1,4 +1,4 @@
-"""Checks of the folder that a checkout lies in, before anything is written: its path, and the modules in its root."""
+"""Checks of the folder of a checkout, before anything is written: its path, and the modules in its root."""
 
 from __future__ import annotations
 

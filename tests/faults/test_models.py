@@ -307,13 +307,15 @@ def test_bfloat16_is_rounding_in_lockstep_and_in_captured_gradients(name: str) -
         assert "computes in bfloat16, whose rounding (0.8%) hides the gradients" in refusal(run)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 2}, {"bias": False}]
-)
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+RECURRENT = [
+    (kind, options)
+    for kind in ("LSTM", "GRU", "RNN")
+    for options in ({}, {"num_layers": 2, "bidirectional": True}, {"bias": False})
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), [*RECURRENT, ("LSTM", {"proj_size": 2})])
 def test_lstm_and_others_are_torchs_own(kind: str, options: dict[str, Any]) -> None:
-    if kind != "LSTM" and "proj_size" in options:
-        pytest.skip("only nn.LSTM projects")
     layer = getattr(nn, kind)(6, 5, batch_first=True, **options)
     x = inputs("sequences")[0]
     outputs, last = layer(x)

@@ -70,7 +70,7 @@ class Signature:
         return checked
 
     def check_ranges(self, arguments: dict[str, Any], where: str) -> None:
-        """Raise a UserError unless the arguments and the defaults of the others lie in their ranges.
+        """Raise a UserError unless the arguments and the defaults of the others are in their ranges.
 
         The ranges are those of :data:`proponent.config.ranges.EVERYWHERE` and of the module's constant ``RANGES``, such as
         ``{"share": "(0, 1]", "rank": "[1, iterations]"}``.

@@ -53,7 +53,7 @@ def _of_mapping(hint: Any) -> Any:
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union; the hint itself if it is none."""
+    """Return the members of a union; the hint itself if it is not a union."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return typing.get_args(hint)
     return (hint,)

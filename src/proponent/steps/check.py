@@ -47,7 +47,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         refuse_training_memory(subject, jobs, spec.lockstep, spec.memory_mib)
     for use, reason in unusable.items():
         print(f"methods that use '{use}' are left out: {reason}", file=sys.stderr)
-    # The forecast of memory needs the shapes before there is a trained model.
+    # `proponent plan` needs the shapes before there is a trained model.
     shapes = [list(value.shape) for value in subject.build(spec.seed).parameters()]
     job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable, "shapes": shapes})
     job.details["unusable"] = unusable
