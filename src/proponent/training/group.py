@@ -7,19 +7,19 @@ from itertools import groupby
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import vmap
 
 from proponent.config.schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
-from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose, gradients_agree
+from proponent.settings.model_diagnosis import CHANGES_INPUT
 from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained, layer_name
 from proponent.training.designs import Run
-from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
+from proponent.training.dropout import Draw, draw_masks, recorded_draws
 from proponent.training.recipe import StackedOptimizer
 from proponent.training.stack import call, refuse_hidden_state, stack_models, versions
+from proponent.training.stacked_pass import Batches, StackedPass
 from proponent.training.stages import epoch_order, place, stages_of
 
 
@@ -62,7 +62,8 @@ class Group:
             if len(runs) > 1:
                 refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), x[:2])
         self.n_steps = max(len(rate) for rate in rates)
-        self._x, self._y, self._task, self._runs = x, y, task, runs
+        self._pass = StackedPass(self.stack, task)
+        self._x, self._y, self._runs = x, y, runs
         self._rates = [rate.tolist() for rate in rates]
         self._stages = [stages_of(recipe, run, len(x)) for run in runs]
         self._batch_size = recipe.batch_size
@@ -97,7 +98,8 @@ class Group:
             starts.append(batch * self._batch_size)
             sizes.append(min(self._batch_size, stage.drawn - starts[-1]))
         for rows in _equal_neighbours(sizes):
-            losses, gradients = self._gradients(step, rows, starts[rows], sizes[rows.start])
+            batches = self._batches(rows, starts[rows], sizes[rows.start])
+            losses, gradients = self._pass.gradients(rows, batches, compare=step == 0)
             self._update(step, rows, gradients)
             bins = [
                 step * self._loss_sum.shape[1] // len(self._rates[model])
@@ -110,13 +112,10 @@ class Group:
             self._loss_sum.index_put_(where, losses.double(), accumulate=True)
             self._loss_count.index_put_(where, torch.ones_like(losses, dtype=torch.float64), accumulate=True)
 
-    def _gradients(
-        self, step: int, rows: slice, starts: list[int], size: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the losses (models,) and gradients (models, …) of models whose batches have one size.
+    def _batches(self, rows: slice, starts: list[int], size: int) -> Batches:
+        """Return the next batches of models whose batches have one size.
 
         Args:
-            step: number of optimiser steps that the models have made before.
             rows: range of the models.
             starts: position of each model's batch in the order of its epoch.
             size: examples per batch.
@@ -129,30 +128,7 @@ class Group:
         with explained(self.stack.template, f"cannot be trained on a batch of {size} examples"):
             draws = self._dropped(size, x[0])
         masks = draw_masks(draws, self._generators[rows])
-        masks = [mask.to(x.device) for mask in masks]
-        trained = {name: value[rows].detach().requires_grad_() for name, value in self.stack.trained.items()}
-        fixed = {name: value[rows] for name, value in self.stack.fixed.items()}
-        axes = (0, 0, 0, None if weights is None else 0, 0)
-        with explained(self.stack.template, f"cannot be trained in lockstep on a batch of {size} examples"):
-            losses = vmap(self._loss, in_dims=axes)(trained | fixed, x, y, weights, masks)
-            slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
-        gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
-        if step == 0:
-            with explained(self.stack.template, "cannot be trained"):
-                self._compare_with_ordinary(gradients, trained | fixed, x, y, weights, masks)
-        return losses.detach(), gradients
-
-    def _loss(
-        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor, weights: Tensor | None, masks: list[Tensor]
-    ) -> Tensor:
-        """Return the loss of one model on its batch: a mean over all examples, to which left-out ones add 0."""
-        if masks:
-            with given_masks(masks):
-                outputs = call(self.stack.template, tensors, x)
-        else:
-            outputs = call(self.stack.template, tensors, x)
-        losses = self._task.loss(outputs, y)
-        return losses.mean() if weights is None else (losses * weights).mean()
+        return Batches(x, y, weights, [mask.to(x.device) for mask in masks])
 
     def _dropped(self, size: int, x: Tensor) -> list[Draw]:
         """Return the dropout masks that a model needs for a batch of this size; most models need none."""
@@ -174,48 +150,6 @@ class Group:
                     )
             self._draws[size] = draws
         return self._draws[size]
-
-    def _compare_with_ordinary(
-        self,
-        gradients: dict[str, Tensor],
-        tensors: dict[str, Tensor],
-        x: Tensor,
-        y: Tensor,
-        weights: Tensor | None,
-        masks: list[Tensor],
-    ) -> None:
-        """Refuse a model whose gradients differ from those of ordinary training.
-
-        This finds layers that treat stacked parameters wrongly. The last model is compared, since an error may spare
-        the first one of a stack (as with the padding of embeddings).
-        """
-        own = {name: value[-1].detach().requires_grad_(name in gradients) for name, value in tensors.items()}
-        only = weights[-1] if weights is not None else None
-        drops = [mask[-1] for mask in masks]
-        loss = self._loss(own, x[-1].clone(), y[-1], only, drops)
-        ordinary = torch.autograd.grad(loss, [own[name] for name in gradients])
-        largest = max(float(gradient.abs().max()) for gradient in ordinary if gradient.numel())
-        for name, gradient in zip(gradients, ordinary, strict=True):
-            if not gradient.numel():
-                continue
-            if not bool(gradient.isfinite().all()):
-                raise UserError(
-                    f"the gradient of the model's '{name}' is NaN or infinite on the first batch, before any training; "
-                    "look for a division, log, sqrt or norm of 0 in the model, and for extreme values in the data"
-                )
-            if not gradients_agree(gradients[name][-1], gradient, largest):
-                difference = float((gradients[name][-1] - gradient).abs().max())
-                cause = diagnose(self.stack.template, lambda some: self._ordinary(own, some), x[-1])
-                raise UserError(
-                    cause
-                    or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
-                    f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
-                )
-
-    def _ordinary(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Return the outputs of one model without dropout."""
-        with recorded_draws():
-            return call(self.stack.template, tensors, x)
 
     def _update(self, step: int, rows: slice, gradients: dict[str, Tensor]) -> None:
         if self._optimizer is None:
