@@ -29,6 +29,15 @@ class Schedule(Enum):
     step = "step"
 
 
+class Precision(Enum):
+    """Floating point numbers of a setting's data, models and features."""
+
+    float32 = "float32"
+    float64 = "float64"
+    bf16 = "bf16"
+    """Forward passes of training in bfloat16, by autocast; parameters, features and everything else in float32."""
+
+
 class DesignKind(Enum):
     """Ways to draw the subsets and seeds of ground-truth retrainings."""
 
@@ -91,6 +100,7 @@ class RecipeConfig:
     gamma: float = 0.1
     """Factor of a decay, for the schedule ``step``."""
     batch_size: int = 64
+    precision: Precision = Precision.float32
     epochs: int | None = None
     steps: int | None = None
     stages: list[StageConfig] = field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proponent.config.configured_method import Method
-from proponent.config.schema import SettingConfig
+from proponent.config.schema import Precision, SettingConfig
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 
 
@@ -48,6 +48,8 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
     if method.optimizers is not None and setting.recipe.optimizer.value not in method.optimizers:
         wanted, found = " or ".join(method.optimizers), setting.recipe.optimizer.value
         return f"needs the optimizer {wanted}, and {file} has {found}"
+    if "replay" in method.all_needs and setting.recipe.precision is Precision.bf16:
+        return f"replays the training, whose derivatives need float32 or float64, and {file} trains in bf16"
     if method.tasks is not None and setting.task not in method.tasks:
         return f"needs the task {' or '.join(method.tasks)}, and {file} has {setting.task}"
     return None

@@ -105,7 +105,11 @@ class MethodNodes:
             checkpoints=tuple(method.config.checkpoints),
             scores=tuple(method.config.scores),
             memory_mib=compute.memory_mib,
-            network=NetworkSpec(setting.model, recipe.weight_decay, recipe.momentum) if network else None,
+            network=(
+                NetworkSpec(setting.model, recipe.precision, recipe.weight_decay, recipe.momentum)
+                if network
+                else None
+            ),
             replay=ReplaySpec(setting.model, recipe, setting.seed) if replay else None,
         )
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]

@@ -87,6 +87,7 @@ class SettingNodes:
             label_noise=setting.label_noise,
             queries=setting.queries,
             stages=tuple(stage.examples for stage in setting.recipe.stages),
+            precision=setting.recipe.precision,
             seed=setting.seed,
         )
         files = self.graph.digests_of(setting.dataset.files)
@@ -159,6 +160,7 @@ class SettingNodes:
             kind=kind,
             members=tuple(members),
             model=setting.model,
+            precision=setting.recipe.precision,
             momentum=setting.recipe.momentum,
             memory_mib=self.benchmark.config.compute.memory_mib,
         )

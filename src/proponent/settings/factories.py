@@ -11,9 +11,10 @@ from typing import Any
 from torch import nn
 
 from proponent.config.load import nearest
-from proponent.config.schema import FactoryConfig
+from proponent.config.schema import FactoryConfig, Precision
 from proponent.errors import UserError
 from proponent.random_state import seeded
+from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Split
 
@@ -33,8 +34,13 @@ def build_dataset(config: FactoryConfig, seed: int) -> Split:
     return split
 
 
-def build_model(config: FactoryConfig, seed: int) -> nn.Module:
+def build_model(config: FactoryConfig, seed: int, precision: Precision = Precision.float32) -> nn.Module:
     """Call a model factory; its random initialisation depends on ``seed`` alone.
+
+    Args:
+        config: factory of the model.
+        seed: seed of the global generators during the call.
+        precision: ``recipe.precision``, which decides the type of the parameters (:mod:`.floating_types`).
 
     Raises:
         UserError: :func:`build` fails, the factory does not return an ``nn.Module``, or the engines cannot train it.
@@ -45,7 +51,7 @@ def build_model(config: FactoryConfig, seed: int) -> nn.Module:
             f"model factory '{config.factory}' must return a torch.nn.Module, not a {type(model).__name__}"
         )
     try:
-        return prepare_model(model)
+        return converted_model(prepare_model(model), precision)
     except UserError as error:
         raise UserError(f"model factory '{config.factory}': {error}") from error
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from proponent.config.schema import FactoryConfig, QueriesConfig
+from proponent.config.schema import FactoryConfig, Precision, QueriesConfig
 from proponent.errors import UserError
 from proponent.random_state import seeded
 from proponent.settings.description import check_description
@@ -20,7 +20,12 @@ _NAMES = ("train x", "train y", "query x", "query y")
 
 
 def load_dataset(
-    config: FactoryConfig, seed: int, task: Task, queries: QueriesConfig, name: str
+    config: FactoryConfig,
+    seed: int,
+    task: Task,
+    queries: QueriesConfig,
+    name: str,
+    precision: Precision = Precision.float32,
 ) -> tuple[Split, Arrays]:
     """Call a dataset factory twice, and return its split and its data.
 
@@ -32,25 +37,31 @@ def load_dataset(
         task: task that checks the labels.
         queries: numbers of queries.
         name: name of the setting, for messages.
+        precision: type of floating point rows.
 
     Raises:
         UserError: the factory cannot be called, its data cannot be used, or it gives other data in the second call.
     """
-    first = dataset_digests(config, seed, task, queries, name)
+    first = dataset_digests(config, seed, task, queries, name, precision)
     with seeded(seed):
         split = build_dataset(config, seed)
-        arrays = materialise(split, task, queries, name)
+        arrays = materialise(split, task, queries, name, precision)
     refuse_other_data(config, first, digests_of(arrays), name)
     class_names, image_shape = check_description(split.class_names, split.image_shape, arrays.x_train, name)
     return dataclasses.replace(split, class_names=class_names, image_shape=image_shape), arrays
 
 
 def dataset_digests(
-    config: FactoryConfig, seed: int, task: Task, queries: QueriesConfig, name: str
+    config: FactoryConfig,
+    seed: int,
+    task: Task,
+    queries: QueriesConfig,
+    name: str,
+    precision: Precision = Precision.float32,
 ) -> dict[str, str]:
     """Call a dataset factory once, and return the digests of its data; arguments as in :func:`load_dataset`."""
     with seeded(seed):
-        return digests_of(materialise(build_dataset(config, seed), task, queries, name))
+        return digests_of(materialise(build_dataset(config, seed), task, queries, name, precision))
 
 
 def digests_of(arrays: Arrays) -> dict[str, str]:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import QueriesConfig
+from proponent.config.schema import Precision, QueriesConfig
 from proponent.errors import UserError
 from proponent.settings.arrays_of_rows import pair_of_tensors
 from proponent.settings.description import class_list
+from proponent.settings.floating_types import converted_data
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 
@@ -35,7 +36,7 @@ class Split:
 
 
 class Arrays(NamedTuple):
-    """Data of a setting: floating point rows in float32, class labels in int64."""
+    """Data of a setting: floating point rows in float32 (or float64, :class:`.Precision`), class labels in int64."""
 
     x_train: Tensor
     y_train: Tensor
@@ -43,7 +44,9 @@ class Arrays(NamedTuple):
     y_query: Tensor
 
 
-def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> Arrays:
+def materialise(
+    split: Split, task: Task, queries: QueriesConfig, name: str, precision: Precision = Precision.float32
+) -> Arrays:
     """Turn a split into tensors, and refuse data that cannot be trained on or attributed.
 
     Args:
@@ -51,6 +54,7 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
         task: task that checks the labels.
         queries: numbers of queries; the first ``tune + test`` query rows are kept, tune first.
         name: name of the setting, for messages.
+        precision: type of floating point rows.
 
     Raises:
         UserError: x and y have different numbers of rows, there is no training example, there are too few queries, x
@@ -76,7 +80,9 @@ def materialise(split: Split, task: Task, queries: QueriesConfig, name: str) -> 
     )
     y_train = task.check(y_train, f"setting {name}: train", n_classes)
     y_query = task.check(y_query, f"setting {name}: query", n_classes)
-    return Arrays(_floats(x_train), y_train, _floats(x_query), y_query)
+    return Arrays(
+        *(converted_data(part, precision).contiguous() for part in (x_train, y_train, x_query, y_query))
+    )
 
 
 def check_tokens(arrays: Arrays, name: str) -> None:
@@ -135,7 +141,3 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
         )
     for part, y in (("train", arrays.y_train), ("query", arrays.y_query)):
         task.check_outputs(outputs, y, f"setting {name}: {part}")
-
-
-def _floats(x: Tensor) -> Tensor:
-    return (x.to(torch.float32) if x.is_floating_point() else x).contiguous()

@@ -140,14 +140,14 @@ class Regression:
         return self.output_hessian(outputs, y)
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
-        """Return real numbers in float32."""
+        """Return real numbers in a floating point type."""
         if n_classes is not None:
             raise UserError(
                 f"{where}: regression has no classes; leave class_names out, or choose 'task: classification'"
             )
         if y.is_complex():
             raise UserError(f"{where}: y must be real numbers, not {y.dtype}")
-        return y.to(torch.float32).contiguous()
+        return (y if y.is_floating_point() else y.to(torch.float32)).contiguous()
 
     def check_outputs(self, outputs: Tensor, y: Tensor, where: str) -> None:
         """Require as many outputs as components of y."""

@@ -31,7 +31,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     _refuse_other_data(spec, data)
     subject = Subject(
         setting=spec.setting,
-        build=partial(build_model, spec.model),
+        build=partial(build_model, spec.model, precision=spec.recipe.precision),
         data=data,
         task=get_task(spec.task),
         recipe=spec.recipe,
@@ -56,7 +56,8 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
 def _refuse_other_data(spec: CheckSpec, data: Arrays) -> None:
     """Refuse a dataset factory that gives other data in another process, for example because a module keeps them."""
     seed, task = derive_seed(spec.seed, "dataset"), get_task(spec.task)
-    found = in_fork(partial(dataset_digests, spec.dataset, seed, task, spec.queries, spec.setting))
+    precision = spec.recipe.precision
+    found = in_fork(partial(dataset_digests, spec.dataset, seed, task, spec.queries, spec.setting, precision))
     if found is not None:
         stored = digests_of(data)
         if spec.has_label_noise:

@@ -20,7 +20,12 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     """Write train and query tensors, ids, a description of the classes, and the mask of corrupted labels if any."""
     spec = job.spec
     split, arrays = load_dataset(
-        spec.dataset, derive_seed(spec.seed, "dataset"), get_task(spec.task), spec.queries, spec.setting
+        spec.dataset,
+        derive_seed(spec.seed, "dataset"),
+        get_task(spec.task),
+        spec.queries,
+        spec.setting,
+        spec.precision,
     )
     if spec.inputs is Inputs.tokens:
         check_tokens(arrays, spec.setting)

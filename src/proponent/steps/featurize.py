@@ -31,7 +31,7 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
         return
     torch.set_num_threads(job.threads)
     data = Arrays(*(tensor.to(job.device) for tensor in load_data(job)))
-    module, task = load_model(spec.model, spec.task)
+    module, task = load_model(spec.model, spec.task, spec.precision)
     module.to(job.device)
     shard = job.read(job.inputs.ensemble)
     tensors: dict[str, Tensor] = {}

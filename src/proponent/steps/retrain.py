@@ -23,7 +23,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     spec = job.spec
     data = load_data(job)
     recipe = spec.recipe
-    build, task = checked_model(spec.model, spec.task, data, spec.setting)
+    build, task = checked_model(spec.model, spec.task, data, spec.setting, recipe.precision)
     first, stop = spec.runs
     # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
     design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))

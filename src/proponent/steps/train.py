@@ -24,7 +24,7 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
     spec = job.spec
     data = load_data(job)
     recipe, members = spec.recipe, spec.members
-    build, task = checked_model(spec.model, spec.task, data, spec.setting)
+    build, task = checked_model(spec.model, spec.task, data, spec.setting, recipe.precision)
     runs = [member_run(spec.seed, member) for member in members]
     stages = stages_of(recipe, runs[0], len(data.x_train))
     *steps, total = [

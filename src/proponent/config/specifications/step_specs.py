@@ -17,6 +17,7 @@ from proponent.config.schema import (
     FactoryConfig,
     Inputs,
     LabelNoiseConfig,
+    Precision,
     QueriesConfig,
     RecipeConfig,
 )
@@ -65,6 +66,7 @@ class DataSpec(SettingSpec):
     queries: QueriesConfig
     stages: tuple[int, ...]
     """Examples per stage of training; empty for a training in one stage."""
+    precision: Precision
     seed: int
 
 
@@ -173,6 +175,7 @@ class FeaturizeSpec(SettingSpec):
     kind: FeatureKind
     members: tuple[int, ...]
     model: FactoryConfig
+    precision: Precision
     momentum: float
     memory_mib: int
 
@@ -182,6 +185,7 @@ class NetworkSpec:
     """The model of a method that needs curvature or passes through the network."""
 
     model: FactoryConfig
+    precision: Precision
     weight_decay: float
     momentum: float
 

@@ -48,7 +48,7 @@ def read(
     if spec is None:
         raise ValueError("the specification of a method that needs a replay names no training")
     folder = member_folder(job, member)
-    build, task = checked_model(spec.model, job.spec.task, data, job.spec.setting)
+    build, task = checked_model(spec.model, job.spec.task, data, job.spec.setting, spec.recipe.precision)
     own = Arrays(data.x_train, data.y_train, data.x_query[rows], data.y_query[rows])
     device = torch.device(job.device)
     replay = Replay(

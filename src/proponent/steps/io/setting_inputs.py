@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from proponent.config.schema import FactoryConfig
+from proponent.config.schema import FactoryConfig, Precision
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import StepSpec
 from proponent.settings.factories import build_model
@@ -25,7 +25,7 @@ def load_data(job: Job[StepSpec, DataInputs]) -> Arrays:
 
 
 def checked_model(
-    model: FactoryConfig, task_name: str, data: Arrays, setting: str
+    model: FactoryConfig, task_name: str, data: Arrays, setting: str, precision: Precision
 ) -> tuple[Callable[[int], nn.Module], Task]:
     """Return how to build a model from a seed, and the task, after building one model and trying it on the data.
 
@@ -34,15 +34,16 @@ def checked_model(
         task_name: name of the task.
         data: training examples and queries that the model must accept.
         setting: name of the setting, for messages.
+        precision: precision of the recipe.
 
     Raises:
         UserError: the model cannot be built, or does not fit the data.
     """
     task = get_task(task_name)
-    check_model(build_model(model, 0), data, task, setting)
-    return partial(build_model, model), task
+    check_model(build_model(model, 0, precision), data, task, setting)
+    return partial(build_model, model, precision=precision), task
 
 
-def load_model(model: FactoryConfig, task_name: str) -> tuple[nn.Module, Task]:
+def load_model(model: FactoryConfig, task_name: str, precision: Precision) -> tuple[nn.Module, Task]:
     """Return a model of the setting's architecture, whose parameters are yet to be loaded, and the task."""
-    return build_model(model, 0), get_task(task_name)
+    return build_model(model, 0, precision), get_task(task_name)

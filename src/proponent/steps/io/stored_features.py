@@ -64,7 +64,7 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
         raise ValueError("the specification of a method that needs the network names no model")
     folder = member_folder(job, member)
     training = read_json(folder / "training.json")
-    module, task = load_model(spec.model, job.spec.task)
+    module, task = load_model(spec.model, job.spec.task, spec.precision)
     reader = NetworkReader(
         module.to(job.device),
         lambda index: load_checkpoint(folder, training["steps"], index),
