@@ -103,7 +103,7 @@ def self_influence(
 
 def _basis(model: Curvature, workspace: Workspace, samples: int, seed: int) -> KroneckerBasis:
     draws = label_draws(model.n_outputs, samples)
-    basis = workspace.keep(model, ("kronecker", draws, seed), lambda: model.kronecker(draws, seed))
+    basis = workspace.keep(model.train, ("kronecker", draws, seed), lambda: model.kronecker(draws, seed))
     if basis.approximated:
         sides = f"a side of {', '.join(basis.approximated)}"
         warnings.warn(f"{sides} is too wide to diagonalise and keeps its own axes", Note, stacklevel=2)

@@ -65,7 +65,8 @@ def attribute(
     model = network.at(checkpoint)
     model.budget.require(memory(size_of_network(model), 1, iterations=iterations), "if_arnoldi")
     key = (iterations, rank, derive_seed(seed, "if_arnoldi", network.member))
-    values, train, query = workspace.keep(model, key, lambda: _coordinates(model, *key))
+    values, vectors, train = workspace.keep(model.train, key, lambda: _eigenspace(model, *key))
+    query = workspace.keep(model.query, key, lambda: model.query.inner_dense(vectors))
     shift = training_damping(model, damping)
     inner = (query / (values + shift)) @ train.T
     return inner * (model.loss_weight / model.n_train)
@@ -76,8 +77,8 @@ def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
     return size.vectors(vectors_in_memory(iterations)) + size.temporaries() + size.scores()
 
 
-def _coordinates(model: Curvature, iterations: int, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the leading eigenvalues (r,), and the coordinates of the gradients, (n_train, r), (n_query, r)."""
+def _eigenspace(model: Curvature, iterations: int, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the leading eigenvalues (r,) and eigenvectors (r, p), and the training gradients' coordinates (n_train, r)."""
     start = torch.randn(1, model.n_parameters, generator=torch.Generator().manual_seed(seed))
     found = eigenpairs(model.ggn_product, start.to(model.loss_weight), iterations)
     values = found.values[:rank]
@@ -94,4 +95,4 @@ def _coordinates(model: Curvature, iterations: int, rank: int, seed: int) -> tup
             Note,
             stacklevel=2,
         )
-    return values, model.train.inner_dense(vectors), model.query.inner_dense(vectors)
+    return values, vectors, model.train.inner_dense(vectors)

@@ -73,7 +73,7 @@ def attribute(
         inner = torch.cat([model.train.inner_dense(some).T for some in solved])
     else:
         spaces = workspace.keep(
-            model,
+            model.query,
             (smallest, tolerance, iterations),
             lambda: [
                 (space, torch.cat([model.train.inner_dense(rows) for rows in basis], dim=1))

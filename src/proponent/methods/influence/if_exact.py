@@ -104,7 +104,7 @@ def _in_parameter_space(model: Curvature) -> bool:
 def _parameter_solver(model: Curvature, workspace: Workspace) -> DampedSolver:
     dampings = workspace.dampings
     return workspace.keep(
-        model, ("ggn", dampings), lambda: DampedSolver(model.ggn(), dampings, training_unit(model))
+        model.train, ("ggn", dampings), lambda: DampedSolver(model.ggn(), dampings, training_unit(model))
     )
 
 
@@ -114,4 +114,4 @@ def _example_solver(model: Curvature, workspace: Workspace) -> tuple[DampedSolve
         unit = training_unit(model, model.n_train)
         return DampedSolver(root.inner(root), workspace.dampings, unit), root
 
-    return workspace.keep(model, ("root", workspace.dampings), make)
+    return workspace.keep(model.train, ("root", workspace.dampings), make)

@@ -71,7 +71,7 @@ def attribute(
     stream = derive_seed(seed, "if_lissa", network.member)
     blocks = query_blocks(model, memory, "if_lissa")
     measured = workspace.keep(
-        model,
+        model.query,
         (batch, stream),
         lambda: largest_curvature(product, model.query.slice(slice(0, 1)).dense(), n, batch, stream),
     )

@@ -101,7 +101,7 @@ def _layers(
         return [layer if layer.n_parameters <= dim else layer.project(dim, "sparse", seed) for layer in kept]
 
     return workspace.keep(
-        model,
+        model.query,
         ("grass", factored, dim, blowup, seed),
         lambda: fisher_layers(sketch(model.train), sketch(model.query), model.loss_weight),
     )

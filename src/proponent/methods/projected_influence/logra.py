@@ -78,4 +78,4 @@ def _layers(model: Curvature, workspace: Workspace, side: int, seed: int) -> lis
         train, query = (block.project_sides(side, "gaussian", seed) for block in (model.train, model.query))
         return fisher_layers(train, query, model.loss_weight)
 
-    return workspace.keep(model, ("logra", side, seed), make)
+    return workspace.keep(model.query, ("logra", side, seed), make)

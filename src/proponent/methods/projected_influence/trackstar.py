@@ -90,4 +90,4 @@ def _layers(
         )
         return fisher_layers(train, query, model.loss_weight, mixing)
 
-    return workspace.keep(model, ("trackstar", side, second_moment, mixing, seed), make)
+    return workspace.keep(model.query, ("trackstar", side, second_moment, mixing, seed), make)

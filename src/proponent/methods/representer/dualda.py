@@ -103,4 +103,4 @@ def _alpha(pair: RepresentationPair, data: Data, cost: float, workspace: Workspa
         alpha = multiclass_svm_duals(features, data.y_train.numpy(force=True), bound, classes)
         return torch.from_numpy(alpha).to(pair.train)
 
-    return workspace.keep(pair, ("dualda", cost, classes), make)
+    return workspace.keep(pair.train, ("dualda", cost, classes), make)

@@ -78,4 +78,4 @@ def _alpha(pair: RepresentationPair, data: Data, lam: float, workspace: Workspac
         targets = one_hot(data.y_train, classes).double().numpy(force=True)
         return torch.from_numpy(stationary_layer(features, targets, lam)).to(pair.train)
 
-    return workspace.keep(pair, ("rps", lam, classes), make)
+    return workspace.keep(pair.train, ("rps", lam, classes), make)

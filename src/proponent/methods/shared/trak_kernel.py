@@ -9,6 +9,7 @@ of memory (n = 4500: 81 MB, 1 s). Where gradients are projected to k < n dimensi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,12 +32,16 @@ class ExampleSpace:
     """Solver of R^1/2 K R^1/2 + lambda."""
     root: Tensor
     """Diagonal of R^1/2, (n_train,)."""
-    inner: Tensor
-    """Inner products of training and query gradients, (n_train, n_query)."""
+    train: GradientBlock
+    """Training gradients, of which ``solver`` has the Gram matrix."""
 
-    def cross(self, damping: float) -> Tensor:
-        """Return the kernel of queries and training examples, (n_query, n_train)."""
-        solved = self.solver.solve(self.root[:, None] * self.inner, self.solver.unit.absolute(damping))
+    def coordinates(self, query: GradientBlock) -> Tensor:
+        """Return the inner products of training and query gradients, (n_train, n_query)."""
+        return self.train.inner(query)
+
+    def cross(self, inner: Tensor, damping: float) -> Tensor:
+        """Return the kernel of queries, given by their :meth:`coordinates`, and training examples, (n_query, n_train)."""
+        solved = self.solver.solve(self.root[:, None] * inner, self.solver.unit.absolute(damping))
         return (solved / self.root[:, None]).T
 
     def diagonal(self, damping: float) -> Tensor:
@@ -52,12 +57,14 @@ class ProjectedSpace:
     """Solver of Phi^T R Phi + lambda."""
     train: Tensor
     """Projected training gradients, (n_train, k)."""
-    query: Tensor
-    """Projected query gradients, (n_query, k)."""
 
-    def cross(self, damping: float) -> Tensor:
-        """Return the kernel of queries and training examples, (n_query, n_train)."""
-        return (self.train @ self.solver.solve(self.query.T, self.solver.unit.absolute(damping))).T
+    def coordinates(self, query: GradientBlock) -> Tensor:
+        """Return the projected query gradients, written out, (n_query, k)."""
+        return query.dense()
+
+    def cross(self, query: Tensor, damping: float) -> Tensor:
+        """Return the kernel of queries, given by their :meth:`coordinates`, and training examples, (n_query, n_train)."""
+        return (self.train @ self.solver.solve(query.T, self.solver.unit.absolute(damping))).T
 
     def diagonal(self, damping: float) -> Tensor:
         """Return the kernel of each training example with itself, (n_train,)."""
@@ -71,6 +78,24 @@ def memory_of_kernel(size: ProblemSize, projection_dim: int = 0) -> float:
     return size.numbers(5 * side**2 + 2 * projected) + size.scores(5)
 
 
+@dataclass
+class Kernel:
+    """The kernel of one network, for queries and for each training example with itself."""
+
+    space: ExampleSpace | ProjectedSpace
+    """What depends on the training examples alone."""
+    query: Callable[[], Tensor]
+    """Returns the coordinates of the queries in ``space``."""
+
+    def cross(self, damping: float) -> Tensor:
+        """Return the kernel of queries and training examples, (n_query, n_train)."""
+        return self.space.cross(self.query(), damping)
+
+    def diagonal(self, damping: float) -> Tensor:
+        """Return the kernel of each training example with itself, (n_train,)."""
+        return self.space.diagonal(damping)
+
+
 def trak_kernel(
     pair: TargetPair,
     workspace: Workspace,
@@ -80,7 +105,7 @@ def trak_kernel(
     projection_dim: int = 0,
     projection: str = "rademacher",
     seed: int = 0,
-) -> ExampleSpace | ProjectedSpace:
+) -> Kernel:
     """Return the kernel of one network, whose methods take dampings relative to the mean diagonal of the Gram matrix.
 
     Args:
@@ -97,27 +122,29 @@ def trak_kernel(
     """
     stream = derive_seed(seed, "trak", member)
 
+    def projected(block: GradientBlock) -> GradientBlock:
+        return block.project(projection_dim, projection, stream) if projection_dim else block
+
     def make() -> ExampleSpace | ProjectedSpace:
-        rows = _row_weights(pair, weighting)
-        train: GradientBlock = pair.train
-        query: GradientBlock = pair.query
-        if projection_dim:
-            train = train.project(projection_dim, projection, stream)
-            query = query.project(projection_dim, projection, stream)
-            if projection_dim < len(train):
-                phi = train.dense()
-                weighted = phi.T @ (rows[:, None] * phi)
-                # the trace is that of the Gram matrix, which has as many diagonal entries as there are examples
-                unit = _unit(weighted.trace().item() / len(train))
-                return ProjectedSpace(DampedSolver(weighted, workspace.dampings, unit), phi, query.dense())
+        rows, train = _row_weights(pair, weighting), projected(pair.train)
+        if 0 < projection_dim < len(train):
+            phi = train.dense()
+            weighted = phi.T @ (rows[:, None] * phi)
+            # the trace is that of the Gram matrix, which has as many diagonal entries as there are examples
+            unit = _unit(weighted.trace().item() / len(train))
+            return ProjectedSpace(DampedSolver(weighted, workspace.dampings, unit), phi)
         gram = train.inner(train) if projection_dim else pair.gram()
         root = rows.sqrt()
         if weighting != "none":
             gram = gram * root * root[:, None]
         unit = _unit(gram.diagonal().mean().item())
-        return ExampleSpace(DampedSolver(gram, workspace.dampings, unit), root, train.inner(query))
+        return ExampleSpace(DampedSolver(gram, workspace.dampings, unit), root, train)
 
-    return workspace.keep(pair, (weighting, projection_dim, projection, stream, workspace.dampings), make)
+    key = (weighting, projection_dim, projection, stream, workspace.dampings)
+    space = workspace.keep(pair.train, key, make)
+    return Kernel(
+        space, lambda: workspace.keep(pair.query, key, lambda: space.coordinates(projected(pair.query)))
+    )
 
 
 def _unit(mean_diagonal: float) -> DampingUnit:

@@ -10,12 +10,15 @@ T = TypeVar("T")
 
 
 class Workspace:
-    """Announced dampings and one kept value, for all candidates that are tried on one member of the ensemble.
+    """Announced dampings and kept values, for all candidates that are tried on one member of the ensemble.
 
     The caller of a method creates one workspace per member and announces, before each group of candidates that differ
     only in ``damping``, the dampings that it will ask for. A method that can use either lists ``workspace`` among its
     positional arguments. Scores do not depend on the contents of a workspace, except for rounding while a grid is
     announced.
+
+    A value that depends on training examples alone is kept for their gradients, and one that depends on the queries for
+    theirs: then a workspace may also outlive the queries, and the next ones find what was computed for the training set.
 
     Args:
         dampings: dampings that are announced from the start.
@@ -23,7 +26,7 @@ class Workspace:
 
     def __init__(self, dampings: Sequence[float] = ()) -> None:
         self.dampings = tuple(dampings)
-        self._kept: tuple[weakref.ref[Any], Hashable, Any] | None = None
+        self._kept: dict[int, tuple[weakref.ref[Any], Hashable, Any]] = {}
 
     def announce(self, dampings: Sequence[float]) -> None:
         """Replace the dampings that the next calls will ask for; an empty sequence announces no grid."""
@@ -34,29 +37,30 @@ class Workspace:
         return self.dampings if damping in self.dampings else (damping,)
 
     def keep(self, owner: object, key: Hashable, make: Callable[[], T]) -> T:
-        """Return ``make()``, or the value of the previous call if that had the same owner and key.
+        """Return ``make()``, or the value of the previous call for the same owner if that had the same key.
 
-        One value is kept at a time, and only while its owner is alive. The previous value is released before the next one
+        One value is kept per owner, and only while the owner is alive. The previous value is released before the next one
         is made.
 
         Args:
-            owner: the gradients or curvature that the value is computed from.
+            owner: the gradients or representations that the value is computed from.
             key: everything else that the value depends on, including the announced dampings if it depends on them.
             make: computes the value.
         """
-        if self._kept is None or self._kept[0]() is not owner or self._kept[1] != key:
-            self._kept = None
-            self._kept = (weakref.ref(owner, self._releaser()), key, make())
-        value: T = self._kept[2]
+        number = id(owner)
+        if number not in self._kept or self._kept[number][1] != key:
+            self._kept.pop(number, None)
+            self._kept[number] = (weakref.ref(owner, self._releaser(number)), key, make())
+        value: T = self._kept[number][2]
         return value
 
-    def _releaser(self) -> Callable[[weakref.ref[Any]], None]:
-        """Return a callback that does not hold the workspace, which would keep itself and its value alive."""
+    def _releaser(self, number: int) -> Callable[[weakref.ref[Any]], None]:
+        """Return a callback that does not hold the workspace, which would keep itself and its values alive."""
         workspace = weakref.ref(self)
 
         def release(dead: weakref.ref[Any]) -> None:
             found = workspace()
-            if found is not None and found._kept is not None and found._kept[0] is dead:
-                found._kept = None
+            if found is not None and number in found._kept and found._kept[number][0] is dead:
+                del found._kept[number]
 
         return release

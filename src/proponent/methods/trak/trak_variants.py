@@ -85,7 +85,7 @@ def attribute(
                 yield model.adapted(rank, epochs, learning_rate, stream)
 
     means = workspace.keep(
-        model,
+        model.query,
         (kind, variants, drop, rank, epochs, learning_rate, weighting, seed, grid),
         lambda: _means(pairs(), network.member, weighting, grid),
     )
