@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.schema import LastBatch, Optimizer, RecipeConfig
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
 from proponent.training.group import dropout_generator
@@ -50,7 +50,7 @@ def train_alone(
     for step, rate in enumerate(rates.tolist()):
         if not batches:
             stage, epoch, _ = place(stages, step)
-            batches = list(epoch_order(run, stage, epoch).split(recipe.batch_size))
+            batches = batches_of(epoch_order(run, stage, epoch), recipe)
         batch = batches.pop(0)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -67,6 +67,16 @@ def train_alone(
         if step + 1 in checkpoints:
             saved[step + 1] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     return model, saved, losses
+
+
+def batches_of(order: Tensor, recipe: RecipeConfig) -> list[Tensor]:
+    """Return the batches of an epoch as in ordinary training, with the last one kept, dropped or merged."""
+    *batches, last = order.split(recipe.batch_size)
+    if not batches or len(last) == recipe.batch_size or recipe.last_batch is LastBatch.keep:
+        return [*batches, last]
+    if recipe.last_batch is LastBatch.drop:
+        return batches
+    return [*batches[:-1], torch.cat([batches[-1], last])]
 
 
 def make_optimizer(recipe: RecipeConfig, model: nn.Module) -> torch.optim.Optimizer:

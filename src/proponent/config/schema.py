@@ -38,6 +38,17 @@ class Precision(Enum):
     """Forward passes of training in bfloat16, by autocast; parameters, features and everything else in float32."""
 
 
+class LastBatch(Enum):
+    """Treatment of the examples that are left when an epoch is cut into batches."""
+
+    keep = "keep"
+    """A smaller last batch."""
+    drop = "drop"
+    """No batch: the epoch leaves them out. Each epoch has another order, so that they are others each time."""
+    merge = "merge"
+    """A part of the batch before, which is then larger."""
+
+
 class DesignKind(Enum):
     """Ways to draw the subsets and seeds of ground-truth retrainings."""
 
@@ -101,6 +112,8 @@ class RecipeConfig:
     """Factor of a decay, for the schedule ``step``."""
     batch_size: int = 64
     precision: Precision = Precision.float32
+    last_batch: LastBatch = LastBatch.keep
+    """Treatment of a last batch with fewer than ``batch_size`` examples; an epoch of fewer is one batch in any case."""
     epochs: int | None = None
     steps: int | None = None
     stages: list[StageConfig] = field(default_factory=list)
@@ -129,6 +142,11 @@ class RecipeConfig:
             raise ValueError(f"recipe: betas must be two numbers in [0, 1), not {self.betas}")
         if self.nesterov and not self.momentum:
             raise ValueError("recipe: nesterov needs a momentum above 0")
+
+    @property
+    def largest_batch(self) -> int:
+        """Largest number of examples that a batch can have."""
+        return self.batch_size + (self.batch_size - 1 if self.last_batch is LastBatch.merge else 0)
 
 
 @dataclass
@@ -214,6 +232,8 @@ class SettingConfig:
     recipe: RecipeConfig
     task: str = "classification"
     inputs: Inputs = Inputs.numbers
+    augment: FactoryConfig | None = None
+    """Random changes of the inputs of each batch during training (:mod:`proponent.settings.augmentation`)."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     designs: dict[str, DesignConfig] = field(default_factory=dict)
     queries: QueriesConfig = field(default_factory=QueriesConfig)

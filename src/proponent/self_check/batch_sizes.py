@@ -29,9 +29,9 @@ def batch_sizes(subject: Subject) -> dict[int, str]:
     sizes: dict[int, str] = {}
     for where, run in _runs(subject):
         for stage in stages_of(subject.recipe, run, len(subject.data.x_train)):
-            usual = min(subject.recipe.batch_size, stage.drawn)
+            first, final = stage.batch(0), stage.batch(stage.batches - 1)
+            usual, last = first.stop - first.start, final.stop - final.start
             sizes.setdefault(usual, f"as in {where}")
-            last = stage.drawn - (stage.batches - 1) * subject.recipe.batch_size
             if stage.steps >= stage.batches:
                 text = f"the last batch of an epoch of {where}, {stage.drawn} examples in batches of {usual}"
                 sizes.setdefault(last, text)

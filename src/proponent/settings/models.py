@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from proponent.config.load import nearest
 from proponent.errors import UserError
@@ -50,3 +50,51 @@ def mlp(
             layers.append(nn.Dropout(dropout))
         width = size
     return nn.Sequential(*layers, nn.Linear(width, n_classes))
+
+
+class Residual(nn.Module):
+    """A residual connection: the input plus what ``body`` makes of it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum."""
+        return x + self.body(x)
+
+
+def resnet9(channels: int, classes: int, width: int = 64) -> nn.Module:
+    """Return ResNet-9 with batch normalisation: the network of TRAK's CIFAR-10 experiments (Park et al., 2023).
+
+    Eight convolutions, of which four are in two residual blocks, and one linear layer. All convolutions are padded here, so
+    that images of 4 x 4 pixels are large enough, and the logits are not scaled.
+
+    Args:
+        channels: channels of the images (n, channels, height, width).
+        classes: width of the output.
+        width: channels of the first convolution; later ones have two and four times as many.
+    """
+
+    def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
+
+    def residual(size: int) -> Residual:
+        return Residual(nn.Sequential(convolution(size, size), convolution(size, size)))
+
+    return nn.Sequential(
+        convolution(channels, width),
+        convolution(width, 2 * width, size=5, stride=2),
+        residual(2 * width),
+        convolution(2 * width, 4 * width),
+        nn.MaxPool2d(2),
+        residual(4 * width),
+        convolution(4 * width, 2 * width),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(2 * width, classes),
+    )

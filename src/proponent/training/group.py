@@ -66,7 +66,6 @@ class Group:
         self._x, self._y, self._runs = x, y, runs
         self._rates = [rate.tolist() for rate in rates]
         self._stages = [stages_of(recipe, run, len(x)) for run in runs]
-        self._batch_size = recipe.batch_size
         longest = max(stage.drawn for stages in self._stages for stage in stages)
         self._orders = torch.zeros((len(runs), longest), dtype=torch.int64, device=device)
         self._weights = None
@@ -95,8 +94,9 @@ class Group:
             if batch == 0:
                 order = epoch_order(self._runs[model], stage, epoch)
                 self._orders[model, : len(order)] = order
-            starts.append(batch * self._batch_size)
-            sizes.append(min(self._batch_size, stage.drawn - starts[-1]))
+            rows_of_batch = stage.batch(batch)
+            starts.append(rows_of_batch.start)
+            sizes.append(rows_of_batch.stop - rows_of_batch.start)
         for rows in _equal_neighbours(sizes):
             batches = self._batches(rows, starts[rows], sizes[rows.start])
             losses, gradients = self._pass.gradients(rows, batches, compare=step == 0)

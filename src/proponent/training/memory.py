@@ -94,7 +94,7 @@ def bytes_of_one(
     kernels copy them.
     """
     model = model.to(device).train()
-    x, y = x[: recipe.batch_size].to(device), y[: recipe.batch_size].to(device)
+    x, y = x[: recipe.largest_batch].to(device), y[: recipe.largest_batch].to(device)
     trained = [value for value in model.parameters() if value.requires_grad]
     moments = 2 if recipe.optimizer is not Optimizer.sgd else int(recipe.momentum > 0)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers(), x, y)}

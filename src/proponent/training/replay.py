@@ -139,12 +139,12 @@ class Replay:
         self.n_slots = n_slots(recipe)
         self.decay_is_decoupled = recipe.optimizer is Optimizer.adamw
         module = build(run.init_seed).to(data.x_train.device)
-        self.model = FlatModel(module, task, data.x_train[: recipe.batch_size])
+        self.model = FlatModel(module, task, data.x_train[: recipe.largest_batch])
         start = self.model.initial
         self._start = torch.cat([start[None], start.new_zeros(self.n_slots - 1, len(start))])
         self.n_parameters = len(start)
-        self.pass_mib = self.model.pass_mib(max(self.n_query, recipe.batch_size))
-        self.batch_size, self.itemsize = recipe.batch_size, start.element_size()
+        self.pass_mib = self.model.pass_mib(max(self.n_query, recipe.largest_batch))
+        self.batch_size, self.itemsize = recipe.largest_batch, start.element_size()
         self._stretch = math.isqrt(self.n_steps - 1) + 1
         # Every sqrt(T)-th state, and all states of one stretch.
         states = 2 * self._stretch * self._start.numel() * self.itemsize / MIB
@@ -204,7 +204,5 @@ class Replay:
     def _batch(self, index: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
         """Return the indices of the examples of step ``index``, and their batch."""
         stage, epoch, batch = place(self._stages, index)
-        size = self.recipe.batch_size
-        examples = epoch_order(self.run, stage, epoch)[batch * size : (batch + 1) * size]
-        examples = examples.to(self.data.x_train.device)
+        examples = epoch_order(self.run, stage, epoch)[stage.batch(batch)].to(self.data.x_train.device)
         return examples, self.model.batch(self.data.x_train[examples], self.data.y_train[examples], generator)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from proponent.config.schema import RecipeConfig
+from proponent.config.schema import LastBatch, RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.training.designs import Run
@@ -25,8 +25,10 @@ class Stage:
 
     Attributes:
         examples: range of the training set, before the run's mask.
-        drawn: number of examples in the batches of an epoch.
-        batches: optimiser steps per epoch; the last batch may be smaller.
+        drawn: number of examples in the order of an epoch.
+        used: number of them that are in a batch, the first ones of the order.
+        batches: optimiser steps per epoch.
+        batch_size: examples per batch; the last one may be smaller or larger (``recipe.last_batch``).
         lr: learning rate, before any schedule.
         start: number of optimiser steps before the stage.
         steps: number of optimiser steps of the stage.
@@ -35,7 +37,9 @@ class Stage:
 
     examples: slice
     drawn: int
+    used: int
     batches: int
+    batch_size: int
     lr: float
     start: int
     steps: int
@@ -45,6 +49,11 @@ class Stage:
     def stop(self) -> int:
         """Number of optimiser steps that are done at the end of the stage."""
         return self.start + self.steps
+
+    def batch(self, index: int) -> slice:
+        """Return the positions of a batch in the order of its epoch."""
+        start = index * self.batch_size
+        return slice(start, self.used if index == self.batches - 1 else start + self.batch_size)
 
 
 def stages_of(recipe: RecipeConfig, run: Run, n: int) -> list[Stage]:
@@ -73,10 +82,15 @@ def stages_of(recipe: RecipeConfig, run: Run, n: int) -> list[Stage]:
         examples = slice(first, first + size)
         drawn = size if run.mask is None or run.by_weight else int(run.mask[examples].sum())
         batches = math.ceil(drawn / recipe.batch_size)
+        if recipe.last_batch is not LastBatch.keep and drawn > recipe.batch_size:
+            batches = drawn // recipe.batch_size
+        used = min(drawn, batches * recipe.batch_size) if recipe.last_batch is LastBatch.drop else drawn
         steps = recipe.steps if epochs is None else epochs * batches
         assert steps is not None  # noqa: S101 - RecipeConfig has exactly one of epochs, steps and stages
         if steps:
-            found.append(Stage(examples, drawn, batches, lr, start, steps, first_epoch))
+            found.append(
+                Stage(examples, drawn, used, batches, recipe.batch_size, lr, start, steps, first_epoch)
+            )
         first, start, first_epoch = first + size, start + steps, first_epoch + (epochs or 0)
     if first != n:
         raise ValueError(f"stages of {first} examples for a training set of {n}")

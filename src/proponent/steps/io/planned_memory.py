@@ -65,7 +65,7 @@ def planned_mib(root: Path, spec: AttributeSpec) -> float | None:
         recipe = spec.replay.recipe
         rates = learning_rates(recipe, stages_of(recipe, member_run(spec.replay.seed, 0), n_train))
         size = replace(
-            size, steps=len(rates), slots=n_slots(recipe), batch=recipe.batch_size, replay_mib=_PASS_MIB
+            size, steps=len(rates), slots=n_slots(recipe), batch=recipe.largest_batch, replay_mib=_PASS_MIB
         )
     module = importlib.import_module(spec.module)
     together, alone = (required_mib(spec, module, size, queries) for queries in (n_query, 1))
