@@ -1,0 +1,181 @@
+"""The table of cases: kinds of layers, tasks and inputs, each a tiny problem on which every method is compared with an oracle.
+
+A case is trained for a few steps, once by the lockstep trainer and once by an ordinary loop, and then attributed by
+every method that applies, once through the engines and once by dense matrices (``test_model_cases.py``).
+"""
+# ruff: noqa: D101
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from features.models import MODELS
+from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.settings.split import Arrays
+from proponent.settings.tasks import IGNORED, Task, get_task
+
+N_TRAIN, N_QUERY, CLASSES = 10, 3, 3
+TOKENS, LENGTH = 6, 4
+N = N_TRAIN + N_QUERY
+SGD = RecipeConfig(lr=0.1, momentum=0.5, weight_decay=0.01, batch_size=4, epochs=2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem.
+
+    Attributes:
+        make: model with new parameters.
+        x: name of the inputs, in :data:`INPUTS`.
+        y: name of the labels, in :data:`LABELS`.
+        task: task, or the name of one.
+        recipe: recipe of the training.
+        refused: pattern of the refusal by method that does not apply to the case.
+        weighted: the task's ``loss_weight`` times the gradient of the target only approximates minus the loss gradient.
+    """
+
+    make: Callable[[], nn.Module]
+    x: str = "vectors"
+    y: str = "classes"
+    task: str | Task = "classification"
+    recipe: RecipeConfig = field(default_factory=lambda: SGD)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    weighted: bool = False
+
+    def get_task(self) -> Task:
+        return get_task(self.task) if isinstance(self.task, str) else self.task
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a new model in float64."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self.make().double()
+
+    def data(self) -> Arrays:
+        """Return training examples and queries."""
+        with torch.random.fork_rng():
+            torch.manual_seed(11)
+            x, y = INPUTS[self.x](), LABELS[self.y]()
+        train, query = slice(0, N_TRAIN), slice(N_TRAIN, N)
+        return Arrays(x[train], y[train], x[query], y[query])
+
+
+def _normal(*shape: int) -> Callable[[], Tensor]:
+    return lambda: torch.randn(N, *shape, dtype=torch.float64)
+
+
+INPUTS: dict[str, Callable[[], Any]] = {
+    "vectors": _normal(4),
+    "pairs": _normal(2, 4),
+    "sequences": _normal(5, 4),
+    "signals": _normal(2, 7),
+    "images": _normal(2, 3, 4),
+    "tokens": lambda: torch.randint(1, TOKENS, (N, LENGTH)),
+}
+LABELS: dict[str, Callable[[], Tensor]] = {
+    "classes": lambda: torch.arange(N) % CLASSES,
+    "numbers": lambda: torch.randn(N, 1, dtype=torch.float64),
+    "number pairs": lambda: torch.randn(N, 2, dtype=torch.float64),
+    "next tokens": lambda: torch.randint(1, TOKENS, (N, LENGTH)),
+    "some next tokens": lambda: torch.where(
+        torch.rand(N, LENGTH) < torch.tensor([0.0, 0.5, 0.5, 1.0]),
+        torch.randint(1, TOKENS, (N, LENGTH)),
+        IGNORED,
+    ),
+}
+
+
+class Readout(nn.Module):
+    """A recurrent body, read out at its last position."""
+
+    def __init__(self, body: nn.Module, width: int) -> None:
+        super().__init__()
+        self.body, self.head = body, nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x)[0][:, -1])
+
+
+class TinyGPT(nn.Module):
+    """Tokens and positions, one causal layer, and a readout at every position; tied to the embedding on request."""
+
+    def __init__(self, tied: bool = False) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(TOKENS, 4), nn.Parameter(0.1 * torch.randn(LENGTH, 4))
+        self.layer = nn.TransformerEncoderLayer(4, 2, 4, 0.0, batch_first=True, norm_first=True)
+        self.head = nn.Linear(4, TOKENS, bias=False)
+        if tied:
+            self.head.weight = self.tokens.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        future = torch.ones(LENGTH, LENGTH, dtype=torch.bool, device=ids.device).triu(1)
+        return self.head(self.layer(self.tokens(ids) + self.positions, src_mask=future))
+
+
+def mlp(outputs: int = CLASSES) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, outputs))
+
+
+def layers(name: str) -> Callable[[], nn.Module]:
+    """Return the factory of a model of ``features.models`` without dropout, which has cases of its own."""
+
+    def make() -> nn.Module:
+        module = MODELS[name][0]()
+        for part in module.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
+            if isinstance(part, nn.MultiheadAttention):
+                part.dropout = 0.0
+        return module
+
+    return make
+
+
+ADAMW = RecipeConfig(optimizer=Optimizer.adamw, lr=0.05, eps=1e-2, weight_decay=0.1, batch_size=4, epochs=2)
+
+CASES: dict[str, Case] = {
+    # kinds of layers
+    "linear": Case(lambda: nn.Linear(4, CLASSES)),
+    "MLP": Case(mlp),
+    "Conv1d": Case(layers("conv1d"), "signals"),
+    "Conv2d": Case(layers("conv2d"), "images"),
+    "grouped convolution": Case(
+        lambda: nn.Sequential(nn.Conv1d(2, 4, 2, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(24, CLASSES)),
+        "signals",
+    ),
+    "LayerNorm": Case(layers("layer-norm")),
+    "GroupNorm": Case(
+        lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(20, CLASSES)),
+        "signals",
+    ),
+    "dropout": Case(
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.4), nn.Linear(5, CLASSES))
+    ),
+    "embedding": Case(layers("embedding"), "tokens"),
+    "attention": Case(layers("attention"), "sequences"),
+    "encoder layer": Case(layers("encoder-layer"), "sequences"),
+    "RNN": Case(lambda: Readout(nn.RNN(4, 3, batch_first=True), 3), "sequences"),
+    "LSTM": Case(lambda: Readout(nn.LSTM(4, 3, batch_first=True), 3), "sequences"),
+    "GRU in both directions": Case(
+        lambda: Readout(nn.GRU(4, 2, bidirectional=True, batch_first=True), 4), "sequences"
+    ),
+    "weights by hand": Case(lambda: nn.Sequential(layers("by-hand")(), nn.Linear(CLASSES, CLASSES)), "pairs"),
+    "one layer used twice": Case(layers("shared")),
+    # tasks
+    "regression": Case(lambda: mlp(1), y="numbers", task="regression"),
+    "regression of two outputs": Case(lambda: mlp(2), y="number pairs", task="regression"),
+    "language model": Case(TinyGPT, "tokens", "next tokens", "language-model"),
+    "language model, tied, some tokens ignored": Case(
+        lambda: TinyGPT(tied=True), "tokens", "some next tokens", "language-model"
+    ),
+    "masked language model": Case(
+        TinyGPT, "tokens", "some next tokens", "masked-language-model", weighted=True
+    ),
+    # trainings
+    "AdamW": Case(mlp, recipe=ADAMW),
+}
