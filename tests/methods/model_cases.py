@@ -1,9 +1,8 @@
-"""The table of cases: kinds of layers, tasks and inputs, each a tiny problem on which every method is compared with an oracle.
+"""The table of cases: kinds of layers, tasks and inputs, each a tiny problem on which methods are compared with oracles.
 
 A case is trained for a few steps, once by the lockstep trainer and once by an ordinary loop, and then attributed by
 every method that applies, once through the engines and once by dense matrices (``test_model_cases.py``).
 """
-# ruff: noqa: D101
 
 from __future__ import annotations
 

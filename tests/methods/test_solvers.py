@@ -77,7 +77,9 @@ def test_one_value_per_owner_is_kept_while_the_owner_is_alive() -> None:
     queries = Owner()
     workspace.keep(queries, "b", make)
     kept = weakref.ref(workspace.keep(owner, "b", make))
-    assert len(made) == 3, "what is computed from other queries does not replace what is computed from the training set"
+    assert len(made) == 3, (
+        "what is computed from other queries does not replace what is computed from the training set"
+    )
     del owner
     gc.collect()
     assert kept() is None
