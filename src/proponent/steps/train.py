@@ -64,6 +64,7 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
             "member": member,
             "init_seed": runs[index].init_seed,
             "order_seed": runs[index].order_seed,
+            "precision": recipe.precision.value,
             "steps": [*steps, total],
             "learning_rates": [rates[index][step - 1].item() for step in [*steps, total]],
             "learning_rate_sums": [rates[index][:step].double().sum().item() for step in [*steps, total]],
@@ -78,4 +79,5 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
             ]
         job.write_json(f"{own}/training.json", record)
         job.write_tensors(f"{own}/final.safetensors", state_dict(trained.template, trained.state, index))
+    job.details["precision"] = recipe.precision.value
     job.write_json(job.artefact, {"members": list(members), "steps": [*steps, total]})

@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Generator, Tensor, nn
 
-from proponent.config.schema import RecipeConfig
+from proponent.config.schema import Precision, RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.model_diagnosis import CHANGES_INPUT
@@ -17,6 +17,7 @@ from proponent.settings.tasks import Task
 from proponent.torch_failures import explained, layer_name
 from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, recorded_draws
+from proponent.training.mixed_precision import train_in_bfloat16
 from proponent.training.recipe import StackedOptimizer
 from proponent.training.stack import call, refuse_hidden_state, stack_models, versions
 from proponent.training.stacked_pass import Batches, StackedPass
@@ -61,6 +62,8 @@ class Group:
             refuse_hidden_references(self.stack.template, x[:1])
             if len(runs) > 1:
                 refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), x[:2])
+        if recipe.precision is Precision.bf16:
+            train_in_bfloat16(self.stack.template)
         self.n_steps = max(len(rate) for rate in rates)
         self._pass = StackedPass(self.stack, task)
         self._x, self._y, self._runs = x, y, runs
@@ -99,7 +102,9 @@ class Group:
             sizes.append(rows_of_batch.stop - rows_of_batch.start)
         for rows in _equal_neighbours(sizes):
             batches = self._batches(rows, starts[rows], sizes[rows.start])
-            losses, gradients = self._pass.gradients(rows, batches, compare=step == 0)
+            # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
+            compare = step == 0 and self._recipe.precision is not Precision.bf16
+            losses, gradients = self._pass.gradients(rows, batches, compare=compare)
             self._update(step, rows, gradients)
             bins = [
                 step * self._loss_sum.shape[1] // len(self._rates[model])
