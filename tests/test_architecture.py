@@ -25,6 +25,7 @@ FREE = {
     "torch_compat",
     "torch_failures",
     "torch_rewrites",
+    "transformers_compat",
 }
 MAY_IMPORT = {
     "config": set(),

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from proponent import torch_rewrites
 from proponent.errors import UserError
+from proponent.transformers_compat import unread_masks
 
 MaskSource = Callable[[tuple[int, ...], float, Tensor], Tensor]
 """Function from shape, probability of dropping and the tensor to be masked, to the mask to multiply with."""
@@ -84,6 +85,7 @@ def transformable() -> Iterator[None]:
     recurrent |= torch_rewrites.RECURRENT
     with (
         unfused_attention(),
+        unread_masks(),
         replaced({"embedding_bag": torch_rewrites.embedding_bag}),
         replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
         replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),

@@ -78,17 +78,13 @@ def test_a_model_in_float64_is_trained_in_float64() -> None:
 def test_features_curvature_and_replays_of_a_model_in_float64_are_in_float64() -> None:
     given, build = data(Precision.float64), builder(Precision.float64)
     module = build(0)
-    tensors, _ = featurize(
-        "gradients", module, lambda _: module.state_dict(), 1, TASK, given, memory_mib=100
-    )
+    tensors, _ = featurize("gradients", module, lambda _: module.state_dict(), 1, TASK, given, memory_mib=100)
     assert {value.dtype for value in tensors.values() if value.is_floating_point()} == {torch.float64}
     member = Curvature(module, TASK, *given, weight_decay=0.0, duration=1.0)
     expected = gradients_by_loop(module, TASK.target, given.x_query, given.y_query)
     torch.testing.assert_close(member.query.dense(), expected, rtol=1e-12, atol=1e-13)
     vectors = torch.randn(2, member.n_parameters, dtype=torch.float64)
-    torch.testing.assert_close(
-        member.ggn_product(vectors), vectors @ member.ggn().T, rtol=1e-12, atol=1e-13
-    )
+    torch.testing.assert_close(member.ggn_product(vectors), vectors @ member.ggn().T, rtol=1e-12, atol=1e-13)
     scores = magic.attribute(Replay(build, TASK, RECIPE, RUNS[0], given))
     assert scores.dtype == torch.float64
     assert scores.isfinite().all()

@@ -29,3 +29,13 @@ def converted_model(model: nn.Module, precision: Precision) -> nn.Module:
 def converted_data(values: Tensor, precision: Precision) -> Tensor:
     """Return floating point rows in the type of :func:`dtype_of`, and rows of other types unchanged."""
     return values.to(dtype_of(precision)) if values.is_floating_point() else values
+
+
+def other_type(model: nn.Module, x: Tensor) -> str:
+    """Return the end of a message for a model in float64 that was given inputs in float32; empty for other models."""
+    doubles = any(value.dtype == torch.float64 for value in model.parameters())
+    if not doubles or x.dtype == torch.float64:
+        return ""
+    return (
+        "; the model's parameters are float64: set recipe.precision: float64, or build the model in float32"
+    )

@@ -12,7 +12,7 @@ from proponent.config.schema import Precision, QueriesConfig
 from proponent.errors import UserError
 from proponent.settings.arrays_of_rows import pair_of_tensors
 from proponent.settings.description import class_list
-from proponent.settings.floating_types import converted_data
+from proponent.settings.floating_types import converted_data, other_type
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 
@@ -130,7 +130,7 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
         shape = tuple(arrays.x_train.shape[1:])
         raise UserError(
             f"setting {name}: the model cannot process examples of shape {shape} and {arrays.x_train.dtype}: "
-            f"{' '.join(str(error).split())}"
+            f"{' '.join(str(error).split())}{other_type(model, arrays.x_train)}"
         ) from error
     finally:
         model.train(training)
