@@ -141,12 +141,15 @@ def composites_opened() -> Iterator[None]:
 
 
 @contextmanager
-def stackable() -> Iterator[None]:
+def stackable(padding: Callable[[Tensor], Tensor] = Tensor.detach) -> Iterator[None]:
     """Compute layers that ``vmap`` gets wrong or cannot stack in a way that it can stack, within the block.
 
     This concerns the layers of :func:`transformable`, and embeddings. A lookup gives its padding no gradient, but
     stacked by ``vmap`` only the first model's padding would have none. Gradients that are stored as sparse tensors
     have no batched form; those of a plain tensor have the same values.
+
+    Args:
+        padding: function that is applied to the looked-up rows of padding, and decides which derivatives they have.
     """
     lookup = F.embedding
 
@@ -162,7 +165,7 @@ def stackable() -> Iterator[None]:
         rows = lookup(input, weight, None, max_norm, norm_type, scale_grad_by_freq)
         if padding_idx is None:
             return rows
-        return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)
+        return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), padding(rows), rows)
 
     with replaced({"embedding": embedding}), transformable():
         yield

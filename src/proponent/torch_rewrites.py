@@ -86,6 +86,31 @@ def embedding_bag(
     return total if mode == "sum" else total / kept.sum(1).clamp_min(1)[:, None]
 
 
+class WithoutTangent(torch.autograd.Function):
+    """The identity, with a derivative in backward mode and none in forward mode."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor) -> Tensor:
+        """Return the same values."""
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        """Return the gradient unchanged."""
+        return slope
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        """Return zeros."""
+        return torch.zeros_like(tangent)
+
+
 def _lstm_cell(given: Tensor, recurrent: Tensor, state: State) -> State:
     add, keep, new, show = (given + recurrent).chunk(4, -1)
     memory = keep.sigmoid() * state[1] + add.sigmoid() * new.tanh()

@@ -130,5 +130,5 @@ def test_pretrained_weights_in_half_precision_are_converted() -> None:
 
 
 def test_a_model_in_float64_without_the_precision_is_refused_with_the_key_to_set() -> None:
-    with pytest.raises(UserError, match="parameters are float64.*recipe.precision: float64"):
+    with pytest.raises(UserError, match=r"parameters are float64.*recipe\.precision: float64"):
         check_model(nn.Linear(6, 3).double(), data(Precision.float32), TASK, "lab")
