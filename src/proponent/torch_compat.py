@@ -257,13 +257,18 @@ def _attention_weights(
     scale: float | None,
     enable_gqa: bool,
 ) -> Tensor:
-    """Return softmax(query key^T scale + mask), (…, L, S), as ``scaled_dot_product_attention`` documents."""
+    """Return softmax(query key^T scale + mask), (…, L, S), as ``scaled_dot_product_attention`` documents.
+
+    A position that may attend to nothing (padding to the left of a causal model) has weights 0, as in torch's kernels.
+    """
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     logits = query @ key.mT * (scale if scale is not None else 1 / math.sqrt(query.shape[-1]))
     if is_causal:
         attn_mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None:
-        keep = attn_mask.dtype == torch.bool
-        logits = logits.masked_fill(~attn_mask, -math.inf) if keep else logits + attn_mask
-    return logits.softmax(-1)
+    if attn_mask is None:
+        return logits.softmax(-1)
+    if attn_mask.dtype != torch.bool:
+        return (logits + attn_mask).softmax(-1)
+    lowest = torch.finfo(logits.dtype).min  # as good as minus infinity, whose softmax over a whole row is NaN
+    return logits.masked_fill(~attn_mask, lowest).softmax(-1) * attn_mask.any(-1, keepdim=True)

@@ -19,6 +19,7 @@ from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_compat import Attached, Rewritten, stackable
 from proponent.torch_failures import explained, layer_name
+from proponent.torch_rewrites import WithoutTangent
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.stack import call, refuse_batch_statistics
 
@@ -41,6 +42,11 @@ class Batch(NamedTuple):
 
 class FlatModel:
     """A model as a function of a vector (p,) of the trainable parameters that its outputs depend on.
+
+    A lookup of an embedding's padding row gives the row no gradient. If the weight has another use that trains the row
+    (tied embeddings), the outputs change with it all the same: a step's gradient g is then not the whole gradient of a
+    function, and its Jacobian J is not symmetric. With the padding's lookups as a second argument c of the loss, J^T u is
+    the whole gradient of the loss, with respect to parameters and c, differentiated along u with c fixed.
 
     Args:
         module: model, on the device of the data.
@@ -93,25 +99,39 @@ class FlatModel:
             slope: tuple[Tensor, Tensor] = grad(self._mean_loss, has_aux=True)(parameters, batch)
         return slope
 
-    def jacobian(self, parameters: Tensor, batch: Batch, value: Value, *, training: bool = True) -> Tensor:
-        """Return the gradient of each example's value, (b, p), with the dropout masks of the batch."""
-        with self._differentiated(training=training):
+    def jacobian(
+        self, parameters: Tensor, batch: Batch, value: Value, *, training: bool = True, whole: bool = False
+    ) -> Tensor:
+        """Return the gradient of each example's value, (b, p), with the dropout masks of the batch.
+
+        Args:
+            parameters: (p,) parameters.
+            batch: examples.
+            value: function to differentiate.
+            training: whether the model is in training mode.
+            whole: whether padding that is trained by another use of its weight has a gradient by its lookups as well.
+        """
+        attached = whole and self._trains_padding
+        with self._differentiated(training=training, padding=_identity if attached else Tensor.detach):
             found: Any = vjp(lambda point: self._values(point, batch, value), parameters)
             units = torch.eye(len(batch.x), dtype=parameters.dtype, device=parameters.device)
             return torch.cat([vmap(found[1])(some)[0] for some in units.split(self.vectors_at_a_time)])
 
-    def gradients(self, parameters: Tensor, x: Tensor, y: Tensor, value: Value) -> Tensor:
-        """Return the gradient of each example's value without dropout, (len(x), p)."""
+    def gradients(
+        self, parameters: Tensor, x: Tensor, y: Tensor, value: Value, *, whole: bool = False
+    ) -> Tensor:
+        """Return the gradient of each example's value without dropout, (len(x), p); ``whole`` as in :meth:`jacobian`."""
         pairs = zip(x.split(EXAMPLES), y.split(EXAMPLES), strict=True)
         return torch.cat(
-            [self.jacobian(parameters, Batch(*pair, []), value, training=False) for pair in pairs]
+            [self.jacobian(parameters, Batch(*pair, []), value, training=False, whole=whole) for pair in pairs]
         )
 
     def products(self, parameters: Tensor, batch: Batch, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return products of a batch's gradients and Hessian with each row of ``vectors`` (k, p).
 
         Returns:
-            Inner products (k, b) with the examples' gradients, and products (k, p) with the Hessian of the mean loss.
+            Inner products (k, b) with the examples' gradients, and products (k, p) with the transposed Jacobian of the
+            gradient of the mean loss: its Hessian, except where padding is trained.
         """
 
         def slope(point: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +143,8 @@ class FlatModel:
             bent, moved = found[1]
             return moved, bent
 
-        with self._differentiated(training=True):
+        padding = WithoutTangent.apply if self._trains_padding else Tensor.detach
+        with self._differentiated(training=True, padding=padding):
             found = [vmap(along)(some) for some in vectors.split(self.vectors_at_a_time)]
         return torch.cat([moved for moved, _ in found]), torch.cat([bent for _, bent in found])
 
@@ -137,11 +158,13 @@ class FlatModel:
         return value(outputs, batch.y)
 
     @contextmanager
-    def _differentiated(self, *, training: bool) -> Iterator[None]:
-        """Take derivatives of the model within the block, in train or eval mode."""
+    def _differentiated(
+        self, *, training: bool, padding: Callable[[Tensor], Tensor] = Tensor.detach
+    ) -> Iterator[None]:
+        """Take derivatives of the model within the block, in train or eval mode; ``padding`` as in ``stackable``."""
         self._module.train(training)
         what = "cannot be replayed, since it cannot be differentiated twice"
-        with explained(self._module, what), stackable(), Rewritten():
+        with explained(self._module, what), stackable(padding), Rewritten():
             yield
 
     def pass_mib(self, vectors: int) -> float:
@@ -180,7 +203,7 @@ class FlatModel:
                 f"{layer_name(self._module, '')} has derivatives that are NaN or infinite before any training; look for a "
                 "log, sqrt or norm of 0"
             )
-        self._refuse_trained_padding(slopes)
+        self._trains_padding = self._has_trained_padding(slopes)
         used = {name: value for name, value in trained.items() if id(value) in slopes}
         if not used:
             raise UserError(
@@ -216,16 +239,13 @@ class FlatModel:
                 "the training; leave out detach, or the methods that replay"
             )
 
-    def _refuse_trained_padding(self, slopes: dict[int, Tensor]) -> None:
-        """Refuse embeddings whose padding row is trained by another use of their weight.
+    def _has_trained_padding(self, slopes: dict[int, Tensor]) -> bool:
+        """Return whether the padding row of an embedding is trained by another use of its weight."""
+        lookups = (module for module in self._module.modules() if isinstance(module, nn.Embedding))
+        padded = [module for module in lookups if module.padding_idx is not None]
+        rows = (slopes[id(one.weight)][one.padding_idx] for one in padded if id(one.weight) in slopes)
+        return any(bool(row.any()) for row in rows)
 
-        A lookup returns the padding row but gives it no gradient, so that the model would not be a plain function of it.
-        """
-        for name, module in self._module.named_modules():
-            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-                slope = slopes.get(id(module.weight))
-                if slope is not None and bool(slope[module.padding_idx].any()):
-                    raise UserError(
-                        f"the padding of the model's '{name}' is trained by another use of its weight, which a replay "
-                        "cannot follow; leave padding_idx out"
-                    )
+
+def _identity(rows: Tensor) -> Tensor:
+    return rows

@@ -42,7 +42,7 @@ class ReplayPoint:
     def query_gradients(self, queries: slice = ALL) -> Tensor:
         """Return the gradients of the targets of all or some queries, (n_query, p)."""
         x, y = self.replay.data.x_query[queries], self.replay.data.y_query[queries]
-        return self.replay.model.gradients(self.slots[0], x, y, self.replay.task.target)
+        return self.replay.model.gradients(self.slots[0], x, y, self.replay.task.target, whole=True)
 
     def loss_gradients(self, examples: Tensor) -> Tensor:
         """Return the gradients of training examples' losses without dropout, (len(examples), p)."""
