@@ -11,7 +11,6 @@ from torch import nn
 from features.models import MODELS
 from oracles.unrolling import differences
 from proponent.config.schema import Optimizer, RecipeConfig, StageConfig
-from proponent.errors import UserError
 from proponent.methods.unrolling import magic
 from proponent.settings.models import mlp
 from proponent.settings.split import Arrays

@@ -123,7 +123,10 @@ class FlatModel:
         """Return the gradient of each example's value without dropout, (len(x), p); ``whole`` as in :meth:`jacobian`."""
         pairs = zip(x.split(EXAMPLES), y.split(EXAMPLES), strict=True)
         return torch.cat(
-            [self.jacobian(parameters, Batch(*pair, []), value, training=False, whole=whole) for pair in pairs]
+            [
+                self.jacobian(parameters, Batch(*pair, []), value, training=False, whole=whole)
+                for pair in pairs
+            ]
         )
 
     def products(self, parameters: Tensor, batch: Batch, vectors: Tensor) -> tuple[Tensor, Tensor]:
