@@ -30,7 +30,7 @@ def complaint(schema, content):
 
 def test_a_minimal_setting_gets_the_defaults():
     setting = structured(SettingConfig, MINIMAL, "x.yaml")
-    assert setting.task == "classification"
+    assert setting.task.name == "classification"
     assert setting.ensemble.members == 10
     assert setting.recipe.epochs == 3
 

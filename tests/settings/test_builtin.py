@@ -9,6 +9,7 @@ import torch
 
 from proponent.config.load import merge, structured
 from proponent.config.schema import QueriesConfig, SettingConfig
+from proponent.config.task_names import written_task
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 from proponent.settings.datasets import digits, mnist5k
@@ -28,6 +29,7 @@ def read_setting(name):
     content = read_yaml(CONFIGS / "settings" / f"{name}.yaml")
     for design, entry in content["designs"].items():
         content["designs"][design] = merge(read_yaml(CONFIGS / "designs" / f"{design}.yaml"), entry)
+    content["task"] = written_task(content["task"], name)
     return structured(SettingConfig, content, name)
 
 

@@ -9,7 +9,8 @@ from torch import nn
 from proponent.config.schema import FactoryConfig
 from proponent.errors import UserError
 from proponent.settings import Split
-from proponent.settings.factories import build, build_dataset, build_model
+from proponent.settings.factories import build_dataset, build_model
+from proponent.settings.imported_callables import call_factory
 
 MLP = FactoryConfig("proponent.settings.models:mlp", {"n_features": 4, "hidden": [3], "n_classes": 2})
 
@@ -57,5 +58,5 @@ def test_mistakes_are_named_in_one_line(factory, args, match):
 def test_a_dataset_factory_returns_a_split():
     with pytest.raises(UserError, match=r"must return a proponent\.settings\.Split, not a Sequential"):
         build_dataset(MLP, 0)
-    split = build(FactoryConfig("proponent.settings.datasets:digits", {"n_train": 10}), 0)
+    split = call_factory(FactoryConfig("proponent.settings.datasets:digits", {"n_train": 10}), 0)
     assert isinstance(split, Split)

@@ -20,8 +20,12 @@ def example(name, scale=1.0):
 
     if name == "classification":
         return normal(6, 4), torch.randint(4, (6,), generator=generator)
-    if name == "regression":
+    if name in ("regression", "huber"):
         return normal(6, 3), normal(6, 3)
+    if name == "binary":
+        return normal(6, 1), torch.randint(2, (6,), generator=generator)
+    if name == "multi-label":
+        return normal(6, 4), torch.randint(2, (6, 4), generator=generator)
     if name == "contrastive":
         return normal(6, 2, 4), torch.zeros(6, 2, dtype=torch.int64)
     y = torch.randint(4, (6, 5), generator=generator)
@@ -72,14 +76,18 @@ SEVERAL = ("masked-language-model", "seq2seq", "contrastive")
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name not in SEVERAL])
 @pytest.mark.parametrize("scale", [1.0, 12.0])
-def test_the_gradient_of_the_loss_is_minus_the_weight_times_that_of_the_target(name, scale):
+def test_the_gradient_of_the_loss_is_minus_the_weight_times_that_of_the_base(name, scale):
     task = get_task(name)
     outputs, y = example(name, scale)
     outputs.requires_grad_()
     (of_loss,) = torch.autograd.grad(task.loss(outputs, y).sum(), outputs)
-    (of_target,) = torch.autograd.grad(task.target(outputs, y).sum(), outputs)
+    (of_precise,) = torch.autograd.grad(task.precise_loss(outputs, y).sum(), outputs)
+    (of_base,) = torch.autograd.grad(task.base(outputs, y).sum(), outputs)
     weight = task.loss_weight(outputs, y).detach().reshape(-1, *[1] * (outputs.ndim - 1))
-    torch.testing.assert_close(of_loss, -weight * of_target, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(of_loss, -weight * of_base, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(of_loss, of_precise, rtol=1e-9, atol=1e-12)
+    if name != "multi-label":
+        torch.testing.assert_close(task.base(outputs, y), task.target(outputs, y))
 
 
 @pytest.mark.parametrize("name", SEVERAL)

@@ -12,8 +12,9 @@ from proponent.config.digests.source_digest import SourceTree
 from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, structured
 from proponent.config.names import check_names
-from proponent.config.schema import SettingConfig
+from proponent.config.schema import SettingConfig, TaskConfig
 from proponent.config.signature import Signature, read_signature
+from proponent.config.task_names import task_code, written_task
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
@@ -87,19 +88,33 @@ class ConfigFiles:
                 for design, entry in with_tuning(designs).items()
             }
             tune_alike(content["designs"])
+        if "task" in content:
+            content["task"] = written_task(content["task"], source)
         setting = structured(SettingConfig, content, source)
-        for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
+        factories = {"dataset": setting.dataset, "model": setting.model, "target": setting.target}
+        for key, factory in factories.items():
+            if factory is None:
+                continue
             signature = self._factory(factory.factory, f"{source}: {key}.factory")
             if signature:
                 factory.args = signature.check_arguments(factory.args, source, f"{key}.args.")
             for file in factory.files:
                 if not (self.root / file).exists():
                     raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
-        tasks = read_signature(self.tree, "proponent.settings.tasks", "get_task", source)
-        valid = tasks.constants.get("TASKS", ()) if tasks else ()
-        if valid and setting.task not in valid:
-            raise UserError(f"{source}: unknown task '{setting.task}'{nearest(setting.task, valid)}")
+        self._check_task(setting.task, source)
         return setting
+
+    def _check_task(self, task: TaskConfig, source: str) -> None:
+        """Refuse an unknown task, and arguments that it does not have or that are out of range."""
+        try:
+            code = task_code(task)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
+        signature = self._factory(code, f"{source}: task")
+        if signature is None:
+            return
+        task.args = signature.keywords_only().check_arguments(task.args, source, "task.")
+        signature.check_ranges(task.args, f"{source}: task.")
 
     def _factory(self, factory: str, source: str) -> Signature | None:
         module, colon, function = factory.partition(":")

@@ -69,17 +69,17 @@ class Method:
         given = {**self.defaults, **self.config.params}
         return [given[parameter]] if parameter in given else []
 
-    def candidates(self, task: str = "classification") -> list[dict[str, Any]]:
-        """Return the hyper-parameters to try on a task: the product of the grid up to the budget, or ``params`` alone.
+    def candidates(self, *, has_classes: bool = True) -> list[dict[str, Any]]:
+        """Return the hyper-parameters to try: the product of the grid up to the budget, or ``params`` alone.
 
         Args:
-            task: name of the task; other tasks than classification try no value of ``labels`` that compares labels,
-                unless the grid has no other.
+            has_classes: whether each example has one class; without, no value of ``labels`` that compares labels is
+                tried, unless the grid has no other.
         """
         if self.config.tune is None:
             return [dict(self.config.params)]
         grid = dict(self.config.tune.grid)
-        if task != "classification" and "labels" in grid:
+        if not has_classes and "labels" in grid:
             grid["labels"] = [value for value in grid["labels"] if value not in self.labels] or grid["labels"]
         product = itertools.islice(itertools.product(*grid.values()), self.config.tune.budget)
         return [{**self.config.params, **dict(zip(grid, values, strict=True))} for values in product]

@@ -79,6 +79,27 @@ class FactoryConfig:
 
 
 @dataclass
+class TaskConfig:
+    """Loss and target of a setting: a task of this package, or a class of the user's own."""
+
+    name: str
+    """Name of a task (:data:`proponent.config.task_names.TASKS`), or ``package.module:Task``."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the task by name."""
+
+    @property
+    def lacks_classes(self) -> str | None:
+        """Why examples do not have one class each; None if they have."""
+        if self.name not in CLASS_TASKS:
+            return self.name
+        return f"{self.name} with ignore_index" if self.args.get("ignore_index") is not None else None
+
+
+CLASS_TASKS = ("classification", "binary")
+"""Tasks whose labels are classes, one per example."""
+
+
+@dataclass
 class StageConfig:
     """A stage of training, on examples of its own."""
 
@@ -230,7 +251,9 @@ class SettingConfig:
     dataset: FactoryConfig
     model: FactoryConfig
     recipe: RecipeConfig
-    task: str = "classification"
+    task: TaskConfig = field(default_factory=lambda: TaskConfig("classification"))
+    target: FactoryConfig | None = None
+    """Function of outputs and labels to attribute instead of the task's own target."""
     inputs: Inputs = Inputs.numbers
     augment: FactoryConfig | None = None
     """Random changes of the inputs of each batch during training (:mod:`proponent.settings.augmentation`)."""

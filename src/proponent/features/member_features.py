@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.features.gradients.block import Block
-from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.capture import Capture, Cotangents, base_cotangents, target_cotangents
 from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.gradients.serialise import from_tensors, to_tensors
 from proponent.features.member_network import PASS_MIB
@@ -124,11 +124,15 @@ def _outputs(capture: Capture, task: Task, data: Arrays, pass_mib: int) -> Featu
 def _gradients(
     capture: Capture, task: Task, data: Arrays, choice: StorageChoice, seed: int, pass_mib: int
 ) -> Features:
-    """Return the gradients of the target and the loss weights at one checkpoint."""
+    """Return the gradients of the base and of the target, and the loss weights, at one checkpoint."""
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {}
-    for side, x, y in (("train", data.x_train, data.y_train), ("query", data.x_query, data.y_query)):
-        block, out = _block(capture, task, x, y, choice, seed, pass_mib)
+    sides = (
+        ("train", base_cotangents(task), data.x_train, data.y_train),
+        ("query", target_cotangents(task), data.x_query, data.y_query),
+    )
+    for side, cotangents, x, y in sides:
+        block, out = _block(capture, cotangents, x, y, choice, seed, pass_mib)
         stored, layout = to_tensors(block)
         tensors |= {f"{side}.{name}": tensor for name, tensor in stored.items()}
         if side == "train":
@@ -144,10 +148,15 @@ def _choice(capture: Capture, data: Arrays, checkpoints: int, memory_mib: int) -
 
 
 def _block(
-    capture: Capture, task: Task, x: Tensor, y: Tensor, choice: StorageChoice, seed: int, pass_mib: int
+    capture: Capture,
+    cotangents: Cotangents,
+    x: Tensor,
+    y: Tensor,
+    choice: StorageChoice,
+    seed: int,
+    pass_mib: int,
 ) -> tuple[Block, Tensor]:
-    """Return the gradients of the target in the chosen form, and the outputs."""
-    cotangents = target_cotangents(task)
+    """Return gradients in the chosen form, and the outputs."""
     if choice.choice == "factored":
         return capture.all_gradients(x, y, cotangents, pass_mib)
     blocks, outs = [], []

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.errors import UserError
-from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.settings.tasks import Task
@@ -87,15 +87,14 @@ def gradients_of(
 
     Args:
         variant: network; gradients are those with respect to its trainable parameters.
-        task: task that gives the target.
+        task: task that gives base and target.
         train: inputs and labels of the training examples.
         query: inputs and labels of the queries.
         memory_mib: memory for forward and backward passes in MiB, in addition to the result.
     """
     capture = Capture(variant, train[0][:1])
-    cotangents = target_cotangents(task)
-    block, outputs = capture.all_gradients(*train, cotangents, memory_mib)
-    asked, _ = capture.all_gradients(*query, cotangents, memory_mib)
+    block, outputs = capture.all_gradients(*train, base_cotangents(task), memory_mib)
+    asked, _ = capture.all_gradients(*query, target_cotangents(task), memory_mib)
     return VariantPair(block, asked, task.loss_weight(outputs, train[1]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proponent.config.configured_method import Method
-from proponent.config.schema import Precision, SettingConfig
+from proponent.config.schema import CLASS_TASKS, Precision, SettingConfig, TaskConfig
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 
 
@@ -41,8 +41,8 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
             return f"needs {need}, and {file} has no design '{LEARNED_FROM[need]}'"
     if setting.ensemble.checkpoints < method.checkpoints:
         return f"needs checkpoints along training, and {file} saves none"
-    if setting.task != "classification" and method.config.params.get("labels") in method.labels:
-        return f"needs the task classification for its labels, and {file} has {setting.task}"
+    if setting.task.lacks_classes and method.config.params.get("labels") in method.labels:
+        return f"needs the task classification for its labels, and {file} has {setting.task.lacks_classes}"
     if method.inputs is not None and setting.inputs.value != method.inputs:
         return f"needs 'inputs: {method.inputs}', and {file} has {setting.inputs.value}"
     if method.optimizers is not None and setting.recipe.optimizer.value not in method.optimizers:
@@ -50,6 +50,14 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
         return f"needs the optimizer {wanted}, and {file} has {found}"
     if "replay" in method.all_needs and setting.recipe.precision is Precision.bf16:
         return f"replays the training, whose derivatives need float32 or float64, and {file} trains in bf16"
-    if method.tasks is not None and setting.task not in method.tasks:
-        return f"needs the task {' or '.join(method.tasks)}, and {file} has {setting.task}"
+    if method.tasks is not None and not _has_task(setting.task, method.tasks):
+        found = setting.task.lacks_classes or setting.task.name
+        return f"needs the task {' or '.join(method.tasks)}, and {file} has {found}"
     return None
+
+
+def _has_task(task: TaskConfig, wanted: tuple[str, ...]) -> bool:
+    """Return whether a task is one of ``wanted``; binary classification is classification."""
+    if task.lacks_classes is None:
+        return task.name in wanted or "classification" in wanted
+    return task.name in wanted and task.name not in CLASS_TASKS

@@ -68,7 +68,7 @@ class MethodNodes:
         """Return the hyper-parameters to compare; only the configured ones if the setting has nothing to tune on."""
         if self.method.config.tune is None or TUNED_ON not in self.base.setting.designs:
             return [dict(self.method.config.params)]
-        return self.method.candidates(self.base.setting.task)
+        return self.method.candidates(has_classes=self.base.setting.task.lacks_classes is None)
 
     def _add_scores(self) -> str:
         graph, name, method = self.base.graph, self.base.name, self.method
@@ -91,6 +91,7 @@ class MethodNodes:
             **common,
             engine=self.base.engine,
             task=setting.task,
+            target=setting.target if network or replay else None,
             module=method.module,
             function=method.function,
             arrays=method.arrays,
@@ -114,7 +115,7 @@ class MethodNodes:
         )
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
         if network or replay:
-            code.append(setting.model.factory)
+            code += [setting.model.factory, *self.base.task_code, *self.base.target_code]
         files = graph.digests_of(method.config.sources)
         return graph.add(path, spec, self._inputs(), code, files, after=self.base.after_check)
 

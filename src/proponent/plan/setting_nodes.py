@@ -26,6 +26,7 @@ from proponent.config.specifications.step_specs import (
     TrainingJob,
     TrainSpec,
 )
+from proponent.config.task_names import task_code
 from proponent.plan import artefact_paths as paths
 from proponent.plan.graph import Graph
 
@@ -91,7 +92,8 @@ class SettingNodes:
             seed=setting.seed,
         )
         files = self.graph.digests_of(setting.dataset.files)
-        self.graph.add(paths.data(self.name), spec, NoInputs(), [setting.dataset.factory], files)
+        code = [setting.dataset.factory, *self.task_code]
+        self.graph.add(paths.data(self.name), spec, NoInputs(), code, files)
 
     def _add_check(self) -> None:
         setting = self.setting
@@ -99,6 +101,7 @@ class SettingNodes:
             setting=self.name,
             engine=self.engine,
             task=setting.task,
+            target=setting.target,
             dataset=setting.dataset,
             queries=setting.queries,
             has_label_noise=setting.label_noise is not None,
@@ -116,8 +119,9 @@ class SettingNodes:
             memory_mib=self.benchmark.config.compute.memory_mib,
         )
         inputs = DataInputs(data=paths.data(self.name))
-        modules, files = self._model()
-        self.graph.add(paths.check(self.name), spec, inputs, [*modules, setting.dataset.factory], files)
+        code, files = self._model()
+        code += [*self.target_code, setting.dataset.factory]
+        self.graph.add(paths.check(self.name), spec, inputs, code, files)
 
     def _training_jobs(self) -> tuple[TrainingJob, ...]:
         """Return the largest jobs that train members and retrain them."""
@@ -157,6 +161,7 @@ class SettingNodes:
             setting=self.name,
             engine=self.engine,
             task=setting.task,
+            target=setting.target,
             kind=kind,
             members=tuple(members),
             model=setting.model,
@@ -166,7 +171,8 @@ class SettingNodes:
         )
         inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
         path = paths.features(self.name, kind, shard)
-        self.graph.add(path, spec, inputs, *self._model(), self.after_check)
+        code, files = self._model()
+        self.graph.add(path, spec, inputs, [*code, *self.target_code], files, self.after_check)
 
     def _add_design(self, design: str, config: DesignConfig) -> None:
         setting, compute = self.setting, self.benchmark.config.compute
@@ -178,6 +184,7 @@ class SettingNodes:
                 setting=self.name,
                 engine=self.engine,
                 task=setting.task,
+                target=setting.target,
                 model=setting.model,
                 recipe=setting.recipe,
                 seed=setting.seed,
@@ -186,7 +193,9 @@ class SettingNodes:
                 runs=(runs.start, runs.stop),
             )
             path = paths.retrained_shard(self.name, design, shard)
-            shards.append(self.graph.add(path, spec, inputs, *self._model(), self.after_check))
+            code, files = self._model()
+            code += self.target_code
+            shards.append(self.graph.add(path, spec, inputs, code, files, self.after_check))
         self.graph.add(
             paths.ground_truth(self.name, design),
             GroundTruthSpec(setting=self.name, design=draw, count=config.count),
@@ -197,6 +206,17 @@ class SettingNodes:
     def _draw(design: str, config: DesignConfig) -> Draw:
         return Draw(name=design, kind=config.kind, seeds=config.seeds, fraction=config.fraction)
 
+    @property
+    def task_code(self) -> list[str]:
+        """Definition that makes the task."""
+        return [task_code(self.setting.task)]
+
+    @property
+    def target_code(self) -> list[str]:
+        """Definition of the target, if it is not that of the task."""
+        return [self.setting.target.factory] if self.setting.target is not None else []
+
     def _model(self) -> tuple[list[str], dict[str, str]]:
-        """Return the factory and the digests of files that decide what the model is."""
-        return [self.setting.model.factory], self.graph.digests_of(self.setting.model.files)
+        """Return the definitions and the digests of files that decide what the model is and how it is trained."""
+        model = self.setting.model
+        return [model.factory, *self.task_code], self.graph.digests_of(model.files)

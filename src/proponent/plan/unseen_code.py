@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.digests.unseen import unseen
+from proponent.config.task_names import task_code
 
 
 def unseen_code(benchmark: Benchmark) -> list[str]:
@@ -19,6 +20,8 @@ def unseen_code(benchmark: Benchmark) -> list[str]:
     for name, setting in benchmark.settings.items():
         for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
             add([factory.factory], factory.files, f"{key}.files of configs/settings/{name}.yaml")
+        code = [task_code(setting.task), *([setting.target.factory] if setting.target else [])]
+        add(code, setting.model.files, f"model.files of configs/settings/{name}.yaml")
     for name, method in benchmark.methods.items():
         add(method.code, method.config.sources, f"'sources' of configs/methods/{name}.yaml")
     return lines

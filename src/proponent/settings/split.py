@@ -80,6 +80,7 @@ def materialise(
     )
     y_train = task.check(y_train, f"setting {name}: train", n_classes)
     y_query = task.check(y_query, f"setting {name}: query", n_classes)
+    task.check_queries(y_query, f"setting {name}: query")
     return Arrays(
         *(converted_data(part, precision).contiguous() for part in (x_train, y_train, x_query, y_query))
     )

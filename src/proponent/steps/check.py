@@ -33,7 +33,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         setting=spec.setting,
         build=partial(build_model, spec.model, precision=spec.recipe.precision),
         data=data,
-        task=get_task(spec.task),
+        task=get_task(spec.task, spec.target),
         recipe=spec.recipe,
         designs={
             draw.name: draw.config(count=spec.left_out_examples.get(draw.name, 1)) for draw in spec.designs

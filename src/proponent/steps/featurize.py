@@ -14,10 +14,12 @@ from proponent.config.specifications.step_inputs import FeaturizeInputs
 from proponent.config.specifications.step_specs import FeaturizeSpec
 from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
+from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays
+from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import reason_to_leave_out, write_mark
-from proponent.steps.io.setting_inputs import load_data, load_model
+from proponent.steps.io.setting_inputs import load_data
 from proponent.steps.io.stored_checkpoints import checkpoint_times, load_checkpoint
 from proponent.store.files import read_json
 
@@ -31,7 +33,8 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
         return
     torch.set_num_threads(job.threads)
     data = Arrays(*(tensor.to(job.device) for tensor in load_data(job)))
-    module, task = load_model(spec.model, spec.task, spec.precision)
+    module = build_model(spec.model, 0, spec.precision)
+    task = get_task(spec.task, spec.target)
     module.to(job.device)
     shard = job.read(job.inputs.ensemble)
     tensors: dict[str, Tensor] = {}

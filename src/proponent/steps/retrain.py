@@ -6,6 +6,7 @@ import torch
 
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import RetrainSpec
+from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
 from proponent.steps.io.setting_inputs import checked_model, load_data
@@ -23,7 +24,8 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     spec = job.spec
     data = load_data(job)
     recipe = spec.recipe
-    build, task = checked_model(spec.model, spec.task, data, spec.setting, recipe.precision)
+    task = get_task(spec.task, spec.target)
+    build = checked_model(spec.model, task, data, spec.setting, recipe.precision)
     first, stop = spec.runs
     # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
     design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))

@@ -9,6 +9,7 @@ from proponent.config.specifications.step_specs import TrainSpec
 from proponent.errors import UserError
 from proponent.self_check.passes import refuse_not_finite
 from proponent.self_check.subject import Subject
+from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
 from proponent.steps.io.setting_inputs import checked_model, load_data
@@ -24,7 +25,8 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
     spec = job.spec
     data = load_data(job)
     recipe, members = spec.recipe, spec.members
-    build, task = checked_model(spec.model, spec.task, data, spec.setting, recipe.precision)
+    task = get_task(spec.task)
+    build = checked_model(spec.model, task, data, spec.setting, recipe.precision)
     runs = [member_run(spec.seed, member) for member in members]
     stages = stages_of(recipe, runs[0], len(data.x_train))
     *steps, total = [

@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.memory_budget import MIB, MemoryBudget
 from proponent.settings.split import Arrays
-from proponent.settings.tasks import Classification, Task
+from proponent.settings.tasks import Task
 from proponent.training.designs import Run
 from proponent.training.flat_model import Batch, FlatModel
 from proponent.training.group import dropout_generator
@@ -47,9 +46,7 @@ class ReplayPoint:
     def loss_gradients(self, examples: Tensor) -> Tensor:
         """Return the gradients of training examples' losses without dropout, (len(examples), p)."""
         x, y = self.replay.data.x_train[examples], self.replay.data.y_train[examples]
-        task = self.replay.task
-        loss = partial(_margin_loss, task) if isinstance(task, Classification) else task.loss
-        return self.replay.model.gradients(self.slots[0], x, y, loss)
+        return self.replay.model.gradients(self.slots[0], x, y, self.replay.task.precise_loss)
 
     def preconditioner(self) -> Tensor:
         """Return the factors (p,) with which the optimiser multiplies gradients at this point."""
@@ -94,14 +91,6 @@ class ReplayStep(ReplayPoint):
             Inner products (k, b) with the examples' gradients, and products (k, p) with the Hessian of the mean loss.
         """
         return self.replay.model.products(self.slots[0], self.batch, vectors)
-
-
-def _margin_loss(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy as softplus(-f), (n,).
-
-    Its derivative keeps its digits for labels that are predicted with certainty; that of the cross-entropy, p - 1, does not.
-    """
-    return softplus(-task.target(outputs, y))
 
 
 class Replay:

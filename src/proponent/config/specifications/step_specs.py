@@ -20,6 +20,7 @@ from proponent.config.schema import (
     Precision,
     QueriesConfig,
     RecipeConfig,
+    TaskConfig,
 )
 from proponent.config.specifications import step_inputs
 
@@ -59,7 +60,7 @@ class DataSpec(SettingSpec):
 
     step: ClassVar[str] = "data"
     inputs_type: ClassVar[type[Any]] = step_inputs.NoInputs
-    task: str
+    task: TaskConfig
     dataset: FactoryConfig
     inputs: Inputs
     label_noise: LabelNoiseConfig | None
@@ -74,7 +75,7 @@ class DataSpec(SettingSpec):
 class TrainingSpec(SettingSpec):
     """Fields of a step that trains models."""
 
-    task: str
+    task: TaskConfig
     model: FactoryConfig
     recipe: RecipeConfig
     seed: int
@@ -127,7 +128,8 @@ class CheckSpec(SettingSpec):
 
     step: ClassVar[str] = "check"
     inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
-    task: str
+    task: TaskConfig
+    target: FactoryConfig | None
     dataset: FactoryConfig
     queries: QueriesConfig
     has_label_noise: bool
@@ -149,6 +151,7 @@ class RetrainSpec(TrainingSpec):
 
     step: ClassVar[str] = "retrain"
     inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
+    target: FactoryConfig | None
     design: Draw
     runs: tuple[int, int]
     """First retraining of the shard, and the first after it."""
@@ -171,7 +174,8 @@ class FeaturizeSpec(SettingSpec):
 
     step: ClassVar[str] = "featurize"
     inputs_type: ClassVar[type[Any]] = step_inputs.FeaturizeInputs
-    task: str
+    task: TaskConfig
+    target: FactoryConfig | None
     kind: FeatureKind
     members: tuple[int, ...]
     model: FactoryConfig
@@ -216,7 +220,8 @@ class AttributeSpec(MethodSpec):
 
     step: ClassVar[str] = "attribute"
     inputs_type: ClassVar[type[Any]] = step_inputs.AttributeInputs
-    task: str
+    task: TaskConfig
+    target: FactoryConfig | None
     queries: QueriesConfig
     module: str
     function: str

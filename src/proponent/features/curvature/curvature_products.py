@@ -43,7 +43,7 @@ class CurvatureProducts:
         module: model.
         parameters: parameters of the model at which the curvature is taken.
         shapes: shapes of the parameters, in the order in which vectors are laid out.
-        task: task that gives the loss.
+        task: task that gives the loss and its Hessian with respect to the outputs.
         activations: number of elements that the pass of one example makes.
     """
 
@@ -64,8 +64,7 @@ class CurvatureProducts:
 
             outputs, pull = _pair(vjp(forward, self.parameters))
             moved = vmap(lambda tangent: jvp(forward, (self.parameters,), (tangent,))[1])(tangents)
-            slope = grad(lambda outputs: self.task.loss(outputs, y).sum())
-            bent = vmap(lambda move: jvp(slope, (outputs,), (move,))[1])(moved)
+            bent = vmap(lambda move: self.task.hessian_product(outputs, y, move))(moved)
             return vmap(pull)(bent)[0]
 
         return self._mean(product, vectors, x, y)

@@ -19,7 +19,7 @@ from proponent.features.curvature.curvature_products import CurvatureProducts
 from proponent.features.curvature.gauss_newton import PlainLayers, root_cotangents, sampled_cotangents
 from proponent.features.curvature.kronecker import KroneckerBasis
 from proponent.features.curvature.kronecker_factors import factors_mib
-from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.per_parameter import symmetrize
 from proponent.features.variants import VariantPair
@@ -78,9 +78,8 @@ class Curvature:
         # Blocks of examples are joined, so that the gradients are in memory twice for a moment.
         budget.require(2 * held, f"the gradients of {examples} examples and queries")
         self.budget = budget.holding(held)
-        cotangents = target_cotangents(task)
-        self.train, outputs = self._capture.all_gradients(x, y, cotangents, memory_mib)
-        self.query, _ = self._capture.all_gradients(x_query, y_query, cotangents, memory_mib)
+        self.train, outputs = self._capture.all_gradients(x, y, base_cotangents(task), memory_mib)
+        self.query, _ = self._capture.all_gradients(x_query, y_query, target_cotangents(task), memory_mib)
         self.loss_weight = task.loss_weight(outputs, y)
         self.n_train = len(x)
         self.n_parameters = self.train.n_parameters

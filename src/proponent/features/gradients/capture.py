@@ -43,11 +43,19 @@ Cotangents = Callable[[Tensor, Tensor], Tensor]
 
 def target_cotangents(task: Task) -> Cotangents:
     """Return cotangents with K = 1: the derivative of the target with respect to the outputs."""
+    return _slopes(task.target)
 
+
+def base_cotangents(task: Task) -> Cotangents:
+    """Return cotangents with K = 1: the derivative of the base, which stands for the loss of a training example."""
+    return _slopes(task.base)
+
+
+def _slopes(value: Callable[[Tensor, Tensor], Tensor]) -> Cotangents:
     def cotangents(outputs: Tensor, y: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = outputs.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(task.target(leaf, y).sum(), leaf)
+            (gradient,) = torch.autograd.grad(value(leaf, y).sum(), leaf)
         return gradient[:, None]
 
     return cotangents

@@ -10,6 +10,7 @@ from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.errors import UserError
 from proponent.settings.split import Arrays
+from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import checked_model
 from proponent.steps.io.stored_checkpoints import member_folder
@@ -48,7 +49,8 @@ def read(
     if spec is None:
         raise ValueError("the specification of a method that needs a replay names no training")
     folder = member_folder(job, member)
-    build, task = checked_model(spec.model, job.spec.task, data, job.spec.setting, spec.recipe.precision)
+    task = get_task(job.spec.task, job.spec.target)
+    build = checked_model(spec.model, task, data, job.spec.setting, spec.recipe.precision)
     own = Arrays(data.x_train, data.y_train, data.x_query[rows], data.y_query[rows])
     device = torch.device(job.device)
     replay = Replay(

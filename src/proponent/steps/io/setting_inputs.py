@@ -12,7 +12,7 @@ from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import StepSpec
 from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays, check_model
-from proponent.settings.tasks import Task, get_task
+from proponent.settings.tasks import Task
 from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors
 
@@ -25,13 +25,13 @@ def load_data(job: Job[StepSpec, DataInputs]) -> Arrays:
 
 
 def checked_model(
-    model: FactoryConfig, task_name: str, data: Arrays, setting: str, precision: Precision
-) -> tuple[Callable[[int], nn.Module], Task]:
-    """Return how to build a model from a seed, and the task, after building one model and trying it on the data.
+    model: FactoryConfig, task: Task, data: Arrays, setting: str, precision: Precision
+) -> Callable[[int], nn.Module]:
+    """Return how to build a model from a seed, after building one model and trying it on the data.
 
     Args:
         model: factory of the model.
-        task_name: name of the task.
+        task: task that checks the outputs.
         data: training examples and queries that the model must accept.
         setting: name of the setting, for messages.
         precision: precision of the recipe.
@@ -39,11 +39,5 @@ def checked_model(
     Raises:
         UserError: the model cannot be built, or does not fit the data.
     """
-    task = get_task(task_name)
     check_model(build_model(model, 0, precision), data, task, setting)
-    return partial(build_model, model, precision=precision), task
-
-
-def load_model(model: FactoryConfig, task_name: str, precision: Precision) -> tuple[nn.Module, Task]:
-    """Return a model of the setting's architecture, whose parameters are yet to be loaded, and the task."""
-    return build_model(model, 0, precision), get_task(task_name)
+    return partial(build_model, model, precision=precision)

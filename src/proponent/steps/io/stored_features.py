@@ -15,9 +15,10 @@ from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.member_features import read_gradients, read_outputs, read_representations
 from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes
+from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays
+from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
-from proponent.steps.io.setting_inputs import load_model
 from proponent.steps.io.stored_checkpoints import checkpoint_times, load_checkpoint, member_folder
 from proponent.store.files import read_json
 from proponent.store.tensors import open_tensors
@@ -64,7 +65,8 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
         raise ValueError("the specification of a method that needs the network names no model")
     folder = member_folder(job, member)
     training = read_json(folder / "training.json")
-    module, task = load_model(spec.model, job.spec.task, spec.precision)
+    module = build_model(spec.model, 0, spec.precision)
+    task = get_task(job.spec.task, job.spec.target)
     reader = NetworkReader(
         module.to(job.device),
         lambda index: load_checkpoint(folder, training["steps"], index),

@@ -1,0 +1,88 @@
+"""Functions and classes that a configuration names as ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from proponent.config.load import nearest
+from proponent.config.schema import FactoryConfig
+from proponent.errors import UserError
+from proponent.random_state import seeded
+
+
+def call_factory(config: FactoryConfig, seed: int, kind: str = "factory") -> Any:
+    """Import a factory and call it with its arguments.
+
+    The global generators of Python, NumPy and torch are seeded for the import and the call, and restored after it.
+
+    Args:
+        config: name and arguments.
+        seed: seed of the call.
+        kind: what the factory makes, for messages.
+
+    Raises:
+        UserError: there is no such module or function, or the arguments do not fit the function.
+    """
+    function = imported(config.factory, kind)
+    _check_arguments(function, config, kind)
+    with seeded(seed):
+        return function(**config.args)
+
+
+def imported(name: str, kind: str = "factory") -> Callable[..., Any]:
+    """Return the function or class with a name ``package.module:function``.
+
+    Args:
+        name: its name.
+        kind: what it is, for messages.
+
+    Raises:
+        UserError: there is no such module or function.
+    """
+    # A module may draw when it is imported, which happens once, whatever the seed of the first call.
+    with seeded(0):
+        return _load(name, kind)
+
+
+def _load(factory: str, kind: str) -> Callable[..., Any]:
+    module_name, colon, name = factory.partition(":")
+    if not (module_name and colon and name):
+        raise UserError(f"{kind} '{factory}' must read 'package.module:function'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # The missing module may be one that the factory's own module imports; the message names the right one.
+        raise UserError(
+            f"{kind} '{factory}': there is no module '{error.name}'; modules are searched in installed packages "
+            "and in the checkout's root"
+        ) from error
+    function: Any = module
+    for part in name.split("."):  # a method of a class, or an attribute of an imported object
+        function = getattr(function, part, None)
+    if not callable(function):
+        functions = [
+            key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+        ]
+        raise UserError(
+            f"{kind} '{factory}': module '{module_name}' has no function '{name}'{nearest(name, functions)}"
+        )
+    found: Callable[..., Any] = function
+    return found
+
+
+def _check_arguments(function: Callable[..., Any], config: FactoryConfig, kind: str) -> None:
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    valid = [p.name for p in named]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for key in config.args:
+            if key not in valid:
+                raise UserError(
+                    f"{kind} '{config.factory}': unexpected argument '{key}'{nearest(key, valid)}"
+                )
+    missing = [p.name for p in named if p.default is p.empty and p.name not in config.args]
+    if missing:
+        raise UserError(f"{kind} '{config.factory}': args lacks {', '.join(missing)}")

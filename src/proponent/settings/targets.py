@@ -1,0 +1,89 @@
+"""Targets for ``target: {factory: "proponent.settings.targets:logit", args: {label: 3}}`` in a setting.
+
+Each function takes outputs and labels of a batch and returns one number per example, (n,).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from proponent.errors import UserError
+from proponent.settings.tasks.class_labels import cross_entropy, margin
+
+
+def logit(outputs: Tensor, y: Tensor, *, label: int | None = None) -> Tensor:
+    """Return the logit of one class.
+
+    Args:
+        outputs: logits, (n, C).
+        y: labels, (n,).
+        label: the class; None for that of each query.
+    """
+    if label is None:
+        return outputs.gather(-1, y[:, None])[:, 0]
+    return _column(outputs, label, "label")
+
+
+def logit_difference(outputs: Tensor, y: Tensor, *, label: int, other: int) -> Tensor:
+    """Return the logit of one class minus that of another.
+
+    Args:
+        outputs: logits, (n, C).
+        y: labels, which are not used.
+        label: class that counts positively.
+        other: class that counts negatively.
+    """
+    return _column(outputs, label, "label") - _column(outputs, other, "other")
+
+
+def log_odds(outputs: Tensor, y: Tensor, *, label: int) -> Tensor:
+    """Return log(p / (1 - p)) of one class, whatever the labels of the queries.
+
+    Args:
+        outputs: logits, (n, C).
+        y: labels, which give the type of labels only.
+        label: the class.
+    """
+    _column(outputs, label, "label")
+    return margin(outputs, y.new_full((len(outputs),), label))
+
+
+def log_probability(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return log p of the query's label, minus the cross-entropy.
+
+    Args:
+        outputs: logits, (n, C).
+        y: labels, (n,).
+    """
+    return -cross_entropy(outputs, y)
+
+
+def label_margin(outputs: Tensor, y: Tensor, *, label: int) -> Tensor:
+    """Return the margin of one label of a multi-label task: its logit where it applies, minus its logit elsewhere.
+
+    Args:
+        outputs: logits, (n, L).
+        y: labels, (n, L).
+        label: the label.
+    """
+    return (2 * (y[:, label] == 1) - 1) * _column(outputs, label, "label")
+
+
+def output(outputs: Tensor, y: Tensor, *, index: int = 0) -> Tensor:
+    """Return one output, such as a predicted number.
+
+    Args:
+        outputs: outputs, (n, ...).
+        y: labels, which are not used.
+        index: position in the flattened outputs of an example.
+    """
+    return _column(outputs.reshape(len(outputs), -1), index, "index")
+
+
+def _column(outputs: Tensor, index: int, name: str) -> Tensor:
+    if outputs.ndim != 2 or not 0 <= index < outputs.shape[1]:
+        raise UserError(
+            f"target.args.{name} is {index}, but the model returns outputs of shape {tuple(outputs.shape[1:])}; choose one "
+            "of its outputs, from 0"
+        )
+    return outputs[:, index]
