@@ -20,6 +20,7 @@ FREE = {
     "notes",
     "progress",
     "random_state",
+    "rows",
     "seeds",
     "slurm",
     "torch_compat",

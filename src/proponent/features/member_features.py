@@ -37,6 +37,7 @@ from proponent.features.views import (
     note_saturated,
 )
 from proponent.notes import Note
+from proponent.rows import Rows, named_tensors
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 
@@ -109,9 +110,17 @@ def _representations(capture: Capture, data: Arrays, pass_mib: int) -> Features:
     """
     train = representations(capture, data.x_train, pass_mib)
     query = representations(capture, data.x_query, pass_mib)
-    # Inputs of another type, such as integers that the model casts itself, are not what the layer multiplies.
-    is_input = train.dtype == data.x_train.dtype and torch.equal(train, data.x_train.flatten(1))
-    return ({} if is_input else {"train": train, "query": query}), {"is_input": is_input}
+    same = (name for name, value in named_tensors(data.x_train).items() if _is_same(train, value))
+    name = next(same, None)
+    return ({"train": train, "query": query} if name is None else {}), {"input": name}
+
+
+def _is_same(representation: Tensor, x: Tensor) -> bool:
+    """Return whether the representation is the input ``x`` itself.
+
+    Inputs of another type, such as integers that the model casts itself, are not what the layer multiplies.
+    """
+    return representation.dtype == x.dtype and torch.equal(representation, x.flatten(1))
 
 
 def _outputs(capture: Capture, task: Task, data: Arrays, pass_mib: int) -> Features:
@@ -150,7 +159,7 @@ def _choice(capture: Capture, data: Arrays, checkpoints: int, memory_mib: int) -
 def _block(
     capture: Capture,
     cotangents: Cotangents,
-    x: Tensor,
+    x: Rows,
     y: Tensor,
     choice: StorageChoice,
     seed: int,
@@ -189,7 +198,7 @@ def read_gradients(
         text = f"gradients are projected to {description['dim']} dimensions{apart}: exact ones exceed compute.memory_mib"
         warnings.warn(text, Note, stacklevel=2)
 
-    def block(index: int, side: str, x: Tensor) -> Block:
+    def block(index: int, side: str, x: Rows) -> Block:
         return from_tensors(description["layout"], lambda name: get(f"{index}.{side}.{name}"), x)
 
     def load(index: int) -> GradientPair:
@@ -228,8 +237,9 @@ def read_representations(
     """Return a member's representations from the results of :func:`featurize`; see :func:`read_gradients`."""
 
     def load(index: int) -> RepresentationPair:
-        if description["is_input"]:
-            return RepresentationPair(data.x_train.flatten(1), data.x_query[query_rows].flatten(1))
+        if (name := description["input"]) is not None:
+            train, query = named_tensors(data.x_train)[name], named_tensors(data.x_query)[name]
+            return RepresentationPair(train.flatten(1), query[query_rows].flatten(1))
         return RepresentationPair(get(f"{index}.train"), get(f"{index}.query")[query_rows])
 
     return History(member, times, load)

@@ -21,6 +21,7 @@ from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.tracing import deterministic_eval
+from proponent.rows import Rows, named_tensors, outputs_of
 from proponent.settings.tasks import Task
 from proponent.torch_failures import FAILURES, layer_name
 
@@ -79,8 +80,8 @@ def _is_own(value: Tensor) -> bool:
 def gradients_of(
     variant: nn.Module,
     task: Task,
-    train: tuple[Tensor, Tensor],
-    query: tuple[Tensor, Tensor],
+    train: tuple[Rows, Tensor],
+    query: tuple[Rows, Tensor],
     memory_mib: int,
 ) -> VariantPair:
     """Return the gradients of a variant.
@@ -98,7 +99,7 @@ def gradients_of(
     return VariantPair(block, asked, task.loss_weight(outputs, train[1]))
 
 
-def dropped(module: nn.Module, x: Tensor, drop: float, seed: int) -> nn.Module:
+def dropped(module: nn.Module, x: Rows, drop: float, seed: int) -> nn.Module:
     """Return a copy of ``module`` without some of its hidden units, the others scaled up by 1 / (1 - drop).
 
     Units are dropped where the module has ``nn.Dropout``; a module without it loses inputs of its ``nn.Linear`` layers,
@@ -118,13 +119,15 @@ def dropped(module: nn.Module, x: Tensor, drop: float, seed: int) -> nn.Module:
     places = places or [part for part in variant.modules() if isinstance(part, nn.Linear)]
     widths: dict[nn.Module, tuple[int, torch.dtype]] = {}
 
+    given = {value.data_ptr() for value in named_tensors(x).values()}
+
     def note(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if inputs[0].data_ptr() != x.data_ptr():
+        if inputs[0].data_ptr() not in given:
             widths[part] = (inputs[0].shape[-1], inputs[0].dtype)
 
     watching = [part.register_forward_pre_hook(note) for part in places]
     with deterministic_eval(variant), torch.no_grad():
-        variant(x)
+        outputs_of(variant, x)
     for hook in watching:
         hook.remove()
     if not widths:
@@ -168,7 +171,7 @@ class Adapted(nn.Module):
 def adapted(
     module: nn.Module,
     task: Task,
-    x: Tensor,
+    x: Rows,
     y: Tensor,
     *,
     rank: int,
@@ -214,6 +217,6 @@ def adapted(
         for _ in range(epochs):
             for batch in torch.randperm(len(x), generator=generator).split(batch_size):
                 optimizer.zero_grad()
-                task.loss(variant(x[batch]), y[batch]).mean().backward()
+                task.loss(outputs_of(variant, x[batch]), y[batch]).mean().backward()
                 optimizer.step()
     return variant

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import DesignKind, RecipeConfig, Schedule, n_prefixes
+from proponent.rows import Rows
 from proponent.self_check.subject import Subject, forward
 from proponent.torch_failures import FAILURES
 from proponent.training.designs import Run, member_run, run_at
@@ -138,7 +139,7 @@ def short_recipe(recipe: RecipeConfig, batch_size: int) -> RecipeConfig:
 
 
 def _trained(
-    subject: Subject, x: Tensor, y: Tensor, recipe: RecipeConfig, runs: list[Run]
+    subject: Subject, x: Rows, y: Tensor, recipe: RecipeConfig, runs: list[Run]
 ) -> dict[str, Tensor]:
     trained = train(subject.build, x, y, subject.task, recipe, runs, device=subject.device)
     return {name: value.cpu() for name, value in trained.state.items()}

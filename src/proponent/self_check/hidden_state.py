@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from proponent.rows import join_rows
 from proponent.self_check.differing_attribute import first_difference
 from proponent.self_check.subject import Subject, close, forward
 from proponent.training.dropout import Draw
@@ -105,7 +105,7 @@ def _refuse_other_state(
 
 
 def _behaviour(subject: Subject, model: nn.Module) -> Behaviour:
-    x = torch.cat([subject.data.x_train[subject.some(_ROWS)], subject.data.x_query[:_ROWS]])
+    x = join_rows([subject.data.x_train[subject.some(_ROWS)], subject.data.x_query[:_ROWS]])
     plain, _ = forward(model, x.clone(), training=False)
     trained, draws = forward(model, x.clone(), training=True)
     return Behaviour(_state(model), (plain, trained), draws)

@@ -40,7 +40,7 @@ class Trial:
         data, device = subject.data, torch.device(subject.device)
         rows = subject.some(_TRAIN)
         some = (data.x_train[rows], data.y_train[rows], data.x_query[:_QUERIES], data.y_query[:_QUERIES])
-        self._data = Arrays(*(tensor.to(device) for tensor in some))
+        self._data = Arrays(*some).to(device)
         self._device = device
         self._reasons: dict[str, str | None] = {}
 

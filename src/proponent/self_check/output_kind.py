@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from proponent.rows import Rows, outputs_of
 from proponent.self_check.subject import Subject
 
 _SPREADS = (0.0, 1.0, 10.0)
@@ -46,7 +47,7 @@ def refuse_probabilities(subject: Subject, model: nn.Module) -> None:
     )
 
 
-def _with_noise(model: nn.Module, x: Tensor, spread: float) -> Tensor:
+def _with_noise(model: nn.Module, x: Rows, spread: float) -> Tensor:
     """Return the outputs after the parameters are moved by normal random numbers of this size."""
     generator = torch.Generator().manual_seed(0)
     model.eval()
@@ -54,5 +55,4 @@ def _with_noise(model: nn.Module, x: Tensor, spread: float) -> Tensor:
         for value in model.parameters():
             if value.is_floating_point():
                 value.add_((spread * torch.randn(value.shape, generator=generator)).to(value))
-        outputs: Tensor = model(x.clone())
-    return outputs
+        return outputs_of(model, x.clone())

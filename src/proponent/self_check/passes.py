@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.chunking import chunks
+from proponent.rows import Rows, outputs_of, rows_equal
 from proponent.self_check.subject import Subject, close, forward
 from proponent.settings.model_diagnosis import diagnose, random_generators_used
 
@@ -30,7 +31,7 @@ def refuse_not_finite(subject: Subject, model: nn.Module) -> None:
         value = subject.task.loss if what.startswith("training") else subject.task.target
         for rows in chunks(len(x), _BATCH):
             with torch.enable_grad():
-                outputs = model(x[rows].clone())
+                outputs = outputs_of(model, x[rows].clone())
                 values = value(outputs, y[rows])
                 slopes = torch.autograd.grad(values.sum(), trained, allow_unused=True)
             bad = ~outputs.isfinite().flatten(1).all(1) if outputs.ndim > 1 else ~outputs.isfinite()
@@ -65,12 +66,12 @@ def _not_finite_outputs(what: str, row: int, outputs: Tensor, everywhere: bool) 
     return f"the untrained model gives {kind} for {which} (before any training); {remedy}"
 
 
-def _first_alone(model: nn.Module, x: Tensor, bad: Tensor) -> int:
+def _first_alone(model: nn.Module, x: Rows, bad: Tensor) -> int:
     """Return the first row whose outputs are not finite even alone: a model that mixes examples spreads NaN."""
     rows = bad.nonzero().flatten().tolist()
     with torch.no_grad():
         for row in rows:
-            if not bool(model(x[row : row + 1].clone()).isfinite().all()):
+            if not bool(outputs_of(model, x[row : row + 1].clone()).isfinite().all()):
                 return int(row)
     return int(rows[0])
 
@@ -80,12 +81,10 @@ def _all_finite(slopes: Iterable[Tensor | None]) -> bool:
     return all(bool(slope.isfinite().all()) for slope in dense)
 
 
-def _first_gradient(
-    model: nn.Module, x: Tensor, y: Tensor, value: object, trained: list[nn.Parameter]
-) -> int:
+def _first_gradient(model: nn.Module, x: Rows, y: Tensor, value: object, trained: list[nn.Parameter]) -> int:
     for row in range(len(x)):
         with torch.enable_grad():
-            one = value(model(x[row : row + 1].clone()), y[row : row + 1])  # type: ignore[operator]
+            one = value(outputs_of(model, x[row : row + 1].clone()), y[row : row + 1])  # type: ignore[operator]
             slopes = torch.autograd.grad(one.sum(), trained, allow_unused=True)
         if not _all_finite(slopes):
             return row
@@ -137,14 +136,14 @@ def refuse_disagreement(subject: Subject, model: nn.Module) -> None:
         )
 
 
-def _outputs(model: nn.Module, training: bool, x: Tensor) -> Tensor:
+def _outputs(model: nn.Module, training: bool, x: Rows) -> Tensor:
     return forward(model, x, training=training)[0]
 
 
-def _agrees(run: partial[Tensor], x: Tensor) -> bool:
+def _agrees(run: partial[Tensor], x: Rows) -> bool:
     given = x.clone()
     together = run(given)
-    if not torch.equal(given, x):
+    if not rows_equal(given, x):
         return False
     again = [run(x.clone())]
     if random_generators_used(lambda: run(x.clone())):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proponent.config.schema import DesignConfig, RecipeConfig
 from proponent.errors import UserError
+from proponent.rows import Rows, outputs_of
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.training.dropout import Draw, recorded_draws
@@ -43,7 +44,7 @@ class Subject:
         """Return the error of a finding: the file of the setting, and one line."""
         return UserError(f"configs/settings/{self.setting}.yaml: {text}")
 
-    def parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def parts(self) -> Iterator[tuple[str, Rows, Tensor]]:
         """Yield the name of a row, the inputs and the labels of the training examples, then of the queries."""
         yield "training example", self.data.x_train, self.data.y_train
         yield "query", self.data.x_query, self.data.y_query
@@ -54,14 +55,14 @@ class Subject:
         return torch.linspace(0, n - 1, min(count, n)).round().long().unique()
 
 
-def forward(model: nn.Module, x: Tensor, *, training: bool) -> tuple[Tensor, list[Draw]]:
+def forward(model: nn.Module, x: Rows, *, training: bool) -> tuple[Tensor, list[Draw]]:
     """Return the outputs of a model, and the dropout masks that it asks for in training, of which none is applied."""
     model.train(training)
     with torch.no_grad():
         if not training:
-            return model(x), []
+            return outputs_of(model, x), []
         with recorded_draws() as draws:
-            return model(x), list(draws)
+            return outputs_of(model, x), list(draws)
 
 
 def close(one: Tensor, other: Tensor, tolerance: float = 1e-3) -> bool:

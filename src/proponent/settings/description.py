@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from proponent.errors import UserError
+from proponent.rows import Rows, named_tensors
 
 _CHANNELS = (1, 3)
 
 
 def check_description(
-    class_names: Any, image_shape: Any, x: Tensor, name: str
+    class_names: Any, image_shape: Any, x: Rows, name: str
 ) -> tuple[list[str] | None, tuple[int, ...] | None]:
     """Return names of classes as text and the shape of an image as integers.
 
@@ -54,7 +55,7 @@ def class_list(class_names: Any, where: str) -> list[str]:
     return [str(entry) for entry in names]
 
 
-def _image_shape(image_shape: Any, x: Tensor, where: str) -> tuple[int, ...]:
+def _image_shape(image_shape: Any, x: Rows, where: str) -> tuple[int, ...]:
     wanted = "give (height, width), or (channels, height, width) with 1 or 3 channels"
     try:
         shape = tuple(int(size) for size in image_shape)
@@ -64,9 +65,10 @@ def _image_shape(image_shape: Any, x: Tensor, where: str) -> tuple[int, ...]:
     has_channels = len(shape) == 3 and shape[0] in _CHANNELS
     if not whole or min(shape, default=0) < 1 or not (len(shape) == 2 or has_channels):
         raise UserError(f"{where}: image_shape is {shape}; {wanted}")
-    if math.prod(shape) != math.prod(x.shape[1:]):
+    sizes = {name: math.prod(value.shape[1:]) for name, value in named_tensors(x).items()}
+    if math.prod(shape) not in sizes.values():
+        found = ", ".join(f"a row of {name} has {size}" for name, size in sizes.items())
         raise UserError(
-            f"{where}: image_shape {shape} has {math.prod(shape)} elements, but a row of x has "
-            f"{math.prod(x.shape[1:])}; {wanted}"
+            f"{where}: image_shape {shape} has {math.prod(shape)} elements, but {found}; {wanted}"
         )
     return shape

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import Precision
+from proponent.rows import Rows, named_tensors
 from proponent.settings.model_diagnosis import LOW_PRECISION
 
 
@@ -31,10 +32,10 @@ def converted_data(values: Tensor, precision: Precision) -> Tensor:
     return values.to(dtype_of(precision)) if values.is_floating_point() else values
 
 
-def other_type(model: nn.Module, x: Tensor) -> str:
+def other_type(model: nn.Module, x: Rows) -> str:
     """Return the end of a message for a model in float64 that was given inputs in float32; empty for other models."""
     doubles = any(value.dtype == torch.float64 for value in model.parameters())
-    if not doubles or x.dtype == torch.float64:
+    if not doubles or any(value.dtype == torch.float64 for value in named_tensors(x).values()):
         return ""
     return (
         "; the model's parameters are float64: set recipe.precision: float64, or build the model in float32"

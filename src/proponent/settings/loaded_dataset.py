@@ -11,12 +11,11 @@ from torch import Tensor
 from proponent.config.schema import FactoryConfig, Precision, QueriesConfig
 from proponent.errors import UserError
 from proponent.random_state import seeded
+from proponent.rows import named_tensors
 from proponent.settings.description import check_description
 from proponent.settings.factories import build_dataset
 from proponent.settings.split import Arrays, Split, materialise
 from proponent.settings.tasks import Task
-
-_NAMES = ("train x", "train y", "query x", "query y")
 
 
 def load_dataset(
@@ -66,7 +65,12 @@ def dataset_digests(
 
 def digests_of(arrays: Arrays) -> dict[str, str]:
     """Return the digest of each tensor of a dataset, by name."""
-    return {what: _digest(tensor) for what, tensor in zip(_NAMES, arrays, strict=True)}
+    parts = (("train", arrays.x_train, arrays.y_train), ("query", arrays.x_query, arrays.y_query))
+    return {
+        f"{part} {name}": _digest(tensor)
+        for part, x, y in parts
+        for name, tensor in (named_tensors(x) | {"y": y}).items()
+    }
 
 
 def refuse_other_data(

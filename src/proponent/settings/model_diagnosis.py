@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from proponent.rows import Rows, rows_equal
 from proponent.torch_failures import layer_name
 
-Pass = Callable[[Tensor], Tensor]
+Pass = Callable[[Rows], Tensor]
 """Ordinary forward pass of the model, from inputs (n, ...) to outputs (n, ...)."""
 
 CHANGES_INPUT = "changes its input in place; let it work on a copy"
@@ -26,7 +27,7 @@ SMALLEST = 1e-30
 """Difference allowed in addition: smaller numbers of float32 have lost their digits."""
 
 
-def diagnose(module: nn.Module, run: Pass, x: Tensor) -> str | None:
+def diagnose(module: nn.Module, run: Pass, x: Rows) -> str | None:
     """Return the cause of a disagreement, the most specific first; None for no known cause.
 
     Args:
@@ -59,15 +60,15 @@ def gradients_agree(one: Tensor, other: Tensor, largest: float) -> bool:
     return bool((one - other).abs().max() <= allowed)
 
 
-def _changes_its_input(module: nn.Module, run: Pass, x: Tensor) -> str | None:
+def _changes_its_input(module: nn.Module, run: Pass, x: Rows) -> str | None:
     given = x.clone()
     run(given)
-    if torch.equal(given, x):
+    if rows_equal(given, x):
         return None
     return f"{layer_name(module, '')} {CHANGES_INPUT}"
 
 
-def _not_finite(run: Pass, x: Tensor) -> str | None:
+def _not_finite(run: Pass, x: Rows) -> str | None:
     outputs = run(x.clone())
     if bool(outputs.isfinite().all()):
         return None
@@ -75,7 +76,7 @@ def _not_finite(run: Pass, x: Tensor) -> str | None:
     return f"the outputs of an example (row {row} of those tried) are NaN or infinite; check its values and the model"
 
 
-def _random(module: nn.Module, run: Pass, x: Tensor) -> str | None:
+def _random(module: nn.Module, run: Pass, x: Rows) -> str | None:
     drawn = random_generators_used(lambda: run(x.clone()))
     first = _layer_passes(module, run, x)
     for _ in range(3):
@@ -89,7 +90,7 @@ def _random(module: nn.Module, run: Pass, x: Tensor) -> str | None:
     return None
 
 
-def _rounds(module: nn.Module, run: Pass, x: Tensor) -> str | None:
+def _rounds(module: nn.Module, run: Pass, x: Rows) -> str | None:
     for name, _, outputs in _layer_passes(module, run, x):
         part = module.get_submodule(name)
         dtypes = [outputs.dtype, *(value.dtype for value in part.parameters(recurse=False))]
@@ -103,7 +104,7 @@ def _rounds(module: nn.Module, run: Pass, x: Tensor) -> str | None:
     return None
 
 
-def _mixes(module: nn.Module, run: Pass, x: Tensor) -> str | None:
+def _mixes(module: nn.Module, run: Pass, x: Rows) -> str | None:
     if len(x) < 2:
         return None
     together = [
@@ -123,7 +124,7 @@ LayerPass = tuple[str, Tensor | None, Tensor]
 """Name of a layer, its first input if that is a tensor, and its outputs."""
 
 
-def _layer_passes(module: nn.Module, run: Pass, x: Tensor) -> list[LayerPass]:
+def _layer_passes(module: nn.Module, run: Pass, x: Rows) -> list[LayerPass]:
     """Return the passes of all layers that return one tensor, in the order in which they finish."""
     found: list[LayerPass] = []
 

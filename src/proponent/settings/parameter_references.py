@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from proponent.errors import UserError
 from proponent.random_state import seeded
+from proponent.rows import Rows, outputs_of
 from proponent.settings.model_diagnosis import gradients_agree
 
 
-def refuse_hidden_references(module: nn.Module, x: Tensor) -> None:
+def refuse_hidden_references(module: nn.Module, x: Rows) -> None:
     """Refuse a model that keeps a parameter in a list, a closure or a bound function and uses it from there.
 
     The engines replace the attributes of a model, so that such a use would keep the parameter of the start.
@@ -30,16 +30,18 @@ def refuse_hidden_references(module: nn.Module, x: Tensor) -> None:
     leaves = {name: value.detach().clone().requires_grad_() for name, value in own.items()}
     names = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     with torch.enable_grad():
-        ordinary = _gradients(_pass(module, x), own)
+        ordinary = _gradients(_pass(lambda given: outputs_of(module, given), x), own)
         for name, _ in (*module.named_parameters(), *module.named_buffers()):
             if name not in names:
                 raise UserError(
                     f"the model's forward pass makes the parameter or buffer '{name}', which cannot be trained; make it "
                     "in the model's constructor"
                 )
-        replaced = _gradients(_pass(lambda given: functional_call(module, leaves, (given,)), x), leaves)
+        replaced = _gradients(_pass(lambda given: outputs_of(module, given, leaves), x), leaves)
         other = _first_difference(ordinary, replaced)
-        if other is None or _first_difference(ordinary, _gradients(_pass(module, x), own)):
+        if other is None or _first_difference(
+            ordinary, _gradients(_pass(lambda given: outputs_of(module, given), x), own)
+        ):
             return
     raise UserError(
         f"the model's forward pass uses its parameter '{other}' through a reference of its own (a list, a closure or a "
@@ -47,7 +49,7 @@ def refuse_hidden_references(module: nn.Module, x: Tensor) -> None:
     )
 
 
-def _pass(run: Callable[[Tensor], object], x: Tensor) -> object:
+def _pass(run: Callable[[Rows], object], x: Rows) -> object:
     """Return the outputs of a pass in which a random layer draws the same numbers each time."""
     with seeded(0):
         return run(x.clone())

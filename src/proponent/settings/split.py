@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from proponent.config.schema import Precision, QueriesConfig
 from proponent.errors import UserError
+from proponent.rows import MASK, TOKENS, Rows, describe_row, named_tensors, outputs_of
 from proponent.settings.arrays_of_rows import pair_of_tensors
 from proponent.settings.description import class_list
 from proponent.settings.floating_types import converted_data, other_type
@@ -38,10 +39,23 @@ class Split:
 class Arrays(NamedTuple):
     """Data of a setting: floating point rows in float32 (or float64, :class:`.Precision`), class labels in int64."""
 
-    x_train: Tensor
+    x_train: Rows
     y_train: Tensor
-    x_query: Tensor
+    x_query: Rows
     y_query: Tensor
+
+    def to(self, device: str | torch.device) -> Arrays:
+        """Return the data on a device."""
+        return Arrays(
+            self.x_train.to(device),
+            self.y_train.to(device),
+            self.x_query.to(device),
+            self.y_query.to(device),
+        )
+
+    def with_queries(self, rows: slice) -> Arrays:
+        """Return the data with some of the queries."""
+        return self._replace(x_query=self.x_query[rows], y_query=self.y_query[rows])
 
 
 def materialise(
@@ -87,22 +101,31 @@ def materialise(
 
 
 def check_tokens(arrays: Arrays, name: str) -> None:
-    """Refuse rows that are not texts: token numbers (length,) from 0, of which 0 is padding.
+    """Refuse rows that are not texts: token numbers (length,) from 0.
+
+    Token 0 is padding, unless a dictionary of inputs has an ``attention_mask``, which is 0 where there is padding.
 
     Args:
         arrays: data of the setting.
         name: name of the setting, for messages.
 
     Raises:
-        UserError: the rows are not token numbers, or a text consists of padding only.
+        UserError: the rows are not token numbers, or a text consists of padding (0) only.
     """
     for part, x in (("train", arrays.x_train), ("query", arrays.x_query)):
-        if x.ndim != 2 or x.is_floating_point() or int(x.min()) < 0:
+        named = named_tensors(x)
+        tokens = x if isinstance(x, Tensor) else named.get(TOKENS)
+        if tokens is None:
+            raise UserError(
+                f"setting {name}: {part}: 'inputs: tokens' needs an input with the name {TOKENS}; the inputs are "
+                f"{', '.join(named)}"
+            )
+        if tokens.ndim != 2 or tokens.is_floating_point() or int(tokens.min()) < 0:
             raise UserError(
                 f"setting {name}: {part}: 'inputs: tokens' needs token numbers (examples, length) from 0, "
-                f"not {x.dtype} of shape {tuple(x.shape)} from {x.min().item():g}"
+                f"not {tokens.dtype} of shape {tuple(tokens.shape)} from {tokens.min().item():g}"
             )
-        empty = (x == 0).all(1).nonzero()
+        empty = (named.get(MASK, tokens) == 0).all(1).nonzero()
         if len(empty):
             raise UserError(
                 f"setting {name}: {part} row {int(empty[0])} consists of padding (0) only; drop this row"
@@ -126,11 +149,10 @@ def check_model(model: nn.Module, arrays: Arrays, task: Task, name: str) -> None
     model.eval()
     try:
         with torch.no_grad():
-            outputs = model(arrays.x_train[:2].clone())
+            outputs = outputs_of(model, arrays.x_train[:2].clone())
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        shape = tuple(arrays.x_train.shape[1:])
         raise UserError(
-            f"setting {name}: the model cannot process examples of shape {shape} and {arrays.x_train.dtype}: "
+            f"setting {name}: the model cannot process examples of shape {describe_row(arrays.x_train)}: "
             f"{' '.join(str(error).split())}{other_type(model, arrays.x_train)}"
         ) from error
     finally:

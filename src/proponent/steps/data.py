@@ -8,6 +8,7 @@ from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import NoInputs
 from proponent.config.specifications.step_specs import DataSpec
 from proponent.errors import UserError
+from proponent.rows import named_tensors
 from proponent.seeds import derive_seed
 from proponent.settings.label_noise import flip_labels
 from proponent.settings.loaded_dataset import load_dataset
@@ -50,6 +51,8 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     job.write_json(str(folder / "train_ids.json"), list(range(n_train)))
     job.write_json(str(folder / "query_ids.json"), list(range(n_query)))
     job.write_json(str(folder / "description.json"), described)
-    job.write_tensors(str(folder / "query.safetensors"), {"x": arrays.x_query, "y": arrays.y_query})
-    job.write_tensors(job.artefact, {"x": arrays.x_train, "y": y_train})
+    job.write_tensors(
+        str(folder / "query.safetensors"), {**named_tensors(arrays.x_query), "y": arrays.y_query}
+    )
+    job.write_tensors(job.artefact, {**named_tensors(arrays.x_train), "y": y_train})
     job.details = described

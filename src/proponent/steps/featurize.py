@@ -15,7 +15,6 @@ from proponent.config.specifications.step_specs import FeaturizeSpec
 from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_model
-from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import reason_to_leave_out, write_mark
@@ -32,7 +31,7 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
         write_mark(job, reason)
         return
     torch.set_num_threads(job.threads)
-    data = Arrays(*(tensor.to(job.device) for tensor in load_data(job)))
+    data = load_data(job).to(job.device)
     module = build_model(spec.model, 0, spec.precision)
     task = get_task(spec.task, spec.target)
     module.to(job.device)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from proponent.config.specifications.step_inputs import FiguresInputs
 from proponent.config.specifications.step_specs import FiguresSpec
+from proponent.methods.shared.array_needs import ArrayRows
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss
@@ -65,13 +68,24 @@ def _draw_proponents(job: Job[FiguresSpec, FiguresInputs], setting: str, method:
     data = load_numpy_data(job)
     examples, queries = (data.x_train, data.y_train), (data.x_query, data.y_query)
     described = read_json(job.root / f"results/{setting}/data/description.json")
+    shape = described["image_shape"]
+
+    def picture(x: ArrayRows, row: int) -> NDArray[np.float64] | None:
+        """Draw the first input with as many elements as the image, or none."""
+        if shape is None:
+            return None
+        inputs = x.values() if isinstance(x, dict) else [x]
+        return proponents.as_picture(
+            next(value[row] for value in inputs if value[row].size == math.prod(shape)), shape
+        )
 
     def item(
-        rows: tuple[NDArray[Any], NDArray[Any]], row: int, name: str, score: float | None = None
+        rows: tuple[ArrayRows, NDArray[Any]], row: int, name: str, score: float | None = None
     ) -> proponents.Item:
         x, y = rows
-        picture = proponents.as_picture(x[row], described["image_shape"])
-        return proponents.Item(f"{name} {row}", _label(y[row], described["class_names"]), picture, score)
+        return proponents.Item(
+            f"{name} {row}", _label(y[row], described["class_names"]), picture(x, row), score
+        )
 
     def ranked(query: int, rows: list[int]) -> list[proponents.Item]:
         return [item(examples, row, "train", float(scores[query, row])) for row in rows]

@@ -12,8 +12,10 @@ from torch import Generator, Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 from torch.overrides import TorchFunctionMode
 
+from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.memory_budget import MIB
+from proponent.rows import Rows, outputs_of
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
@@ -35,7 +37,7 @@ Value = Callable[[Tensor, Tensor], Tensor]
 class Batch(NamedTuple):
     """Inputs, labels and dropout masks of a batch; without masks the model drops nothing."""
 
-    x: Tensor
+    x: Rows
     y: Tensor
     masks: list[Tensor]
 
@@ -62,7 +64,7 @@ class FlatModel:
         UserError: the model mixes the examples of a batch, or its outputs depend on no trainable parameter.
     """
 
-    def __init__(self, module: nn.Module, task: Task, x: Tensor) -> None:
+    def __init__(self, module: nn.Module, task: Task, x: Rows) -> None:
         module = prepare_model(module)
         refuse_batch_statistics(module)
         self._module, self._task = module, task
@@ -76,13 +78,13 @@ class FlatModel:
         self.vectors_at_a_time = max(1, PASS_MIB * MIB // self._bytes_per_vector)
         self._refuse_stopped(x[:2])
 
-    def batch(self, x: Tensor, y: Tensor, generator: Generator) -> Batch:
+    def batch(self, x: Rows, y: Tensor, generator: Generator) -> Batch:
         """Return a batch of training with the next dropout masks of ``generator``."""
         if len(x) not in self._draws:
             with stackable(), recorded_draws() as draws, torch.no_grad():
-                self._module.train()(x)
+                outputs_of(self._module.train(), x)
             self._draws[len(x)] = draws
-        masks = [mask[0].to(x.device) for mask in draw_masks(self._draws[len(x)], [generator])]
+        masks = [mask[0].to(y.device) for mask in draw_masks(self._draws[len(x)], [generator])]
         return Batch(x, y, masks)
 
     def named(self, parameters: Tensor) -> dict[str, Tensor]:
@@ -118,15 +120,12 @@ class FlatModel:
             return torch.cat([vmap(found[1])(some)[0] for some in units.split(self.vectors_at_a_time)])
 
     def gradients(
-        self, parameters: Tensor, x: Tensor, y: Tensor, value: Value, *, whole: bool = False
+        self, parameters: Tensor, x: Rows, y: Tensor, value: Value, *, whole: bool = False
     ) -> Tensor:
         """Return the gradient of each example's value without dropout, (len(x), p); ``whole`` as in :meth:`jacobian`."""
-        pairs = zip(x.split(EXAMPLES), y.split(EXAMPLES), strict=True)
+        batches = [Batch(x[rows], y[rows], []) for rows in chunks(len(x), EXAMPLES)]
         return torch.cat(
-            [
-                self.jacobian(parameters, Batch(*pair, []), value, training=False, whole=whole)
-                for pair in pairs
-            ]
+            [self.jacobian(parameters, batch, value, training=False, whole=whole) for batch in batches]
         )
 
     def products(self, parameters: Tensor, batch: Batch, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +173,7 @@ class FlatModel:
         """Return the memory of the activations in a pass for at most so many derivatives, in MiB."""
         return 2 * min(vectors, self.vectors_at_a_time) * self._bytes_per_vector / MIB
 
-    def _bytes_of_pass(self, x: Tensor) -> int:
+    def _bytes_of_pass(self, x: Rows) -> int:
         """Return the bytes of one derivative in a pass over a batch: twice what the pass keeps for the backward pass."""
         kept = 0
 
@@ -186,15 +185,15 @@ class FlatModel:
         hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
         try:
             with stackable(), recorded_draws(), torch.enable_grad(), hooks:
-                self._module.eval()(x)
+                outputs_of(self._module.eval(), x)
         except RuntimeError:  # a transformation of the model's own allows no hooks: one vector at a time
             return PASS_MIB * 2**20
         return 2 * kept + 1
 
-    def _used(self, trained: dict[str, nn.Parameter], x: Tensor) -> dict[str, nn.Parameter]:
+    def _used(self, trained: dict[str, nn.Parameter], x: Rows) -> dict[str, nn.Parameter]:
         """Return the parameters that the outputs depend on; the trainer does not change any others."""
         with stackable(), recorded_draws(), torch.enable_grad():
-            outputs = self._module.train()(x[:1].clone())
+            outputs = outputs_of(self._module.train(), x[:1].clone())
         found = torch.autograd.grad(outputs.sum(), list(trained.values()), allow_unused=True)
         slopes = {
             id(value): slope
@@ -214,7 +213,7 @@ class FlatModel:
             )
         return used
 
-    def _refuse_stopped(self, x: Tensor) -> None:
+    def _refuse_stopped(self, x: Rows) -> None:
         """Refuse a model whose outputs depend on parameters through ``detach``.
 
         The gradient of a step changes with such parameters, but its derivative in forward mode does not show it.

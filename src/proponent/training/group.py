@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from proponent.config.schema import Precision, RecipeConfig
 from proponent.errors import UserError
+from proponent.rows import Rows, rows_equal
 from proponent.seeds import derive_seed
 from proponent.settings.model_diagnosis import CHANGES_INPUT
 from proponent.settings.parameter_references import refuse_hidden_references
@@ -47,7 +48,7 @@ class Group:
     def __init__(
         self,
         build: Callable[[int], nn.Module],
-        x: Tensor,
+        x: Rows,
         y: Tensor,
         task: Task,
         recipe: RecipeConfig,
@@ -75,7 +76,7 @@ class Group:
         if any(run.by_weight for run in runs):
             full = torch.ones(len(x), dtype=torch.bool)
             kept = [run.mask if run.by_weight and run.mask is not None else full for run in runs]
-            self._weights = torch.stack(kept).to(device, x.dtype if x.is_floating_point() else torch.float32)
+            self._weights = torch.stack(kept).to(device, next(iter(self.stack.trained.values())).dtype)
         self._draws: dict[int, list[Draw]] = {}
         self._generators = [dropout_generator(run) for run in runs]
         self._optimizer: StackedOptimizer | None = None
@@ -133,9 +134,9 @@ class Group:
         with explained(self.stack.template, f"cannot be trained on a batch of {size} examples"):
             draws = self._dropped(size, x[0])
         masks = draw_masks(draws, self._generators[rows])
-        return Batches(x, y, weights, [mask.to(x.device) for mask in masks])
+        return Batches(x, y, weights, [mask.to(y.device) for mask in masks])
 
-    def _dropped(self, size: int, x: Tensor) -> list[Draw]:
+    def _dropped(self, size: int, x: Rows) -> list[Draw]:
         """Return the dropout masks that a model needs for a batch of this size; most models need none."""
         if size not in self._draws:
             before = versions(self.stack)
@@ -144,7 +145,7 @@ class Group:
             given = x.clone()
             with torch.no_grad(), recorded_draws() as draws:
                 call(self.stack.template, first, given)
-            if not torch.equal(given, x):
+            if not rows_equal(given, x):
                 raise UserError(f"{layer_name(self.stack.template, '')} {CHANGES_INPUT}")
             for name, version in versions(self.stack).items():
                 # changes through .data leave the version as it is

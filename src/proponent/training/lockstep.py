@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from proponent.chunking import chunks
 from proponent.config.schema import RecipeConfig
 from proponent.progress import progress
+from proponent.rows import Rows
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.designs import Run
@@ -76,7 +77,7 @@ def in_lockstep(recipe: RecipeConfig, runs: Sequence[Run], n: int, lockstep: int
 
 def train(
     build: Callable[[int], nn.Module],
-    x: Tensor,
+    x: Rows,
     y: Tensor,
     task: Task,
     recipe: RecipeConfig,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.rows import Rows, named_tensors, outputs_of
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.designs import Run
@@ -24,7 +25,7 @@ SHARE = 0.8
 
 def models_that_fit(
     build: Callable[[int], nn.Module],
-    x: Tensor,
+    x: Rows,
     y: Tensor,
     task: Task,
     recipe: RecipeConfig,
@@ -66,7 +67,7 @@ class TrainingBytes(NamedTuple):
 
 def training_bytes(
     build: Callable[[int], nn.Module],
-    x: Tensor,
+    x: Rows,
     y: Tensor,
     task: Task,
     recipe: RecipeConfig,
@@ -78,15 +79,13 @@ def training_bytes(
     """Return the memory of a job; the arguments are those of :func:`models_that_fit`."""
     model = build(runs[0].init_seed)
     state = _bytes(model.parameters()) + _bytes(model.buffers())
-    shared = _bytes([x, y]) + len(runs) * (1 + checkpoints) * state
+    shared = _bytes([*named_tensors(x).values(), y]) + len(runs) * (1 + checkpoints) * state
     return TrainingBytes(
         shared, bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
     )
 
 
-def bytes_of_one(
-    model: nn.Module, x: Tensor, y: Tensor, task: Task, recipe: RecipeConfig, device: str
-) -> int:
+def bytes_of_one(model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: RecipeConfig, device: str) -> int:
     """Return the bytes that one more model takes at the peak of an optimiser step.
 
     These are its parameters and their moments; their gradients, and a copy of these in the optimiser's order; a batch;
@@ -96,8 +95,9 @@ def bytes_of_one(
     model = model.to(device).train()
     x, y = x[: recipe.largest_batch].to(device), y[: recipe.largest_batch].to(device)
     trained = [value for value in model.parameters() if value.requires_grad]
+    batch = [*named_tensors(x).values(), y]
     moments = 2 if recipe.optimizer is not Optimizer.sgd else int(recipe.momentum > 0)
-    own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers(), x, y)}
+    own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers(), *batch)}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -108,11 +108,11 @@ def bytes_of_one(
 
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with stackable(), recorded_draws() as draws, torch.enable_grad(), hooks:
-        loss = task.loss(model(x), y).mean()
+        loss = task.loss(outputs_of(model, x), y).mean()
     masks = sum(torch.Size(draw.shape).numel() * draw.dtype.itemsize for draw in draws)
     del loss
     fixed = _bytes(model.parameters()) + _bytes(model.buffers()) - _bytes(trained)
-    return fixed + (3 + moments) * _bytes(trained) + _bytes([x, y]) + 3 * (sum(kept.values()) + masks)
+    return fixed + (3 + moments) * _bytes(trained) + _bytes(batch) + 3 * (sum(kept.values()) + masks)
 
 
 def _bytes_of_order(runs: Sequence[Run], n: int) -> int:

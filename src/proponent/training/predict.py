@@ -10,6 +10,7 @@ from torch.func import vmap
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
+from proponent.rows import Rows
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.torch_failures import explained, layer_name
@@ -24,7 +25,7 @@ COMPARED = 4
 def targets(
     template: nn.Module,
     state: Mapping[str, Tensor],
-    x: Tensor,
+    x: Rows,
     y: Tensor,
     task: Task,
     *,
@@ -43,7 +44,7 @@ def targets(
         batch_size: examples evaluated at a time.
     """
 
-    def target(tensors: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def target(tensors: dict[str, Tensor], x: Rows, y: Tensor) -> Tensor:
         return task.target(call(template, tensors, x), y)
 
     device = next(iter(state.values())).device

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from proponent.errors import UserError
+from proponent.rows import Rows, outputs_of
 from proponent.settings.model_preparation import prepare_model
 from proponent.torch_compat import batch_statistics_error
 
@@ -92,10 +92,9 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
     )
 
 
-def call(template: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def call(template: nn.Module, tensors: Mapping[str, Tensor], x: Rows) -> Tensor:
     """Return the outputs of the template with its tensors replaced by ``tensors``; tied tensors stay tied."""
-    outputs: Tensor = functional_call(template, dict(tensors), (x,))
-    return outputs
+    return outputs_of(template, x, tensors)
 
 
 def state_dict(template: nn.Module, state: Mapping[str, Tensor], model: int) -> dict[str, Tensor]:
@@ -123,7 +122,7 @@ def refuse_batch_statistics(model: nn.Module) -> None:
     model.train(was_training)
 
 
-def refuse_hidden_state(stack: Stack, last: nn.Module, x: Tensor) -> None:
+def refuse_hidden_state(stack: Stack, last: nn.Module, x: Rows) -> None:
     """Refuse models that differ in more than the tensors that are stacked.
 
     Args:
@@ -141,7 +140,7 @@ def refuse_hidden_state(stack: Stack, last: nn.Module, x: Tensor) -> None:
             if name in own:
                 value.copy_(own[name])
         stacked = call(stack.template, own, x.clone())
-        ordinary = last.train()(x.clone())
+        ordinary = outputs_of(last.train(), x.clone())
         if torch.allclose(
             stacked, ordinary, rtol=1e-3, atol=1e-3 * float(ordinary.abs().max()), equal_nan=True
         ):

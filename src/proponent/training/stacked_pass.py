@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from proponent.errors import UserError
+from proponent.rows import Rows
 from proponent.settings.model_diagnosis import diagnose, gradients_agree
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained
@@ -26,7 +27,7 @@ class Batches(NamedTuple):
         masks: (models, …) dropout masks, in the order in which the forward pass needs them.
     """
 
-    x: Tensor
+    x: Rows
     y: Tensor
     weights: Tensor | None
     masks: list[Tensor]
@@ -71,7 +72,7 @@ class StackedPass:
         return losses.detach(), gradients
 
     def _loss(
-        self, tensors: dict[str, Tensor], x: Tensor, y: Tensor, weights: Tensor | None, masks: list[Tensor]
+        self, tensors: dict[str, Tensor], x: Rows, y: Tensor, weights: Tensor | None, masks: list[Tensor]
     ) -> Tensor:
         """Return the loss of one model on its batch: a mean over all examples, to which left-out ones add 0."""
         if masks:
@@ -114,7 +115,7 @@ class StackedPass:
                     f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
                 )
 
-    def _ordinary(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+    def _ordinary(self, tensors: dict[str, Tensor], x: Rows) -> Tensor:
         """Return the outputs of one model without dropout."""
         with recorded_draws():
             return call(self._stack.template, tensors, x)

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import grad, jvp, vjp, vmap
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.features.gradients.per_parameter import Parameters, parameter_spans
 from proponent.features.gradients.tracing import deterministic_eval
+from proponent.rows import Rows, outputs_of
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained, layer_name
 
@@ -31,7 +32,7 @@ TRIED = 4
 AGREEMENT = 1e-3
 """Largest difference of the two, relative to the lengths of the vectors."""
 
-Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
+Product = Callable[[dict[str, Tensor], Rows, Tensor], dict[str, Tensor]]
 """Function from tangents (k, ...) by parameter, inputs and labels to the products (k, ...), summed over the examples."""
 
 
@@ -55,12 +56,12 @@ class CurvatureProducts:
     _is_tried: bool = field(default=False, init=False)
     _is_symmetric: bool = field(default=False, init=False)
 
-    def ggn(self, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def ggn(self, vectors: Tensor, x: Rows, y: Tensor) -> Tensor:
         """Return GGN @ v for each row v of ``vectors``, (k, n_parameters)."""
 
-        def product(tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        def product(tangents: dict[str, Tensor], x: Rows, y: Tensor) -> dict[str, Tensor]:
             def forward(parameters: dict[str, Tensor]) -> Tensor:
-                return functional_call(self.module, parameters, (x,))
+                return outputs_of(self.module, x, parameters)
 
             outputs, pull = _pair(vjp(forward, self.parameters))
             moved = vmap(lambda tangent: jvp(forward, (self.parameters,), (tangent,))[1])(tangents)
@@ -69,12 +70,12 @@ class CurvatureProducts:
 
         return self._mean(product, vectors, x, y)
 
-    def hessian(self, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def hessian(self, vectors: Tensor, x: Rows, y: Tensor) -> Tensor:
         """Return Hessian @ v for each row v of ``vectors``, (k, n_parameters)."""
 
-        def product(tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        def product(tangents: dict[str, Tensor], x: Rows, y: Tensor) -> dict[str, Tensor]:
             def loss(parameters: dict[str, Tensor]) -> Tensor:
-                return self.task.loss(functional_call(self.module, parameters, (x,)), y).sum()
+                return self.task.loss(outputs_of(self.module, x, parameters), y).sum()
 
             return vmap(lambda tangent: jvp(grad(loss), (self.parameters,), (tangent,))[1])(tangents)
 
@@ -83,14 +84,14 @@ class CurvatureProducts:
             self._is_symmetric = True
         return self._mean(product, vectors, x, y)
 
-    def _refuse_one_sided(self, x: Tensor) -> None:
+    def _refuse_one_sided(self, x: Rows) -> None:
         """Refuse a model whose derivatives in forward and in backward mode are not each other's transpose.
 
         ``torch.no_grad`` in a forward pass stops the backward derivatives only.
         """
 
         def forward(parameters: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.module, parameters, (x,))
+            return outputs_of(self.module, x, parameters)
 
         generator = torch.Generator().manual_seed(0)
         tangents = {
@@ -109,7 +110,7 @@ class CurvatureProducts:
                 "differ, as those of torch.no_grad in a forward pass do; use .detach() for what has no gradient"
             )
 
-    def _refuse_asymmetric(self, product: Product, x: Tensor, y: Tensor) -> None:
+    def _refuse_asymmetric(self, product: Product, x: Rows, y: Tensor) -> None:
         """Refuse a model whose Hessian is not symmetric, since derivatives of different order see different parts of it."""
         generator = torch.Generator().manual_seed(1)
         like = next(iter(self.parameters.values()))
@@ -123,7 +124,7 @@ class CurvatureProducts:
                 "forward pass; use .detach()"
             )
 
-    def _mean(self, product: Product, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def _mean(self, product: Product, vectors: Tensor, x: Rows, y: Tensor) -> Tensor:
         """Return the mean over examples of a product, in blocks of vectors and of examples."""
         pairs = max(1, PRODUCT_MIB * 2**20 // (4 * self.activations * vectors.element_size()))
         examples = min(len(x), PRODUCT_EXAMPLES, pairs)

@@ -24,6 +24,7 @@ from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.per_parameter import symmetrize
 from proponent.features.variants import VariantPair
 from proponent.memory_budget import MIB, MemoryBudget
+from proponent.rows import Rows
 from proponent.settings.tasks import Task
 
 HESSIAN_ROWS = 512
@@ -53,9 +54,9 @@ class Curvature:
         self,
         module: nn.Module,
         task: Task,
-        x: Tensor,
+        x: Rows,
         y: Tensor,
-        x_query: Tensor,
+        x_query: Rows,
         y_query: Tensor,
         *,
         weight_decay: float,
@@ -71,7 +72,7 @@ class Curvature:
         self._memory_mib = memory_mib
         self.shapes = tuple(self._capture.shapes.values())
         self.pass_mib = float(memory_mib)
-        itemsize = next(iter(self._capture.parameters.values())).element_size()
+        itemsize = self._itemsize = next(iter(self._capture.parameters.values())).element_size()
         self.kronecker_mib = factors_mib(self.shapes, itemsize)
         examples = len(x) + len(x_query)
         held = examples * self._capture.numbers_per_example() * itemsize / MIB
@@ -182,13 +183,13 @@ class Curvature:
         for rows in chunks(self.n_train, step):
             yield self._capture.gradients(self._x[rows], self._y[rows], cotangents)[0]
 
-    def _rows(self, examples: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _rows(self, examples: Tensor | None) -> tuple[Rows, Tensor]:
         """Return inputs and labels of some training examples; None for all."""
         return (self._x, self._y) if examples is None else (self._x[examples], self._y[examples])
 
     def _root_chunks(self, numbers: int) -> Iterator[tuple[slice, FactoredGradients]]:
         """Yield ranges of examples and their root, as many at a time as fit with ``numbers`` elements per output."""
-        fit = self._memory_mib * 2**20 // (numbers * self.n_outputs * self._x.element_size())
+        fit = self._memory_mib * 2**20 // (numbers * self.n_outputs * self._itemsize)
         step = min(max(1, fit), self._capture.chunk_size(self._x, self._memory_mib, self.n_outputs))
         cotangents = root_cotangents(self._task)
         for rows in chunks(self.n_train, step):

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.features.gradients.factored_gradients import FactoredGradients
+from proponent.rows import Rows
 from proponent.settings.model_diagnosis import diagnose, gradients_agree
 
 if TYPE_CHECKING:
     from proponent.features.gradients.capture import Capture, Cotangents
 
 
-def compare_with_autograd(capture: Capture, x: Tensor, y: Tensor, cotangents: Cotangents) -> None:
+def compare_with_autograd(capture: Capture, x: Rows, y: Tensor, cotangents: Cotangents) -> None:
     """Refuse a model whose captured gradients are not those of ``torch.autograd``, for the first, middle and last example.
 
     Args:

@@ -19,7 +19,7 @@ def assemble_block(
     parameters: Parameters,
     last: tuple[str, ...],
     uses: Sequence[Use],
-    x: Tensor,
+    x: Mapping[str, Tensor],
     inputs: Mapping[int, Tensor],
     output_gradients: Sequence[Tensor],
     rows: Mapping[str, Tensor],
@@ -31,17 +31,18 @@ def assemble_block(
         parameters: shapes of all trainable parameters by name.
         last: names of the parameters of the last linear layer.
         uses: traced uses of weights.
-        x: (n, ...) data.
-        inputs: (n, ...) input of each use by its index; a use without one has the data as its input.
+        x: (n, ...) inputs of the model by name.
+        inputs: (n, ...) input of each use by its index; a use without one has an input of the model as its own.
         output_gradients: (n, repeats, ...) gradients of each use's output.
         rows: (n, repeats, ...) written-out gradients by the name of the parameter.
         repeats: gradients per example.
     """
-    size = len(x) * repeats
+    like = next(iter(x.values()))
+    size = len(like) * repeats
     terms: dict[str, list[Term]] = {}
     biases: dict[str, list[tuple[int, Tensor]]] = {}
     for index, use in enumerate(uses):
-        taken = _inputs(use, inputs.get(index, x), repeats)
+        taken = _inputs(use, inputs[index] if use.from_x is None else x[use.from_x], repeats)
         back = _output_gradients(use, output_gradients[index].flatten(0, 1))
         if use.padding >= 0:
             back = back.masked_fill((taken.values == use.padding)[..., None], 0.0)
@@ -63,7 +64,7 @@ def assemble_block(
             columns = math.prod(shape[1:])
             parts.append(WeightPart(name, shape[0], columns, tuple(terms[name]), owned.get(name)))
         elif name in biases and name not in owned.values():
-            values = torch.zeros(size, shape[0], dtype=biases[name][0][1].dtype, device=x.device)
+            values = torch.zeros(size, shape[0], dtype=biases[name][0][1].dtype, device=like.device)
             for start, back in biases[name]:
                 values[:, start : start + back.shape[2]] += back.sum(1)
             parts.append(RowsPart(name, values))
@@ -95,7 +96,7 @@ def _inputs(use: Use, values: Tensor, repeats: int) -> Factor:
         values = values.reshape(n, -1, use.input[-1])
     if repeats > 1:
         values = values.repeat_interleave(repeats, 0)
-    return Factor(values, geometry=use.geometry, from_x=use.from_x and repeats == 1)
+    return Factor(values, geometry=use.geometry, from_x=use.from_x if repeats == 1 else None)
 
 
 def _output_gradients(use: Use, back: Tensor) -> Tensor:

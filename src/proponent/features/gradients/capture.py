@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
@@ -28,6 +28,7 @@ from proponent.features.gradients.block_assembly import assemble_block
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.operations import Use
 from proponent.features.gradients.tracing import ProbedPass, Trace, deterministic_eval, eval_mode
+from proponent.rows import Rows, named_tensors, numbers_per_row, outputs_of
 from proponent.settings.model_diagnosis import CHANGES_INPUT, diagnose
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.parameter_references import refuse_hidden_references
@@ -74,7 +75,7 @@ class Capture:
             of autograd.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor) -> None:
+    def __init__(self, module: nn.Module, example: Rows) -> None:
         self.module = module = prepare_model(module)
         self.parameters = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:
@@ -87,7 +88,7 @@ class Capture:
         last = [use for use in self.uses if use.call == self.last_linear]
         self.last = tuple(n for use in last for n in (use.weight, use.bias) if n is not None)
 
-    def _trace(self, example: Tensor) -> tuple[list[Use], tuple[str, ...]]:
+    def _trace(self, example: Rows) -> tuple[list[Use], tuple[str, ...]]:
         """Return the traced uses, and the parameters whose gradients have to be written out."""
         leaves = {name: parameter.clone().requires_grad_() for name, parameter in self.parameters.items()}
         trace = Trace({id(leaf): name for name, leaf in leaves.items()})
@@ -98,7 +99,7 @@ class Capture:
             torch.enable_grad(),
             trace,
         ):
-            outputs = functional_call(self.module, leaves, (x,))
+            outputs = outputs_of(self.module, x, leaves)
         _check_outputs(outputs, 1)
         with (
             explained(self.module, "cannot be run on one example"),
@@ -115,10 +116,10 @@ class Capture:
         weights = {use.weight for use in trace.uses}
         dense |= weights & {use.bias for use in trace.uses if use.bias is not None}
         dense |= {use.bias for use in trace.uses if use.weight in dense and use.bias is not None}
-        if x._version:
+        if any(value._version for value in named_tensors(x).values()):
             raise UserError(f"{layer_name(self.module, '')} {CHANGES_INPUT}")
         uses = [
-            replace(use, from_x=_is_same(taken, x))
+            replace(use, from_x=_name_of(taken, x))
             for use, taken in zip(trace.uses, trace.inputs, strict=True)
             if use.weight not in dense
         ]
@@ -134,17 +135,19 @@ class Capture:
         """
         wanted = set(self.shapes if names is None else names)
         uses = [use for use in self.uses if use.weight in wanted]
-        factored = sum(math.prod(use.output) + (0 if use.from_x else math.prod(use.input)) for use in uses)
+        factored = sum(
+            math.prod(use.output) + (math.prod(use.input) if use.from_x is None else 0) for use in uses
+        )
         return factored + sum(math.prod(self.shapes[name]) for name in self.dense if name in wanted)
 
-    def outputs(self, x: Tensor) -> Tensor:
+    def outputs(self, x: Rows) -> Tensor:
         """Return the outputs, (n, ...)."""
         with explained(self.module, "fails"), deterministic_eval(self.module), torch.no_grad():
-            outputs = functional_call(self.module, self.parameters, (x,))
+            outputs = outputs_of(self.module, x, self.parameters)
         _check_outputs(outputs, len(x))
         return outputs
 
-    def representations(self, x: Tensor) -> Tensor:
+    def representations(self, x: Rows) -> Tensor:
         """Return the input of the last linear layer, averaged over positions, (n, width).
 
         Raises:
@@ -153,16 +156,16 @@ class Capture:
         if self.last_linear is None:
             raise UserError(f"{type(self.module).__name__} has no linear layer, so it has no representations")
 
-        def one_at_a_time(one: Tensor) -> Any:
+        def one_at_a_time(one: Rows) -> Any:
             with ProbedPass([], [], self.last_linear) as probed:
-                functional_call(self.module, self.parameters, (one[None],))
+                outputs_of(self.module, one[None], self.parameters)
             return probed.seen
 
         with explained(self.module, ALONE), deterministic_eval(self.module), torch.no_grad():
             seen = vmap(one_at_a_time)(x)
         return seen.reshape(len(x), -1, seen.shape[-1]).mean(1)
 
-    def gradients(self, x: Tensor, y: Tensor, cotangents: Cotangents) -> tuple[FactoredGradients, Tensor]:
+    def gradients(self, x: Rows, y: Tensor, cotangents: Cotangents) -> tuple[FactoredGradients, Tensor]:
         """Return the gradients of n examples in one pass, and their outputs (n, ...).
 
         Args:
@@ -177,17 +180,15 @@ class Capture:
         like = next(iter(self.parameters.values()))
         probes = [torch.zeros(use.output, dtype=like.dtype, device=like.device) for use in self.uses]
         dense = {name: self.parameters[name] for name in self.dense}
-        kept = [index for index, use in enumerate(self.uses) if not use.from_x]
+        kept = [index for index, use in enumerate(self.uses) if use.from_x is None]
 
-        def forward(
-            probes: list[Tensor], dense: dict[str, Tensor], one: Tensor
-        ) -> tuple[Tensor, list[Tensor]]:
+        def forward(probes: list[Tensor], dense: dict[str, Tensor], one: Rows) -> tuple[Tensor, list[Tensor]]:
             with ProbedPass(self.uses, probes) as probed:
-                outputs = functional_call(self.module, {**claimed, **dense}, (one[None],))
+                outputs = outputs_of(self.module, one[None], {**claimed, **dense})
             return outputs, [probed.inputs[index] for index in kept]
 
         def per_example(
-            one: Tensor, seed: Tensor
+            one: Rows, seed: Tensor
         ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
             pulled: Any = vjp(lambda p, d: forward(p, d, one), probes, dense, has_aux=True)
             result, pull, taken = pulled
@@ -201,11 +202,18 @@ class Capture:
         self._check_rows(rows)
         inputs = dict(zip(kept, taken, strict=True))
         block = assemble_block(
-            self.shapes, self.last, self.uses, x, inputs, output_gradients, rows, seeds.shape[1]
+            self.shapes,
+            self.last,
+            self.uses,
+            named_tensors(x),
+            inputs,
+            output_gradients,
+            rows,
+            seeds.shape[1],
         )
         return block, outputs
 
-    def ordinary_gradient(self, x: Tensor, seeds: Tensor) -> dict[str, Tensor]:
+    def ordinary_gradient(self, x: Rows, seeds: Tensor) -> dict[str, Tensor]:
         """Return the gradients of one example by plain autograd, by the name of the parameter.
 
         Args:
@@ -219,14 +227,14 @@ class Capture:
             unfused_attention(),
             torch.enable_grad(),
         ):
-            outputs = functional_call(self.module, leaves, (x.clone(),))
+            outputs = outputs_of(self.module, x.clone(), leaves)
             found = torch.autograd.grad(outputs, list(leaves.values()), seeds, allow_unused=True)
         return {
             name: torch.zeros_like(leaf) if gradient is None else gradient.to_dense()
             for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
         }
 
-    def _check_alone(self, x: Tensor, alone: Tensor, together: Tensor) -> None:
+    def _check_alone(self, x: Rows, alone: Tensor, together: Tensor) -> None:
         """Refuse outputs that differ between an example alone and in its batch, or are not finite."""
         scale = together.abs().max().clamp_min(1e-6)
         if not bool(((alone - together).abs().max() <= 1e-3 * scale).item()):
@@ -246,7 +254,7 @@ class Capture:
                 )
 
     def chunks(
-        self, x: Tensor, y: Tensor, cotangents: Cotangents, memory_mib: int
+        self, x: Rows, y: Tensor, cotangents: Cotangents, memory_mib: int
     ) -> Iterator[tuple[slice, FactoredGradients, Tensor]]:
         """Yield rows, gradients and outputs of as many examples at a time as ``memory_mib`` allows.
 
@@ -260,18 +268,18 @@ class Capture:
             block, outputs = self.gradients(x[rows], y[rows], cotangents)
             yield rows, block, outputs
 
-    def chunk_size(self, x: Tensor, memory_mib: int, repeats: int = 1) -> int:
+    def chunk_size(self, x: Rows, memory_mib: int, repeats: int = 1) -> int:
         """Return the number of examples that fit in one pass, with ``repeats`` gradients per example.
 
         The count includes activations, forward and backward, and the gradients, factored and written out.
         """
         numbers = (1 + repeats) * self.activations + 2 * repeats * self.numbers_per_example()
-        numbers += repeats * math.prod(x.shape[1:])
+        numbers += repeats * numbers_per_row(x)
         itemsize = next(iter(self.parameters.values())).element_size()
         return max(1, memory_mib * 2**20 // (numbers * itemsize))
 
     def all_gradients(
-        self, x: Tensor, y: Tensor, cotangents: Cotangents, memory_mib: int = 1000
+        self, x: Rows, y: Tensor, cotangents: Cotangents, memory_mib: int = 1000
     ) -> tuple[FactoredGradients, Tensor]:
         """Return the gradients of all examples as one block, and their outputs.
 
@@ -288,8 +296,13 @@ class Capture:
         return (blocks[0] if len(blocks) == 1 else FactoredGradients.concatenate(blocks)), torch.cat(outputs)
 
 
+def _name_of(taken: Tensor, x: Rows) -> str | None:
+    """Return the name of the input that an operation's input is, possibly reshaped; None for a hidden tensor."""
+    return next((name for name, value in named_tensors(x).items() if _is_same(taken, value)), None)
+
+
 def _is_same(taken: Tensor, x: Tensor) -> bool:
-    """Return whether an operation's input is the data x itself, possibly reshaped."""
+    """Return whether two tensors are the same memory, possibly reshaped."""
     return (
         taken.data_ptr() == x.data_ptr()
         and taken.numel() == x.numel()

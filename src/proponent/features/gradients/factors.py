@@ -59,13 +59,13 @@ class Factor:
             *spatial).
         tokens: size of the vocabulary if ``values`` are token numbers, else 0.
         geometry: geometry of the convolution if ``values`` are images, else None.
-        from_x: whether ``values`` are the data x itself, so that they need not be stored again.
+        from_x: name of the input of the model that ``values`` are, so that they need not be stored again; None otherwise.
     """
 
     values: Tensor
     tokens: int = 0
     geometry: Geometry | None = None
-    from_x: bool = False
+    from_x: str | None = None
 
     def __len__(self) -> int:
         return len(self.values)

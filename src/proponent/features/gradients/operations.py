@@ -36,7 +36,7 @@ class Use:
         padding: token whose rows get no gradient, or -1.
         output: shape of the result for one example.
         input: shape of the operation's input for one example.
-        from_x: whether the input is the data x itself, reshaped.
+        from_x: name of the input of the model that the input is, reshaped; None for a hidden tensor.
     """
 
     call: int
@@ -49,7 +49,7 @@ class Use:
     padding: int
     output: tuple[int, ...]
     input: tuple[int, ...]
-    from_x: bool = False
+    from_x: str | None = None
 
 
 @dataclass(frozen=True)

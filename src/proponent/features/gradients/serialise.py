@@ -1,7 +1,7 @@
 """Serialisation of gradient blocks: named tensors for a file, and a layout in plain values.
 
-The input of a first layer is usually the data x itself, of which only the shape is stored. A tensor that is the
-input of several operations (queries, keys and values of attention) is stored once.
+The input of a first layer is usually an input of the model itself, of which only name and shape are stored. A tensor
+that is the input of several operations (queries, keys and values of attention) is stored once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.factors import Factor, Geometry, Term
 from proponent.features.gradients.per_parameter import Part, RowsPart, WeightPart
+from proponent.rows import Rows, named_tensors
 
 
 def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,7 +39,9 @@ def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     def describe(factor: Factor, name: str) -> dict[str, Any]:
         where = (
-            {"x": list(factor.values.shape[1:])} if factor.from_x else {"stored": store(factor.values, name)}
+            {"input": factor.from_x, "shape": list(factor.values.shape[1:])}
+            if factor.from_x is not None
+            else {"stored": store(factor.values, name)}
         )
         geometry = None if factor.geometry is None else asdict(factor.geometry)
         return {**where, "tokens": factor.tokens, "geometry": geometry}
@@ -67,13 +70,13 @@ def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor) -> Block:
+def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Rows) -> Block:
     """Return the block that :func:`to_tensors` turned into tensors.
 
     Args:
         layout: layout in plain values.
         get: function that returns a tensor by its name.
-        x: (n, ...) data of the same examples.
+        x: (n, ...) inputs of the same examples.
     """
     parameters = {name: tuple(shape) for name, shape in layout["parameters"].items()}
     if layout["kind"] == "dense":
@@ -83,10 +86,12 @@ def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Tensor
         assert isinstance(exact, FactoredGradients)  # noqa: S101 -- to_tensors wrote it from one
         return DenseGradients(get("values"), parameters, exact)
     read: dict[str, Tensor] = {}
+    inputs = named_tensors(x)
 
     def factor(spec: dict[str, Any]) -> Factor:
-        if "x" in spec:
-            return Factor(x.reshape(len(x), *spec["x"]), spec["tokens"], _geometry(spec), from_x=True)
+        if "input" in spec:
+            values = inputs[spec["input"]].reshape(len(x), *spec["shape"])
+            return Factor(values, spec["tokens"], _geometry(spec), from_x=spec["input"])
         if spec["stored"] not in read:
             read[spec["stored"]] = get(spec["stored"])
         return Factor(read[spec["stored"]], spec["tokens"], _geometry(spec))

@@ -33,7 +33,7 @@ def attribute(
     """Return the BM25 scores, (n_query, n_train).
 
     Args:
-        data: token numbers (n, length), 0 = padding, and labels.
+        data: token numbers (n, length), 0 = padding or with an attention mask, and labels.
         k1: saturation; the larger it is, the more further repetitions of a token count.
         b: share of the correction for the length of an example, from 0 (none) to 1.
         labels: ``signed`` negates the scores of examples whose label differs from the query's (classification).

@@ -22,4 +22,4 @@ def attribute(data: ArrayData, *, seed: int = 0) -> NDArray[np.float32]:
         seed: seed of the draws.
     """
     generator = np.random.default_rng(derive_seed(seed, "random_scores"))
-    return generator.standard_normal((len(data.x_query), len(data.x_train)), dtype=np.float32)
+    return generator.standard_normal((len(data.y_query), len(data.y_train)), dtype=np.float32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from proponent.methods.shared.array_needs import ArrayData
+from proponent.methods.shared.array_needs import ArrayData, ArrayRows
 from proponent.methods.shared.token_rows import negate_across_labels, vocabulary_size, without_padding
 
 ARRAYS = "numpy"
@@ -30,7 +30,7 @@ def attribute(
     """Return the cosines, (n_query, n_train), in [0, 1] unless signed.
 
     Args:
-        data: token numbers (n, length), 0 = padding, and labels.
+        data: token numbers (n, length), 0 = padding or with an attention mask, and labels.
         sublinear: replace the count tf of a token by 1 + ln(tf).
         labels: ``signed`` negates the scores of examples whose label differs from the query's (classification).
     """
@@ -42,7 +42,7 @@ def attribute(
     return negate_across_labels(scores, data) if labels == "signed" else scores
 
 
-def _counts(x: NDArray[np.integer], size: int) -> csr_array:
+def _counts(x: ArrayRows, size: int) -> csr_array:
     """Return the number of times each token occurs in each row of ``x``, (n, size)."""
     rows = without_padding(x)
     ends = np.cumsum([0, *map(len, rows)])

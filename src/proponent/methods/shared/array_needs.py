@@ -12,11 +12,14 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+ArrayRows = NDArray[Any] | dict[str, NDArray[Any]]
+"""Inputs with one row per example: one array, or several by name."""
+
 
 class ArrayData(Protocol):
     """Data without any model, as arrays. It never contains which labels were corrupted."""
 
-    x_train: NDArray[Any]
+    x_train: ArrayRows
     y_train: NDArray[Any]
-    x_query: NDArray[Any]
+    x_query: ArrayRows
     y_query: NDArray[Any]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-import torch
-
 from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.errors import UserError
@@ -51,14 +49,12 @@ def read(
     folder = member_folder(job, member)
     task = get_task(job.spec.task, job.spec.target)
     build = checked_model(spec.model, task, data, job.spec.setting, spec.recipe.precision)
-    own = Arrays(data.x_train, data.y_train, data.x_query[rows], data.y_query[rows])
-    device = torch.device(job.device)
     replay = Replay(
         build,
         task,
         spec.recipe,
         member_run(spec.seed, member),
-        Arrays(*(tensor.to(device) for tensor in own)),
+        data.with_queries(rows).to(job.device),
         member,
         job.spec.memory_mib,
     )

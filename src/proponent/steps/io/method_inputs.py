@@ -51,7 +51,7 @@ def shared_inputs(
     shared: dict[str, Any] = {}
     for need in needs:
         if need == "data":
-            shared["data"] = data._replace(x_query=data.x_query[rows], y_query=data.y_query[rows])  # type: ignore[arg-type]
+            shared["data"] = data.with_queries(rows)
         elif LOADERS.get(need) == SHARED:
             shared[need] = importlib.import_module(SHARED).read(job, need, rows)
     return shared

@@ -10,6 +10,7 @@ from torch import nn
 from proponent.config.schema import FactoryConfig, Precision
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import StepSpec
+from proponent.rows import rows_of
 from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays, check_model
 from proponent.settings.tasks import Task
@@ -21,7 +22,8 @@ def load_data(job: Job[StepSpec, DataInputs]) -> Arrays:
     """Read the train and query tensors of a job's setting."""
     train = job.read(job.inputs.data)
     first, second = load_tensors(train), load_tensors(train.with_name("query.safetensors"))
-    return Arrays(first["x"], first["y"], second["x"], second["y"])
+    y_train, y_query = first.pop("y"), second.pop("y")
+    return Arrays(rows_of(first), y_train, rows_of(second), y_query)
 
 
 def checked_model(

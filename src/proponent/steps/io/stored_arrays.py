@@ -15,17 +15,24 @@ from proponent.store.arrays import load_arrays, open_arrays
 class NumpyData(NamedTuple):
     """A setting's data; see :class:`proponent.settings.split.Arrays`."""
 
-    x_train: NDArray[Any]
+    x_train: NDArray[Any] | dict[str, NDArray[Any]]
     y_train: NDArray[Any]
-    x_query: NDArray[Any]
+    x_query: NDArray[Any] | dict[str, NDArray[Any]]
     y_query: NDArray[Any]
+
+    def with_queries(self, rows: slice) -> NumpyData:
+        """Return the data with some of the queries."""
+        x = self.x_query
+        some = {name: value[rows] for name, value in x.items()} if isinstance(x, dict) else x[rows]
+        return self._replace(x_query=some, y_query=self.y_query[rows])
 
 
 def load_numpy_data(job: Job[StepSpec, DataInputs]) -> NumpyData:
     """Read the train and query arrays of a job's setting."""
     train = job.read(job.inputs.data)
     first, second = load_arrays(train), load_arrays(train.with_name("query.safetensors"))
-    return NumpyData(first["x"], first["y"], second["x"], second["y"])
+    y_train, y_query = first.pop("y"), second.pop("y")
+    return NumpyData(first.get("x", first), y_train, second.get("x", second), y_query)
 
 
 def count_examples(job: Job[StepSpec, DataInputs]) -> int:

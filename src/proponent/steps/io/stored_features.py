@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from proponent.config.specifications.step_inputs import AttributeInputs
@@ -71,7 +70,7 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
         module.to(job.device),
         lambda index: load_checkpoint(folder, training["steps"], index),
         task,
-        Arrays(*(tensor.to(torch.device(job.device)) for tensor in data)),
+        data.to(job.device),
         member,
         checkpoint_times(training, spec.momentum),
         weight_decay=spec.weight_decay,

@@ -7,15 +7,17 @@ from typing import Protocol
 
 from torch import Tensor
 
+from proponent.rows import Rows
+
 
 class Data(Protocol):
     """Training examples and queries. Which labels were corrupted is never part of it."""
 
-    x_train: Tensor
+    x_train: Rows
     """Inputs of the training examples, (n_train, ...)."""
     y_train: Tensor
     """Labels of the training examples, (n_train, ...)."""
-    x_query: Tensor
+    x_query: Rows
     """Inputs of the queries, (n_query, ...)."""
     y_query: Tensor
     """Labels of the queries, (n_query, ...)."""
