@@ -230,7 +230,7 @@ class FlatModel:
                 found: Any = jvp(outputs, (self.initial,), (torch.ones_like(self.initial),))
             return found[1]
 
-        with self._differentiated(training=True):
+        with self._differentiated(training=True, padding=_identity):
             as_it_is, again, through = moved(), moved(), moved(Attached())
         # models that are random or give NaN have other refusals
         if torch.equal(as_it_is, again) and bool(

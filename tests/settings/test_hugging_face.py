@@ -1,0 +1,109 @@
+"""Models of transformers in every engine, in float64: equal to ordinary training and to plain autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from features.models import target_gradients
+from oracles.gradients import gradients_by_loop
+from oracles.unrolling import differences
+from proponent.config.schema import RecipeConfig
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.methods.unrolling import magic
+from proponent.settings.model_preparation import prepare_model
+from proponent.settings.split import Arrays
+from proponent.settings.tasks import Task, get_task
+from proponent.training.designs import Run
+from proponent.training.lockstep import train
+from proponent.training.replay import Replay
+from proponent.training.stack import state_dict
+from proponent.training.stages import epoch_order, stages_of
+
+transformer_models = pytest.importorskip("settings.transformer_models", exc_type=ImportError)
+ARCHITECTURES, N_TRAIN = transformer_models.ARCHITECTURES, transformer_models.N_TRAIN
+RECIPE = RecipeConfig(lr=0.1, momentum=0.9, epochs=2, batch_size=4)
+RUNS = [Run(1, 2), Run(3, 4)]
+CASES = [(name, "sdpa") for name in ARCHITECTURES] + [
+    (name, "eager") for name in ("bert", "gpt2", "llama", "vit", "bart")
+]
+Build = Callable[[int], nn.Module]
+
+
+def arrays(name: str) -> Arrays:
+    x, y = transformer_models.examples(name)
+    return Arrays(x[:N_TRAIN], y[:N_TRAIN], x[N_TRAIN:], y[N_TRAIN:])
+
+
+def ordinary(build: Build, run: Run, given: Arrays, task: Task) -> dict[str, Tensor]:
+    """Return the state dict after ordinary training in the order of a run."""
+    module = prepare_model(build(run.init_seed)).train()
+    optimizer = torch.optim.SGD(
+        [value for value in module.parameters() if value.requires_grad],
+        lr=RECIPE.lr,
+        momentum=RECIPE.momentum,
+    )
+    (stage,) = stages_of(RECIPE, run, len(given.x_train))
+    for epoch in range(RECIPE.epochs):
+        for batch in epoch_order(run, stage, epoch).split(RECIPE.batch_size):
+            optimizer.zero_grad()
+            task.loss(module(given.x_train[batch]), given.y_train[batch]).mean().backward()
+            optimizer.step()
+    return dict(module.state_dict())
+
+
+def check_engines(build: Build, given: Arrays, task: Task, *, exact: bool) -> nn.Module:
+    """Compare lockstep with ordinary training, and gradients and products with autograd; return the first model."""
+    close = {"rtol": 1e-8, "atol": 1e-10} if exact else {"rtol": 1e-3, "atol": 1e-5}
+    trained = train(build, given.x_train, given.y_train, task, RECIPE, RUNS)
+    own = state_dict(trained.template, trained.state, 0)
+    torch.testing.assert_close(own, ordinary(build, RUNS[0], given, task), **close)
+    module = prepare_model(build(RUNS[0].init_seed))
+    module.load_state_dict(own)
+    block, _ = target_gradients(module, task, given.x_query, given.y_query)
+    expected = gradients_by_loop(module, task.target, given.x_query, given.y_query)
+    torch.testing.assert_close(block.dense(), expected, **close)
+    member = Curvature(module, task, *given, weight_decay=0.0, duration=1.0)
+    vectors = torch.randn(2, member.n_parameters, dtype=torch.float64)
+    torch.testing.assert_close(
+        member.hessian_product(vectors), hessian_products(module, given, task, vectors), **close
+    )
+    root = member.ggn_root().dense()
+    torch.testing.assert_close(member.ggn_product(vectors), vectors @ root.T @ root / N_TRAIN, **close)
+    assert member.kronecker(1, 0).eigenvalues.isfinite().all()
+    return module
+
+
+def hessian_products(module: nn.Module, given: Arrays, task: Task, vectors: Tensor) -> Tensor:
+    """Return products with the Hessian of the mean loss by two backward passes."""
+    parameters = [value for value in module.eval().parameters() if value.requires_grad]
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        loss = task.loss(module(given.x_train), given.y_train).mean()
+    options = {"allow_unused": True, "materialize_grads": True}
+    slopes = torch.autograd.grad(loss, parameters, create_graph=True, **options)
+    slope = torch.cat([value.flatten() for value in slopes])
+    rows = [
+        torch.autograd.grad(slope @ vector, parameters, retain_graph=True, **options) for vector in vectors
+    ]
+    return torch.stack([torch.cat([value.flatten() for value in row]) for row in rows])
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_a_model_of_transformers_works_in_every_engine(name: str, attention: str) -> None:
+    case = ARCHITECTURES[name]
+    build, task = transformer_models.builder(name, attention), get_task(case.task)
+    check_engines(build, arrays(name), task, exact=not case.casts)
+    scores = magic.attribute(Replay(build, task, RECIPE, RUNS[0], arrays(name)))
+    assert scores.isfinite().all() and float(scores.abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", ["bert", "bert masked", "gpt2", "bart"])
+def test_replays_are_the_derivatives_of_whole_trainings(name: str) -> None:
+    build, task = transformer_models.builder(name), get_task(ARCHITECTURES[name].task)
+    given = arrays(name)
+    found = magic.attribute(Replay(build, task, RECIPE, RUNS[0], given))
+    expected = differences(lambda seed: prepare_model(build(seed)), given, RECIPE, RUNS[0], task)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
