@@ -100,7 +100,7 @@ def outputs_of(model: nn.Module, x: Rows, tensors: Mapping[str, Tensor] | None =
         x: (n, ...) inputs.
         tensors: tensors that replace those parameters and buffers of the model that have these names; tied ones stay tied.
     """
-    positional, keywords = _arguments(x)
+    positional, keywords = arguments_of(x)
     outputs: Tensor
     if tensors is None:
         outputs = model(*positional, **keywords)
@@ -109,7 +109,7 @@ def outputs_of(model: nn.Module, x: Rows, tensors: Mapping[str, Tensor] | None =
     return outputs
 
 
-def _arguments(x: Rows) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+def arguments_of(x: Rows) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     """Return the positional and the keyword arguments of a call."""
     if isinstance(x, Tensor):
         return (x,), {}

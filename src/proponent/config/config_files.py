@@ -91,10 +91,7 @@ class ConfigFiles:
         if "task" in content:
             content["task"] = written_task(content["task"], source)
         setting = structured(SettingConfig, content, source)
-        factories = {"dataset": setting.dataset, "model": setting.model, "target": setting.target}
-        for key, factory in factories.items():
-            if factory is None:
-                continue
+        for key, factory in setting.factories.items():
             signature = self._factory(factory.factory, f"{source}: {key}.factory")
             if signature:
                 factory.args = signature.check_arguments(factory.args, source, f"{key}.args.")
@@ -102,6 +99,11 @@ class ConfigFiles:
                 if not (self.root / file).exists():
                     raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
         self._check_task(setting.task, source)
+        pretrained = setting.model.pretrained
+        if pretrained and not (self.root / pretrained.file).exists():
+            raise UserError(
+                f"{source}: model.pretrained.file names '{pretrained.file}', which does not exist; place the weights there"
+            )
         return setting
 
     def _check_task(self, task: TaskConfig, source: str) -> None:

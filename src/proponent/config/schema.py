@@ -100,6 +100,24 @@ CLASS_TASKS = ("classification", "binary")
 
 
 @dataclass
+class PretrainedConfig:
+    """Trained weights that a model factory loads, from which every model of the setting starts."""
+
+    name: str
+    """Where the weights come from, for readers of the results."""
+    file: str
+    """File or folder of the weights, relative to the checkout; its bytes are part of the content key."""
+    licence: str = "unknown"
+
+
+@dataclass
+class ModelConfig(FactoryConfig):
+    """A model factory."""
+
+    pretrained: PretrainedConfig | None = None
+
+
+@dataclass
 class StageConfig:
     """A stage of training, on examples of its own."""
 
@@ -249,8 +267,10 @@ class SettingConfig:
     """One problem on which methods are compared."""
 
     dataset: FactoryConfig
-    model: FactoryConfig
+    model: ModelConfig
     recipe: RecipeConfig
+    preprocess: FactoryConfig | None = None
+    """Factory of a function that is applied to the inputs of every model, for example from bytes to numbers in [0, 1]."""
     task: TaskConfig = field(default_factory=lambda: TaskConfig("classification"))
     target: FactoryConfig | None = None
     """Function of outputs and labels to attribute instead of the task's own target."""
@@ -270,3 +290,15 @@ class SettingConfig:
         tuning = self.designs.get("tune")
         if tuning is not None and tuning.kind is not DesignKind.subsets:
             raise ValueError(f"designs: tune must be of kind subsets, not {tuning.kind.value}")
+
+    @property
+    def factories(self) -> dict[str, FactoryConfig]:
+        """Factories by the key that names them."""
+        found = {
+            "dataset": self.dataset,
+            "model": self.model,
+            "preprocess": self.preprocess,
+            "augment": self.augment,
+            "target": self.target,
+        }
+        return {key: factory for key, factory in found.items() if factory is not None}

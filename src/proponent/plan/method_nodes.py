@@ -107,16 +107,18 @@ class MethodNodes:
             scores=tuple(method.config.scores),
             memory_mib=compute.memory_mib,
             network=(
-                NetworkSpec(setting.model, recipe.precision, recipe.weight_decay, recipe.momentum)
+                NetworkSpec(self.base.model, recipe.precision, recipe.weight_decay, recipe.momentum)
                 if network
                 else None
             ),
-            replay=ReplaySpec(setting.model, recipe, setting.seed) if replay else None,
+            replay=ReplaySpec(self.base.model, recipe, setting.seed) if replay else None,
         )
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
-        if network or replay:
-            code += [setting.model.factory, *self.base.task_code, *self.base.target_code]
         files = graph.digests_of(method.config.sources)
+        if network or replay:
+            model_code, read = self.base.model_sources()
+            code += [*model_code, *self.base.target_code]
+            files |= read
         return graph.add(path, spec, self._inputs(), code, files, after=self.base.after_check)
 
     def _add_metrics(self, scores: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
-from proponent.config.schema import DesignConfig, DesignKind, SettingConfig, n_rows
+from proponent.config.schema import DesignConfig, DesignKind, FactoryConfig, SettingConfig, n_rows
 from proponent.config.specifications.step_inputs import (
     DataInputs,
     FeaturizeInputs,
@@ -22,6 +22,7 @@ from proponent.config.specifications.step_specs import (
     FeatureKind,
     FeaturizeSpec,
     GroundTruthSpec,
+    ModelSpec,
     RetrainSpec,
     TrainingJob,
     TrainSpec,
@@ -105,7 +106,7 @@ class SettingNodes:
             dataset=setting.dataset,
             queries=setting.queries,
             has_label_noise=setting.label_noise is not None,
-            model=setting.model,
+            model=self.model,
             recipe=setting.recipe,
             seed=setting.seed,
             designs=tuple(self._draw(design, config) for design, config in sorted(setting.designs.items())),
@@ -117,9 +118,10 @@ class SettingNodes:
             jobs=self._training_jobs(),
             lockstep=self.benchmark.config.compute.lockstep,
             memory_mib=self.benchmark.config.compute.memory_mib,
+            pretrained=setting.model.pretrained,
         )
         inputs = DataInputs(data=paths.data(self.name))
-        code, files = self._model()
+        code, files = self.model_sources()
         code += [*self.target_code, setting.dataset.factory]
         self.graph.add(paths.check(self.name), spec, inputs, code, files)
 
@@ -144,7 +146,7 @@ class SettingNodes:
             setting=self.name,
             engine=self.engine,
             task=setting.task,
-            model=setting.model,
+            model=self.model,
             recipe=setting.recipe,
             seed=setting.seed,
             lockstep=self.benchmark.config.compute.lockstep,
@@ -153,7 +155,7 @@ class SettingNodes:
         )
         inputs = DataInputs(data=paths.data(self.name))
         path = paths.ensemble(self.name, shard)
-        self.graph.add(path, spec, inputs, *self._model(), self.after_check)
+        self.graph.add(path, spec, inputs, *self.model_sources(), self.after_check)
 
     def _add_features(self, kind: FeatureKind, shard: int, members: range) -> None:
         setting = self.setting
@@ -164,14 +166,14 @@ class SettingNodes:
             target=setting.target,
             kind=kind,
             members=tuple(members),
-            model=setting.model,
+            model=self.model,
             precision=setting.recipe.precision,
             momentum=setting.recipe.momentum,
             memory_mib=self.benchmark.config.compute.memory_mib,
         )
         inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
         path = paths.features(self.name, kind, shard)
-        code, files = self._model()
+        code, files = self.model_sources()
         self.graph.add(path, spec, inputs, [*code, *self.target_code], files, self.after_check)
 
     def _add_design(self, design: str, config: DesignConfig) -> None:
@@ -185,7 +187,7 @@ class SettingNodes:
                 engine=self.engine,
                 task=setting.task,
                 target=setting.target,
-                model=setting.model,
+                model=self.model,
                 recipe=setting.recipe,
                 seed=setting.seed,
                 lockstep=compute.lockstep,
@@ -193,7 +195,7 @@ class SettingNodes:
                 runs=(runs.start, runs.stop),
             )
             path = paths.retrained_shard(self.name, design, shard)
-            code, files = self._model()
+            code, files = self.model_sources()
             code += self.target_code
             shards.append(self.graph.add(path, spec, inputs, code, files, self.after_check))
         self.graph.add(
@@ -216,7 +218,17 @@ class SettingNodes:
         """Definition of the target, if it is not that of the task."""
         return [self.setting.target.factory] if self.setting.target is not None else []
 
-    def _model(self) -> tuple[list[str], dict[str, str]]:
-        """Return the definitions and the digests of files that decide what the model is and how it is trained."""
+    @property
+    def model(self) -> ModelSpec:
+        """How the setting's models are built. Name and licence of pretrained weights decide no number."""
         model = self.setting.model
-        return [model.factory, *self.task_code], self.graph.digests_of(model.files)
+        weights = [model.pretrained.file] if model.pretrained else []
+        return ModelSpec(model.factory, model.args, [*model.files, *weights], self.setting.preprocess)
+
+    def model_sources(self) -> tuple[list[str], dict[str, str]]:
+        """Return the definitions and the digests of files that decide what the model is and how it is trained."""
+        model = self.model
+        factories: list[FactoryConfig] = [model, *([model.preprocess] if model.preprocess else [])]
+        files = [file for factory in factories for file in factory.files]
+        code = [*(factory.factory for factory in factories), *self.task_code]
+        return code, self.graph.digests_of(files)

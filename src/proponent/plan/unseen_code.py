@@ -18,10 +18,11 @@ def unseen_code(benchmark: Benchmark) -> list[str]:
         lines.extend(f"{line}, which is in no key; list the file under {where}" for line in found)
 
     for name, setting in benchmark.settings.items():
-        for key, factory in (("dataset", setting.dataset), ("model", setting.model)):
-            add([factory.factory], factory.files, f"{key}.files of configs/settings/{name}.yaml")
-        code = [task_code(setting.task), *([setting.target.factory] if setting.target else [])]
-        add(code, setting.model.files, f"model.files of configs/settings/{name}.yaml")
+        weights = [setting.model.pretrained.file] if setting.model.pretrained else []
+        for key, factory in setting.factories.items():
+            listed = [*factory.files, *(weights if key == "model" else [])]
+            add([factory.factory], listed, f"{key}.files of configs/settings/{name}.yaml")
+        add([task_code(setting.task)], setting.model.files, f"model.files of configs/settings/{name}.yaml")
     for name, method in benchmark.methods.items():
         add(method.code, method.config.sources, f"'sources' of configs/methods/{name}.yaml")
     return lines

@@ -11,6 +11,7 @@ from proponent.self_check.method_needs import Trial
 from proponent.self_check.other_process import in_fork
 from proponent.self_check.output_kind import refuse_probabilities
 from proponent.self_check.passes import refuse_changes_of_state, refuse_disagreement, refuse_not_finite
+from proponent.self_check.preprocess_check import refuse_preprocess
 from proponent.self_check.subject import Subject
 from proponent.settings.split import check_model
 from proponent.training.stack import refuse_batch_statistics
@@ -31,6 +32,7 @@ def check_setting(subject: Subject, uses: Iterable[str] = ()) -> dict[str, str]:
     """
     elsewhere = in_fork(lambda: behaviour_elsewhere(subject))
     model = subject.build(0)
+    refuse_preprocess(subject, model)
     check_model(model, subject.data, subject.task, subject.setting)
     try:
         refuse_batch_statistics(model)

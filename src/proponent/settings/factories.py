@@ -1,14 +1,16 @@
-"""Datasets and models from factories that are named as ``"package.module:function"``."""
+"""Datasets, models and preprocessing from factories that are named as ``"package.module:function"``."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from proponent.config.schema import FactoryConfig, Precision
+from proponent.config.specifications.step_specs import ModelSpec
 from proponent.errors import UserError
 from proponent.settings.floating_types import converted_model
 from proponent.settings.imported_callables import call_factory
 from proponent.settings.model_preparation import prepare_model
+from proponent.settings.preprocessing import Preprocess, put_in_front
 from proponent.settings.split import Split
 
 
@@ -31,7 +33,8 @@ def build_model(config: FactoryConfig, seed: int, precision: Precision = Precisi
     """Call a model factory; its random initialisation depends on ``seed`` alone.
 
     Args:
-        config: factory of the model.
+        config: factory of the model; that of a :class:`ModelSpec` may have a factory of preprocessing, which is called
+            with the same seed for all models.
         seed: seed of the global generators during the call.
         precision: ``recipe.precision``, which decides the type of the parameters (:mod:`.floating_types`).
 
@@ -44,6 +47,18 @@ def build_model(config: FactoryConfig, seed: int, precision: Precision = Precisi
             f"model factory '{config.factory}' must return a torch.nn.Module, not a {type(model).__name__}"
         )
     try:
-        return converted_model(prepare_model(model), precision)
+        model = converted_model(prepare_model(model), precision)
     except UserError as error:
         raise UserError(f"model factory '{config.factory}': {error}") from error
+    if not isinstance(config, ModelSpec) or config.preprocess is None:
+        return model
+    return put_in_front(model, _build_preprocess(config.preprocess, precision))
+
+
+def _build_preprocess(config: FactoryConfig, precision: Precision) -> Preprocess:
+    function = call_factory(config, 0)
+    if not callable(function):
+        raise UserError(
+            f"preprocess factory '{config.factory}' must return a function of the inputs, not a {type(function).__name__}"
+        )
+    return Preprocess(function, precision)

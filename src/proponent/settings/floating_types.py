@@ -9,6 +9,9 @@ from proponent.config.schema import Precision
 from proponent.rows import Rows, named_tensors
 from proponent.settings.model_diagnosis import LOW_PRECISION
 
+_SMALL = (torch.uint8, torch.int8, torch.int16, torch.int32)
+"""Types that no layer computes with."""
+
 
 def dtype_of(precision: Precision) -> torch.dtype:
     """Return the type of stored data, parameters and features: float64, or float32 (for ``bf16`` as well)."""
@@ -33,7 +36,9 @@ def converted_data(values: Tensor, precision: Precision) -> Tensor:
 
 
 def other_type(model: nn.Module, x: Rows) -> str:
-    """Return the end of a message for a model in float64 that was given inputs in float32; empty for other models."""
+    """Return the end of a message for a model that was given bytes, or float32 for float64; empty for other models."""
+    if any(value.dtype in _SMALL for value in named_tensors(x).values()):
+        return "; turn them into numbers by 'preprocess' of the setting, or in the model"
     doubles = any(value.dtype == torch.float64 for value in model.parameters())
     if not doubles or any(value.dtype == torch.float64 for value in named_tensors(x).values()):
         return ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from functools import partial
 
 import torch
 
+from proponent.config.schema import PretrainedConfig
 from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import CheckSpec
@@ -51,6 +53,14 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     shapes = [list(value.shape) for value in subject.build(spec.seed).parameters()]
     job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable, "shapes": shapes})
     job.details["unusable"] = unusable
+    if spec.pretrained is not None:
+        if spec.pretrained.licence == PretrainedConfig.licence:
+            text = f"note: the licence of the pretrained weights '{spec.pretrained.name}' is not stated"
+            print(
+                f"{text}; add model.pretrained.licence to configs/settings/{spec.setting}.yaml",
+                file=sys.stderr,
+            )
+        job.details["pretrained"] = {**asdict(spec.pretrained), "digest": job.files[spec.pretrained.file]}
 
 
 def _refuse_other_data(spec: CheckSpec, data: Arrays) -> None:

@@ -18,6 +18,7 @@ from proponent.config.schema import (
     Inputs,
     LabelNoiseConfig,
     Precision,
+    PretrainedConfig,
     QueriesConfig,
     RecipeConfig,
     TaskConfig,
@@ -25,6 +26,13 @@ from proponent.config.schema import (
 from proponent.config.specifications import step_inputs
 
 FeatureKind = Literal["gradients", "outputs", "representations"]
+
+
+@dataclass
+class ModelSpec(FactoryConfig):
+    """A model factory, and the factory of what is done to the inputs first."""
+
+    preprocess: FactoryConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class TrainingSpec(SettingSpec):
     """Fields of a step that trains models."""
 
     task: TaskConfig
-    model: FactoryConfig
+    model: ModelSpec
     recipe: RecipeConfig
     seed: int
     lockstep: int
@@ -133,7 +141,7 @@ class CheckSpec(SettingSpec):
     dataset: FactoryConfig
     queries: QueriesConfig
     has_label_noise: bool
-    model: FactoryConfig
+    model: ModelSpec
     recipe: RecipeConfig
     seed: int
     designs: tuple[Draw, ...]
@@ -143,6 +151,7 @@ class CheckSpec(SettingSpec):
     """Kinds of jobs that train models."""
     lockstep: int
     memory_mib: int
+    pretrained: PretrainedConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +187,7 @@ class FeaturizeSpec(SettingSpec):
     target: FactoryConfig | None
     kind: FeatureKind
     members: tuple[int, ...]
-    model: FactoryConfig
+    model: ModelSpec
     precision: Precision
     momentum: float
     memory_mib: int
@@ -188,7 +197,7 @@ class FeaturizeSpec(SettingSpec):
 class NetworkSpec:
     """The model of a method that needs curvature or passes through the network."""
 
-    model: FactoryConfig
+    model: ModelSpec
     precision: Precision
     weight_decay: float
     momentum: float
@@ -198,7 +207,7 @@ class NetworkSpec:
 class ReplaySpec:
     """The training of a method that walks through it again."""
 
-    model: FactoryConfig
+    model: ModelSpec
     recipe: RecipeConfig
     seed: int
 
