@@ -31,9 +31,7 @@ def refuse_preprocess(subject: Subject, model: nn.Module) -> None:
         together = _tensors(model, preprocess, given)
     except FAILURES as error:
         reason = " ".join(str(error).split())
-        raise subject.problem(
-            f"preprocess fails on examples of shape {describe_row(x)}: {reason}"
-        ) from error
+        raise subject.problem(f"preprocess fails on examples of shape {describe_row(x)}: {reason}") from error
     if not rows_equal(given, x):
         raise subject.problem("preprocess changes its input in place; let it work on a copy")
     if not together or any(len(value) != len(x) for value in together):
