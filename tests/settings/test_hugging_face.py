@@ -14,6 +14,7 @@ from oracles.unrolling import differences
 from proponent.config.schema import RecipeConfig
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.methods.unrolling import magic
+from proponent.rows import NamedRows, Rows
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task, get_task
@@ -94,7 +95,8 @@ def hessian_products(module: nn.Module, given: Arrays, task: Task, vectors: Tens
 @pytest.mark.parametrize(("name", "attention"), CASES)
 def test_a_model_of_transformers_works_in_every_engine(name: str, attention: str) -> None:
     case = ARCHITECTURES[name]
-    build, task = transformer_models.builder(name, attention), get_task(case.task)
+    build = transformer_models.builder(lambda: transformer_models.model_of_ids(name, attention))
+    task = get_task(case.task)
     check_engines(build, arrays(name), task, exact=not case.casts)
     scores = magic.attribute(Replay(build, task, RECIPE, RUNS[0], arrays(name)))
     assert scores.isfinite().all() and float(scores.abs().max()) > 0
@@ -102,8 +104,58 @@ def test_a_model_of_transformers_works_in_every_engine(name: str, attention: str
 
 @pytest.mark.parametrize("name", ["bert", "bert masked", "gpt2", "bart"])
 def test_replays_are_the_derivatives_of_whole_trainings(name: str) -> None:
-    build, task = transformer_models.builder(name), get_task(ARCHITECTURES[name].task)
-    given = arrays(name)
+    build = transformer_models.builder(lambda: transformer_models.model_of_ids(name))
+    given, task = arrays(name), get_task(ARCHITECTURES[name].task)
     found = magic.attribute(Replay(build, task, RECIPE, RUNS[0], given))
     expected = differences(lambda seed: prepare_model(build(seed)), given, RECIPE, RUNS[0], task)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def padded(ids: Tensor, columns: int, *, left: bool = False) -> Rows:
+    """Return token numbers with columns of padding, their mask and their positions, as a model's keyword arguments."""
+    fill, ones = ids.new_zeros(len(ids), columns), torch.ones_like(ids)
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    parts = {"input_ids": ids, "attention_mask": ones, "position_ids": positions}
+    order = (lambda part: [fill, part]) if left else (lambda part: [part, fill])
+    return NamedRows({key: torch.cat(order(part), 1) for key, part in parts.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("bert", False),
+        ("roberta", False),
+    ]  # they pool the first position, which padding to the left would move
+    + [(name, left) for name in ("gpt2", "gpt2 classes", "llama", "qwen2") for left in (False, True)],
+)
+def test_padding_that_is_masked_changes_no_score(name: str, left: bool) -> None:
+    """Inputs are a dictionary, as a tokenizer returns it."""
+    case = ARCHITECTURES[name]
+    ids = torch.randint(2, 20, (8, 4), generator=torch.Generator().manual_seed(1))
+    y = transformer_models.labels(ids, case.task)
+    found = []
+    for columns in (0, 3):
+        labels = y
+        if y.ndim == 2:
+            fill = y.new_full((len(y), columns), -100)
+            labels = torch.cat([fill, y] if left else [y, fill], 1)
+        x = padded(ids, columns, left=left)
+        given = Arrays(x[:6], labels[:6], x[6:], labels[6:])
+        found.append(scores(transformer_models.builder(case.make), given, get_task(case.task)))
+    for plain, with_padding in zip(*found, strict=True):
+        close = {"rtol": 1e-3, "atol": 1e-6} if case.casts else {"rtol": 1e-7, "atol": 1e-10}
+        torch.testing.assert_close(with_padding, plain, **close)
+
+
+def scores(build: Build, given: Arrays, task: Task) -> list[Tensor]:
+    """Return the scores of GradDot after training, products with the curvature, and those of MAGIC."""
+    trained = train(build, given.x_train, given.y_train, task, RECIPE, RUNS)
+    module = prepare_model(build(RUNS[0].init_seed))
+    module.load_state_dict(state_dict(trained.template, trained.state, 0))
+    member = Curvature(module, task, *given, weight_decay=0.0, duration=1.0)
+    gradients = member.query.dense()
+    return [
+        member.query.inner(member.train),
+        member.ggn_product(gradients) @ gradients.T,
+        magic.attribute(Replay(build, task, RECIPE, RUNS[0], given)),
+    ]

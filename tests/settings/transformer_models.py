@@ -94,11 +94,11 @@ class Architecture:
     task: str = "classification"
     casts: bool = False
 
-    def make(self, attention: str) -> nn.Module:
+    def make(self, attention: str = "sdpa") -> nn.Module:
         """Return a new model with one implementation of attention."""
         config = getattr(transformers, self.config)(**self.options, attn_implementation=attention)
-        model = getattr(transformers, self.model)(config)
-        return model if self.config == "ViTConfig" else Masked(model, self.task == "seq2seq")
+        model: nn.Module = getattr(transformers, self.model)(config)
+        return model
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -141,12 +141,18 @@ def labels(ids: Tensor, task: str) -> Tensor:
     return torch.where(ids > 0, ids, -100)
 
 
-def builder(name: str, attention: str = "sdpa") -> Callable[[int], nn.Module]:
+def builder(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
     """Return a model factory in float64, from a seed to a new model."""
 
     def build(seed: int) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return ARCHITECTURES[name].make(attention).double()
+            return make().double()
 
     return build
+
+
+def model_of_ids(name: str, attention: str = "sdpa") -> nn.Module:
+    """Return a new model that is given one tensor: images, or token numbers whose padding it masks itself."""
+    case = ARCHITECTURES[name]
+    return case.make(attention) if name == "vit" else Masked(case.make(attention), case.task == "seq2seq")
