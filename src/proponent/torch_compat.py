@@ -86,7 +86,7 @@ def transformable() -> Iterator[None]:
     with (
         unfused_attention(),
         unread_masks(),
-        replaced({"embedding_bag": torch_rewrites.embedding_bag}),
+        replaced({"embedding_bag": torch_rewrites.embedding_bag, "rrelu": torch_rewrites.rrelu}),
         replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
         replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
         replaced(
@@ -193,11 +193,27 @@ def dropout_from(source: MaskSource) -> Iterator[None]:
     def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         return drop(input, _channels(input, batched=input.ndim > 4), p, training, inplace)
 
+    def alpha_drop(value: Tensor, shape: tuple[int, ...], p: float, training: bool) -> Tensor:
+        if not training or p == 0:
+            return value
+        mask = source(shape, p, value)
+        return value * mask if p == 1 else _to_saturation(value, mask.sign(), p)
+
+    def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+        return alpha_drop(input, tuple(input.shape), p, training)
+
+    def feature_alpha_dropout(
+        input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+    ) -> Tensor:
+        return alpha_drop(input, _channels(input, batched=True), p, training)
+
     functions: dict[str, Callable[..., Tensor]] = {
         "dropout": dropout,
         "dropout1d": dropout1d,
         "dropout2d": dropout2d,
         "dropout3d": dropout3d,
+        "alpha_dropout": alpha_dropout,
+        "feature_alpha_dropout": feature_alpha_dropout,
         "scaled_dot_product_attention": _attention_from(source),
     }
     with replaced(functions):
@@ -241,6 +257,19 @@ def _attention_from(source: MaskSource) -> Callable[..., Tensor]:
         return (weights * source(tuple(weights.shape), dropout_p, weights)) @ value
 
     return attention
+
+
+def _to_saturation(value: Tensor, kept: Tensor, p: float) -> Tensor:
+    """Return the result of alpha dropout: what is dropped takes the negative limit of SELU; mean and variance are kept.
+
+    Args:
+        value: input.
+        kept: 1 for elements that are kept, 0 for others.
+        p: probability of dropping.
+    """
+    limit = 1.7580993408473766  # scale times alpha of SELU, as in torch
+    scale = ((limit**2 * p + 1) * (1 - p)) ** -0.5
+    return scale * (value * kept + limit * (kept - 1 + p))
 
 
 def _channels(value: Tensor, batched: bool) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ Each function has the signature of the one that it stands for. What is wrong wit
 - ``prelu``: the gradient of its weight has a wrong shape and wrong values under nested ``vmap``;
 - ``one_hot`` looks at the values of its input, except directly under ``vmap``;
 - ``_weight_norm`` and ``embedding_bag`` have no derivative in forward mode, and the bag hides its lookup from a mode;
+- ``rrelu`` has no rule for ``vmap``, even in eval mode, where it is a leaky ReLU;
 - ``lstm``, ``gru``, ``rnn_tanh``, ``rnn_relu`` and ``lstm_cell`` have no rule for ``vmap``, and the other cells hide their
   linear maps from a mode.
 """
@@ -31,6 +32,15 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     one_per_channel = weight.numel() > 1 and input.ndim > 1
     channels = (-1, *(1,) * (input.ndim - 2)) if one_per_channel else (1,) * input.ndim
     return torch.where(input > 0, input, weight.reshape(channels) * input)
+
+
+def rrelu(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """Return ``input`` where it is positive, elsewhere times the mean slope; slopes of training are random."""
+    if training:
+        raise RuntimeError("rrelu is a random operation in training")
+    return F.leaky_relu(input, (lower + upper) / 2, inplace)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

@@ -85,6 +85,11 @@ def _refuse_parameters(model: nn.Module) -> None:
         if value.is_meta:
             raise UserError(f"the model's '{name}' has no values (device meta); build the model on the CPU")
     for name, value in trained.items():
+        if value.layout != torch.strided:
+            raise UserError(
+                f"the model's parameter '{name}' is stored as a sparse tensor ({value.layout}); store a dense one, with a "
+                "mask as a buffer for what has to stay 0"
+            )
         if value.is_complex():
             raise UserError(
                 f"the model's parameter '{name}' is complex; train real and imaginary parts as two parameters"

@@ -19,6 +19,7 @@ from proponent.features.curvature.curvature_products import CurvatureProducts
 from proponent.features.curvature.gauss_newton import PlainLayers, root_cotangents, sampled_cotangents
 from proponent.features.curvature.kronecker import KroneckerBasis
 from proponent.features.curvature.kronecker_factors import factors_mib
+from proponent.features.gradients.block_assembly import input_side, merged_uses
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.per_parameter import symmetrize
@@ -167,12 +168,11 @@ class Curvature:
         return kronecker_of(lambda: iter([(self, 1.0)]), samples, seed)
 
     def sides(self) -> dict[str, tuple[str, ...]]:
-        """Return the side of the outer products that is the input, ``left`` or ``right``, per weight and use."""
+        """Return the side of the outer products that is the input, ``left`` or ``right``, per weight and term."""
         kinds: dict[str, list[str]] = {}
-        for use in self._capture.uses:
-            # The rows of the weight of an embedding, and of input @ weight, belong to the input.
-            side = "right" if use.kind in ("linear", "conv") else "left"
-            kinds.setdefault(use.weight, []).append(side)
+        uses = self._capture.uses
+        for first, *_ in merged_uses(uses):
+            kinds.setdefault(uses[first].weight, []).append(input_side(uses[first]))
         return {name: tuple(found) for name, found in kinds.items()}
 
     def roots(self, samples: int, seed: int) -> Iterator[FactoredGradients]:

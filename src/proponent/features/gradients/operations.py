@@ -27,7 +27,7 @@ class Use:
 
     Attributes:
         call: index among all calls of such operations.
-        kind: ``linear`` (input @ weightᵀ), ``matmul`` (input @ weight), ``conv`` or ``embedding``.
+        kind: ``linear`` (input @ weightᵀ), ``matmul`` (input @ weight), ``conv``, ``conv_transpose`` or ``embedding``.
         weight: name of the weight.
         start: first row of the weight that the call uses.
         bias: name of the bias, or None.
@@ -110,6 +110,12 @@ def _embedding(
     return Call("embedding", indices, weight, None, lambda w, b: F.embedding(indices, w), padding=padding_idx)
 
 
+def _each(value: Any, dimensions: int) -> tuple[int, ...]:
+    """Return an option of a convolution per spatial dimension."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    return values * dimensions if len(values) == 1 else values
+
+
 def _convolution(dimensions: int) -> Callable[..., Call]:
     function = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
 
@@ -122,25 +128,52 @@ def _convolution(dimensions: int) -> Callable[..., Call]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Call:
-        def each(value: Any) -> tuple[int, ...]:
-            values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-            return values * dimensions if len(values) == 1 else values
-
-        kernel, spread = tuple(weight.shape[2:]), each(dilation)
+        kernel, spread = tuple(weight.shape[2:]), _each(dilation, dimensions)
         if padding == "same":
             totals = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
             pads = tuple((total // 2, total - total // 2) for total in totals)
         else:
-            pads = tuple((p, p) for p in each(0 if padding == "valid" else padding))
+            pads = tuple((p, p) for p in _each(0 if padding == "valid" else padding, dimensions))
         return Call(
             "conv",
             input,
             weight,
             bias,
             lambda w, b: function(input, w, b, stride, padding, dilation, groups),
-            geometry=Geometry(kernel, each(stride), spread, pads),
+            geometry=Geometry(kernel, _each(stride, dimensions), spread, pads),
             # A grouped kernel is small, so that its gradients are written out instead.
             claimable=groups == 1,
+        )
+
+    return convolution
+
+
+def _transposed_convolution(dimensions: int) -> Callable[..., Call]:
+    function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dimensions - 1]
+
+    def convolution(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Call:
+        kernel, steps = tuple(weight.shape[2:]), _each(stride, dimensions)
+        pads = tuple((p, p) for p in _each(padding, dimensions))
+        # The gradient of the weight is that of a convolution from the outputs to the inputs: one place of the kernel per
+        # input element, unless padding adds a place.
+        fits = all(more < step for more, step in zip(_each(output_padding, dimensions), steps, strict=True))
+        return Call(
+            "conv_transpose",
+            input,
+            weight,
+            bias,
+            lambda w, b: function(input, w, b, stride, padding, output_padding, groups, dilation),
+            geometry=Geometry(kernel, steps, _each(dilation, dimensions), pads),
+            claimable=groups == 1 and fits,
         )
 
     return convolution
@@ -176,6 +209,9 @@ CLAIMS: dict[Any, Callable[..., Call]] = {
     F.conv1d: _convolution(1),
     F.conv2d: _convolution(2),
     F.conv3d: _convolution(3),
+    F.conv_transpose1d: _transposed_convolution(1),
+    F.conv_transpose2d: _transposed_convolution(2),
+    F.conv_transpose3d: _transposed_convolution(3),
 }
 
 
