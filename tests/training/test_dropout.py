@@ -46,6 +46,26 @@ def test_layers_take_the_masks_that_they_were_recorded_to_need(layer, shape, mas
 
 
 @pytest.mark.parametrize(
+    ("layer", "shape", "mask_shape"),
+    [
+        (nn.AlphaDropout(0.3), (30, 20), (30, 20)),
+        (nn.FeatureAlphaDropout(0.3), (30, 20, 3), (30, 20, 1)),
+        (nn.AlphaDropout(1.0), (3, 4), (3, 4)),
+    ],
+)
+def test_alpha_dropout_with_the_mask_of_torchs_own_pass_is_that_pass(layer, shape, mask_shape):
+    x = torch.rand(shape, dtype=torch.float64) + 1
+    own = layer(x.clone())
+    with recorded_draws() as draws:
+        layer(x)
+    assert draws == [Draw(mask_shape, layer.p, torch.float64)]
+    kept = (own > 0).double()[tuple(slice(0, size) for size in mask_shape)]
+    with given_masks([kept / (1 - layer.p) if layer.p < 1 else kept]):
+        torch.testing.assert_close(layer(x.clone()), own)
+    assert torch.equal(layer.eval()(x), x)
+
+
+@pytest.mark.parametrize(
     "options", [{}, {"is_causal": True}, {"scale": 0.3}, {"attn_mask": "bool"}, {"attn_mask": "float"}]
 )
 def test_attention_with_a_mask_of_ones_is_attention_without_dropout(options):
