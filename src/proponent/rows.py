@@ -93,20 +93,28 @@ register_pytree_node(
 
 
 def outputs_of(model: nn.Module, x: Rows, tensors: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Return the outputs of a model for some inputs; this is the only place that calls a model.
+    """Return the outputs of a model for some inputs; a model is called here and in :func:`outputs_and_tensors` only.
 
     Args:
         model: model.
         x: (n, ...) inputs.
         tensors: tensors that replace those parameters and buffers of the model that have these names; tied ones stay tied.
     """
+    if tensors is not None:
+        return outputs_and_tensors(model, x, tensors)[0]
     positional, keywords = arguments_of(x)
-    outputs: Tensor
-    if tensors is None:
-        outputs = model(*positional, **keywords)
-    else:
-        outputs = functional_call(model, dict(tensors), positional, keywords)
+    outputs: Tensor = model(*positional, **keywords)
     return outputs
+
+
+def outputs_and_tensors(
+    model: nn.Module, x: Rows, tensors: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the outputs as :func:`outputs_of`, and ``tensors`` with those that the model assigned anew."""
+    positional, keywords = arguments_of(x)
+    own = dict(tensors)
+    outputs: Tensor = functional_call(model, own, positional, keywords)
+    return outputs, own
 
 
 def arguments_of(x: Rows) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:

@@ -1,8 +1,8 @@
-"""Replacements of functions of torch, each for the time of a ``with`` block, and the refusal of batch statistics.
+"""Replacements of functions of torch, each for the time of a ``with`` block.
 
 ``torch.func`` and ``TorchFunctionMode`` cannot follow some functions of :mod:`torch.nn.functional`. Modules look these
 functions up each time that they run, so that replacing the attribute reaches ``nn.MultiheadAttention`` and transformer
-layers too. All such replacements are made here, and each block restores what it found.
+layers too. Each block restores what it found.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def composites_opened() -> Iterator[None]:
 
     ``torch.nn.functional`` passes composite functions (such as attention) to a mode as a whole if their checks for
     overrides say so; with the checks switched off the mode sees the linear maps inside. The size check of batch
-    normalisation is switched off as well: its message says less than :func:`batch_statistics_error`.
+    normalisation is switched off as well: its message says less than that of :mod:`proponent.batch_statistics`.
     """
     checks = (
         "has_torch_function",
@@ -218,20 +218,6 @@ def dropout_from(source: MaskSource) -> Iterator[None]:
     }
     with replaced(functions):
         yield
-
-
-def batch_statistics_error(layer: str, remedy: str = "use GroupNorm or LayerNorm") -> UserError:
-    """Return the error for a layer whose output for one example depends on the others of its batch.
-
-    Such a model has no per-example gradients: the effect of an example cannot be separated from that of its batch.
-
-    Args:
-        layer: subject of the message: the layer, as the user knows it.
-        remedy: end of the message: the change to make.
-    """
-    return UserError(
-        f"{layer} uses the statistics of the batch, so that no example has an output of its own; {remedy}"
-    )
 
 
 def _attention_from(source: MaskSource) -> Callable[..., Tensor]:

@@ -6,6 +6,7 @@ and the dropout masks.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -40,6 +41,9 @@ def train_alone(
     optimizer = make_optimizer(recipe, model)
     dtype = next(model.parameters()).dtype
     by_weight = run.by_weight and run.mask is not None
+    normalises_batches = any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training for part in model.modules()
+    )
     weights = run.mask.to(dtype) if by_weight else torch.ones(len(x), dtype=dtype)
     stages = stages_of(recipe, run, len(x))
     generator = dropout_generator(run)
@@ -56,11 +60,15 @@ def train_alone(
             group["lr"] = rate
         optimizer.zero_grad()
         with recorded_draws() as draws, torch.no_grad():
-            model(x[batch])
+            copy.deepcopy(model)(x[batch])
         masks = [mask[0] for mask in draw_masks(draws, [generator])]
+        size = len(batch)
+        if normalises_batches and by_weight:  # an example that is left out is in no statistics either
+            kept = weights[batch] > 0
+            batch, masks = batch[kept], [mask[kept] for mask in masks]
         with given_masks(masks):
             outputs = model(x[batch])
-        value = (per_example(outputs, y[batch]) * weights[batch]).sum() / len(batch)
+        value = (per_example(outputs, y[batch]) * weights[batch]).sum() / size
         value.backward()
         optimizer.step()
         losses.append(value.item())

@@ -272,13 +272,6 @@ def refused(make, match, x=None, y=None):
     assert "\n" not in str(error.value)
 
 
-def test_batch_statistics_are_refused_by_name():
-    refused(
-        lambda: nn.Sequential(nn.Linear(12, 6), nn.BatchNorm1d(6), nn.Linear(6, CLASSES)),
-        r"layer '1' \(BatchNorm1d\) uses the statistics of the batch.*use GroupNorm or LayerNorm",
-    )
-
-
 def test_randomness_other_than_dropout_is_refused():
     class Noisy(nn.Linear):
         def forward(self, x):
@@ -296,17 +289,27 @@ def test_a_forward_pass_that_branches_on_data_is_refused():
     refused(lambda: Branching(12, CLASSES), "cannot be trained in lockstep")
 
 
-def test_a_buffer_that_changes_in_training_is_refused():
+def test_a_parameter_that_the_forward_pass_changes_is_refused():
+    class Shrinking(nn.Linear):
+        def forward(self, x):
+            with torch.no_grad():
+                self.weight.mul_(0.9)
+            return super().forward(x)
+
+    refused(lambda: Shrinking(12, CLASSES), "forward pass changes its own 'weight'")
+
+
+def test_a_changing_buffer_that_is_not_saved_is_refused():
     class Counting(nn.Linear):
         def __init__(self):
             super().__init__(12, CLASSES)
-            self.register_buffer("calls", torch.zeros(()))
+            self.register_buffer("calls", torch.zeros(()), persistent=False)
 
         def forward(self, x):
             self.calls += 1
             return super().forward(x)
 
-    refused(Counting, "forward pass changes its own 'calls'")
+    refused(Counting, "changes its buffer 'calls', which is not saved")
 
 
 def test_a_layer_that_renormalises_its_weights_is_refused():

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import DesignKind, RecipeConfig, Schedule, n_prefixes
+from proponent.config.schema import DesignKind, LastBatch, RecipeConfig, Schedule, n_prefixes
 from proponent.rows import Rows
-from proponent.self_check.subject import Subject, forward
+from proponent.self_check.subject import Subject, close, forward
 from proponent.torch_failures import FAILURES
 from proponent.training.designs import Run, member_run, run_at
 from proponent.training.lockstep import train
@@ -19,6 +19,7 @@ from proponent.training.stages import stages_of
 _LARGEST = 512
 """Largest batch that is tried."""
 _LOCKSTEP_BATCH = 32
+_BY_WEIGHT = (DesignKind.loo, DesignKind.subsets_fixed_seed)
 _DRIFT = 0.01
 """Largest difference between parameters after some steps alone and in company, relative to the largest of the tensor."""
 _ROUNDING = 1e-4
@@ -26,7 +27,11 @@ _ROUNDING = 1e-4
 
 
 def batch_sizes(subject: Subject) -> dict[int, str]:
-    """Return the sizes of the batches of the setting's trainings and of one example, each with where it occurs first."""
+    """Return the sizes of the batches of the setting's trainings, each with where it occurs first.
+
+    The last batches of stages have a size of their own in every retraining; all sizes occur if there are enough of them, so
+    that 1 is among those returned.
+    """
     sizes: dict[int, str] = {}
     for where, run in _runs(subject):
         for stage in stages_of(subject.recipe, run, len(subject.data.x_train)):
@@ -36,8 +41,17 @@ def batch_sizes(subject: Subject) -> dict[int, str]:
             if stage.steps >= stage.batches:
                 text = f"the last batch of an epoch of {where}, {stage.drawn} examples in batches of {usual}"
                 sizes.setdefault(last, text)
-    sizes.setdefault(1, "as gradients of single examples need")
+    drawn_at_random = any(design.kind is not DesignKind.loo for design in subject.designs.values())
+    if subject.recipe.stages and drawn_at_random and subject.recipe.last_batch is LastBatch.keep:
+        sizes.setdefault(1, "the last batch of a stage in a retraining, whose examples are drawn at random")
     return sizes
+
+
+def _way_out(reason: str) -> str:
+    """Return the end of the message for a batch that cannot be processed."""
+    if "more than 1 value per channel" in reason:
+        return "set recipe.last_batch to merge or drop, or use GroupNorm or LayerNorm"
+    return "keep the axis of examples, for example squeeze(-1) or flatten(1) in place of squeeze()"
 
 
 def _runs(subject: Subject) -> Iterator[tuple[str, Run]]:
@@ -58,18 +72,20 @@ def refuse_batch_sizes(subject: Subject, model: nn.Module) -> None:
     """
     x = subject.data.x_train
     expected, _ = forward(model, x[:2].clone(), training=False)
-    for size, where in sorted(batch_sizes(subject).items()):
+    sizes = batch_sizes(subject)
+    trained = set(sizes)
+    sizes.setdefault(1, "as gradients of single examples need")
+    for size, where in sorted(sizes.items()):
         if size > min(_LARGEST, len(x)):
             continue
         examples = "1 example" if size == 1 else f"{size} examples"
-        for training in (True, False):
+        for training in (True, False) if size in trained else (False,):
             try:
                 outputs, _ = forward(model, x[:size].clone(), training=training)
             except FAILURES as error:
                 reason = " ".join(str(error).split())[:200]
                 raise subject.problem(
-                    f"the model cannot process a batch of {examples} ({where}): {reason}; keep the axis of examples, for "
-                    "example squeeze(-1) or flatten(1) in place of squeeze()"
+                    f"the model cannot process a batch of {examples} ({where}): {reason}; {_way_out(reason)}"
                 ) from error
             tail = expected.shape[1:]
             if outputs.shape[:1] == (size,) and outputs.ndim == expected.ndim and outputs.shape[1:] != tail:
@@ -99,12 +115,13 @@ def refuse_lockstep(subject: Subject) -> None:
     mask = torch.ones(rows, dtype=torch.bool)
     mask[0] = False
     runs = [Run(1, 2), Run(3, 4), Run(5, 6, mask, by_weight=True)]
-    recipe = RecipeConfig(
-        lr=0.1, epochs=1, batch_size=batch
-    )  # Adam would turn rounding into steps of full length
+    # Adam would turn rounding into steps of full length
+    recipe = RecipeConfig(lr=0.1, epochs=1, batch_size=batch, last_batch=subject.recipe.last_batch)
     try:
         together = _trained(subject, x[:rows], y[:rows], recipe, runs)
         alone = [_trained(subject, x[:rows], y[:rows], recipe, [run]) for run in runs]
+        if any(design.kind in _BY_WEIGHT for design in subject.designs.values()):
+            _refuse_left_out(subject, rows, recipe, runs[-1], alone[-1])
     except FAILURES as error:
         reason = " ".join(str(error).split())[:200]
         raise subject.problem(f"the model cannot be trained in lockstep with others: {reason}") from error
@@ -123,6 +140,21 @@ def refuse_lockstep(subject: Subject) -> None:
                     f"'{name}' of the model is trained otherwise in lockstep with other models than alone; compute this "
                     "parameter's layer with other operations"
                 )
+
+
+def _refuse_left_out(
+    subject: Subject, rows: int, recipe: RecipeConfig, run: Run, trained: dict[str, Tensor]
+) -> None:
+    """Refuse a model whose training by weight depends on the inputs of the example that is left out, the first one."""
+    index = torch.arange(rows)
+    index[0] = rows - 1
+    other = _trained(subject, subject.data.x_train[index], subject.data.y_train[:rows], recipe, [run])
+    for name, value in trained.items():
+        if value.is_floating_point() and not close(value, other[name]):
+            raise subject.problem(
+                f"'{name}' of the model depends on an example that is left out by weight, as in the designs loo and "
+                "subsets_fixed_seed: in training, the model mixes the examples of a batch; leave out these designs"
+            )
 
 
 def short_recipe(recipe: RecipeConfig, batch_size: int) -> RecipeConfig:

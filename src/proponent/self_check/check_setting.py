@@ -35,7 +35,7 @@ def check_setting(subject: Subject, uses: Iterable[str] = ()) -> dict[str, str]:
     refuse_preprocess(subject, model)
     check_model(model, subject.data, subject.task, subject.setting)
     try:
-        refuse_batch_statistics(model)
+        refuse_batch_statistics(model, training=False)
         refuse_not_finite(subject, model)
         refuse_batch_sizes(subject, model)
         refuse_changes_of_state(subject, model)

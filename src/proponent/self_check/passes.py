@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from proponent.batch_statistics import running_statistics
 from proponent.chunking import chunks
 from proponent.rows import Rows, outputs_of, rows_equal
 from proponent.self_check.subject import Subject, close, forward
+from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.model_diagnosis import diagnose, random_generators_used
+from proponent.training.dropout import recorded_draws
+from proponent.training.stack import CHANGES_STATE
 
 _BATCH = 256
 _ROWS = 8
@@ -92,21 +97,24 @@ def _first_gradient(model: nn.Module, x: Rows, y: Tensor, value: object, trained
 
 
 def refuse_changes_of_state(subject: Subject, model: nn.Module) -> None:
-    """Refuse a model whose forward pass changes its own parameters or buffers, in eval or in training mode.
+    """Refuse a model whose forward pass changes its own tensors, except for buffers in training mode.
 
     Raises:
-        UserError: names what changes, such as a running mean.
+        UserError: names what changes: a parameter, a buffer that is not saved, or in eval mode any buffer.
     """
     x = subject.data.x_train[subject.some(_ROWS)]
+    saved = model.state_dict().keys()
     for training in (False, True):
         before = {name: value.detach().clone() for name, value in _tensors(model).items()}
-        forward(model, x.clone(), training=training)
-        for name, value in _tensors(model).items():
-            if name not in before or not torch.equal(before[name], value):
-                raise subject.problem(
-                    f"the model's forward pass changes its own '{name}', which trainings in lockstep cannot follow; leave "
-                    "it constant"
-                )
+        may_change = {name for name, _ in model.named_buffers() if training and name in saved}
+        model.train(training)
+        with torch.no_grad(), recorded_draws(), buffers_kept(model):
+            outputs_of(model, x.clone())
+            after = {name: value.detach().clone() for name, value in _tensors(model).items()}
+        for name, value in after.items():
+            if name not in before or (name not in may_change and not torch.equal(before[name], value)):
+                where = "" if training else " in eval mode"
+                raise subject.problem(f"the model's forward pass{where} {CHANGES_STATE.format(name)}")
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -137,7 +145,9 @@ def refuse_disagreement(subject: Subject, model: nn.Module) -> None:
 
 
 def _outputs(model: nn.Module, training: bool, x: Rows) -> Tensor:
-    return forward(model, x, training=training)[0]
+    """Return outputs; in training mode those without statistics of the batch, which batch normalisation may use."""
+    with running_statistics() if training else nullcontext():
+        return forward(model, x, training=training)[0]
 
 
 def _agrees(run: partial[Tensor], x: Rows) -> bool:

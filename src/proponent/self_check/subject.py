@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from proponent.config.schema import DesignConfig, RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import Rows, outputs_of
+from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.training.dropout import Draw, recorded_draws
@@ -56,9 +57,12 @@ class Subject:
 
 
 def forward(model: nn.Module, x: Rows, *, training: bool) -> tuple[Tensor, list[Draw]]:
-    """Return the outputs of a model, and the dropout masks that it asks for in training, of which none is applied."""
+    """Return the outputs of a model, and the dropout masks that it asks for in training, of which none is applied.
+
+    Buffers that the pass updates are restored.
+    """
     model.train(training)
-    with torch.no_grad():
+    with torch.no_grad(), buffers_kept(model):
         if not training:
             return outputs_of(model, x), []
         with recorded_draws() as draws:

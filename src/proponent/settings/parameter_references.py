@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from proponent.errors import UserError
 from proponent.random_state import seeded
 from proponent.rows import Rows, outputs_of
+from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.model_diagnosis import gradients_agree
 
 
@@ -20,7 +21,7 @@ def refuse_hidden_references(module: nn.Module, x: Rows) -> None:
 
     Args:
         module: model, in the mode in which it is used. Models that are random have other refusals.
-        x: (1, ...) input.
+        x: (n, ...) inputs; one suffices unless the model normalises by the statistics of a batch.
 
     Raises:
         UserError: a parameter has another gradient in an ordinary pass than with the model's attributes replaced, or
@@ -29,7 +30,7 @@ def refuse_hidden_references(module: nn.Module, x: Rows) -> None:
     own = {name: value for name, value in module.named_parameters() if value.requires_grad}
     leaves = {name: value.detach().clone().requires_grad_() for name, value in own.items()}
     names = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    with torch.enable_grad():
+    with torch.enable_grad(), buffers_kept(module):
         ordinary = _gradients(_pass(lambda given: outputs_of(module, given), x), own)
         for name, _ in (*module.named_parameters(), *module.named_buffers()):
             if name not in names:

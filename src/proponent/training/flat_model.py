@@ -66,7 +66,7 @@ class FlatModel:
 
     def __init__(self, module: nn.Module, task: Task, x: Rows) -> None:
         module = prepare_model(module)
-        refuse_batch_statistics(module)
+        refuse_batch_statistics(module, training=True)
         self._module, self._task = module, task
         self._draws: dict[int, list[Draw]] = {}
         with explained(module, "cannot be replayed"), stackable(), recorded_draws():

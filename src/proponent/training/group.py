@@ -20,7 +20,15 @@ from proponent.training.designs import Run
 from proponent.training.dropout import Draw, draw_masks, recorded_draws
 from proponent.training.mixed_precision import train_in_bfloat16
 from proponent.training.recipe import StackedOptimizer
-from proponent.training.stack import call, refuse_hidden_state, stack_models, versions
+from proponent.training.stack import (
+    CHANGES_STATE,
+    call_in_training,
+    refuse_hidden_state,
+    same,
+    separate_moving,
+    stack_models,
+    versions,
+)
 from proponent.training.stacked_pass import Batches, StackedPass
 from proponent.training.stages import epoch_order, place, stages_of
 
@@ -60,7 +68,8 @@ class Group:
         self.stack = stack_models(build, [run.init_seed for run in runs], device)
         self.stack.template.train()
         with explained(self.stack.template, "cannot be trained"), recorded_draws():
-            refuse_hidden_references(self.stack.template, x[:1])
+            separate_moving(self.stack, x[:2])
+            refuse_hidden_references(self.stack.template, x[:2])
             if len(runs) > 1:
                 refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), x[:2])
         if recipe.precision is Precision.bf16:
@@ -140,20 +149,18 @@ class Group:
         """Return the dropout masks that a model needs for a batch of this size; most models need none."""
         if size not in self._draws:
             before = versions(self.stack)
-            first = {name: value[0].clone() for name, value in self.stack.state.items()}
+            stack, given = self.stack, x.clone()
+            first = {name: value[0].clone() for name, value in (stack.trained | stack.fixed).items()}
             kept = {name: value.clone() for name, value in first.items()}
-            given = x.clone()
+            moving = {name: value[0] for name, value in stack.moving.items()}
             with torch.no_grad(), recorded_draws() as draws:
-                call(self.stack.template, first, given)
+                call_in_training(stack.template, first, moving, given)
             if not rows_equal(given, x):
                 raise UserError(f"{layer_name(self.stack.template, '')} {CHANGES_INPUT}")
             for name, version in versions(self.stack).items():
                 # changes through .data leave the version as it is
-                if version != before.get(name) or (name in kept and not _same(first[name], kept[name])):
-                    raise UserError(
-                        f"the model's forward pass changes its own '{name}', which lockstep training cannot follow; "
-                        "leave it constant"
-                    )
+                if version != before.get(name) or (name in kept and not same(first[name], kept[name])):
+                    raise UserError(f"the model's forward pass {CHANGES_STATE.format(name)}")
             self._draws[size] = draws
         return self._draws[size]
 
@@ -177,11 +184,6 @@ class Group:
             self.stack.trained[name] = torch.empty_strided(
                 value.shape, _strides(value.shape, gradient), dtype=value.dtype, device=value.device
             ).copy_(value)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Return whether two tensors are equal, NaN included."""
-    return bool(((one == other) | (one != one)).all())
 
 
 def _equal_neighbours(values: Sequence[float]) -> Iterator[slice]:

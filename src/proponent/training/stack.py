@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from proponent.batch_statistics import batch_statistics_error
 from proponent.errors import UserError
-from proponent.rows import Rows, outputs_of
+from proponent.rows import Rows, outputs_and_tensors, outputs_of
 from proponent.settings.model_preparation import prepare_model
-from proponent.torch_compat import batch_statistics_error
+from proponent.torch_failures import layer_name
+
+CHANGES_STATE = "changes its own '{}', which the engines cannot follow; leave it constant"
+"""Predicate of a message."""
 
 
 @dataclass
@@ -22,16 +26,21 @@ class Stack:
         template: one of the models, with the architecture and the tensors that all models share.
         trained: trainable parameters, (models, …) each; a parameter that several layers share appears once.
         fixed: frozen parameters and buffers in which the models differ, (models, …) each.
+        moving: buffers that forward passes in training update, such as running statistics, (models, …) each; none
+            before :func:`separate_moving`.
+        counters: names of those moving buffers that are the same in all models which have made as many steps.
     """
 
     template: nn.Module
     trained: dict[str, Tensor]
     fixed: dict[str, Tensor]
+    moving: dict[str, Tensor] = field(default_factory=dict)
+    counters: frozenset[str] = frozenset()
 
     @property
     def state(self) -> dict[str, Tensor]:
         """All tensors in which the models differ, (models, …) each."""
-        return self.trained | self.fixed
+        return self.trained | self.fixed | self.moving
 
 
 def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device: str) -> Stack:
@@ -43,11 +52,9 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
         device: device of the stacked tensors.
 
     Raises:
-        UserError: a layer mixes the examples of a batch, no parameter is trainable, or shapes vary with the
-            seed.
+        UserError: no parameter is trainable, or shapes vary with the seed.
     """
     template = prepare_model(build(seeds[0]))
-    refuse_batch_statistics(template)
     tensors = _tensors(template)
     trained = [name for name, value in template.named_parameters() if value.requires_grad]
     if not trained:
@@ -92,6 +99,58 @@ def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device
     )
 
 
+def separate_moving(stack: Stack, x: Rows) -> None:
+    """Find the buffers that a forward pass in training mode updates, and give every model its own.
+
+    Args:
+        stack: models, whose template is in training mode.
+        x: (n, …) inputs of a batch.
+
+    Raises:
+        UserError: a pass changes a parameter, or a buffer that is not saved.
+    """
+    tensors = {**_tensors(stack.template), **{name: value[0] for name, value in stack.state.items()}}
+    before = {name: value.detach().clone() for name, value in tensors.items()}
+    with torch.no_grad():
+        _, after = call_in_training(stack.template, {}, before, x.clone())
+    buffers = dict(stack.template.named_buffers())
+    saved = stack.template.state_dict().keys()
+    models = len(next(iter(stack.trained.values())))
+    counters = set()
+    for name, value in after.items():
+        if same(value, before[name]):
+            continue
+        if name not in buffers:
+            raise UserError(f"the model's forward pass {CHANGES_STATE.format(name)}")
+        if name not in saved:
+            raise UserError(
+                f"the model's forward pass changes its buffer '{name}', which is not saved; register it with "
+                "persistent=True, or leave it constant"
+            )
+        shared = name not in stack.fixed
+        own = stack.fixed.pop(name, None)
+        stack.moving[name] = own if own is not None else buffers[name].expand(models, *value.shape).clone()
+        if shared and not value.is_floating_point():
+            counters.add(name)
+    stack.counters = frozenset(counters)
+
+
+def call_in_training(
+    template: nn.Module, tensors: Mapping[str, Tensor], moving: Mapping[str, Tensor], x: Rows
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the outputs of a pass, and the moving buffers after it; the given tensors stay as they are.
+
+    Args:
+        template: module with the architecture, in training mode.
+        tensors: tensors that replace those of the template.
+        moving: further ones, which the pass may update.
+        x: (n, …) inputs.
+    """
+    copies = {name: value.clone() for name, value in moving.items()}
+    outputs, after = outputs_and_tensors(template, x, {**tensors, **copies})
+    return outputs, {name: after[name].detach() for name in moving}
+
+
 def call(template: nn.Module, tensors: Mapping[str, Tensor], x: Rows) -> Tensor:
     """Return the outputs of the template with its tensors replaced by ``tensors``; tied tensors stay tied."""
     return outputs_of(template, x, tensors)
@@ -107,19 +166,27 @@ def state_dict(template: nn.Module, state: Mapping[str, Tensor], model: int) -> 
     }
 
 
-def refuse_batch_statistics(model: nn.Module) -> None:
+def refuse_batch_statistics(model: nn.Module, *, training: bool) -> None:
     """Raise a UserError if a layer's output for one example depends on the others of its batch.
 
-    Layers that a model keeps in eval mode while it trains use their running statistics, which do not change.
+    Args:
+        model: model, whose mode is restored.
+        training: mode in which it is asked. Layers that a model keeps in eval mode while it trains use their running
+            statistics, which do not change.
     """
     was_training = model.training
-    model.train()
-    for name, module in model.named_modules():
-        instances = isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats
-        batches = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if (instances or batches) and (module.training or module.running_mean is None):
-            raise batch_statistics_error(f"the model's layer '{name}' ({type(module).__name__})")
-    model.train(was_training)
+    model.train(training)
+    try:
+        for name, module in model.named_modules():
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                continue
+            if module.training or module.running_mean is None:
+                raise batch_statistics_error(
+                    layer_name(module, name),
+                    "use GroupNorm or LayerNorm" if training else "set track_running_stats=True",
+                )
+    finally:
+        model.train(was_training)
 
 
 def refuse_hidden_state(stack: Stack, last: nn.Module, x: Rows) -> None:
@@ -139,13 +206,14 @@ def refuse_hidden_state(stack: Stack, last: nn.Module, x: Rows) -> None:
         for name, value in _tensors(last).items():
             if name in own:
                 value.copy_(own[name])
-        stacked = call(stack.template, own, x.clone())
+        moving = {name: own.pop(name) for name in stack.moving}
+        stacked, _ = call_in_training(stack.template, own, moving, x.clone())
         ordinary = outputs_of(last.train(), x.clone())
         if torch.allclose(
             stacked, ordinary, rtol=1e-3, atol=1e-3 * float(ordinary.abs().max()), equal_nan=True
         ):
             return
-        again = call(stack.template, own, x.clone())
+        again, _ = call_in_training(stack.template, own, moving, x.clone())
     if torch.equal(again, stacked):  # models that are random have another refusal
         raise UserError(
             "the models of two seeds differ in more than their parameters and buffers: a tensor or number that depends on "
@@ -158,6 +226,11 @@ def versions(stack: Stack) -> dict[str, tuple[int, int]]:
     """Return identity and version of every parameter and buffer: assignment changes one, a change in place the other."""
     tensors = _tensors(stack.template) | stack.state
     return {name: (id(value), value._version) for name, value in tensors.items()}
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal, NaN included."""
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
+from proponent.batch_statistics import running_statistics, statistics_of
 from proponent.errors import UserError
 from proponent.rows import Rows
 from proponent.settings.model_diagnosis import diagnose, gradients_agree
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained
 from proponent.training.dropout import given_masks, recorded_draws
-from proponent.training.stack import Stack, call
+from proponent.training.stack import Stack, call_in_training
 
 
 class Batches(NamedTuple):
@@ -58,33 +60,56 @@ class StackedPass:
             UserError: the model cannot be trained in lockstep, or its gradients differ from ordinary ones.
         """
         x, y, weights, masks = batches
-        trained = {name: value[rows].detach().requires_grad_() for name, value in self._stack.trained.items()}
-        fixed = {name: value[rows] for name, value in self._stack.fixed.items()}
-        axes = (0, 0, 0, None if weights is None else 0, 0)
+        stack = self._stack
+        trained = {name: value[rows].detach().requires_grad_() for name, value in stack.trained.items()}
+        tensors = trained | {name: value[rows] for name, value in stack.fixed.items()}
+        moving = {
+            name: value[rows.start] if name in stack.counters else value[rows]
+            for name, value in stack.moving.items()
+        }
+        own = {name: None if name in stack.counters else 0 for name in moving}
+        axes = (0, own, 0, 0, None if weights is None else 0, 0)
         what = f"cannot be trained in lockstep on a batch of {y.shape[1]} examples"
-        with explained(self._stack.template, what):
-            losses = vmap(self._loss, in_dims=axes)(trained | fixed, x, y, weights, masks)
+        with explained(stack.template, what):
+            losses, moved = vmap(self._loss, in_dims=axes, out_dims=(0, own))(
+                tensors, moving, x, y, weights, masks
+            )
             slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
         gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
         if compare:
             with explained(self._stack.template, "cannot be trained"):
-                self._compare_with_ordinary(gradients, trained | fixed, batches)
+                self._compare_with_ordinary(gradients, tensors, moving, batches)
+        for name, value in moved.items():
+            stack.moving[name][rows] = value
         return losses.detach(), gradients
 
     def _loss(
-        self, tensors: dict[str, Tensor], x: Rows, y: Tensor, weights: Tensor | None, masks: list[Tensor]
-    ) -> Tensor:
-        """Return the loss of one model on its batch: a mean over all examples, to which left-out ones add 0."""
-        if masks:
-            with given_masks(masks):
-                outputs = call(self._stack.template, tensors, x)
-        else:
-            outputs = call(self._stack.template, tensors, x)
+        self,
+        tensors: dict[str, Tensor],
+        moving: dict[str, Tensor],
+        x: Rows,
+        y: Tensor,
+        weights: Tensor | None,
+        masks: list[Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of one model on its batch, and its moving buffers after the pass.
+
+        The loss is a mean over all examples, to which left-out ones add 0.
+        """
+        with (
+            given_masks(masks) if masks else nullcontext(),
+            statistics_of(weights) if weights is not None else nullcontext(),
+        ):
+            outputs, moved = call_in_training(self._stack.template, tensors, moving, x)
         losses = self._task.loss(outputs, y)
-        return losses.mean() if weights is None else (losses * weights).mean()
+        return losses.mean() if weights is None else (losses * weights).mean(), moved
 
     def _compare_with_ordinary(
-        self, gradients: dict[str, Tensor], tensors: dict[str, Tensor], batches: Batches
+        self,
+        gradients: dict[str, Tensor],
+        tensors: dict[str, Tensor],
+        moving: dict[str, Tensor],
+        batches: Batches,
     ) -> None:
         """Refuse a model whose gradients differ from those of ordinary training.
 
@@ -93,9 +118,12 @@ class StackedPass:
         """
         x, y, weights, masks = batches
         own = {name: value[-1].detach().requires_grad_(name in gradients) for name, value in tensors.items()}
+        buffers = {
+            name: value if name in self._stack.counters else value[-1] for name, value in moving.items()
+        }
         only = weights[-1] if weights is not None else None
         drops = [mask[-1] for mask in masks]
-        loss = self._loss(own, x[-1].clone(), y[-1], only, drops)
+        loss, _ = self._loss(own, buffers, x[-1].clone(), y[-1], only, drops)
         ordinary = torch.autograd.grad(loss, [own[name] for name in gradients])
         largest = max(float(gradient.abs().max()) for gradient in ordinary if gradient.numel())
         for name, gradient in zip(gradients, ordinary, strict=True):
@@ -108,14 +136,14 @@ class StackedPass:
                 )
             if not gradients_agree(gradients[name][-1], gradient, largest):
                 difference = float((gradients[name][-1] - gradient).abs().max())
-                cause = diagnose(self._stack.template, lambda some: self._ordinary(own, some), x[-1])
+                cause = diagnose(self._stack.template, lambda some: self._ordinary(own, buffers, some), x[-1])
                 raise UserError(
                     cause
                     or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
                     f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
                 )
 
-    def _ordinary(self, tensors: dict[str, Tensor], x: Rows) -> Tensor:
-        """Return the outputs of one model without dropout."""
-        with recorded_draws():
-            return call(self._stack.template, tensors, x)
+    def _ordinary(self, tensors: dict[str, Tensor], moving: dict[str, Tensor], x: Rows) -> Tensor:
+        """Return the outputs of one model without dropout and statistics of the batch."""
+        with recorded_draws(), running_statistics():
+            return call_in_training(self._stack.template, tensors, moving, x)[0]

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from proponent.batch_statistics import batch_statistics_error
 from proponent.errors import UserError
 from proponent.features.gradients.factors import Geometry
-from proponent.torch_compat import batch_statistics_error
 
 
 @dataclass(frozen=True)
