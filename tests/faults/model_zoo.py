@@ -31,6 +31,7 @@ class Case:
     data: str = "vectors"
     refused: str | None = None
     no_curvature: str | None = None
+    no_replay: str | None = None
 
 
 CASES: dict[str, Case] = {}
@@ -320,7 +321,19 @@ for option, value in (("max_norm", 1.0), ("scale_grad_by_freq", True)):
 
 # ---------------------------------------------------------------- norms and parametrisations
 add("rms norm", lambda: net(nn.RMSNorm(5)))
-add("batch norm", lambda: net(nn.BatchNorm1d(5)), refused=r"layer '1' \(BatchNorm1d\).*use GroupNorm")
+add("batch norm", lambda: net(nn.BatchNorm1d(5)), no_replay=r"layer '1' \(BatchNorm1d\) uses the statistics")
+add(
+    "batch norm without running statistics",
+    lambda: net(nn.BatchNorm1d(5, track_running_stats=False)),
+    refused="batch normalisation without running statistics uses the statistics of the batch",
+)
+add(
+    "instance norm with running statistics",
+    lambda: nn.Sequential(
+        nn.Unflatten(1, (2, 3)), nn.InstanceNorm1d(2, affine=True, track_running_stats=True), nn.Flatten(), net()
+    ),
+    no_replay="the model's buffer '1.running_mean' changes in training",
+)
 
 
 class FrozenNorm(nn.Sequential):
@@ -354,7 +367,7 @@ add(
 add(
     "spectral norm",
     lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 5)), nn.Linear(5, CLASSES)),
-    refused="changes its own '0.parametrizations.weight.0._u'",
+    refused=r"layer '0.parametrizations.weight.0' \(_SpectralNorm\) cannot be trained in lockstep",
 )
 
 
@@ -572,14 +585,15 @@ add("a tensor kept from the last pass", lambda: two(_keeps_a_tensor))
 
 
 def _counts(self: Any, x: Tensor) -> Tensor:
-    self.calls += 1
+    if self.training:
+        self.calls += 1
     return self.b(hidden(self, x))
 
 
-def _running_mean(self: Any, x: Tensor) -> Tensor:
+def _scales_by_count(self: Any, x: Tensor) -> Tensor:
     if self.training:
-        self.calls.mul_(0.9).add_(0.1 * x.detach().mean())
-    return self.b(hidden(self, x - self.calls))
+        self.calls = self.calls + 1
+    return self.b(hidden(self, x) / (1 + self.calls))
 
 
 def _counting(forward: Forward) -> nn.Module:
@@ -633,8 +647,8 @@ add(
     lambda: two(lambda s, x: s.b(hidden(s, x.clamp_(min=0)))),
     refused="changes its input in place",
 )
-add("counts its calls", lambda: _counting(_counts), refused="changes its own 'calls'")
-add("running mean", lambda: _counting(_running_mean), refused="changes its own 'calls'")
+for name, forward in (("counts its calls", _counts), ("is scaled by its calls", _scales_by_count)):
+    add(name, lambda forward=forward: _counting(forward), no_replay="buffer 'calls' changes in training")
 add(
     "fills a tensor of zeros",
     lambda: two(_fills_zeros),

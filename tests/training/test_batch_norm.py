@@ -68,6 +68,8 @@ class Moving(nn.Module):
 
 
 class Frozen(nn.BatchNorm1d):
+    """Batch normalisation that stays in eval mode."""
+
     def train(self, mode=True):
         return super().train(mode=False)
 

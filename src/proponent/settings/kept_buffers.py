@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Restore the buffers of a model after the block, such as running statistics, which a forward pass updates."""
+    """Give a model copies of its buffers within the block: a forward pass updates some, such as running statistics."""
     owners = [(part, name, value) for part in model.modules() for name, value in part._buffers.items()]
-    copies = [None if value is None else value.clone() for _, _, value in owners]
+    copies = {id(value): value.clone() for _, _, value in owners if value is not None}
     try:
+        for part, name, value in owners:
+            if value is not None:
+                part._buffers[name] = copies[id(value)]
         yield
     finally:
-        with torch.no_grad():
-            for (part, name, value), copy in zip(owners, copies, strict=True):
-                if value is not None and copy is not None:
-                    value.copy_(copy)
-                part._buffers[name] = value
+        for part, name, value in owners:
+            part._buffers[name] = value

@@ -21,7 +21,7 @@ def refuse_hidden_references(module: nn.Module, x: Rows) -> None:
 
     Args:
         module: model, in the mode in which it is used. Models that are random have other refusals.
-        x: (n, ...) inputs; one suffices unless the model normalises by the statistics of a batch.
+        x: (1, ...) input.
 
     Raises:
         UserError: a parameter has another gradient in an ordinary pass than with the model's attributes replaced, or

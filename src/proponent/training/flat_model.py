@@ -16,6 +16,7 @@ from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.memory_budget import MIB
 from proponent.rows import Rows, outputs_of
+from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
@@ -71,6 +72,7 @@ class FlatModel:
         self._draws: dict[int, list[Draw]] = {}
         with explained(module, "cannot be replayed"), stackable(), recorded_draws():
             refuse_hidden_references(module.train(), x[:1])
+            _refuse_moving_buffers(module, x[:2])
         trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.shapes = {name: tuple(value.shape) for name, value in self._used(trained, x).items()}
         self.initial = torch.cat([trained[name].detach().flatten() for name in self.shapes])
@@ -251,3 +253,16 @@ class FlatModel:
 
 def _identity(rows: Tensor) -> Tensor:
     return rows
+
+
+def _refuse_moving_buffers(module: nn.Module, x: Rows) -> None:
+    """Refuse a model whose buffers change in training: they would be a part of the state that is replayed."""
+    with torch.no_grad(), buffers_kept(module):
+        before = {name: value.clone() for name, value in module.named_buffers()}
+        outputs_of(module, x.clone())
+        for name, value in module.named_buffers():
+            if name in before and not torch.equal(before[name], value):
+                raise UserError(
+                    f"the model's buffer '{name}' changes in training, which a replay cannot follow; leave it constant, or "
+                    "leave out the methods that replay"
+                )

@@ -8,6 +8,7 @@ from itertools import groupby
 import torch
 from torch import Generator, Tensor, nn
 
+from proponent.batch_statistics import running_statistics
 from proponent.config.schema import Precision, RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import Rows, rows_equal
@@ -68,8 +69,9 @@ class Group:
         self.stack = stack_models(build, [run.init_seed for run in runs], device)
         self.stack.template.train()
         with explained(self.stack.template, "cannot be trained"), recorded_draws():
+            with running_statistics():  # so that one example is a batch
+                refuse_hidden_references(self.stack.template, x[:1])
             separate_moving(self.stack, x[:2])
-            refuse_hidden_references(self.stack.template, x[:2])
             if len(runs) > 1:
                 refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), x[:2])
         if recipe.precision is Precision.bf16:
