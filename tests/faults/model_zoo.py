@@ -330,7 +330,10 @@ add(
 add(
     "instance norm with running statistics",
     lambda: nn.Sequential(
-        nn.Unflatten(1, (2, 3)), nn.InstanceNorm1d(2, affine=True, track_running_stats=True), nn.Flatten(), net()
+        nn.Unflatten(1, (2, 3)),
+        nn.InstanceNorm1d(2, affine=True, track_running_stats=True),
+        nn.Flatten(),
+        net(),
     ),
     no_replay="the model's buffer '1.running_mean' changes in training",
 )

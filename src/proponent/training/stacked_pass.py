@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class StackedPass:
             name: value[rows.start] if name in stack.counters else value[rows]
             for name, value in stack.moving.items()
         }
-        own = {name: None if name in stack.counters else 0 for name in moving}
+        own: Any = {name: None if name in stack.counters else 0 for name in moving}
         axes = (0, own, 0, 0, None if weights is None else 0, 0)
         what = f"cannot be trained in lockstep on a batch of {y.shape[1]} examples"
         with explained(stack.template, what):
