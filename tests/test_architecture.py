@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/proponent"
 FREE = {
+    "batch_statistics",
     "checkout_location",
     "chunking",
     "errors",
