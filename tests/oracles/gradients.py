@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from oracles.dense_model import outputs_of
+
 
 def gradients_by_vmap(
     module: nn.Module, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
@@ -33,7 +35,7 @@ def gradients_by_loop(
     parameters = [value for value in module.parameters() if value.requires_grad]
     rows = []
     for one, label in zip(x, y, strict=True):
-        value = function(module(one[None]), label[None])[0]
+        value = function(outputs_of(module, one[None]), label[None])[0]
         found = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
         rows.append(torch.cat([gradient.to_dense().flatten() for gradient in found]))
     return torch.stack(rows)

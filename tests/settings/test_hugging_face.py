@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from features.models import target_gradients
+from oracles.dense_model import outputs_of
 from oracles.gradients import gradients_by_loop
 from oracles.unrolling import differences
 from proponent.config.schema import RecipeConfig
+from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.methods.unrolling import magic
 from proponent.rows import NamedRows, Rows
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task, get_task
+from proponent.steps.io.stored_checkpoints import load_checkpoint
+from proponent.store.tensors import save_tensors
 from proponent.training.designs import Run
 from proponent.training.lockstep import train
 from proponent.training.replay import Replay
@@ -51,7 +58,7 @@ def ordinary(build: Build, run: Run, given: Arrays, task: Task) -> dict[str, Ten
     for epoch in range(RECIPE.epochs):
         for batch in epoch_order(run, stage, epoch).split(RECIPE.batch_size):
             optimizer.zero_grad()
-            task.loss(module(given.x_train[batch]), given.y_train[batch]).mean().backward()
+            task.loss(outputs_of(module, given.x_train[batch]), given.y_train[batch]).mean().backward()
             optimizer.step()
     return dict(module.state_dict())
 
@@ -82,7 +89,7 @@ def hessian_products(module: nn.Module, given: Arrays, task: Task, vectors: Tens
     """Return products with the Hessian of the mean loss by two backward passes."""
     parameters = [value for value in module.eval().parameters() if value.requires_grad]
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        loss = task.loss(module(given.x_train), given.y_train).mean()
+        loss = task.loss(outputs_of(module, given.x_train), given.y_train).mean()
     options = {"allow_unused": True, "materialize_grads": True}
     slopes = torch.autograd.grad(loss, parameters, create_graph=True, **options)
     slope = torch.cat([value.flatten() for value in slopes])
@@ -159,3 +166,87 @@ def scores(build: Build, given: Arrays, task: Task) -> list[Tensor]:
         member.ggn_product(gradients) @ gradients.T,
         magic.attribute(Replay(build, task, RECIPE, RUNS[0], given)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bert", {"task_type": "SEQ_CLS", "target_modules": ["query", "value"]}),
+        ("gpt2", {"task_type": "CAUSAL_LM", "target_modules": ["c_attn"], "fan_in_fan_out": True}),
+        ("gpt2", {"target_modules": ["c_attn"], "use_dora": True, "modules_to_save": ["lm_head"]}),
+        ("llama", {"target_modules": "all-linear", "use_rslora": True}),
+    ],
+    ids=["bert", "gpt2", "gpt2 with a trained head, DoRA", "llama"],
+)
+def test_only_adapters_are_trained_and_attributed(name: str, options: dict[str, Any]) -> None:
+    peft = pytest.importorskip("peft")
+    case = ARCHITECTURES[name]
+    torch.manual_seed(7)
+    pretrained = case.make().state_dict()
+
+    def make() -> nn.Module:
+        model = case.make()
+        model.load_state_dict(pretrained)
+        return peft.get_peft_model(model, peft.LoraConfig(r=2, init_lora_weights=False, **options))
+
+    build, task, given = transformer_models.builder(make), get_task(case.task), dictionary(name)
+    module = check_engines(build, given, task, exact=not case.casts)
+    trained = [key for key, value in module.named_parameters() if value.requires_grad]
+    assert trained and all("lora" in key or "modules_to_save" in key for key in trained)
+    assert set(target_gradients(module, task, given.x_query, given.y_query)[0].parameters) == set(trained)
+    if options.get("use_dora"):  # DoRA takes norms of weights as constants
+        with pytest.raises(UserError, match="uses parameters behind .detach"):
+            Replay(build, task, RECIPE, RUNS[0], given)
+        return
+    replayed = Replay(build, task, RECIPE, RUNS[0], given)
+    assert set(replayed.model.shapes) == set(trained)
+    assert magic.attribute(replayed).isfinite().all()
+
+
+def dictionary(name: str) -> Arrays:
+    """Return data whose inputs are token numbers and their mask."""
+    given = arrays(name)
+    x = [
+        NamedRows({"input_ids": ids, "attention_mask": (ids != 0).long()})
+        for ids in (given.x_train, given.x_query)
+    ]
+    return Arrays(x[0], given.y_train, x[1], given.y_query)
+
+
+def test_a_checkpoint_of_adapters_leaves_frozen_weights_out(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    case, given = ARCHITECTURES["bert"], dictionary("bert")
+    torch.manual_seed(7)
+    pretrained = case.make().state_dict()
+
+    def make() -> nn.Module:
+        model = case.make()
+        model.load_state_dict(pretrained)
+        return peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query"]))
+
+    build = transformer_models.builder(make)
+    found = train(build, given.x_train, given.y_train, get_task(case.task), RECIPE, RUNS, checkpoints=[2])
+    own = state_dict(found.template, found.checkpoints[2], 1, whole=False)
+    save_tensors(tmp_path / "step-000002.safetensors", own)
+    save_tensors(tmp_path / "final.safetensors", state_dict(found.template, found.state, 1))
+    assert all("lora" in key or "classifier.modules_to_save" in key for key in own)
+    read = load_checkpoint(tmp_path, [2, 4], 0)
+    assert list(read) and set(read) == set(state_dict(found.template, found.state, 1))
+    for key, value in state_dict(found.template, found.checkpoints[2], 1).items():
+        assert torch.equal(read[key], value)
+
+
+def test_attention_draws_its_dropout_masks_from_the_generator_of_the_model() -> None:
+    """Padding to the left of a causal model leaves positions that may attend to nothing."""
+    case = ARCHITECTURES["gpt2"]
+    options = {**case.options, "attn_pdrop": 0.3}
+    ids = torch.randint(2, 20, (8, 4), generator=torch.Generator().manual_seed(1))
+    x = padded(ids, 2, left=True)
+    y = torch.cat([ids.new_full((8, 2), -100), ids], 1)
+    build = transformer_models.builder(dataclasses.replace(case, options=options).make)
+    together, alone = (
+        train(build, x, y, get_task("language-model"), RECIPE, runs).state for runs in (RUNS, RUNS[:1])
+    )
+    for name, value in alone.items():
+        assert value.isfinite().all()
+        torch.testing.assert_close(together[name][:1], value, rtol=1e-8, atol=1e-10)

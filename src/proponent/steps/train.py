@@ -59,9 +59,9 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
     for index, member in enumerate(members):
         own = folder / f"member-{member:03d}"
         for step, state in trained.checkpoints.items():
-            job.write_tensors(
-                f"{own}/step-{step:06d}.safetensors", state_dict(trained.template, state, index)
-            )
+            # Frozen weights are in the final model alone: a pretrained model is stored once per member.
+            trainable = state_dict(trained.template, state, index, whole=False)
+            job.write_tensors(f"{own}/step-{step:06d}.safetensors", trainable)
         record = {
             "member": member,
             "init_seed": runs[index].init_seed,

@@ -156,13 +156,23 @@ def call(template: nn.Module, tensors: Mapping[str, Tensor], x: Rows) -> Tensor:
     return outputs_of(template, x, tensors)
 
 
-def state_dict(template: nn.Module, state: Mapping[str, Tensor], model: int) -> dict[str, Tensor]:
-    """Return the plain ``state_dict`` of one of the stacked models, on the CPU, with memory of its own."""
+def state_dict(
+    template: nn.Module, state: Mapping[str, Tensor], model: int, *, whole: bool = True
+) -> dict[str, Tensor]:
+    """Return the plain ``state_dict`` of one of the stacked models, on the CPU, with memory of its own.
+
+    Args:
+        template: module with the architecture and the tensors that all models share.
+        state: tensors in which the models differ, (models, …) each.
+        model: index of the model.
+        whole: whether to include the tensors that all models share, such as frozen pretrained weights.
+    """
     tensors = dict(_tensors(template)) | {name: value[model] for name, value in state.items()}
     names = {id(value): name for name, value in _tensors(template).items()}
     return {
         key: tensors[names[id(value)]].detach().to("cpu", copy=True).contiguous()
         for key, value in template.state_dict(keep_vars=True).items()
+        if whole or names[id(value)] in state
     }
 
 

@@ -11,7 +11,7 @@ from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.views import CheckpointTimes
 from proponent.steps.io.job import Job
-from proponent.store.tensors import load_tensors
+from proponent.store.tensors import load_tensors, open_tensors
 
 
 def member_folder(job: Job[AttributeSpec, AttributeInputs], member: int) -> Path:
@@ -21,9 +21,16 @@ def member_folder(job: Job[AttributeSpec, AttributeInputs], member: int) -> Path
 
 
 def load_checkpoint(folder: Path, steps: list[int], index: int) -> dict[str, Tensor]:
-    """Return the state dict of a member's checkpoint; the last of ``steps`` is the final model."""
-    final = index == len(steps) - 1
-    return load_tensors(folder / ("final.safetensors" if final else f"step-{steps[index]:06d}.safetensors"))
+    """Return the state dict of a member's checkpoint; the last of ``steps`` is the final model.
+
+    Checkpoints leave out what training does not change, which is read from the final model.
+    """
+    final = folder / "final.safetensors"
+    if index == len(steps) - 1:
+        return load_tensors(final)
+    own = load_tensors(folder / f"step-{steps[index]:06d}.safetensors")
+    with open_tensors(final) as (get, names, _):
+        return own | {name: get(name) for name in names if name not in own}
 
 
 def checkpoint_times(training: dict[str, Any], momentum: float) -> CheckpointTimes:
