@@ -195,7 +195,7 @@ def test_only_adapters_are_trained_and_attributed(name: str, options: dict[str, 
     assert trained and all("lora" in key or "modules_to_save" in key for key in trained)
     assert set(target_gradients(module, task, given.x_query, given.y_query)[0].parameters) == set(trained)
     if options.get("use_dora"):  # DoRA takes norms of weights as constants
-        with pytest.raises(UserError, match="uses parameters behind .detach"):
+        with pytest.raises(UserError, match=r"uses parameters behind \.detach"):
             Replay(build, task, RECIPE, RUNS[0], given)
         return
     replayed = Replay(build, task, RECIPE, RUNS[0], given)
