@@ -130,3 +130,15 @@ def test_single_precision_is_exact_to_a_hundred_thousandth():
     block, _ = target_gradients(module.float(), TASK, x.float(), y)
     exact = rows @ rows.T
     assert (block.inner(block).double() - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+def test_joined_gradients_share_the_memory_of_the_data():
+    """The input of a first layer is the data, of which blocks of examples hold no copy."""
+    x, y = torch.randn(20, 6), torch.arange(20) % 3
+    capture = Capture(nn.Linear(6, 3), x[:1])
+    block, _ = capture.all_gradients(x, y, target_cotangents(TASK), memory_mib=0)
+    (term,) = block.parts[0].terms
+    assert term.right.values.data_ptr() == x.data_ptr()
+    assert torch.equal(term.right.values.squeeze(1), x)
+    whole, _ = capture.gradients(x, y, target_cotangents(TASK))
+    torch.testing.assert_close(block.dense(), whole.dense())

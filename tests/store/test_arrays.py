@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from proponent.errors import UserError
-from proponent.store.arrays import load_arrays, save_arrays
+from proponent.store.arrays import load_arrays, map_arrays, save_arrays
 from proponent.store.tensors import load_tensors, save_tensors
 
 ARRAYS = {
@@ -39,10 +39,28 @@ def test_each_reads_what_the_other_wrote(tmp_path: Path) -> None:
         np.testing.assert_array_equal(tensors[name].numpy(), array)
 
 
+def test_maps_have_the_same_content_and_changes_never_reach_the_file(tmp_path: Path) -> None:
+    more = {
+        name: np.array([[1, 0, 3]]).astype(name) for name in ("uint8", "int16", "float16", "float64", "bool")
+    }
+    save_arrays(tmp_path / "file", {**ARRAYS, **more, "none": np.empty((0, 3), np.float32)}, {"key": "é"})
+    mapped, tensors = map_arrays(tmp_path / "file"), load_tensors(tmp_path / "file")
+    for name, array in load_arrays(tmp_path / "file").items():
+        np.testing.assert_array_equal(mapped[name], array)
+        assert mapped[name].dtype == array.dtype
+        assert type(mapped[name]) is np.ndarray
+    before = (tmp_path / "file").read_bytes()
+    mapped["scores"][:] = 7
+    tensors["scores"][:] = 7
+    assert (tmp_path / "file").read_bytes() == before
+
+
 def test_a_file_that_is_not_safetensors_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"not tensors")
     with pytest.raises(UserError, match=r"broken\.safetensors: not a readable safetensors file"):
         load_arrays(tmp_path / "broken.safetensors")
+    with pytest.raises(UserError, match=r"broken\.safetensors: not a readable safetensors file"):
+        map_arrays(tmp_path / "broken.safetensors")
 
 
 def test_reading_arrays_does_not_import_torch() -> None:

@@ -23,7 +23,7 @@ from proponent.features.gradients.capture import Capture, Cotangents, base_cotan
 from proponent.features.gradients.dense_gradients import DenseGradients
 from proponent.features.gradients.serialise import from_tensors, to_tensors
 from proponent.features.member_network import PASS_MIB
-from proponent.features.representations import outputs, representations
+from proponent.features.representations import is_representation, outputs, representations
 from proponent.features.storage_choice import StorageChoice, choose_storage
 from proponent.features.views import (
     CheckpointTimes,
@@ -108,19 +108,11 @@ def _representations(capture: Capture, data: Arrays, pass_mib: int) -> Features:
 
     A linear model's representation is its input, of which no copy is stored.
     """
+    for name, value in named_tensors(data.x_train).items():
+        if is_representation(capture, data.x_train, value, pass_mib):
+            return {}, {"input": name}
     train = representations(capture, data.x_train, pass_mib)
-    query = representations(capture, data.x_query, pass_mib)
-    same = (name for name, value in named_tensors(data.x_train).items() if _is_same(train, value))
-    name = next(same, None)
-    return ({"train": train, "query": query} if name is None else {}), {"input": name}
-
-
-def _is_same(representation: Tensor, x: Tensor) -> bool:
-    """Return whether the representation is the input ``x`` itself.
-
-    Inputs of another type, such as integers that the model casts itself, are not what the layer multiplies.
-    """
-    return representation.dtype == x.dtype and torch.equal(representation, x.flatten(1))
+    return {"train": train, "query": representations(capture, data.x_query, pass_mib)}, {"input": None}
 
 
 def _outputs(capture: Capture, task: Task, data: Arrays, pass_mib: int) -> Features:

@@ -23,3 +23,21 @@ def representations(capture: Capture, x: Rows, memory_mib: int = 1000) -> Tensor
     """
     step = capture.chunk_size(x, memory_mib)
     return torch.cat([capture.representations(x[rows]) for rows in chunks(len(x), step)])
+
+
+def is_representation(capture: Capture, x: Rows, one: Tensor, memory_mib: int = 1000) -> bool:
+    """Return whether the representations are an input of the model itself, as a linear model's are.
+
+    Inputs of another type, such as integers that the model casts itself, are not what the layer multiplies.
+
+    Args:
+        capture: model.
+        x: (n, ...) all inputs.
+        one: (n, ...) one of them.
+        memory_mib: memory of passes in MiB; the first chunk of examples decides in most cases.
+    """
+    return all(
+        (found := capture.representations(x[rows])).dtype == one.dtype
+        and torch.equal(found, one[rows].flatten(1))
+        for rows in chunks(len(x), capture.chunk_size(x, memory_mib))
+    )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 
@@ -72,6 +73,43 @@ def opened(path: Path, framework: str) -> Iterator[tuple[Callable[[str], Any], l
         raise UserError(
             f"{path}: not a readable safetensors file ({error}); delete it and run snakemake again"
         ) from error
+
+
+_TYPES = {"BOOL": np.dtype(bool)} | {
+    f"{letter.upper()}{8 * size}": np.dtype(f"{letter}{size}")
+    for letter, sizes in (("i", (1, 2, 4, 8)), ("u", (1, 2, 4, 8)), ("f", (2, 4, 8)))
+    for size in sizes
+}
+"""Types of NumPy by their names in safetensors."""
+
+
+def map_arrays(path: Path) -> dict[str, Array]:
+    """Return all arrays of ``path`` as private maps of the file: rows are read when they are used.
+
+    A change of an array is private to the process, and never reaches the file. (Tensors that
+    :func:`proponent.store.tensors.load_tensors` returns are such maps already.)
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors.
+    """
+    with (
+        opened(path, "np"),
+        path.open("rb") as stream,
+    ):  # the library compares the header with the size of the file
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    found: dict[str, Array] = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        kind, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])
+        start, stop = entry["data_offsets"]
+        # memmap refuses empty arrays
+        mapped = (
+            np.memmap(path, kind, "c", 8 + length + start, shape) if start < stop else np.empty(shape, kind)
+        )
+        found[name] = np.asarray(mapped)
+    return found
 
 
 def load_arrays(path: Path) -> dict[str, Array]:

@@ -43,6 +43,9 @@ def open_tensors(path: Path) -> Iterator[tuple[Callable[[str], Tensor], list[str
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of ``path``."""
+    """Return all tensors of ``path`` as private maps of the file: what is not used is not read.
+
+    A change of a tensor is private to the process, and never reaches the file.
+    """
     with open_tensors(path) as (get, names, _):
         return {name: get(name) for name in names}

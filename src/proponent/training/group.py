@@ -68,12 +68,13 @@ class Group:
     ) -> None:
         self.stack = stack_models(build, [run.init_seed for run in runs], device)
         self.stack.template.train()
+        some = x[:2].to(device)
         with explained(self.stack.template, "cannot be trained"), recorded_draws():
             with running_statistics():  # so that one example is a batch
-                refuse_hidden_references(self.stack.template, x[:1])
-            separate_moving(self.stack, x[:2])
+                refuse_hidden_references(self.stack.template, some[:1])
+            separate_moving(self.stack, some)
             if len(runs) > 1:
-                refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), x[:2])
+                refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), some)
         if recipe.precision is Precision.bf16:
             train_in_bfloat16(self.stack.template)
         self.n_steps = max(len(rate) for rate in rates)
@@ -139,8 +140,9 @@ class Group:
         """
         positions = (torch.tensor(starts)[:, None] + torch.arange(size)).to(self._orders.device)
         index = self._orders[rows].gather(1, positions)
-        x = self._x.index_select(0, index.flatten()).unflatten(0, index.shape)
-        y = self._y.index_select(0, index.flatten()).unflatten(0, index.shape)
+        chosen = index.flatten().to(self._y.device)  # that of the data, which may not fit on the device
+        x = self._x.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
+        y = self._y.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
         weights = self._weights[rows].gather(1, index) if self._weights is not None else None
         with explained(self.stack.template, f"cannot be trained on a batch of {size} examples"):
             draws = self._dropped(size, x[0])

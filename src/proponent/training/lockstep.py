@@ -21,6 +21,7 @@ from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.designs import Run
 from proponent.training.group import Group
+from proponent.training.memory import fits_on_device
 from proponent.training.recipe import learning_rates
 from proponent.training.stack import Stack
 from proponent.training.stages import stages_of
@@ -98,12 +99,13 @@ def train(
         runs: seeds and masks.
         checkpoints: numbers of optimiser steps after which parameters are kept, at most those of the shortest run.
         lockstep: models trained at a time.
-        device: device to train on.
+        device: device to train on; data that take more than half of its memory are moved batch by batch.
 
     Raises:
         UserError: the model cannot be trained in lockstep, or a run has no example to train on.
     """
-    x, y = x.to(device), y.to(device)
+    if device != "cpu" and fits_on_device(x, y, torch.cuda.get_device_properties(device).total_memory):
+        x, y = x.to(device), y.to(device)
     together = in_lockstep(recipe, runs, len(x), lockstep)
     rates = [learning_rates(recipe, stages_of(recipe, run, len(x))) for run in runs]
     shortest = min(len(rate) for rate in rates)

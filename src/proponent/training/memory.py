@@ -49,14 +49,28 @@ def models_that_fit(
         checkpoints: checkpoints kept per model, in addition to its final state.
     """
     needed = training_bytes(build, x, y, task, recipe, runs, device=device, checkpoints=checkpoints)
-    return min(len(runs), max(1, needed.models_in(int(SHARE * device_bytes))))
+    data = data_bytes(x, y) if fits_on_device(x, y, device_bytes) else 0
+    return min(len(runs), max(1, needed.models_in(int(SHARE * device_bytes) - data)))
+
+
+def data_bytes(x: Rows, y: Tensor) -> int:
+    """Return the bytes of inputs and labels."""
+    return _bytes([*named_tensors(x).values(), y])
+
+
+def fits_on_device(x: Rows, y: Tensor, device_bytes: int) -> bool:
+    """Return whether the data of a training are moved to a GPU as a whole: at most half of the memory that is used.
+
+    Otherwise each batch is moved when it is needed.
+    """
+    return 2 * data_bytes(x, y) <= SHARE * device_bytes
 
 
 class TrainingBytes(NamedTuple):
     """Memory of a job that trains models in lockstep, in bytes."""
 
     shared: int
-    """Data, and the results of all runs, which are kept until the end of the job."""
+    """Results of all runs, which are kept until the end of the job."""
     own: int
     """Each of the models that are trained at the same time."""
 
@@ -76,10 +90,13 @@ def training_bytes(
     device: str,
     checkpoints: int = 0,
 ) -> TrainingBytes:
-    """Return the memory of a job; the arguments are those of :func:`models_that_fit`."""
+    """Return the memory of a job without its data; the arguments are those of :func:`models_that_fit`.
+
+    Data in the memory of a CPU are a map of their file, which the kernel drops where memory is short.
+    """
     model = build(runs[0].init_seed)
     state = _bytes(model.parameters()) + _bytes(model.buffers())
-    shared = _bytes([*named_tensors(x).values(), y]) + len(runs) * (1 + checkpoints) * state
+    shared = len(runs) * (1 + checkpoints) * state
     return TrainingBytes(
         shared, bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
     )

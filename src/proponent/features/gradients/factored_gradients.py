@@ -252,8 +252,22 @@ class _Join:
         pieces = [factor.values for factor in factors]
         key = tuple((piece.data_ptr(), piece.shape, piece.stride()) for piece in pieces)
         if key not in self._joined:
-            self._joined[key] = torch.cat(pieces)
+            self._joined[key] = _joined(pieces)
         return replace(factors[0], values=self._joined[key])
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    """Return tensors one after the other; neighbouring rows of one tensor, such as the data, are not copied."""
+    first, *others = pieces
+    stop = first.storage_offset() + first.numel()
+    for piece in others:
+        same = piece.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not (same and piece.storage_offset() == stop and piece.is_contiguous()):
+            return torch.cat(list(pieces))
+        stop += piece.numel()
+    if not first.is_contiguous():
+        return torch.cat(list(pieces))
+    return first.as_strided((sum(map(len, pieces)), *first.shape[1:]), first.stride())
 
 
 def _rows(part: Part) -> int:

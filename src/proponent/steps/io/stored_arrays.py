@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import StepSpec
 from proponent.steps.io.job import Job
-from proponent.store.arrays import load_arrays, open_arrays
+from proponent.store.arrays import map_arrays, open_arrays
 
 
 class NumpyData(NamedTuple):
@@ -28,9 +28,9 @@ class NumpyData(NamedTuple):
 
 
 def load_numpy_data(job: Job[StepSpec, DataInputs]) -> NumpyData:
-    """Read the train and query arrays of a job's setting."""
+    """Return the train and query arrays of a job's setting, whose rows are read when they are used."""
     train = job.read(job.inputs.data)
-    first, second = load_arrays(train), load_arrays(train.with_name("query.safetensors"))
+    first, second = map_arrays(train), map_arrays(train.with_name("query.safetensors"))
     y_train, y_query = first.pop("y"), second.pop("y")
     return NumpyData(first.get("x", first), y_train, second.get("x", second), y_query)
 
