@@ -140,6 +140,11 @@ def rows_of(tensors: Mapping[str, Tensor]) -> Rows:
     return NamedRows(dict(sorted(tensors.items())))
 
 
+def map_rows(x: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
+    """Return the inputs with ``function`` applied to each tensor."""
+    return function(x) if isinstance(x, Tensor) else x.map(function)
+
+
 def rows_equal(one: Rows, other: Rows) -> bool:
     """Return whether two inputs of the same names are equal, shapes and types included."""
     mine, theirs = named_tensors(one), named_tensors(other)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from proponent.config.schema import Precision, QueriesConfig
 from proponent.errors import UserError
-from proponent.rows import MASK, TOKENS, Rows, describe_row, named_tensors, outputs_of
-from proponent.settings.arrays_of_rows import pair_of_tensors
+from proponent.rows import MASK, TOKENS, Rows, describe_row, map_rows, named_tensors, outputs_of
 from proponent.settings.description import class_list
 from proponent.settings.floating_types import converted_data, other_type
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
+from proponent.settings.train_and_query import tensors_of_both
 
 
 @dataclass
@@ -74,30 +74,26 @@ def materialise(
         UserError: x and y have different numbers of rows, there is no training example, there are too few queries, x
             or y holds NaN or infinite numbers, or the task cannot use the labels.
     """
-    x_train, y_train = pair_of_tensors(split.train, f"setting {name}: train")
-    x_query, y_query = pair_of_tensors(split.query, f"setting {name}: query")
+    where = f"setting {name}"
+    train, query = tensors_of_both(split.train, split.query, where)
     wanted = queries.tune + queries.test
-    if len(x_query) < wanted:
+    if len(query.x) < wanted:
         raise UserError(
-            f"setting {name}: there are {len(x_query)} queries but queries.tune + queries.test is {wanted}; "
+            f"{where}: there are {len(query.x)} queries but queries.tune + queries.test is {wanted}; "
             "lower them, or return more queries from the dataset factory"
         )
-    x_query, y_query = x_query[:wanted], y_query[:wanted]
-    for what, train, query in (("x", x_train, x_query), ("y", y_train, y_query)):
-        if train.shape[1:] != query.shape[1:]:
-            raise UserError(
-                f"setting {name}: a row of train {what} has shape {tuple(train.shape[1:])} and one of query "
-                f"{what} {tuple(query.shape[1:])}; give both one shape"
-            )
+    x_query, y_query = query.x[:wanted], query.y[:wanted]
     n_classes = (
         len(class_list(split.class_names, f"setting {name}")) if split.class_names is not None else None
     )
-    y_train = task.check(y_train, f"setting {name}: train", n_classes)
+    y_train = task.check(train.y, f"setting {name}: train", n_classes)
     y_query = task.check(y_query, f"setting {name}: query", n_classes)
     task.check_queries(y_query, f"setting {name}: query")
-    return Arrays(
-        *(converted_data(part, precision).contiguous() for part in (x_train, y_train, x_query, y_query))
-    )
+
+    def stored(values: Tensor) -> Tensor:
+        return converted_data(values, precision).contiguous()
+
+    return Arrays(map_rows(train.x, stored), stored(y_train), map_rows(x_query, stored), stored(y_query))
 
 
 def check_tokens(arrays: Arrays, name: str) -> None:
