@@ -92,9 +92,11 @@ def test_dict_of_arrays(rows):
     train = [{"x": x, "y": y} for x, y in zip(X, Y, strict=True)] if rows else given
     assert torch.equal(arrays(train).x_train, X)
     other = (
-        [{"image": x, "label": y} for x, y in zip(X, Y, strict=True)] if rows else {"image": X, "label": Y}
+        [{"image": x, "caption": y} for x, y in zip(X, Y, strict=True)]
+        if rows
+        else {"image": X, "caption": Y}
     )
-    with pytest.raises(UserError, match=r"setting lab: train: .*\(x, y\).* has the names image, label"):
+    with pytest.raises(UserError, match=r"setting lab: train: .*\(x, y\).* has image, caption"):
         arrays(other)
 
 
@@ -141,16 +143,17 @@ def test_class_names_numbers_and_image_shape_are_checked_by_the_data_step(factor
         load(factory(lambda: Split((X, Y), (X, Y), **fields)))
 
 
-@pytest.mark.parametrize(
+GLOBAL = pytest.mark.parametrize(
     "draw",
     [random.random, lambda: np.random.rand(4), lambda: torch.randn(4), lambda: random.gauss(0, 1)],  # noqa: NPY002
     ids=["random", "numpy", "torch", "gauss"],
 )
-@pytest.mark.parametrize("where", ["factory", "row"])
-def test_random_data_is_seeded(factory, draw, where):
+
+
+@GLOBAL
+def test_random_data_is_seeded(factory, draw):
     def make():
-        noise = torch.as_tensor(draw(), dtype=torch.float32)
-        return Split(Rows(draw) if where == "row" else (X + noise, Y), (X, Y))
+        return Split((X + torch.as_tensor(draw(), dtype=torch.float32), Y), (X, Y))
 
     states = random.getstate(), torch.get_rng_state()
     first = load(factory(make))[1]
@@ -160,6 +163,12 @@ def test_random_data_is_seeded(factory, draw, where):
     torch.manual_seed(7)
     np.random.seed(7)  # noqa: NPY002
     assert torch.equal(load(factory(make))[1].x_train, first.x_train)
+
+
+@GLOBAL
+def test_rows_that_draw_when_they_are_read_are_refused(factory, draw):
+    with pytest.raises(UserError, match=r"setting lab: train row 0 differs between two reads.*augment"):
+        load(factory(lambda: Split(Rows(draw), (X, Y))))
 
 
 COUNT = itertools.count()

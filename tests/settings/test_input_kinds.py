@@ -256,7 +256,7 @@ def test_what_is_refused_says_which_form_is_wanted(train, query, parts):
     ],
     ids=["text", "missing"],
 )
-def test_columns_of_tables_that_are_no_numbers_are_refused(column, parts):
+def test_columns_of_tables_that_are_not_numeric_are_refused(column, parts):
     message = refusal(pandas_frame(y=Y.numpy(), **column))
     assert all(part in message for part in parts), message
     assert "needs one column with a name of y, label" in refusal(pandas_frame())

@@ -66,7 +66,7 @@ def read_examples(data: Any, where: str) -> Examples:
         where: beginning of messages.
 
     Raises:
-        UserError: the form is not accepted, values are no numbers, or two reads of a row differ.
+        UserError: the form is not accepted, values are not numeric, or two reads of a row differ.
     """
     if is_frame(data) and hasattr(data, "columns"):
         columns = _columns(_of_frame(data, where), where)

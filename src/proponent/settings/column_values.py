@@ -73,7 +73,7 @@ def column_of(values: Any, where: str, name: str) -> Column:
         name: name of the column.
 
     Raises:
-        UserError: the values are no numbers, or the entries of a list have different shapes.
+        UserError: the values are not numeric, or the entries of a list have different shapes.
     """
     listed = isinstance(values, (list, tuple)) or getattr(values, "dtype", None) == np.dtype("O")
     if not listed:
