@@ -158,7 +158,8 @@ def _unroll(
             own = weights[index * size : (index + 1) * size]
             biases = own[2:4] if bias else (None, None)
             projection = own[-1] if size % 2 else None
-            given = F.linear(values, own[0], biases[0])
+            # Indexing one position at a time would make its gradient a tensor of all positions.
+            given = F.linear(values, own[0], biases[0]).unbind()
             now = tuple(part[index] for part in state)
             outputs: dict[int, Tensor] = {}
             positions = range(len(values))
