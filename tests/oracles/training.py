@@ -29,6 +29,7 @@ def train_alone(
     run: Run,
     checkpoints: Sequence[int] = (),
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    augment: Callable[[Tensor, int, int], Tensor] | None = None,
 ) -> tuple[nn.Module, dict[int, dict[str, Tensor]], list[float]]:
     """Train one model.
 
@@ -59,15 +60,16 @@ def train_alone(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
+        given = x[batch] if augment is None else augment(x[batch], run.order_seed, step)
         with recorded_draws() as draws, torch.no_grad():
-            copy.deepcopy(model)(x[batch])
+            copy.deepcopy(model)(given)
         masks = [mask[0] for mask in draw_masks(draws, [generator])]
         size = len(batch)
         if normalises_batches and by_weight:  # an example that is left out is in no statistics either
             kept = weights[batch] > 0
-            batch, masks = batch[kept], [mask[kept] for mask in masks]
+            batch, given, masks = batch[kept], given[kept], [mask[kept] for mask in masks]
         with given_masks(masks):
-            outputs = model(x[batch])
+            outputs = model(given)
         value = (per_example(outputs, y[batch]) * weights[batch]).sum() / size
         value.backward()
         optimizer.step()

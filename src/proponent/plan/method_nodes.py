@@ -111,12 +111,12 @@ class MethodNodes:
                 if network
                 else None
             ),
-            replay=ReplaySpec(self.base.model, recipe, setting.seed) if replay else None,
+            replay=ReplaySpec(self.base.model, recipe, setting.augment, setting.seed) if replay else None,
         )
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
         files = graph.digests_of(method.config.sources)
         if network or replay:
-            model_code, read = self.base.model_sources()
+            model_code, read = self.base.training_sources() if replay else self.base.model_sources()
             code += [*model_code, *self.base.target_code]
             files |= read
         return graph.add(path, spec, self._inputs(), code, files, after=self.base.after_check)

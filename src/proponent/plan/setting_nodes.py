@@ -108,6 +108,7 @@ class SettingNodes:
             has_label_noise=setting.label_noise is not None,
             model=self.model,
             recipe=setting.recipe,
+            augment=setting.augment,
             seed=setting.seed,
             designs=tuple(self._draw(design, config) for design, config in sorted(setting.designs.items())),
             left_out_examples={
@@ -121,7 +122,7 @@ class SettingNodes:
             pretrained=setting.model.pretrained,
         )
         inputs = DataInputs(data=paths.data(self.name))
-        code, files = self.model_sources()
+        code, files = self.training_sources()
         code += [*self.target_code, setting.dataset.factory]
         self.graph.add(paths.check(self.name), spec, inputs, code, files)
 
@@ -148,6 +149,7 @@ class SettingNodes:
             task=setting.task,
             model=self.model,
             recipe=setting.recipe,
+            augment=setting.augment,
             seed=setting.seed,
             lockstep=self.benchmark.config.compute.lockstep,
             members=tuple(members),
@@ -155,7 +157,7 @@ class SettingNodes:
         )
         inputs = DataInputs(data=paths.data(self.name))
         path = paths.ensemble(self.name, shard)
-        self.graph.add(path, spec, inputs, *self.model_sources(), self.after_check)
+        self.graph.add(path, spec, inputs, *self.training_sources(), self.after_check)
 
     def _add_features(self, kind: FeatureKind, shard: int, members: range) -> None:
         setting = self.setting
@@ -189,13 +191,14 @@ class SettingNodes:
                 target=setting.target,
                 model=self.model,
                 recipe=setting.recipe,
+                augment=setting.augment,
                 seed=setting.seed,
                 lockstep=compute.lockstep,
                 design=draw,
                 runs=(runs.start, runs.stop),
             )
             path = paths.retrained_shard(self.name, design, shard)
-            code, files = self.model_sources()
+            code, files = self.training_sources()
             code += self.target_code
             shards.append(self.graph.add(path, spec, inputs, code, files, self.after_check))
         self.graph.add(
@@ -226,9 +229,17 @@ class SettingNodes:
         return ModelSpec(model.factory, model.args, [*model.files, *weights], self.setting.preprocess)
 
     def model_sources(self) -> tuple[list[str], dict[str, str]]:
-        """Return the definitions and the digests of files that decide what the model is and how it is trained."""
+        """Return the definitions and the digests of files that decide what the model and its task are."""
         model = self.model
         factories: list[FactoryConfig] = [model, *([model.preprocess] if model.preprocess else [])]
         files = [file for factory in factories for file in factory.files]
         code = [*(factory.factory for factory in factories), *self.task_code]
         return code, self.graph.digests_of(files)
+
+    def training_sources(self) -> tuple[list[str], dict[str, str]]:
+        """Return the definitions and the digests of files that decide how the model is trained."""
+        code, files = self.model_sources()
+        augment = self.setting.augment
+        if augment is None:
+            return code, files
+        return [*code, augment.factory], files | self.graph.digests_of(augment.files)

@@ -47,8 +47,10 @@ def batch_sizes(subject: Subject) -> dict[int, str]:
     return sizes
 
 
-def _way_out(reason: str) -> str:
+def _way_out(reason: str, *, training: bool) -> str:
     """Return the end of the message for a batch that cannot be processed."""
+    if "more than 1 value per channel" in reason and not training:
+        return "in eval mode, let it use running statistics and not the statistics of the batch"
     if "more than 1 value per channel" in reason:
         return "set recipe.last_batch to merge or drop, or use GroupNorm or LayerNorm"
     return "keep the axis of examples, for example squeeze(-1) or flatten(1) in place of squeeze()"
@@ -84,8 +86,9 @@ def refuse_batch_sizes(subject: Subject, model: nn.Module) -> None:
                 outputs, _ = forward(model, x[:size].clone(), training=training)
             except FAILURES as error:
                 reason = " ".join(str(error).split())[:200]
+                way_out = _way_out(reason, training=training)
                 raise subject.problem(
-                    f"the model cannot process a batch of {examples} ({where}): {reason}; {_way_out(reason)}"
+                    f"the model cannot process a batch of {examples} ({where}): {reason}; {way_out}"
                 ) from error
             tail = expected.shape[1:]
             if outputs.shape[:1] == (size,) and outputs.ndim == expected.ndim and outputs.shape[1:] != tail:
@@ -173,5 +176,14 @@ def short_recipe(recipe: RecipeConfig, batch_size: int) -> RecipeConfig:
 def _trained(
     subject: Subject, x: Rows, y: Tensor, recipe: RecipeConfig, runs: list[Run]
 ) -> dict[str, Tensor]:
-    trained = train(subject.build, x, y, subject.task, recipe, runs, device=subject.device)
+    trained = train(
+        subject.build,
+        x,
+        y,
+        subject.task,
+        recipe,
+        runs,
+        augment=subject.augment,
+        device=subject.device,
+    )
     return {name: value.cpu() for name, value in trained.state.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proponent.errors import UserError
+from proponent.self_check.augment_check import refuse_augment
 from proponent.self_check.batch_sizes import refuse_batch_sizes, refuse_lockstep
 from proponent.self_check.hidden_state import behaviour_elsewhere, refuse_hidden_state
 from proponent.self_check.method_needs import Trial
@@ -41,6 +42,7 @@ def check_setting(subject: Subject, uses: Iterable[str] = ()) -> dict[str, str]:
         refuse_changes_of_state(subject, model)
         refuse_disagreement(subject, model)
         refuse_hidden_state(subject, elsewhere)
+        refuse_augment(subject)
         refuse_lockstep(subject)
         refuse_probabilities(subject, model)
     except UserError as error:

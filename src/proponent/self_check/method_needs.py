@@ -129,7 +129,9 @@ class Trial:
     def _replay(self) -> Replay:
         recipe = short_recipe(self._subject.recipe, _TRAIN)
         run = member_run(self._subject.seed, 0)
-        return Replay(self._subject.build, self._subject.task, recipe, run, self._data)
+        return Replay(
+            self._subject.build, self._subject.task, recipe, run, self._data, augment=self._subject.augment
+        )
 
     def _walk_back(self) -> Tensor:
         step = next(iter(self._replay.backward()))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from proponent.config.schema import DesignConfig, RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import Rows, outputs_of
+from proponent.settings.batch_augmentation import Augment
 from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
@@ -30,6 +31,7 @@ class Subject:
         designs: designs of retrainings by name; the number of masks matters for ``loo`` only.
         seed: seed of the setting.
         device: device of the engines.
+        augment: augmentation of the training batches.
     """
 
     setting: str
@@ -40,6 +42,7 @@ class Subject:
     designs: Mapping[str, DesignConfig] = field(default_factory=dict)
     seed: int = 0
     device: str = "cpu"
+    augment: Augment | None = None
 
     def problem(self, text: str) -> UserError:
         """Return the error of a finding: the file of the setting, and one line."""

@@ -17,6 +17,7 @@ from proponent.self_check.check_setting import check_setting
 from proponent.self_check.other_process import in_fork
 from proponent.self_check.subject import Subject
 from proponent.self_check.training_memory import refuse_training_memory
+from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.factories import build_model
 from proponent.settings.loaded_dataset import dataset_digests, digests_of, refuse_other_data
 from proponent.settings.split import Arrays
@@ -37,6 +38,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         data=data,
         task=get_task(spec.task, spec.target),
         recipe=spec.recipe,
+        augment=build_augment(spec.augment),
         designs={
             draw.name: draw.config(count=spec.left_out_examples.get(draw.name, 1)) for draw in spec.designs
         },

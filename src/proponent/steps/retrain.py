@@ -6,6 +6,7 @@ import torch
 
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import RetrainSpec
+from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
@@ -26,6 +27,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     recipe = spec.recipe
     task = get_task(spec.task, spec.target)
     build = checked_model(spec.model, task, data, spec.setting, recipe.precision)
+    augment = build_augment(spec.augment)
     first, stop = spec.runs
     # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
     design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))
@@ -51,6 +53,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
             task,
             recipe,
             [runs[index] for index in rows.tolist()],
+            augment=augment,
             lockstep=lockstep,
             device=job.device,
         )

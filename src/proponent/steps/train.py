@@ -9,6 +9,7 @@ from proponent.config.specifications.step_specs import TrainSpec
 from proponent.errors import UserError
 from proponent.self_check.passes import refuse_not_finite
 from proponent.self_check.subject import Subject
+from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.lockstep_size import lockstep_of
@@ -41,6 +42,7 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
         task,
         recipe,
         runs,
+        augment=build_augment(spec.augment),
         checkpoints=steps,
         lockstep=lockstep_of(job, build, data, task, recipe, runs, len(steps)),
         device=job.device,

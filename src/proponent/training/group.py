@@ -11,8 +11,9 @@ from torch import Generator, Tensor, nn
 from proponent.batch_statistics import running_statistics
 from proponent.config.schema import Precision, RecipeConfig
 from proponent.errors import UserError
-from proponent.rows import Rows, rows_equal
+from proponent.rows import Rows, join_rows, rows_equal
 from proponent.seeds import derive_seed
+from proponent.settings.batch_augmentation import Augment
 from proponent.settings.model_diagnosis import CHANGES_INPUT
 from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
@@ -52,6 +53,7 @@ class Group:
         rates: (steps,) learning rates of each run.
         points: number of points of a loss curve.
         device: device to train on.
+        augment: augmentation of the batches; None for none.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Group:
         rates: Sequence[Tensor],
         points: int,
         device: str,
+        augment: Augment | None,
     ) -> None:
         self.stack = stack_models(build, [run.init_seed for run in runs], device)
         self.stack.template.train()
@@ -79,6 +82,7 @@ class Group:
             train_in_bfloat16(self.stack.template)
         self.n_steps = max(len(rate) for rate in rates)
         self._pass = StackedPass(self.stack, task)
+        self._augment = augment
         self._x, self._y, self._runs = x, y, runs
         self._rates = [rate.tolist() for rate in rates]
         self._stages = [stages_of(recipe, run, len(x)) for run in runs]
@@ -114,7 +118,7 @@ class Group:
             starts.append(rows_of_batch.start)
             sizes.append(rows_of_batch.stop - rows_of_batch.start)
         for rows in _equal_neighbours(sizes):
-            batches = self._batches(rows, starts[rows], sizes[rows.start])
+            batches = self._batches(step, rows, starts[rows], sizes[rows.start])
             # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
             compare = step == 0 and self._recipe.precision is not Precision.bf16
             losses, gradients = self._pass.gradients(rows, batches, compare=compare)
@@ -130,10 +134,11 @@ class Group:
             self._loss_sum.index_put_(where, losses.double(), accumulate=True)
             self._loss_count.index_put_(where, torch.ones_like(losses, dtype=torch.float64), accumulate=True)
 
-    def _batches(self, rows: slice, starts: list[int], size: int) -> Batches:
+    def _batches(self, step: int, rows: slice, starts: list[int], size: int) -> Batches:
         """Return the next batches of models whose batches have one size.
 
         Args:
+            step: number of optimiser steps that the models have made before.
             rows: range of the models.
             starts: position of each model's batch in the order of its epoch.
             size: examples per batch.
@@ -143,6 +148,10 @@ class Group:
         chosen = index.flatten().to(self._y.device)  # that of the data, which may not fit on the device
         x = self._x.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
         y = self._y.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
+        if self._augment is not None:
+            runs = self._runs[rows]
+            changed = [self._augment(x[row], run.order_seed, step) for row, run in enumerate(runs)]
+            x = join_rows(changed).unflatten(0, index.shape)
         weights = self._weights[rows].gather(1, index) if self._weights is not None else None
         with explained(self.stack.template, f"cannot be trained on a batch of {size} examples"):
             draws = self._dropped(size, x[0])

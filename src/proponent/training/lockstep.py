@@ -17,6 +17,7 @@ from proponent.chunking import chunks
 from proponent.config.schema import RecipeConfig
 from proponent.progress import progress
 from proponent.rows import Rows
+from proponent.settings.batch_augmentation import Augment
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.designs import Run
@@ -84,6 +85,7 @@ def train(
     recipe: RecipeConfig,
     runs: Sequence[Run],
     *,
+    augment: Augment | None = None,
     checkpoints: Sequence[int] = (),
     lockstep: int = 25,
     device: str = "cpu",
@@ -97,6 +99,7 @@ def train(
         task: task that gives the loss.
         recipe: optimiser, learning rates, batch size and length.
         runs: seeds and masks.
+        augment: augmentation of the batches; None for none.
         checkpoints: numbers of optimiser steps after which parameters are kept, at most those of the shortest run.
         lockstep: models trained at a time.
         device: device to train on; data that take more than half of its memory are moved batch by batch.
@@ -117,7 +120,9 @@ def train(
     def steps() -> Iterator[tuple[Group, int]]:
         for chosen in together:
             own = [rates[index] for index in chosen]
-            group = Group(build, x, y, task, recipe, [runs[index] for index in chosen], own, points, device)
+            group = Group(
+                build, x, y, task, recipe, [runs[index] for index in chosen], own, points, device, augment
+            )
             for step in range(group.n_steps):
                 yield group, step
             finished.add(group)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
 from proponent.memory_budget import MIB, MemoryBudget
+from proponent.settings.batch_augmentation import Augment
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.training.designs import Run
@@ -104,6 +105,7 @@ class Replay:
         data: training examples and queries, on the device to work on.
         member: index of the run in the ensemble.
         memory_mib: memory of the states that are kept and of methods together, in MiB.
+        augment: augmentation of the training's batches; None for none.
 
     Raises:
         UserError: the states do not fit, the model mixes the examples of a batch, or its outputs depend on no trainable
@@ -119,7 +121,10 @@ class Replay:
         data: Arrays,
         member: int = 0,
         memory_mib: int = 1000,
+        *,
+        augment: Augment | None = None,
     ) -> None:
+        self._augment = augment
         self.task, self.recipe, self.run, self.data, self.member = task, recipe, run, data, member
         self.n_train, self.n_query = len(data.x_train), len(data.x_query)
         self._stages = stages_of(recipe, run, self.n_train)
@@ -194,4 +199,7 @@ class Replay:
         """Return the indices of the examples of step ``index``, and their batch."""
         stage, epoch, batch = place(self._stages, index)
         examples = epoch_order(self.run, stage, epoch)[stage.batch(batch)].to(self.data.x_train.device)
-        return examples, self.model.batch(self.data.x_train[examples], self.data.y_train[examples], generator)
+        x = self.data.x_train[examples]
+        if self._augment is not None:
+            x = self._augment(x, self.run.order_seed, index)
+        return examples, self.model.batch(x, self.data.y_train[examples], generator)

@@ -86,6 +86,7 @@ class TrainingSpec(SettingSpec):
     task: TaskConfig
     model: ModelSpec
     recipe: RecipeConfig
+    augment: FactoryConfig | None
     seed: int
     lockstep: int
     """Models trained at a time."""
@@ -143,6 +144,7 @@ class CheckSpec(SettingSpec):
     has_label_noise: bool
     model: ModelSpec
     recipe: RecipeConfig
+    augment: FactoryConfig | None
     seed: int
     designs: tuple[Draw, ...]
     left_out_examples: dict[str, int]
@@ -209,6 +211,7 @@ class ReplaySpec:
 
     model: ModelSpec
     recipe: RecipeConfig
+    augment: FactoryConfig | None
     seed: int
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.errors import UserError
+from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
@@ -57,6 +58,7 @@ def read(
         data.with_queries(rows).to(job.device),
         member,
         job.spec.memory_mib,
+        augment=build_augment(spec.augment),
     )
     stored = load_tensors(folder / "final.safetensors")
     found = replay.parameters(replay.end())
