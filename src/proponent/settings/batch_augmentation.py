@@ -63,7 +63,7 @@ def build_augment(config: FactoryConfig | None) -> Augment | None:
     that returns one of inputs and generator.
 
     Raises:
-        UserError: there is no such module or function, the arguments do not fit, or the result is no function.
+        UserError: there is no such module or function, the arguments do not fit, or the result cannot be called.
     """
     if config is None:
         return None
