@@ -116,6 +116,25 @@ class TinyGPT(nn.Module):
         return self.head(self.layer(self.tokens(ids) + self.positions, src_mask=future))
 
 
+class FrozenNorm(nn.BatchNorm1d):
+    """Batch normalisation in eval mode throughout."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.running_mean, self.running_var = 0.3 * torch.randn(width), 0.5 + torch.rand(width)
+
+    def train(self, mode: bool = True) -> FrozenNorm:
+        return super().train(mode=False)
+
+
+def batch_normalised(norm: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 5), norm, nn.Tanh(), nn.Linear(5, CLASSES))
+
+
+COUPLED = {"magic": r"the model's layer '1' \(BatchNorm.d\) uses the statistics of the batch"}
+"""Refusals where normalisation couples the examples of a batch."""
+
+
 def mlp(outputs: int = CLASSES) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, outputs))
 
@@ -152,6 +171,18 @@ CASES: dict[str, Case] = {
         lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(20, CLASSES)),
         "signals",
     ),
+    "BatchNorm1d": Case(lambda: batch_normalised(nn.BatchNorm1d(5)), refused=COUPLED),
+    "BatchNorm1d, cumulative average, not affine": Case(
+        lambda: batch_normalised(nn.BatchNorm1d(5, momentum=None, affine=False)), refused=COUPLED
+    ),
+    "BatchNorm2d": Case(
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 2, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(18, CLASSES)
+        ),
+        "images",
+        refused=COUPLED,
+    ),
+    "frozen BatchNorm": Case(lambda: batch_normalised(FrozenNorm(5))),
     "dropout": Case(
         lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.4), nn.Linear(5, CLASSES))
     ),
