@@ -14,6 +14,7 @@ FREE = {
     "checkout_location",
     "chunking",
     "errors",
+    "extras",
     "file_locks",
     "formatting",
     "machine_limits",

@@ -41,6 +41,7 @@ def test_dropout_and_activation_are_chosen_by_name():
     [
         ("proponent.settings.models.mlp", {}, "must read 'package.module:function'"),
         ("nowhere.at_all:f", {}, "there is no module 'nowhere'"),
+        ("peft.nowhere:f", {}, r"'make env-text', or with pip install 'proponent\[text\]'"),
         ("proponent.settings.modles:mlp", {}, "there is no module 'proponent.settings.modles'"),
         ("proponent.settings.models:mpl", {}, "has no function 'mpl'; did you mean 'mlp'"),
         (MLP.factory, {**MLP.args, "hiden": [3]}, "unexpected argument 'hiden'; did you mean 'hidden'"),

@@ -10,6 +10,7 @@ from typing import Any
 from proponent.config.load import nearest
 from proponent.config.schema import FactoryConfig
 from proponent.errors import UserError
+from proponent.extras import how_to_install
 from proponent.random_state import seeded
 
 
@@ -56,8 +57,8 @@ def _load(factory: str, kind: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         # The missing module may be one that the factory's own module imports; the message names the right one.
         raise UserError(
-            f"{kind} '{factory}': there is no module '{error.name}'; modules are searched in installed packages "
-            "and in the checkout's root"
+            f"{kind} '{factory}': there is no module '{error.name}' in the checkout's root or among installed packages; "
+            f"correct the name, or {how_to_install(str(error.name))}"
         ) from error
     function: Any = module
     for part in name.split("."):  # a method of a class, or an attribute of an imported object

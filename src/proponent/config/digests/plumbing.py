@@ -9,6 +9,7 @@ PLUMBING = (
     "proponent.cli",
     "proponent.checkout_location",
     "proponent.errors",
+    "proponent.extras",
     "proponent.file_locks",
     "proponent.notes",
     "proponent.progress",

@@ -28,6 +28,7 @@ from proponent.config.digests.distributions import Distributions, import_places,
 from proponent.config.digests.python_source import parse
 from proponent.config.digests.source_index import SourceIndex
 from proponent.errors import UserError
+from proponent.extras import how_to_install
 
 ABSENT = "absent"
 """Version of a package that is imported where its absence does no harm, and that is not installed."""
@@ -194,7 +195,7 @@ class SourceTree:
         if not importer:
             raise UserError(f"no module '{module}' in {', '.join(map(str, self.roots))}")
         raise UserError(
-            f"{importer}: imports '{module}', which is neither in the checkout nor installed; install it, "
+            f"{importer}: imports '{module}', which is neither in the checkout nor installed; {how_to_install(module)}, "
             "or import it inside try/except ImportError if it is optional"
         )
 

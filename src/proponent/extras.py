@@ -1,0 +1,12 @@
+"""Optional dependencies of the package, which ``pip install 'proponent[NAME]'`` adds."""
+
+from __future__ import annotations
+
+_TEXT = frozenset({"accelerate", "datasets", "huggingface_hub", "peft", "tokenizers", "transformers"})
+
+
+def how_to_install(module: str) -> str:
+    """Return the way out for a module that is not installed: a clause for a message."""
+    if module.partition(".")[0] in _TEXT:
+        return "install it with 'make env-text', or with pip install 'proponent[text]'"
+    return "install it"
