@@ -41,7 +41,7 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
         groups=spec.groups,
     )
     data = _load_data(job)
-    require_memory(spec, module, len(data.x_train), len(data.x_query))
+    require_memory(spec, module, len(data.y_train), len(data.y_query))
     chosen = spec.candidates[0]
     is_tuned = len(spec.candidates) > 1
     if is_tuned:
@@ -55,7 +55,7 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
         )
         results = accepted(outcomes[0])
         arrays = {name: as_array(values) for name, values in results.items() if values.ndim}
-        check_values(arrays["scores"], (len(data.x_query), len(data.x_train)), "scores", source)
+        check_values(arrays["scores"], (len(data.y_query), len(data.y_train)), "scores", source)
         arrays["scores"] = clear_unresolved_rows(arrays["scores"])
     scalars = {name: round(values.item(), 6) for name, values in results.items() if not values.ndim}
     job.details |= {"scalars": scalars} if scalars else {}
@@ -67,7 +67,7 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
         with noted() as own_notes:
             values = scorer.self_influence(spec.params, _members(job, data, _ALL, spec.members))
             arrays["self_influence"] = as_array(values)
-            check_values(arrays["self_influence"], (len(data.x_train),), "self_influence", source)
+            check_values(arrays["self_influence"], (len(data.y_train),), "self_influence", source)
         more = [f"self-influence: {note}" for note in own_notes if note not in notes]
         job.details |= {"notes": [*notes, *more]} if more else {}
     sign = "positive: having the training example raises the target of the query"

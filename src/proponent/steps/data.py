@@ -35,7 +35,7 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     if spec.label_noise is not None:
         y_train, mask = flip_labels(y_train, spec.label_noise.fraction, derive_seed(spec.seed, "label-noise"))
         job.write_tensors(str(folder / "noisy_labels.safetensors"), {"noisy_labels": mask})
-    n_train, n_query = len(arrays.x_train), len(arrays.x_query)
+    n_train, n_query = len(arrays.y_train), len(arrays.y_query)
     if spec.stages and sum(spec.stages) != n_train:
         raise UserError(
             f"configs/settings/{spec.setting}.yaml: recipe.stages have {' + '.join(map(str, spec.stages))} = "

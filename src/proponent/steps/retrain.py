@@ -32,16 +32,16 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
     design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))
     runs = [
-        run_at(design, spec.design.name, len(data.x_train), spec.seed, index) for index in range(first, stop)
+        run_at(design, spec.design.name, len(data.y_train), spec.seed, index) for index in range(first, stop)
     ]
     lockstep = lockstep_of(job, build, data, task, recipe, runs)
     # Groups that an earlier attempt finished are reused; the group that it was in the middle of starts again.
     result = job.read_partial() or {
-        "targets": torch.full((len(runs), len(data.x_query)), torch.nan),
+        "targets": torch.full((len(runs), len(data.y_query)), torch.nan),
         "diverged": torch.zeros(len(runs), dtype=torch.bool),
         "done": torch.zeros(len(runs), dtype=torch.bool),
     }
-    for group in in_lockstep(recipe, runs, len(data.x_train), lockstep):
+    for group in in_lockstep(recipe, runs, len(data.y_train), lockstep):
         # In the order of the runs: the models that are evaluated together can change each other's last bits.
         rows = torch.tensor(sorted(group))
         if result["done"][rows].all():
@@ -66,7 +66,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
             job.write_partial(result)
     diverged = result["diverged"] | ~result["targets"].isfinite().all(1)
     result["targets"][diverged] = torch.nan
-    everything = torch.ones(len(data.x_train), dtype=torch.bool)
+    everything = torch.ones(len(data.y_train), dtype=torch.bool)
     masks = torch.stack([everything if run.mask is None else run.mask for run in runs])
     job.write_tensors(job.artefact, {"masks": masks, "targets": result["targets"], "diverged": diverged})
     job.details["diverged"] = [

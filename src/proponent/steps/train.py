@@ -29,7 +29,7 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
     task = get_task(spec.task)
     build = checked_model(spec.model, task, data, spec.setting, recipe.precision)
     runs = [member_run(spec.seed, member) for member in members]
-    stages = stages_of(recipe, runs[0], len(data.x_train))
+    stages = stages_of(recipe, runs[0], len(data.y_train))
     *steps, total = [
         stage.start + step
         for stage in stages
