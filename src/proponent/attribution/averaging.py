@@ -37,7 +37,8 @@ def average(
     Args:
         function: ``attribute`` or ``self_influence`` of a method.
         candidates: hyper-parameters to try; neighbours that differ only in ``damping`` form one damping grid.
-        members: the arguments of one member at a time; a :class:`Workspace` is added where ``function`` lists one.
+        members: the arguments of one member at a time; a :class:`Workspace` is added where ``function`` lists one, and
+            the arguments have none of their own.
         checkpoints: values of the hyper-parameter ``checkpoint``, each of which counts as a member of its own; empty if
             the candidates decide.
         normalised: give each member the same weight (see :class:`MemberMean`).
@@ -52,8 +53,10 @@ def average(
     overrides: list[Candidate] = [{"checkpoint": checkpoint} for checkpoint in checkpoints] or [{}]
     wants_workspace = "workspace" in inspect.signature(function).parameters
     for needs in members:
-        workspace = Workspace()
-        arguments = {**needs, "workspace": workspace} if wants_workspace else needs
+        workspace = needs.get("workspace") or Workspace()
+        arguments = {name: value for name, value in needs.items() if name != "workspace"}
+        if wants_workspace:
+            arguments["workspace"] = workspace
         for grid, override in itertools.product(grids, overrides):
             workspace.announce([candidates[at]["damping"] for at in grid if "damping" in candidates[at]])
             for at in grid:

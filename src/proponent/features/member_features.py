@@ -96,7 +96,8 @@ def featurize(
         elif kind == "outputs":
             own, described = _outputs(capture, task, data, pass_mib)
         else:
-            choice = choice or _choice(capture, data, checkpoints, memory_mib // 2)
+            rows = (len(data.x_train) + len(data.x_query)) * checkpoints
+            choice = choice or choose_form(capture, rows, memory_mib // 2)
             own, described = _gradients(capture, task, data, choice, seed, pass_mib)
         tensors |= {f"{index}.{name}": tensor for name, tensor in own.items()}
         description |= described
@@ -133,7 +134,7 @@ def _gradients(
         ("query", target_cotangents(task), data.x_query, data.y_query),
     )
     for side, cotangents, x, y in sides:
-        block, out = _block(capture, cotangents, x, y, choice, seed, pass_mib)
+        block, out = gradients_in_form(capture, cotangents, x, y, choice, seed, pass_mib)
         stored, layout = to_tensors(block)
         tensors |= {f"{side}.{name}": tensor for name, tensor in stored.items()}
         if side == "train":
@@ -141,14 +142,18 @@ def _gradients(
     return tensors, {**asdict(choice), "layout": layout}
 
 
-def _choice(capture: Capture, data: Arrays, checkpoints: int, memory_mib: int) -> StorageChoice:
-    rows = (len(data.x_train) + len(data.x_query)) * checkpoints
+def choose_form(capture: Capture, rows: int, memory_mib: int) -> StorageChoice:
+    """Return the form in which the gradients of ``rows`` examples fit into ``memory_mib``.
+
+    Raises:
+        UserError: not even a small projection fits.
+    """
     numbers, last = capture.numbers_per_example(), capture.numbers_per_example(capture.last)
     itemsize = next(iter(capture.parameters.values())).element_size()
     return choose_storage(rows, numbers, last, itemsize, memory_mib)
 
 
-def _block(
+def gradients_in_form(
     capture: Capture,
     cotangents: Cotangents,
     x: Rows,
@@ -157,7 +162,17 @@ def _block(
     seed: int,
     pass_mib: int,
 ) -> tuple[Block, Tensor]:
-    """Return gradients in the chosen form, and the outputs."""
+    """Return gradients in the chosen form, and the outputs.
+
+    Args:
+        capture: capture of the model.
+        cotangents: function that gives the vectors propagated back.
+        x: (n, ...) inputs.
+        y: (n, ...) labels.
+        choice: form of the gradients.
+        seed: seed of a projection.
+        pass_mib: memory of forward and backward passes, in MiB.
+    """
     if choice.choice == "factored":
         return capture.all_gradients(x, y, cotangents, pass_mib)
     blocks, outs = [], []

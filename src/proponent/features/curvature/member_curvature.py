@@ -7,6 +7,7 @@ Martens 2020), which is positive semi-definite if the loss is convex in the outp
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 
@@ -89,6 +90,19 @@ class Curvature:
         self._products = CurvatureProducts(
             self._module, self._capture.parameters, self._capture.shapes, task, self._capture.activations
         )
+
+    def with_queries(self, x: Rows, y: Tensor) -> Curvature:
+        """Return the curvature for other queries; what depends on the training examples alone is shared.
+
+        Args:
+            x: (n_query, ...) inputs of the queries.
+            y: (n_query, ...) labels of the queries.
+        """
+        other = copy.copy(self)
+        other._query_data = (x, y)
+        cotangents = target_cotangents(self._task)
+        other.query, _ = self._capture.all_gradients(x, y, cotangents, self._memory_mib)
+        return other
 
     def dropped(self, drop: float, seed: int) -> VariantPair:
         """Return the gradients of the network without a share ``drop`` of its hidden units; see :mod:`.variants`."""

@@ -1,0 +1,251 @@
+"""Attribution from Python: any method that needs no retraining, on models that are trained already.
+
+    attributor = proponent.Attributor("trak", model, train, task="classification", damping=10.0)
+    scores = attributor.attribute(queries)
+    index, value = attributor.top(queries, k=10)
+    attributor.self_influence()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from proponent.attribution.scoring import Scorer, accepted
+from proponent.attribution.stored_values import check_values
+from proponent.errors import UserError
+from proponent.features.gradients.agreement import compare_with_autograd
+from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.variants import copy_module
+from proponent.features.views import CheckpointTimes
+from proponent.progress import progress
+from proponent.rows import Rows
+from proponent.settings.model_preparation import prepare_model
+from proponent.settings.split import Arrays
+from proponent.settings.tasks import get_task
+from proponent.trained.given_data import given_rows
+from proponent.trained.given_models import Given, State, state_of
+from proponent.trained.live_member import LiveMember, Problem
+from proponent.trained.method_choice import Choice, choose_method
+
+OF_MODELS = ("gradients", "outputs", "representations", "network")
+"""Needs that a trained model provides."""
+_MISSING = {
+    "replay": "a recipe, to train the model again step by step; add a setting and run it with snakemake",
+    "retrainings": "retrainings on subsets; add a setting and run it with snakemake",
+    "permutations": "retrainings on nested subsets; add a setting and run it with snakemake",
+    "scores": "the scores of other methods; add a setting and run it with snakemake",
+}
+
+
+class Top(NamedTuple):
+    """The strongest proponents (or opponents) of each query."""
+
+    indices: Tensor
+    """(n_query, k) int64, indices of training examples, the strongest first."""
+    values: Tensor
+    """(n_query, k) float32, their scores."""
+
+
+class Attributor:
+    """A method, applied to models that are trained already; no file is written.
+
+    What depends on the training examples alone (their gradients, factorisations of the curvature) is computed in the first
+    call and serves all later ones.
+
+    Args:
+        method: name of a method, such as ``trak``; ``trak-10`` needs ten models. :func:`proponent.methods` lists them.
+        model: the trained model in the state to be attributed; it is copied and not changed. With ``models`` or
+            ``checkpoints``, the architecture that they are loaded into.
+        train: training examples in the order in which scores are wanted: a pair (inputs, labels) of arrays, a dataset of
+            such pairs, or an unshuffled ``DataLoader``. Inputs are a tensor, a tuple or a dictionary of tensors.
+        task: name of a task, or ``package.module:Task``.
+        models: independently trained models, over which scores are averaged: modules, state dicts or paths.
+        checkpoints: checkpoints of one training, the final one last: pairs (state, learning rate) or triples (state,
+            learning rate, number of optimiser steps until then). Without steps they are taken to be equally far apart.
+        weight_decay: weight decay of the training.
+        momentum: momentum of the training, by which steps are longer than their learning rate.
+        device: device to work on; by default that of the model.
+        memory_mib: memory of features and methods, in MiB; a method that needs more is refused.
+        **params: hyper-parameters of the method's function. They are the defaults otherwise: nothing is tuned here.
+
+    Raises:
+        UserError: the method does not exist or needs something that was not given, a hyper-parameter is unknown, the data
+            cannot be used, names of tensors do not match, or the model cannot be differentiated exactly.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        model: nn.Module,
+        train: Any,
+        *,
+        task: str = "classification",
+        models: Sequence[Given] | None = None,
+        checkpoints: Sequence[Sequence[Any]] | None = None,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        device: str | torch.device | None = None,
+        memory_mib: int = 4000,
+        **params: Any,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+        self._choice = choose_method(method, params)
+        self._task = get_task(task)
+        count = len(models) if models is not None else 1
+        _refuse_missing(self._choice, task, count, checkpoints)
+        first = next(model.parameters())
+        self._device = torch.device(device) if device is not None else first.device
+        self._dtype = first.dtype
+        module = prepare_model(copy_module(model)).to(self._device).eval()
+        x, y = given_rows(train, self._task, self._dtype, "train")
+        self._problem = Problem(
+            self._task, x.to(self._device), y.to(self._device), weight_decay, memory_mib
+        )
+        histories = [_history(checkpoints, model, momentum)] if checkpoints is not None else []
+        for given in models if models is not None else ([] if histories else [model]):
+            histories.append(([state_of(given, model)], CheckpointTimes([1], [1.0], [1.0])))
+        self._members = [
+            LiveMember(index, module, states, times, self._problem)
+            for index, (states, times) in enumerate(histories[: self._choice.config.members])
+        ]
+        self._check_model(module, histories[0][0][-1])
+
+    def attribute(self, queries: Any) -> Tensor:
+        """Return the scores of every training example for every query.
+
+        Args:
+            queries: queries with labels, in one of the forms of ``train``.
+
+        Returns:
+            (n_query, n_train) float32 on the CPU. A positive score says that having the example in the training set
+            raises the target of the query (a proponent), a negative one that it lowers it (an opponent).
+
+        Raises:
+            UserError: the queries do not fit the training examples, or the method fails on this model.
+        """
+        x, y = self._rows(queries, "queries")
+        data = Arrays(self._problem.x, self._problem.y, x, y)
+        finish = {need: data for need in ("data",) if hasattr(self._choice.module, "finish")}
+        (outcome,) = self._scorer.score([self._choice.params], self._needs(data), finish or None)
+        scores = torch.as_tensor(accepted(outcome)["scores"]).detach().to("cpu", torch.float32)
+        check_values(scores.numpy(), (len(x), len(self._problem.x)), "scores", self._source)
+        return scores
+
+    def top(self, queries: Any, k: int = 10, *, opponents: bool = False) -> Top:
+        """Return the ``k`` strongest proponents of each query, or its strongest opponents.
+
+        Args:
+            queries: queries with labels.
+            k: number of examples per query, at most the number of training examples.
+            opponents: the most negative scores instead of the most positive ones.
+
+        Raises:
+            UserError: ``k`` is out of range, or :meth:`attribute` fails.
+        """
+        n_train = len(self._problem.x)
+        if not 1 <= k <= n_train:
+            raise UserError(f"k must be between 1 and the number of training examples, {n_train}, not {k}")
+        values, indices = self.attribute(queries).topk(k, largest=not opponents)
+        return Top(indices, values)
+
+    def self_influence(self) -> Tensor:
+        """Return the score of every training example on its own ``-loss``, (n_train,) float32; large ones are suspicious.
+
+        Raises:
+            UserError: the method does not define self-influence, or fails on this model.
+        """
+        if not hasattr(self._choice.module, "self_influence"):
+            raise UserError(f"{self._source} does not define self-influence; trak, graddot and if-cg do")
+        problem = self._problem
+        data = Arrays(problem.x, problem.y, problem.x[:1], problem.y[:1])
+        values = self._scorer.self_influence(self._choice.params, self._needs(data))
+        return torch.as_tensor(values).detach().to("cpu", torch.float32)
+
+    @property
+    def _source(self) -> str:
+        return f"method '{self._choice.name}'"
+
+    @property
+    def _scorer(self) -> Scorer:
+        choice = self._choice
+        return Scorer(
+            choice.module,
+            attribute=choice.function,
+            source=self._source,
+            checkpoints=choice.config.checkpoints,
+            normalised=choice.normalised,
+            groups=hasattr(choice.module, "group_scores"),
+        )
+
+    def _needs(self, data: Arrays) -> Iterator[Mapping[str, Any]]:
+        """Yield the arguments of the method for each model."""
+        own = [need for need in self._choice.needs if need in OF_MODELS]
+        shared: dict[str, Any] = {"data": data} if "data" in self._choice.needs else {}
+        if not own:
+            yield shared
+            return
+        for member in progress(self._members, "attributing, by model", len(self._members)):
+            needs = {need: member.need(need, data.x_query, data.y_query) for need in own}
+            yield {**shared, **needs, "workspace": member.workspace}
+
+    def _rows(self, data: Any, where: str) -> tuple[Rows, Tensor]:
+        x, y = given_rows(data, self._task, self._dtype, where)
+        return x.to(self._device), y.to(self._device)
+
+    def _check_model(self, module: nn.Module, state: State) -> None:
+        """Refuse a model whose gradients are not those of autograd, or whose outputs do not fit the labels."""
+        if not any(need in OF_MODELS for need in self._choice.needs):
+            return
+        module.load_state_dict(state)
+        problem = self._problem
+        capture = Capture(module, problem.x[:1])
+        with torch.no_grad():
+            outputs = capture.outputs(problem.x[:2])
+        self._task.check_outputs(outputs, problem.y, "train")
+        compare_with_autograd(capture, problem.x, problem.y, target_cotangents(self._task))
+
+
+def _refuse_missing(
+    choice: Choice, task: str, models: int, checkpoints: Sequence[Sequence[Any]] | None
+) -> None:
+    """Refuse a method that needs what was not given."""
+    source = f"method '{choice.name}'"
+    for need in choice.needs:
+        if need in _MISSING:
+            raise UserError(f"{source} needs {_MISSING[need]}")
+    if choice.tasks is not None and task not in choice.tasks:
+        raise UserError(f"{source} is for {', '.join(choice.tasks)}, not for {task}")
+    if choice.config.members > models:
+        raise UserError(f"{source} needs {choice.config.members} models, and there are {models}; give models=[...]")
+    if checkpoints is not None and models > 1:
+        raise UserError("give models or checkpoints, not both")
+    if choice.checkpoints and (checkpoints is None or len(checkpoints) <= choice.checkpoints):
+        raise UserError(
+            f"{source} needs checkpoints along the training; give checkpoints=[(state, learning_rate), ...], the final one last"
+        )
+
+
+def _history(
+    checkpoints: Sequence[Sequence[Any]], model: nn.Module, momentum: float
+) -> tuple[list[State], CheckpointTimes]:
+    """Return the states and times of the checkpoints of one training."""
+    states, rates, steps = [], [], []
+    for number, entry in enumerate(checkpoints):
+        if not isinstance(entry, Sequence) or len(entry) not in (2, 3):
+            raise UserError(
+                f"checkpoints[{number}] must be a pair (state, learning rate) or a triple with the number of steps"
+            )
+        states.append(state_of(entry[0], model))
+        rates.append(float(entry[1]))
+        steps.append(int(entry[2]) if len(entry) == 3 else number + 1)
+    if steps != sorted(set(steps)):
+        raise UserError(f"checkpoints must be in the order of training, with steps that grow, not {steps}")
+    before = [0, *steps[:-1]]
+    lengths = [rate * (stop - start) / (1 - momentum) for rate, start, stop in zip(rates, before, steps, strict=True)]
+    durations = torch.tensor(lengths, dtype=torch.float64).cumsum(0).tolist()
+    return states, CheckpointTimes(steps, rates, durations)

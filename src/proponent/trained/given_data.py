@@ -1,0 +1,69 @@
+"""Training examples and queries as people have them, as tensors with one row per example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, SequentialSampler
+
+from proponent.errors import UserError
+from proponent.rows import NamedRows, Rows, rows_of
+from proponent.settings.accepted_forms import read_examples
+from proponent.settings.ragged_rows import IGNORED, pad, pad_inputs
+from proponent.settings.tasks import Task
+
+
+def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[Rows, Tensor]:
+    """Return inputs and labels, with floating point inputs in the type of the model.
+
+    Args:
+        data: examples in one of the forms that a dataset factory may return, or an unshuffled ``DataLoader`` of batches
+            (inputs, labels).
+        task: task that checks the labels.
+        dtype: type of the model's parameters.
+        where: beginning of messages.
+
+    Raises:
+        UserError: the form is not accepted, a ``DataLoader`` shuffles, or the task cannot use the labels.
+    """
+    if isinstance(data, DataLoader):
+        data = _whole(data, where)
+    examples = read_examples(data, where)
+    named, _ = pad_inputs(examples.x, examples.x, where)
+    y, _ = pad(examples.y, examples.y, IGNORED)
+    x = rows_of(named)
+    if len(x) != len(y) or not len(y):
+        raise UserError(f"{where}: there are {len(x)} inputs and {len(y)} labels; give one label per example, at least one")
+    return _floats(x, dtype), task.check(y, where)
+
+
+def _whole(loader: DataLoader[Any], where: str) -> tuple[Any, Any]:
+    """Return all batches of a ``DataLoader`` as one."""
+    if loader.batch_sampler is not None and not isinstance(loader.sampler, SequentialSampler):
+        raise UserError(
+            f"{where}: this DataLoader draws examples in another order each time ({type(loader.sampler).__name__}), so that "
+            "scores could not be matched to examples; give shuffle=False, or the dataset itself"
+        )
+    batches = list(loader)
+    if not batches or not isinstance(batches[0], (tuple, list)) or len(batches[0]) != 2:
+        raise UserError(f"{where}: batches of the DataLoader must be pairs (inputs, labels); give the dataset itself")
+    inputs, labels = zip(*batches, strict=True)
+    return _joined(list(inputs)), torch.cat([torch.as_tensor(some) for some in labels])
+
+
+def _joined(parts: list[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: torch.cat([part[name] for part in parts]) for name in first}
+    if isinstance(first, (tuple, list)):
+        return tuple(torch.cat(list(column)) for column in zip(*parts, strict=True))
+    return torch.cat(parts)
+
+
+def _floats(x: Rows, dtype: torch.dtype) -> Rows:
+    def converted(tensor: Tensor) -> Tensor:
+        return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+
+    return x.map(converted) if isinstance(x, NamedRows) else converted(x)

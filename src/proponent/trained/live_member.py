@@ -1,0 +1,162 @@
+"""Features of one trained model, computed when a method asks for them; those of the training set are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
+from proponent.features.member_features import choose_form, gradients_in_form
+from proponent.features.member_network import NetworkReader, pass_memory_mib
+from proponent.features.representations import outputs, representations
+from proponent.features.storage_choice import StorageChoice
+from proponent.features.views import (
+    CheckpointTimes,
+    GradientPair,
+    History,
+    Network,
+    OutputPair,
+    RepresentationPair,
+)
+from proponent.methods.shared.workspace import Workspace
+from proponent.rows import Rows
+from proponent.settings.split import Arrays
+from proponent.settings.tasks import Task
+from proponent.trained.given_models import State
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What all models share.
+
+    Attributes:
+        task: task that gives loss and target.
+        x: (n_train, ...) training inputs, on the device to work on.
+        y: (n_train, ...) training labels.
+        weight_decay: weight decay of the training.
+        memory_mib: memory of features, passes and methods together, in MiB.
+    """
+
+    task: Task
+    x: Rows
+    y: Tensor
+    weight_decay: float
+    memory_mib: int
+
+
+class LiveMember:
+    """One trained model at one or more checkpoints.
+
+    Args:
+        index: index among the models.
+        module: module that is loaded with each checkpoint in turn.
+        states: state dicts, the final one last.
+        times: times of the checkpoints.
+        problem: training examples, task and memory.
+    """
+
+    def __init__(
+        self, index: int, module: nn.Module, states: Sequence[State], times: CheckpointTimes, problem: Problem
+    ) -> None:
+        self.index, self.times, self.problem = index, times, problem
+        self.workspace = Workspace()
+        self._module, self._states = module, states
+        self._kept: dict[Any, Any] = {}
+        self._form: StorageChoice | None = None
+        self._pass_mib = pass_memory_mib(problem.memory_mib)
+
+    def need(self, name: str, x: Rows, y: Tensor) -> Any:
+        """Return what a method is handed under the name of a need of one model.
+
+        Args:
+            name: ``gradients``, ``outputs``, ``representations`` or ``network``.
+            x: (n_query, ...) inputs of the queries.
+            y: (n_query, ...) labels of the queries.
+        """
+        if name == "network":
+            return self._network(x, y)
+        load = {"gradients": self._gradients, "outputs": self._outputs}.get(name, self._representations)
+        return History(self.index, self.times, partial(load, x, y))
+
+    def _gradients(self, x: Rows, y: Tensor, index: int) -> GradientPair:
+        capture, problem = self._capture(index), self.problem
+        if self._form is None:
+            rows = len(problem.x) * len(self._states)
+            self._form = choose_form(capture, rows, problem.memory_mib // 2)
+        form = (self._form, self.index, self._pass_mib)
+
+        def train() -> tuple[Any, Tensor]:
+            cotangents = base_cotangents(problem.task)
+            gradients, out = gradients_in_form(capture, cotangents, problem.x, problem.y, *form)
+            return gradients, problem.task.loss_weight(out, problem.y)
+
+        gradients, weight = self._keep(("gradients", index), train)
+        query, _ = gradients_in_form(capture, target_cotangents(problem.task), x, y, *form)
+        return GradientPair(
+            gradients, query, weight, self.times.learning_rates[index], self.times.durations[index]
+        )
+
+    def _outputs(self, x: Rows, y: Tensor, index: int) -> OutputPair:
+        capture, problem = self._capture(index), self.problem
+
+        def train() -> tuple[Tensor, Tensor]:
+            found = outputs(capture, problem.x, self._pass_mib)
+            return found, problem.task.loss_weight(found, problem.y)
+
+        found, weight = self._keep(("outputs", index), train)
+        return OutputPair(found, outputs(capture, x, self._pass_mib), weight)
+
+    def _representations(self, x: Rows, y: Tensor, index: int) -> RepresentationPair:
+        capture = self._capture(index)
+        train = self._keep(
+            ("representations", index), lambda: representations(capture, self.problem.x, self._pass_mib)
+        )
+        return RepresentationPair(train, representations(capture, x, self._pass_mib))
+
+    def _network(self, x: Rows, y: Tensor) -> Network:
+        problem = self.problem
+        # The first training example stands in for queries, which each call replaces.
+        data = Arrays(problem.x, problem.y, problem.x[:1], problem.y[:1])
+        reader = NetworkReader(
+            self._module,
+            lambda index: self._states[index],
+            problem.task,
+            data,
+            self.index,
+            self.times,
+            weight_decay=problem.weight_decay,
+            memory_mib=problem.memory_mib,
+        )
+        whole = reader.network()
+
+        def load(index: int) -> Curvature:
+            return self._keep(("network", index), lambda: whole.checkpoint(index)).with_queries(x, y)
+
+        def blend(weights: Sequence[float]) -> Curvature:
+            kept: Curvature = self._keep(("blend", tuple(weights)), lambda: whole.blend(weights))
+            return kept.with_queries(x, y)
+
+        return Network(self.index, self.times, load, blend)
+
+    def _capture(self, index: int) -> Capture:
+        self._module.load_state_dict(self._states[index])
+        return Capture(self._module, self.problem.x[:1])
+
+    def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return a value of the training set; those of all checkpoints are kept if they are few, otherwise the last one."""
+        if key not in self._kept:
+            others = [name for name in self._kept if name[0] == key[0]]
+            if len(others) >= self._most(key[0]):
+                del self._kept[others[0]]
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _most(self, kind: str) -> int:
+        """Return the number of checkpoints of which values are kept: all, if a method's stored features would fit."""
+        factored = self._form is None or self._form.choice == "factored"
+        return len(self._states) if factored and kind != "network" else 1
