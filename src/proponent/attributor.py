@@ -185,7 +185,7 @@ class Attributor:
     def _needs(self, data: Arrays) -> Iterator[Mapping[str, Any]]:
         """Yield the arguments of the method for each model."""
         own = [need for need in self._choice.needs if need in OF_MODELS]
-        shared: dict[str, Any] = {"data": data} if "data" in self._choice.needs else {}
+        shared: dict[str, Any] = {"data": self._choice.as_arrays(data)} if "data" in self._choice.needs else {}
         if not own:
             yield shared
             return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from proponent.config.benchmark_schema import Combine, MethodConfig
@@ -20,6 +20,8 @@ from proponent.config.load import nearest, structured
 from proponent.config.signature import Signature
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
+from proponent.rows import NamedRows, Rows
+from proponent.settings.split import Arrays
 
 METHOD_FILES = Path(__file__).parent / "method_files"
 """The YAML files of all methods; in a checkout a link to ``configs/methods``."""
@@ -63,6 +65,13 @@ class Choice:
     def checkpoints(self) -> int:
         """Number of checkpoints along training that it needs, in addition to the final model."""
         return 1 if self.config.checkpoints else getattr(self.module, "CHECKPOINTS", 0)
+
+    def as_arrays(self, data: Arrays) -> Any:
+        """Return the data as the arrays that the method computes with: tensors, or arrays of NumPy."""
+        if getattr(self.module, "ARRAYS", "torch") == "torch":
+            return data
+        rows = data._asdict().items()
+        return SimpleNamespace(**{name: as_numpy(value) for name, value in rows if value is not None})
 
     @property
     def normalised(self) -> bool:
@@ -132,3 +141,10 @@ def _config(name: str) -> MethodConfig:
     else:
         raise UserError(f"no method '{name}'{nearest(name, method_names())}")
     return structured(MethodConfig, content, f"method '{name}'")
+
+
+def as_numpy(x: Rows) -> Any:
+    """Return inputs or labels as one array of NumPy, or as arrays by name."""
+    if isinstance(x, NamedRows):
+        return {name: value.numpy(force=True) for name, value in x.tensors.items()}
+    return x.numpy(force=True)
