@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "plan": {"config", "store"},
     "inspection": {"config", "store", "plan"},
     "attribution": {"config", "methods", "metrics"},
+    "trained": {"config", "settings", "store", "features", "methods"},
     "steps": {
         "config",
         "methods",

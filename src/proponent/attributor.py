@@ -1,9 +1,9 @@
 """Attribution from Python: any method that needs no retraining, on models that are trained already.
 
-    attributor = proponent.Attributor("trak", model, train, task="classification", damping=10.0)
-    scores = attributor.attribute(queries)
-    index, value = attributor.top(queries, k=10)
-    attributor.self_influence()
+attributor = proponent.Attributor("trak", model, train, task="classification", damping=10.0)
+scores = attributor.attribute(queries)
+index, value = attributor.top(queries, k=10)
+attributor.self_influence()
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ class Attributor:
         self._dtype = first.dtype
         module = prepare_model(copy_module(model)).to(self._device).eval()
         x, y = given_rows(train, self._task, self._dtype, "train")
-        self._problem = Problem(
-            self._task, x.to(self._device), y.to(self._device), weight_decay, memory_mib
-        )
-        histories = [_history(checkpoints, model, momentum)] if checkpoints is not None else []
-        for given in models if models is not None else ([] if histories else [model]):
-            histories.append(([state_of(given, model)], CheckpointTimes([1], [1.0], [1.0])))
+        self._problem = Problem(self._task, x.to(self._device), y.to(self._device), weight_decay, memory_mib)
+        if checkpoints is not None:
+            histories = [_history(checkpoints, model, momentum)]
+        else:
+            once = CheckpointTimes([1], [1.0], [1.0])
+            histories = [([state_of(given, model)], once) for given in models or [model]]
         self._members = [
             LiveMember(index, module, states, times, self._problem)
             for index, (states, times) in enumerate(histories[: self._choice.config.members])
@@ -185,7 +185,9 @@ class Attributor:
     def _needs(self, data: Arrays) -> Iterator[Mapping[str, Any]]:
         """Yield the arguments of the method for each model."""
         own = [need for need in self._choice.needs if need in OF_MODELS]
-        shared: dict[str, Any] = {"data": self._choice.as_arrays(data)} if "data" in self._choice.needs else {}
+        shared: dict[str, Any] = (
+            {"data": self._choice.as_arrays(data)} if "data" in self._choice.needs else {}
+        )
         if not own:
             yield shared
             return
@@ -221,12 +223,15 @@ def _refuse_missing(
     if choice.tasks is not None and task not in choice.tasks:
         raise UserError(f"{source} is for {', '.join(choice.tasks)}, not for {task}")
     if choice.config.members > models:
-        raise UserError(f"{source} needs {choice.config.members} models, and there are {models}; give models=[...]")
+        raise UserError(
+            f"{source} needs {choice.config.members} models, and there are {models}; give models=[...]"
+        )
     if checkpoints is not None and models > 1:
         raise UserError("give models or checkpoints, not both")
     if choice.checkpoints and (checkpoints is None or len(checkpoints) <= choice.checkpoints):
         raise UserError(
-            f"{source} needs checkpoints along the training; give checkpoints=[(state, learning_rate), ...], the final one last"
+            f"{source} needs checkpoints along the training; give checkpoints=[(state, learning_rate), ...], the final one "
+            "last"
         )
 
 
@@ -246,6 +251,8 @@ def _history(
     if steps != sorted(set(steps)):
         raise UserError(f"checkpoints must be in the order of training, with steps that grow, not {steps}")
     before = [0, *steps[:-1]]
-    lengths = [rate * (stop - start) / (1 - momentum) for rate, start, stop in zip(rates, before, steps, strict=True)]
+    lengths = [
+        rate * (stop - start) / (1 - momentum) for rate, start, stop in zip(rates, before, steps, strict=True)
+    ]
     durations = torch.tensor(lengths, dtype=torch.float64).cumsum(0).tolist()
     return states, CheckpointTimes(steps, rates, durations)

@@ -23,7 +23,11 @@ def runs_on_models(name: str) -> bool:
     """Return whether a method needs nothing but one trained model, on rows that are no texts."""
     choice = choose_method(name, {})
     enough = {*OF_MODELS, "data", "workspace"}
-    return set(choice.needs) <= enough and choice.config.members == 1 and name not in ("bm25", "tfidf", "tracin-we")
+    return (
+        set(choice.needs) <= enough
+        and choice.config.members == 1
+        and name not in ("bm25", "tfidf", "tracin-we")
+    )
 
 
 METHODS = [name for name in method_names() if runs_on_models(name)]
@@ -53,7 +57,9 @@ def test_scores_and_self_influence_equal_those_of_the_dag(made, method):
     checkpoints = list(zip(files, training["learning_rates"], training["steps"], strict=True))
     scores = made / f"results/{SETTING}/scores/{method}.safetensors"
     params = json.loads(Path(f"{scores}.manifest.json").read_text())["details"]["hyper_parameters"]
-    own_params = {name: value for name, value in params.items() if name != "checkpoints" or isinstance(value, int)}
+    own_params = {
+        name: value for name, value in params.items() if name != "checkpoints" or isinstance(value, int)
+    }
     attributor = Attributor(
         method,
         sys.modules[MODULE].net(),

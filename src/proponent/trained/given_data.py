@@ -35,7 +35,9 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
     y, _ = pad(examples.y, examples.y, IGNORED)
     x = rows_of(named)
     if len(x) != len(y) or not len(y):
-        raise UserError(f"{where}: there are {len(x)} inputs and {len(y)} labels; give one label per example, at least one")
+        raise UserError(
+            f"{where}: there are {len(x)} inputs and {len(y)} labels; give one label per example, at least one"
+        )
     return _floats(x, dtype), task.check(y, where)
 
 
@@ -48,7 +50,9 @@ def _whole(loader: DataLoader[Any], where: str) -> tuple[Any, Any]:
         )
     batches = list(loader)
     if not batches or not isinstance(batches[0], (tuple, list)) or len(batches[0]) != 2:
-        raise UserError(f"{where}: batches of the DataLoader must be pairs (inputs, labels); give the dataset itself")
+        raise UserError(
+            f"{where}: batches of the DataLoader must be pairs (inputs, labels); give the dataset itself"
+        )
     inputs, labels = zip(*batches, strict=True)
     return _joined(list(inputs)), torch.cat([torch.as_tensor(some) for some in labels])
 

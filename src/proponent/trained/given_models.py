@@ -98,7 +98,7 @@ def _fitted(found: Mapping[str, Tensor], like: nn.Module, where: str, *, partly:
     missing = [] if partly else [name for name in own if name not in names]
     unknown = [name for name in names if name not in own]
     if missing or unknown:
-        raise UserError(f"{where}: {_difference(missing, unknown, own, names)}")
+        raise UserError(f"{where}: {_difference(missing, unknown, own)}")
     for name, value in names.items():
         if value.shape != own[name].shape:
             raise UserError(
@@ -127,12 +127,10 @@ def _with_adapter(name: str) -> str:
     return name
 
 
-def _difference(
-    missing: list[str], unknown: list[str], own: Iterable[str], names: Iterable[str]
-) -> str:
+def _difference(missing: list[str], unknown: list[str], own: Iterable[str]) -> str:
     """Return one line about names that do not match, with the nearest ones."""
     if missing:
-        close = difflib.get_close_matches(missing[0], list(names), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(missing[0], unknown, n=1, cutoff=0.5)
         near = f"; the nearest name there is '{close[0]}'" if close else ""
         return f"has no '{missing[0]}' ({len(missing)} of the model's tensors are missing){near}"
     close = difflib.get_close_matches(unknown[0], list(own), n=1, cutoff=0.5)

@@ -1,0 +1,185 @@
+"""Models and data as people have them, given to :class:`proponent.Attributor`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import proponent
+from proponent.errors import UserError
+
+
+def data(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    return torch.randn(n, 4, generator=generator) + 1.5 * torch.eye(3, 4)[y], y
+
+
+def net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+TRAIN, QUERIES = data(40, 1), data(6, 2)
+METHODS = ("graddot", "trak", "if-cg", "ekfac", "dualda", "knn-shapley")
+
+
+def scores_of(method: str, train=TRAIN, model: nn.Module | None = None, **params) -> Tensor:
+    return proponent.Attributor(method, model or net(), train, **params).attribute(QUERIES)
+
+
+def test_graddot_is_the_inner_product_of_autograd_gradients():
+    model = net().double()
+    found = proponent.Attributor("graddot", model, TRAIN).attribute(QUERIES)
+
+    def gradient(x: Tensor, y: Tensor, value) -> Tensor:
+        outputs = model(x[None].double())[0]
+        slopes = torch.autograd.grad(value(outputs, y), list(model.parameters()))
+        return torch.cat([slope.flatten() for slope in slopes])
+
+    def margin(outputs: Tensor, y: Tensor) -> Tensor:
+        p = outputs.softmax(0)[y]
+        return torch.log(p / (1 - p))
+
+    def minus_loss(outputs: Tensor, y: Tensor) -> Tensor:
+        return outputs.log_softmax(0)[y]
+
+    train = torch.stack([gradient(x, y, minus_loss) for x, y in zip(*TRAIN, strict=True)])
+    query = torch.stack([gradient(x, y, margin) for x, y in zip(*QUERIES, strict=True)])
+    torch.testing.assert_close(found, (query @ train.T).float())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_queries_may_come_in_several_calls(method):
+    tolerance = (
+        0.01 if method == "if-cg" else 1e-5
+    )  # conjugate gradients stop when a block of queries has converged
+    attributor = proponent.Attributor(method, net(), TRAIN)
+    whole = attributor.attribute(QUERIES)
+    x, y = QUERIES
+    parts = [attributor.attribute((x[rows], y[rows])) for rows in (slice(0, 2), slice(2, 6))]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=tolerance * float(whole.abs().max()))
+
+
+def test_what_depends_on_the_training_set_is_computed_once(monkeypatch):
+    made = []
+    decompose = torch.linalg.cholesky_ex
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda *a, **k: made.append(1) or decompose(*a, **k))
+    plain = torch.linalg.cholesky
+    monkeypatch.setattr(torch.linalg, "cholesky", lambda *a, **k: made.append(1) or plain(*a, **k))
+    attributor = proponent.Attributor("trak", net(), TRAIN)
+    attributor.attribute(QUERIES)
+    after_first = len(made)
+    assert after_first
+    attributor.attribute(data(3, 5))
+    assert len(made) == after_first
+
+
+def test_the_model_is_not_changed():
+    model = net().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    scores_of("ekfac", model=model)
+    assert model.training
+    assert not model._forward_hooks
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_forms_of_the_training_set_give_the_same_scores():
+    expected = scores_of("graddot")
+    x, y = TRAIN
+    forms = {
+        "arrays": (x.numpy(), y.numpy()),
+        "dictionary": {"x": x, "y": y},
+        "dataset": TensorDataset(x, y),
+        "loader": DataLoader(TensorDataset(x, y), batch_size=16),
+    }
+    for name, form in forms.items():
+        torch.testing.assert_close(scores_of("graddot", form), expected, msg=name)
+
+
+def test_a_shuffled_loader_is_refused():
+    loader = DataLoader(TensorDataset(*TRAIN), batch_size=16, shuffle=True)
+    with pytest.raises(
+        UserError, match=r"train: this DataLoader draws examples in another order.*shuffle=False"
+    ):
+        scores_of("graddot", loader)
+
+
+def test_several_models_are_averaged_from_modules_state_dicts_and_files(tmp_path):
+    nets = [net(seed) for seed in range(3)]
+    save_file(nets[1].state_dict(), tmp_path / "one.safetensors")
+    torch.save(
+        {"state_dict": {f"model.{k}": v for k, v in nets[2].state_dict().items()}}, tmp_path / "two.ckpt"
+    )
+    given = [nets[0], nets[1].state_dict(), tmp_path / "two.ckpt"]
+    expected = torch.stack([scores_of("graddot", model=each) for each in nets]).mean(0)
+    torch.testing.assert_close(scores_of("graddot-3", models=given), expected)
+    given[1] = tmp_path / "one.safetensors"
+    torch.testing.assert_close(scores_of("graddot-3", models=given), expected)
+
+
+def test_names_that_do_not_match_name_the_nearest(tmp_path):
+    state = net().state_dict()
+    state["0.wieght"] = state.pop("0.weight")
+    with pytest.raises(UserError, match=r"has no '0\.weight' .*nearest name there is '0\.wieght'"):
+        scores_of("graddot", models=[state])
+    with pytest.raises(UserError, match="there is no such file"):
+        scores_of("graddot", models=[tmp_path / "missing.safetensors"])
+
+
+def test_a_pickle_with_code_is_refused(tmp_path):
+    torch.save(net(), tmp_path / "whole.pt")
+    with pytest.raises(UserError, match=r"whole\.pt: cannot be read as tensors"):
+        scores_of("graddot", models=[tmp_path / "whole.pt"])
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("trak-10", "needs 10 models, and there are 1; give models"),
+        ("tracin", "needs checkpoints along the training; give checkpoints"),
+        ("source", "needs checkpoints along the training"),
+        ("datamodels", "needs retrainings on subsets"),
+        ("magic", "needs a recipe"),
+        ("trakk", "no method 'trakk'; did you mean 'trak'"),
+    ],
+)
+def test_what_a_method_lacks_is_one_line(method, reason):
+    with pytest.raises(UserError, match=reason) as refusal:
+        scores_of(method)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_hyper_parameter_names_the_nearest():
+    with pytest.raises(UserError, match="unknown key 'dampng'; did you mean 'damping'"):
+        scores_of("trak", dampng=1.0)
+
+
+def test_top_gives_the_strongest_first():
+    attributor = proponent.Attributor("trak", net(), TRAIN)
+    scores = attributor.attribute(QUERIES).numpy()
+    indices, values = attributor.top(QUERIES, k=5)
+    assert np.array_equal(indices.numpy(), np.argsort(-scores, axis=1)[:, :5])
+    assert np.array_equal(values.numpy(), -np.sort(-scores, axis=1)[:, :5])
+    worst = attributor.top(QUERIES, k=1, opponents=True)
+    assert np.array_equal(worst.indices.numpy()[:, 0], scores.argmin(1))
+    with pytest.raises(
+        UserError, match="k must be between 1 and the number of training examples, 40, not 41"
+    ):
+        attributor.top(QUERIES, k=41)
+
+
+def test_importing_the_package_imports_neither_torch_nor_a_workflow():
+    for first, unwanted in (("", ["torch"]), ("proponent.Attributor; ", [])):
+        found = f"[name for name in {[*unwanted, 'snakemake', 'dvc', 'mlflow']} if name in sys.modules]"
+        code = f"import proponent, sys; {first}print({found})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
