@@ -15,12 +15,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from proponent.features.gradients.block import Block
 from proponent.features.gradients.capture import Capture, Cotangents, base_cotangents, target_cotangents
-from proponent.features.gradients.dense_gradients import DenseGradients
+from proponent.features.gradients.joined_blocks import JoinedBlocks, JoinedRows
 from proponent.features.gradients.serialise import from_tensors, to_tensors
 from proponent.features.member_network import PASS_MIB
 from proponent.features.representations import is_representation, outputs, representations
@@ -175,11 +174,11 @@ def gradients_in_form(
     """
     if choice.choice == "factored":
         return capture.all_gradients(x, y, cotangents, pass_mib)
-    blocks, outs = [], []
-    for _, block, out in capture.chunks(x, y, cotangents, pass_mib):
-        blocks.append(block.project(choice.dim, PROJECTION, seed))
-        outs.append(out)
-    return DenseGradients.concatenate(blocks), torch.cat(outs)
+    joined, outs = JoinedBlocks(x), JoinedRows(len(x))
+    for rows, block, out in capture.chunks(x, y, cotangents, pass_mib):
+        joined.put(rows, block.project(choice.dim, PROJECTION, seed))
+        outs.put(rows, out)
+    return joined.get(), outs.get()
 
 
 def read_gradients(

@@ -7,12 +7,16 @@ from torch import Tensor
 
 from proponent.chunking import chunks
 from proponent.features.gradients.capture import Capture
+from proponent.features.gradients.joined_blocks import JoinedRows
 from proponent.rows import Rows
 
 
 def outputs(capture: Capture, x: Rows, memory_mib: int = 1000) -> Tensor:
     """Return the outputs, (n, ...), computed for as many examples at a time as ``memory_mib`` allows."""
-    return torch.cat([capture.outputs(x[rows]) for rows in chunks(len(x), capture.chunk_size(x, memory_mib))])
+    joined = JoinedRows(len(x))
+    for rows in chunks(len(x), capture.chunk_size(x, memory_mib)):
+        joined.put(rows, capture.outputs(x[rows]))
+    return joined.get()
 
 
 def representations(capture: Capture, x: Rows, memory_mib: int = 1000) -> Tensor:
@@ -21,8 +25,10 @@ def representations(capture: Capture, x: Rows, memory_mib: int = 1000) -> Tensor
     Raises:
         UserError: the model has no linear layer.
     """
-    step = capture.chunk_size(x, memory_mib)
-    return torch.cat([capture.representations(x[rows]) for rows in chunks(len(x), step)])
+    joined = JoinedRows(len(x))
+    for rows in chunks(len(x), capture.chunk_size(x, memory_mib)):
+        joined.put(rows, capture.representations(x[rows]))
+    return joined.get()
 
 
 def is_representation(capture: Capture, x: Rows, one: Tensor, memory_mib: int = 1000) -> bool:

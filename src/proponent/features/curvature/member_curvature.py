@@ -78,8 +78,7 @@ class Curvature:
         self.kronecker_mib = factors_mib(self.shapes, itemsize)
         examples = len(x) + len(x_query)
         held = examples * self._capture.numbers_per_example() * itemsize / MIB
-        # Blocks of examples are joined, so that the gradients are in memory twice for a moment.
-        budget.require(2 * held, f"the gradients of {examples} examples and queries")
+        budget.require(held, f"the gradients of {examples} examples and queries")
         self.budget = budget.holding(held)
         self.train, outputs = self._capture.all_gradients(x, y, base_cotangents(task), memory_mib)
         self.query, _ = self._capture.all_gradients(x_query, y_query, target_cotangents(task), memory_mib)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from proponent.errors import UserError
 from proponent.features.gradients.agreement import compare_with_autograd
 from proponent.features.gradients.block_assembly import assemble_block
 from proponent.features.gradients.factored_gradients import FactoredGradients
+from proponent.features.gradients.joined_blocks import JoinedBlocks, JoinedRows
 from proponent.features.gradients.operations import Use
 from proponent.features.gradients.tracing import ProbedPass, Trace, deterministic_eval, eval_mode
 from proponent.rows import Rows, named_tensors, numbers_per_row, outputs_of
@@ -289,11 +290,13 @@ class Capture:
             cotangents: function that gives K vectors per example.
             memory_mib: memory for the forward and backward passes in MiB, in addition to the result.
         """
-        blocks, outputs = [], []
-        for _, block, out in self.chunks(x, y, cotangents, memory_mib):
-            blocks.append(block)
-            outputs.append(out)
-        return (blocks[0] if len(blocks) == 1 else FactoredGradients.concatenate(blocks)), torch.cat(outputs)
+        joined, outputs = JoinedBlocks(x), JoinedRows(len(x))
+        for rows, block, out in self.chunks(x, y, cotangents, memory_mib):
+            if len(out) == len(x):
+                return block, out
+            joined.put(rows, block)
+            outputs.put(rows, out)
+        return cast(FactoredGradients, joined.get()), outputs.get()
 
 
 def _name_of(taken: Tensor, x: Rows) -> str | None:

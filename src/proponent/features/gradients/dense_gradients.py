@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -142,14 +141,6 @@ class DenseGradients:
     def dense(self) -> Tensor:
         """Return the matrix, (len(self), columns)."""
         return self.values
-
-    @staticmethod
-    def concatenate(blocks: Sequence[DenseGradients]) -> DenseGradients:
-        """Return the gradients of several sets of examples as one block."""
-        first = blocks[0]
-        exact = [block.last for block in blocks if not isinstance(block.last, tuple)]
-        last = exact[0].concatenate(exact) if exact else first.last
-        return DenseGradients(torch.cat([block.values for block in blocks]), first.parameters, last)
 
 
 def _is_projection(parameters: Parameters) -> bool:

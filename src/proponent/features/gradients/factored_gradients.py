@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.features.gradients.dense_gradients import DenseGradients
-from proponent.features.gradients.factors import Factor, Term
 from proponent.features.gradients.per_parameter import (
     Parameters,
     Part,
@@ -203,24 +201,6 @@ class FactoredGradients:
             out[:, columns] = values
         return out
 
-    @staticmethod
-    def concatenate(blocks: Sequence[FactoredGradients]) -> FactoredGradients:
-        """Return the gradients of several sets of examples as one block; tensors that parts share stay shared."""
-        first = blocks[0]
-        join = _Join()
-        parts: list[Part] = []
-        for index, part in enumerate(first.parts):
-            same: list[Any] = [block.parts[index] for block in blocks]
-            if isinstance(part, RowsPart):
-                parts.append(replace(part, values=torch.cat([piece.values for piece in same])))
-                continue
-            uses = [[piece.terms[use] for piece in same] for use in range(len(part.terms))]
-            terms = tuple(
-                Term(join([u.left for u in use]), join([u.right for u in use]), use[0].start) for use in uses
-            )
-            parts.append(replace(part, terms=terms))
-        return FactoredGradients(first.parameters, tuple(parts), first.last, sum(map(len, blocks)))
-
     def _zeros(self, columns: int) -> Tensor:
         return torch.zeros(len(self), columns, dtype=self.dtype, device=self.device)
 
@@ -240,34 +220,6 @@ def _columns_of(block: FactoredGradients) -> Iterator[tuple[slice, Tensor]]:
             for some in chunks(span.stop - span.start, temporary(block.dtype) // max(1, block.size)):
                 columns = slice(span.start + some.start, span.start + some.stop)
                 yield columns, part.elements(name, some.start, some.stop)
-
-
-class _Join:
-    """Concatenation of factors over examples; factors of the same tensors share the result."""
-
-    def __init__(self) -> None:
-        self._joined: dict[tuple[Any, ...], Tensor] = {}
-
-    def __call__(self, factors: list[Factor]) -> Factor:
-        pieces = [factor.values for factor in factors]
-        key = tuple((piece.data_ptr(), piece.shape, piece.stride()) for piece in pieces)
-        if key not in self._joined:
-            self._joined[key] = _joined(pieces)
-        return replace(factors[0], values=self._joined[key])
-
-
-def _joined(pieces: Sequence[Tensor]) -> Tensor:
-    """Return tensors one after the other; neighbouring rows of one tensor, such as the data, are not copied."""
-    first, *others = pieces
-    stop = first.storage_offset() + first.numel()
-    for piece in others:
-        same = piece.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
-        if not (same and piece.storage_offset() == stop and piece.is_contiguous()):
-            return torch.cat(list(pieces))
-        stop += piece.numel()
-    if not first.is_contiguous():
-        return torch.cat(list(pieces))
-    return first.as_strided((sum(map(len, pieces)), *first.shape[1:]), first.stride())
 
 
 def _rows(part: Part) -> int:

@@ -70,19 +70,20 @@ def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Rows) -> Block:
+def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Rows, *, repeats: int = 1) -> Block:
     """Return the block that :func:`to_tensors` turned into tensors.
 
     Args:
         layout: layout in plain values.
         get: function that returns a tensor by its name.
         x: (n, ...) inputs of the same examples.
+        repeats: gradients per example.
     """
     parameters = {name: tuple(shape) for name, shape in layout["parameters"].items()}
     if layout["kind"] == "dense":
         if "names" in layout["last"]:
             return DenseGradients(get("values"), parameters, tuple(layout["last"]["names"]))
-        exact = from_tensors(layout["last"], lambda name: get(f"last.{name}"), x)
+        exact = from_tensors(layout["last"], lambda name: get(f"last.{name}"), x, repeats=repeats)
         assert isinstance(exact, FactoredGradients)  # noqa: S101 -- to_tensors wrote it from one
         return DenseGradients(get("values"), parameters, exact)
     read: dict[str, Tensor] = {}
@@ -105,7 +106,7 @@ def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Rows) 
             Term(factor(term["left"]), factor(term["right"]), term["start"]) for term in part["terms"]
         )
         parts.append(WeightPart(part["name"], part["rows"], part["columns"], terms, part["bias"]))
-    return FactoredGradients(parameters, tuple(parts), tuple(layout["last"]), len(x))
+    return FactoredGradients(parameters, tuple(parts), tuple(layout["last"]), len(x) * repeats)
 
 
 def _plain(block: Block) -> dict[str, list[int]]:
