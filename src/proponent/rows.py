@@ -165,11 +165,13 @@ def numbers_per_row(x: Rows) -> int:
 
 
 def describe_row(x: Rows) -> str:
-    """Return shape and type of a row, by name if there are several tensors, for messages."""
+    """Return shape and type of a row, and the call of the model if there are several tensors, for messages."""
 
     def one(value: Tensor) -> str:
         return f"{tuple(value.shape[1:])} and {value.dtype}"
 
     if isinstance(x, Tensor):
         return one(x)
-    return ", ".join(f"{name}: {one(value)}" for name, value in x.tensors.items())
+    parts = ", ".join(f"{name}: {one(value)}" for name, value in x.tensors.items())
+    names = ", ".join(name if x.positional else f"{name}=…" for name in x.tensors)
+    return f"{parts} (called as model({names}))"

@@ -15,7 +15,7 @@ from proponent.config.schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, named_tensors
 from proponent.settings import Split
-from proponent.settings.split import Arrays, check_tokens, materialise
+from proponent.settings.split import Arrays, check_model, check_tokens, materialise
 from proponent.settings.tasks import get_task
 
 N, QUERIES = 7, QueriesConfig(tune=1, test=2)
@@ -260,6 +260,16 @@ def test_columns_of_tables_that_are_not_numeric_are_refused(column, parts):
     message = refusal(pandas_frame(y=Y.numpy(), **column))
     assert all(part in message for part in parts), message
     assert "needs one column with a name of y, label" in refusal(pandas_frame())
+
+
+@pytest.mark.parametrize(
+    "x, call",
+    [({"image": IMAGE, "table": TABLE}, "model(image=…, table=…)"), ((IMAGE, TABLE), "model(x0, x1)")],
+)
+def test_a_model_that_does_not_take_the_inputs_is_told_how_it_is_called(x, call):
+    with pytest.raises(UserError, match="cannot process examples of shape") as error:
+        check_model(torch.nn.Linear(2, 3), arrays((x, Y)), get_task("classification"), "mine")
+    assert call in str(error.value)
 
 
 def noisy(row):
