@@ -68,6 +68,32 @@ def transformable() -> Iterator[None]:
     This concerns attention, recurrent layers and bags of embeddings (:mod:`proponent.torch_rewrites`). Checkpointed
     parts run as if they were not, which costs their memory: the hooks that recompute them cannot be transformed.
     """
+    with (
+        unfused_attention(),
+        unread_masks(),
+        replaced({"embedding_bag": torch_rewrites.embedding_bag, "rrelu": torch_rewrites.rrelu}),
+        replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
+        replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
+        unchecked(),
+    ):
+        yield
+
+
+@contextmanager
+def layered() -> Iterator[None]:
+    """Compute layers as torch does within the block, except for what would hide from :func:`dropout_from`.
+
+    Recurrent layers with dropout run layer by layer, each by torch's own kernel, and checkpointed parts run as if they were
+    not: they are computed again when the tensors of the model are no longer replaced.
+    """
+    own = SimpleNamespace(**torch_rewrites.LAYERED)
+    with replaced({"_VF": own}, torch.nn.modules.rnn), unchecked():
+        yield
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Run checkpointed parts of models as if they were not, within the block."""
 
     class Reentrant:
         @staticmethod
@@ -79,21 +105,8 @@ def transformable() -> Iterator[None]:
     def pause(*args: Any, **kwargs: Any) -> Iterator[None]:
         yield
 
-    recurrent = {
-        name: getattr(torch._VF, name) for name in dir(torch._C._VariableFunctions) if "cell" in name
-    }
-    recurrent |= torch_rewrites.RECURRENT
-    with (
-        unfused_attention(),
-        unread_masks(),
-        replaced({"embedding_bag": torch_rewrites.embedding_bag, "rrelu": torch_rewrites.rrelu}),
-        replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
-        replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
-        replaced(
-            {"CheckpointFunction": Reentrant, "_checkpoint_without_reentrant_generator": pause},
-            torch.utils.checkpoint,
-        ),
-    ):
+    functions = {"CheckpointFunction": Reentrant, "_checkpoint_without_reentrant_generator": pause}
+    with replaced(functions, torch.utils.checkpoint):
         yield
 
 

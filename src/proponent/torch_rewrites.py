@@ -177,14 +177,61 @@ def _unroll(
     return values.transpose(0, 1) if batch_first else values, *last
 
 
+def _refuse_packed(weights: Any) -> None:
+    """Refuse packed sequences, which torch passes with their batch sizes in the place of the hidden state."""
+    if not isinstance(weights, list):
+        raise UserError(
+            "a recurrent layer takes a packed sequence, whose layout depends on the other examples; pass padded "
+            "sequences (n, length, width) and select the last position of each by its length"
+        )
+
+
+def _layer_by_layer(kernel: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    def run(
+        input: Tensor,
+        hidden: Any,
+        weights: Any,
+        bias: bool,
+        layers: int,
+        dropout: float,
+        training: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
+        """Run torch's kernel, once per layer if there is dropout between layers."""
+        _refuse_packed(weights)
+        if not training or dropout == 0 or layers == 1:
+            return kernel(input, hidden, weights, bias, layers, 0.0, training, bidirectional, batch_first)
+        values = input.transpose(0, 1) if batch_first else input
+        directions, size = 2 if bidirectional else 1, len(weights) // layers
+        finals: list[tuple[Tensor, ...]] = []
+        for layer in range(layers):
+            rows = slice(layer * directions, (layer + 1) * directions)
+            own = hidden[rows] if isinstance(hidden, Tensor) else tuple(part[rows] for part in hidden)
+            values, *final = kernel(
+                values,
+                own,
+                weights[layer * size : (layer + 1) * size],
+                bias,
+                1,
+                0.0,
+                training,
+                bidirectional,
+                False,
+            )
+            finals.append(tuple(final))
+            if layer < layers - 1:
+                values = F.dropout(values, dropout, training)
+        last = [torch.cat(parts) for parts in zip(*finals, strict=True)]
+        return values.transpose(0, 1) if batch_first else values, *last
+
+    return run
+
+
 def _recurrent(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
     def run(input: Tensor, hidden: Any, weights: Any, *options: Any) -> tuple[Tensor, ...]:
-        """Unroll the layer; torch passes packed sequences with their batch sizes in the place of the hidden state."""
-        if not isinstance(weights, list):
-            raise UserError(
-                "a recurrent layer takes a packed sequence, whose layout depends on the other examples; pass padded "
-                "sequences (n, length, width) and select the last position of each by its length"
-            )
+        """Unroll the layer."""
+        _refuse_packed(weights)
         state = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
         return _unroll(cell, input, state, weights, *options)
 
@@ -220,3 +267,9 @@ RECURRENT: dict[str, Callable[..., Any]] = {
     **{f"{name}_cell": _single(cell) for name, cell in _CELLS.items()},
 }
 """Replacements of all recurrent layers, by their names in ``torch._VF``."""
+
+LAYERED: dict[str, Callable[..., Any]] = {
+    **{f"{name}_cell": getattr(torch._VF, f"{name}_cell") for name in _CELLS},
+    **{name: _layer_by_layer(getattr(torch._VF, name)) for name in _CELLS},
+}
+"""Recurrent layers by torch's own kernels, by their names in ``torch._VF``, with dropout by ``F.dropout``."""

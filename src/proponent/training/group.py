@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from proponent.batch_statistics import running_statistics
-from proponent.config.schema import Precision, RecipeConfig
-from proponent.errors import UserError
-from proponent.rows import Rows, join_rows, rows_equal
+from proponent.config.schema import RecipeConfig
+from proponent.rows import Rows, join_rows
 from proponent.seeds import derive_seed
 from proponent.settings.batch_augmentation import Augment
-from proponent.settings.model_diagnosis import CHANGES_INPUT
-from proponent.settings.parameter_references import refuse_hidden_references
-from proponent.settings.tasks import Task
-from proponent.torch_failures import explained, layer_name
 from proponent.training.designs import Run
-from proponent.training.dropout import Draw, draw_masks, recorded_draws
-from proponent.training.mixed_precision import train_in_bfloat16
+from proponent.training.dropout import draw_masks
+from proponent.training.dropout_needs import DropoutNeeds
 from proponent.training.recipe import StackedOptimizer
-from proponent.training.stack import (
-    CHANGES_STATE,
-    call_in_training,
-    refuse_hidden_state,
-    same,
-    separate_moving,
-    stack_models,
-    versions,
-)
-from proponent.training.stacked_pass import Batches, StackedPass
+from proponent.training.stack import Stack
+from proponent.training.stacked_pass import Batches, ModelPass
 from proponent.training.stages import epoch_order, place, stages_of
 
 
@@ -44,66 +31,55 @@ class Group:
     """Models that are trained together, those with most steps first, so that the unfinished ones are always the first.
 
     Args:
-        build: model factory, from a seed to a new model.
+        stack: models with their initial tensors; parameters are copied, and moving buffers are updated in place.
+        engine: pass that computes losses and gradients.
+        dropout: dropout masks that the model needs.
         x: (n, …) training inputs.
         y: (n, …) training labels.
-        task: task that gives the loss.
         recipe: optimiser and batch size.
         runs: seeds and masks, those with most steps first.
         rates: (steps,) learning rates of each run.
-        points: number of points of a loss curve.
-        device: device to train on.
         augment: augmentation of the batches; None for none.
     """
 
     def __init__(
         self,
-        build: Callable[[int], nn.Module],
+        stack: Stack,
+        engine: ModelPass,
+        dropout: DropoutNeeds,
         x: Rows,
         y: Tensor,
-        task: Task,
         recipe: RecipeConfig,
         runs: Sequence[Run],
         rates: Sequence[Tensor],
-        points: int,
-        device: str,
         augment: Augment | None,
     ) -> None:
-        self.stack = stack_models(build, [run.init_seed for run in runs], device)
-        self.stack.template.train()
-        some = x[:2].to(device)
-        with explained(self.stack.template, "cannot be trained"), recorded_draws():
-            with running_statistics():  # so that one example is a batch
-                refuse_hidden_references(self.stack.template, some[:1])
-            separate_moving(self.stack, some)
-            if len(runs) > 1:
-                refuse_hidden_state(self.stack, build(runs[-1].init_seed).to(device), some)
-        if recipe.precision is Precision.bf16:
-            train_in_bfloat16(self.stack.template)
+        self.stack = replace(stack, trained={name: value.clone() for name, value in stack.trained.items()})
         self.n_steps = max(len(rate) for rate in rates)
-        self._pass = StackedPass(self.stack, task)
-        self._augment = augment
+        self._pass, self._dropout, self._augment = engine, dropout, augment
         self._x, self._y, self._runs = x, y, runs
         self._rates = [rate.tolist() for rate in rates]
         self._stages = [stages_of(recipe, run, len(x)) for run in runs]
+        first = next(iter(stack.trained.values()))
         longest = max(stage.drawn for stages in self._stages for stage in stages)
-        self._orders = torch.zeros((len(runs), longest), dtype=torch.int64, device=device)
+        self._orders = torch.zeros((len(runs), longest), dtype=torch.int64, device=first.device)
         self._weights = None
         if any(run.by_weight for run in runs):
             full = torch.ones(len(x), dtype=torch.bool)
             kept = [run.mask if run.by_weight and run.mask is not None else full for run in runs]
-            self._weights = torch.stack(kept).to(device, next(iter(self.stack.trained.values())).dtype)
-        self._draws: dict[int, list[Draw]] = {}
+            self._weights = torch.stack(kept).to(first.device, first.dtype)
         self._generators = [dropout_generator(run) for run in runs]
         self._optimizer: StackedOptimizer | None = None
         self._recipe = recipe
-        self._loss_sum = torch.zeros((len(runs), points), dtype=torch.float64, device=device)
-        self._loss_count = torch.zeros_like(self._loss_sum)
+        self._losses = torch.zeros((len(runs), self.n_steps), dtype=first.dtype, device=first.device)
 
-    @property
-    def loss(self) -> Tensor:
-        """Return the mean loss of every model up to each point of its curve, (models, points)."""
-        return self._loss_sum / self._loss_count
+    def loss(self, points: int) -> Tensor:
+        """Return the mean loss of every model up to each point of its curve, (models, points) float64."""
+        curves = torch.zeros((len(self._rates), points), dtype=torch.float64)
+        for curve, losses, rates in zip(curves, self._losses.double().cpu(), self._rates, strict=True):
+            point = torch.arange(len(rates)) * points // len(rates)
+            curve.index_add_(0, point, losses[: len(rates)]).div_(point.bincount(minlength=points))
+        return curves
 
     def step(self, step: int) -> None:
         """Make optimiser step ``step``, counted from 0, of every model that is not finished."""
@@ -119,20 +95,9 @@ class Group:
             sizes.append(rows_of_batch.stop - rows_of_batch.start)
         for rows in _equal_neighbours(sizes):
             batches = self._batches(step, rows, starts[rows], sizes[rows.start])
-            # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
-            compare = step == 0 and self._recipe.precision is not Precision.bf16
-            losses, gradients = self._pass.gradients(rows, batches, compare=compare)
+            losses, gradients = self._pass.gradients(self.stack, rows, batches)
             self._update(step, rows, gradients)
-            bins = [
-                step * self._loss_sum.shape[1] // len(self._rates[model])
-                for model in range(rows.start, rows.stop)
-            ]
-            where = (
-                torch.arange(rows.start, rows.stop, device=losses.device),
-                torch.tensor(bins, device=losses.device),
-            )
-            self._loss_sum.index_put_(where, losses.double(), accumulate=True)
-            self._loss_count.index_put_(where, torch.ones_like(losses, dtype=torch.float64), accumulate=True)
+            self._losses[rows, step] = losses
 
     def _batches(self, step: int, rows: slice, starts: list[int], size: int) -> Batches:
         """Return the next batches of models whose batches have one size.
@@ -143,8 +108,11 @@ class Group:
             starts: position of each model's batch in the order of its epoch.
             size: examples per batch.
         """
-        positions = (torch.tensor(starts)[:, None] + torch.arange(size)).to(self._orders.device)
-        index = self._orders[rows].gather(1, positions)
+        if min(starts) == max(starts):
+            index = self._orders[rows, starts[0] : starts[0] + size]
+        else:
+            positions = (torch.tensor(starts)[:, None] + torch.arange(size)).to(self._orders.device)
+            index = self._orders[rows].gather(1, positions)
         chosen = index.flatten().to(self._y.device)  # that of the data, which may not fit on the device
         x = self._x.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
         y = self._y.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
@@ -153,29 +121,8 @@ class Group:
             changed = [self._augment(x[row], run.order_seed, step) for row, run in enumerate(runs)]
             x = join_rows(changed).unflatten(0, index.shape)
         weights = self._weights[rows].gather(1, index) if self._weights is not None else None
-        with explained(self.stack.template, f"cannot be trained on a batch of {size} examples"):
-            draws = self._dropped(size, x[0])
-        masks = draw_masks(draws, self._generators[rows])
+        masks = draw_masks(self._dropout.of(size, x[0]), self._generators[rows])
         return Batches(x, y, weights, [mask.to(y.device) for mask in masks])
-
-    def _dropped(self, size: int, x: Rows) -> list[Draw]:
-        """Return the dropout masks that a model needs for a batch of this size; most models need none."""
-        if size not in self._draws:
-            before = versions(self.stack)
-            stack, given = self.stack, x.clone()
-            first = {name: value[0].clone() for name, value in (stack.trained | stack.fixed).items()}
-            kept = {name: value.clone() for name, value in first.items()}
-            moving = {name: value[0] for name, value in stack.moving.items()}
-            with torch.no_grad(), recorded_draws() as draws:
-                call_in_training(stack.template, first, moving, given)
-            if not rows_equal(given, x):
-                raise UserError(f"{layer_name(self.stack.template, '')} {CHANGES_INPUT}")
-            for name, version in versions(self.stack).items():
-                # changes through .data leave the version as it is
-                if version != before.get(name) or (name in kept and not same(first[name], kept[name])):
-                    raise UserError(f"the model's forward pass {CHANGES_STATE.format(name)}")
-            self._draws[size] = draws
-        return self._draws[size]
 
     def _update(self, step: int, rows: slice, gradients: dict[str, Tensor]) -> None:
         if self._optimizer is None:

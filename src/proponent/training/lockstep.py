@@ -13,18 +13,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from proponent.batch_statistics import running_statistics
 from proponent.chunking import chunks
-from proponent.config.schema import RecipeConfig
+from proponent.config.schema import Precision, RecipeConfig
 from proponent.progress import progress
 from proponent.rows import Rows
 from proponent.settings.batch_augmentation import Augment
+from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
-from proponent.torch_compat import stackable
+from proponent.torch_compat import layered, stackable
+from proponent.torch_failures import explained
 from proponent.training.designs import Run
+from proponent.training.dropout import recorded_draws
+from proponent.training.dropout_needs import DropoutNeeds
 from proponent.training.group import Group
+from proponent.training.looped_pass import LoopedPass
 from proponent.training.memory import fits_on_device
+from proponent.training.mixed_precision import train_in_bfloat16
+from proponent.training.pass_choice import pass_choice
 from proponent.training.recipe import learning_rates
-from proponent.training.stack import Stack
+from proponent.training.stack import Stack, refuse_hidden_state, separate_moving, stack_models
+from proponent.training.stacked_pass import StackedPass
 from proponent.training.stages import stages_of
 
 LOSS_POINTS = 64
@@ -101,7 +110,7 @@ def train(
         runs: seeds and masks.
         augment: augmentation of the batches; None for none.
         checkpoints: numbers of optimiser steps after which parameters are kept, at most those of the shortest run.
-        lockstep: models trained at a time.
+        lockstep: largest number of models trained at a time; see :func:`proponent.training.pass_choice.pass_choice`.
         device: device to train on; data that take more than half of its memory are moved batch by batch.
 
     Raises:
@@ -109,41 +118,73 @@ def train(
     """
     if device != "cpu" and fits_on_device(x, y, torch.cuda.get_device_properties(device).total_memory):
         x, y = x.to(device), y.to(device)
-    together = in_lockstep(recipe, runs, len(x), lockstep)
     rates = [learning_rates(recipe, stages_of(recipe, run, len(x))) for run in runs]
     shortest = min(len(rate) for rate in rates)
     if any(not 0 < step <= shortest for step in checkpoints):
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")
-    points = min(LOSS_POINTS, shortest)
-    finished = _Finished(checkpoints)
+    (order,) = in_lockstep(recipe, runs, len(x), len(runs))
+    stack = stack_models(build, [runs[index].init_seed for index in order], device)
+    choice = pass_choice(stack.template, recipe, device)
+    with stackable() if choice.stacked else layered():
+        _prepare(stack, build(runs[order[-1]].init_seed).to(device), x[:2].to(device), recipe)
+        # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
+        kind = StackedPass if choice.stacked else LoopedPass
+        engine = kind(task, compare=recipe.precision is not Precision.bf16)
+        finished = _Finished(stack, order, checkpoints, min(LOSS_POINTS, shortest))
+        dropout = DropoutNeeds(stack)
 
-    def steps() -> Iterator[tuple[Group, int]]:
-        for chosen in together:
-            own = [rates[index] for index in chosen]
-            group = Group(
-                build, x, y, task, recipe, [runs[index] for index in chosen], own, points, device, augment
-            )
-            for step in range(group.n_steps):
-                yield group, step
-            finished.add(group)
+        def steps() -> Iterator[tuple[Group, int]]:
+            for rows in together:
+                chosen = order[rows]
+                own = [rates[index] for index in chosen]
+                some = [runs[index] for index in chosen]
+                group = Group(stack.part(rows), engine, dropout, x, y, recipe, some, own, augment)
+                for step in range(group.n_steps):
+                    yield group, step
+                finished.add(group, rows)
 
-    total = sum(max(len(rates[index]) for index in chosen) for chosen in together)
-    with stackable():
+        together = list(chunks(len(order), min(lockstep, choice.models)))
+        total = sum(len(rates[order[rows.start]]) for rows in together)
         for group, step in progress(steps(), f"training {len(runs)} models", total):
             group.step(step)
             finished.keep_checkpoint(group, step + 1)
-    return finished.in_order([index for chosen in together for index in chosen], rates, points)
+    return finished.in_order(rates)
+
+
+def _prepare(stack: Stack, last: nn.Module, x: Rows, recipe: RecipeConfig) -> None:
+    """Put a stack into training mode, and refuse models that the engines cannot follow.
+
+    Args:
+        stack: models.
+        last: the last of the models, built once more.
+        x: (2, …) training inputs.
+        recipe: recipe with the precision of training.
+    """
+    stack.template.train()
+    with explained(stack.template, "cannot be trained"), recorded_draws():
+        with running_statistics():  # so that one example is a batch
+            refuse_hidden_references(stack.template, x[:1])
+        separate_moving(stack, x)
+        if len(next(iter(stack.trained.values()))) > 1:
+            refuse_hidden_state(stack, last, x)
+    if recipe.precision is Precision.bf16:
+        train_in_bfloat16(stack.template)
 
 
 class _Finished:
     """Results of the groups that are trained, in the order of training.
 
     Args:
+        stack: all models, in the order of training.
+        order: index of the run of each model.
         checkpoints: numbers of optimiser steps after which parameters are kept.
+        points: number of points of a loss curve.
     """
 
-    def __init__(self, checkpoints: Sequence[int]) -> None:
-        self._stacks: list[Stack] = []
+    def __init__(self, stack: Stack, order: list[int], checkpoints: Sequence[int], points: int) -> None:
+        self._stack, self._points = stack, points
+        self._back = torch.empty(len(order), dtype=torch.int64)
+        self._back[torch.tensor(order)] = torch.arange(len(order))
         self._losses: list[Tensor] = []
         self._checkpoints: dict[int, list[dict[str, Tensor]]] = {step: [] for step in checkpoints}
 
@@ -153,39 +194,40 @@ class _Finished:
             state = {name: value.clone() for name, value in group.stack.state.items()}
             self._checkpoints[steps].append(state)
 
-    def add(self, group: Group) -> None:
-        """Add a group at the end of its training."""
-        self._stacks.append(group.stack)
-        self._losses.append(group.loss)
+    def add(self, group: Group, rows: slice) -> None:
+        """Add a group at the end of its training.
 
-    def in_order(self, order: Sequence[int], rates: list[Tensor], points: int) -> Trained:
+        Args:
+            group: models.
+            rows: their range in the stack of all models.
+        """
+        for name, value in group.stack.trained.items():
+            self._stack.trained[name][rows] = value
+        self._losses.append(group.loss(self._points))
+
+    def in_order(self, rates: list[Tensor]) -> Trained:
         """Return the models in the order of their runs.
 
         Args:
-            order: index of the run of each model, in the order of training.
             rates: learning rates of every run.
-            points: number of points of a loss curve.
         """
-        device = self._losses[0].device
-        back = torch.empty(len(order), dtype=torch.int64, device=device)
-        back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
-
-        def gather(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-            return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
-
-        state = gather([stack.state for stack in self._stacks])
-        loss = torch.cat(self._losses)[back].cpu()
+        state = {name: value[self._back] for name, value in self._stack.state.items()}
+        loss = torch.cat(self._losses)[self._back]
         finite = loss.isfinite().all(1)
         for value in state.values():
             if value.is_floating_point():
                 finite &= value.isfinite().reshape(len(value), -1).all(1).cpu()
+        points = range(self._points)
         ends = torch.tensor(
-            [[-(-len(rate) * (point + 1) // points) for point in range(points)] for rate in rates]
+            [[-(-len(rate) * (point + 1) // self._points) for point in points] for rate in rates]
         )
         return Trained(
-            template=self._stacks[0].template,
+            template=self._stack.template,
             state=state,
-            checkpoints={step: gather(parts) for step, parts in self._checkpoints.items()},
+            checkpoints={
+                step: {name: torch.cat([part[name] for part in parts])[self._back] for name in parts[0]}
+                for step, parts in self._checkpoints.items()
+            },
             loss=loss,
             loss_steps=ends,
             learning_rates=rates,

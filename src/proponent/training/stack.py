@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,14 @@ class Stack:
     def state(self) -> dict[str, Tensor]:
         """All tensors in which the models differ, (models, …) each."""
         return self.trained | self.fixed | self.moving
+
+    def part(self, rows: slice) -> Stack:
+        """Return some of the models, with views of their tensors."""
+
+        def some(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value[rows] for name, value in tensors.items()}
+
+        return replace(self, trained=some(self.trained), fixed=some(self.fixed), moving=some(self.moving))
 
 
 def stack_models(build: Callable[[int], nn.Module], seeds: Sequence[int], device: str) -> Stack:

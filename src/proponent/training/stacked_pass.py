@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -35,96 +36,86 @@ class Batches(NamedTuple):
     masks: list[Tensor]
 
 
-class StackedPass:
-    """Losses and gradients of all models of a range in one batched pass.
+class ModelPass(ABC):
+    """Losses and gradients of several models, each on a batch of its own.
 
     Args:
-        stack: models.
         task: task that gives the loss.
+        compare: whether the first gradients are compared with those of an ordinary pass.
     """
 
-    def __init__(self, stack: Stack, task: Task) -> None:
-        self._stack, self._task = stack, task
+    def __init__(self, task: Task, *, compare: bool) -> None:
+        self._task, self._compare = task, compare
 
-    def gradients(self, rows: slice, batches: Batches, *, compare: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def gradients(self, stack: Stack, rows: slice, batches: Batches) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the losses (models,) of a range of models, and the gradients (models, …) by trained parameter.
 
-        Parameters on which the loss does not depend have no gradient.
+        Parameters on which the loss does not depend have no gradient. Moving buffers of the stack are updated.
 
         Args:
+            stack: models, whose template is in training mode.
             rows: range of the models.
             batches: their batches.
-            compare: whether to compare the gradients of the last model with those of an ordinary pass.
 
         Raises:
             UserError: the model cannot be trained in lockstep, or its gradients differ from ordinary ones.
         """
-        x, y, weights, masks = batches
-        stack = self._stack
-        trained = {name: value[rows].detach().requires_grad_() for name, value in stack.trained.items()}
-        tensors = trained | {name: value[rows] for name, value in stack.fixed.items()}
-        moving = {
-            name: value[rows.start] if name in stack.counters else value[rows]
-            for name, value in stack.moving.items()
-        }
-        own: Any = {name: None if name in stack.counters else 0 for name in moving}
-        axes = (0, own, 0, 0, None if weights is None else 0, 0)
-        what = f"cannot be trained in lockstep on a batch of {y.shape[1]} examples"
-        with explained(stack.template, what):
-            losses, moved = vmap(self._loss, in_dims=axes, out_dims=(0, own))(
-                tensors, moving, x, y, weights, masks
-            )
-            slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
-        gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
-        if compare:
-            with explained(self._stack.template, "cannot be trained"):
-                self._compare_with_ordinary(gradients, tensors, moving, batches)
+        with explained(stack.template, self._failure(batches.y.shape[1])):
+            losses, gradients, moved = self._run(stack, rows, batches)
+        if self._compare:
+            self._compare = False
+            with explained(stack.template, "cannot be trained"):
+                self._compare_with_ordinary(stack, rows, gradients, batches)
         for name, value in moved.items():
             stack.moving[name][rows] = value
-        return losses.detach(), gradients
+        return losses, gradients
+
+    @abstractmethod
+    def _run(
+        self, stack: Stack, rows: slice, batches: Batches
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Return the losses, the gradients, and the moving buffers after the pass."""
+
+    @abstractmethod
+    def _failure(self, size: int) -> str:
+        """Return the predicate of a message about a failure of a pass with batches of ``size`` examples."""
 
     def _loss(
         self,
+        stack: Stack,
         tensors: dict[str, Tensor],
         moving: dict[str, Tensor],
-        x: Rows,
-        y: Tensor,
-        weights: Tensor | None,
-        masks: list[Tensor],
+        batch: Batches,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one model on its batch, and its moving buffers after the pass.
 
         The loss is a mean over all examples, to which left-out ones add 0.
         """
+        x, y, weights, masks = batch
         with (
             given_masks(masks) if masks else nullcontext(),
             statistics_of(weights) if weights is not None else nullcontext(),
         ):
-            outputs, moved = call_in_training(self._stack.template, tensors, moving, x)
+            outputs, moved = call_in_training(stack.template, tensors, moving, x)
         losses = self._task.loss(outputs, y)
         return losses.mean() if weights is None else (losses * weights).mean(), moved
 
     def _compare_with_ordinary(
-        self,
-        gradients: dict[str, Tensor],
-        tensors: dict[str, Tensor],
-        moving: dict[str, Tensor],
-        batches: Batches,
+        self, stack: Stack, rows: slice, gradients: dict[str, Tensor], batches: Batches
     ) -> None:
         """Refuse a model whose gradients differ from those of ordinary training.
 
         This finds layers that treat stacked parameters wrongly. The last model is compared, since an error may spare
         the first one of a stack (as with the padding of embeddings).
         """
-        x, y, weights, masks = batches
-        own = {name: value[-1].detach().requires_grad_(name in gradients) for name, value in tensors.items()}
-        buffers = {
-            name: value if name in self._stack.counters else value[-1] for name, value in moving.items()
-        }
-        only = weights[-1] if weights is not None else None
-        drops = [mask[-1] for mask in masks]
-        loss, _ = self._loss(own, buffers, x[-1].clone(), y[-1], only, drops)
-        ordinary = torch.autograd.grad(loss, [own[name] for name in gradients])
+        last = rows.stop - 1
+        own = {name: value[last].detach() for name, value in (stack.trained | stack.fixed).items()}
+        own |= {name: own[name].requires_grad_() for name in gradients}
+        buffers = {name: value[last] for name, value in stack.moving.items()}
+        batch = batch_of(batches, -1)
+        loss, _ = self._loss(stack, own, buffers, batch._replace(x=batch.x.clone()))
+        slopes = torch.autograd.grad(loss, [own[name] for name in gradients])
+        ordinary = [slope.to_dense() for slope in slopes]
         largest = max(float(gradient.abs().max()) for gradient in ordinary if gradient.numel())
         for name, gradient in zip(gradients, ordinary, strict=True):
             if not gradient.numel():
@@ -136,14 +127,49 @@ class StackedPass:
                 )
             if not gradients_agree(gradients[name][-1], gradient, largest):
                 difference = float((gradients[name][-1] - gradient).abs().max())
-                cause = diagnose(self._stack.template, lambda some: self._ordinary(own, buffers, some), x[-1])
+                cause = diagnose(stack.template, lambda some: _ordinary(stack, own, buffers, some), batch.x)
                 raise UserError(
                     cause
                     or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
                     f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
                 )
 
-    def _ordinary(self, tensors: dict[str, Tensor], moving: dict[str, Tensor], x: Rows) -> Tensor:
-        """Return the outputs of one model without dropout and statistics of the batch."""
-        with recorded_draws(), running_statistics():
-            return call_in_training(self._stack.template, tensors, moving, x)[0]
+
+class StackedPass(ModelPass):
+    """One batched pass of all models, by ``torch.func.vmap``."""
+
+    def _run(
+        self, stack: Stack, rows: slice, batches: Batches
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        trained = {name: value[rows].detach().requires_grad_() for name, value in stack.trained.items()}
+        tensors = trained | {name: value[rows] for name, value in stack.fixed.items()}
+        moving = {
+            name: value[rows.start] if name in stack.counters else value[rows]
+            for name, value in stack.moving.items()
+        }
+        own: Any = {name: None if name in stack.counters else 0 for name in moving}
+        axes = Batches(0, 0, None if batches.weights is None else 0, 0)  # type: ignore[arg-type]
+        losses, moved = vmap(
+            lambda tensors, moving, batch: self._loss(stack, tensors, moving, batch),
+            in_dims=(0, own, axes),
+            out_dims=(0, own),
+        )(tensors, moving, batches)
+        slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+        gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
+        return losses.detach(), gradients, moved
+
+    def _failure(self, size: int) -> str:
+        return f"cannot be trained in lockstep on a batch of {size} examples"
+
+
+def batch_of(batches: Batches, model: int) -> Batches:
+    """Return the batch of one model."""
+    x, y, weights, masks = batches
+    only = None if weights is None else weights[model]
+    return Batches(x[model], y[model], only, [mask[model] for mask in masks])
+
+
+def _ordinary(stack: Stack, tensors: dict[str, Tensor], moving: dict[str, Tensor], x: Rows) -> Tensor:
+    """Return the outputs of one model without dropout and statistics of the batch."""
+    with recorded_draws(), running_statistics():
+        return call_in_training(stack.template, tensors, moving, x)[0]

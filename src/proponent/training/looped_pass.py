@@ -1,0 +1,48 @@
+"""Forward and backward passes of several models, one model after the other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proponent.training.stack import Stack
+from proponent.training.stacked_pass import Batches, ModelPass, batch_of
+
+
+class LoopedPass(ModelPass):
+    """One ordinary pass per model, with torch's own kernels for convolutions, recurrent layers and attention."""
+
+    def _run(
+        self, stack: Stack, rows: slice, batches: Batches
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        found = [
+            self._one(stack, row, batch_of(batches, index))
+            for index, row in enumerate(range(rows.start, rows.stop))
+        ]
+        losses, gradients, moved = zip(*found, strict=True)
+        return torch.stack(losses), _stacked(gradients), _stacked(moved)
+
+    def _one(
+        self, stack: Stack, row: int, batch: Batches
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        trained = {name: value[row].detach().requires_grad_() for name, value in stack.trained.items()}
+        tensors = trained | {name: value[row] for name, value in stack.fixed.items()}
+        moving = {name: value[row] for name, value in stack.moving.items()}
+        loss, moved = self._loss(stack, tensors, moving, batch)
+        slopes = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        gradients = {
+            name: slope.to_dense()  # lookups may ask for sparse gradients
+            for name, slope in zip(trained, slopes, strict=True)
+            if slope is not None
+        }
+        return loss.detach(), gradients, moved
+
+    def _failure(self, size: int) -> str:
+        return f"cannot be trained on a batch of {size} examples"
+
+
+def _stacked(parts: tuple[dict[str, Tensor], ...]) -> dict[str, Tensor]:
+    """Return tensors of several models with a leading axis of models; those of a single model are not copied."""
+    if len(parts) == 1:
+        return {name: value[None] for name, value in parts[0].items()}
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
