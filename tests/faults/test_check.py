@@ -582,8 +582,8 @@ def test_memory_of_training_in_lockstep() -> None:
     jobs = [("retraining", 20, 0)]
     refuse_training_memory(subject, jobs, lockstep=20, memory_mib=3000)
     with pytest.raises(
-        UserError, match=r"retraining, 20 models at a time, needs [\d,]+ MiB.*compute.lockstep to \d+ in"
+        UserError, match=r"retraining, 4 models at a time, needs [\d,]+ MiB.*compute.lockstep to \d+ in"
     ):
-        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=300)
+        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=100)
     with pytest.raises(UserError, match=r"raise compute\.memory_mib"):
         refuse_training_memory(subject, jobs, lockstep=20, memory_mib=40)

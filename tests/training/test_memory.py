@@ -91,8 +91,9 @@ from proponent.config.schema import RecipeConfig
 from proponent.settings.tasks import get_task
 from proponent.steps.io.process import peak_memory_mib
 from proponent.training.designs import Run
-from proponent.training.lockstep import train
-from proponent.training.memory import bytes_of_one
+from proponent.training import lockstep
+from proponent.training.memory import training_bytes
+from proponent.training.pass_choice import PassChoice
 
 def mlp(seed):
     return nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
@@ -106,10 +107,13 @@ torch.set_num_threads(1)
 build, shape = {"mlp": (mlp, (512,)), "convolutional": (convolutional, (2, 16, 16))}[sys.argv[1]]
 x, y = torch.randn(64, *shape), torch.randint(0, 10, (64,))
 recipe, task = RecipeConfig(lr=0.01, momentum=0.9, epochs=2, batch_size=64), get_task("classification")
-expected = bytes_of_one(build(0), x, y, task, recipe, "cpu")
+needed = training_bytes(build, x, y, task, recipe, [Run(0, 0)], device="cpu")
+expected = needed.own + needed.shared
+
+lockstep.pass_choice = lambda *given: PassChoice(24, stacked=True)
 
 def peak(models):
-    train(build, x, y, task, recipe, [Run(seed, seed) for seed in range(models)], lockstep=models)
+    lockstep.train(build, x, y, task, recipe, [Run(seed, seed) for seed in range(models)], lockstep=models)
     return peak_memory_mib() * 2**20
 
 few = peak(4)

@@ -39,7 +39,7 @@ def refuse_training_memory(
             device="cpu",
             checkpoints=checkpoints,
         )
-        wanted, fits = min(lockstep, models), needed.models_in(memory_mib * MIB)
+        wanted, fits = min(lockstep, needed.together), needed.models_in(memory_mib * MIB)
         if fits >= wanted:
             continue
         mib = math.ceil((needed.shared + wanted * needed.own) / MIB)

@@ -18,6 +18,7 @@ from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.designs import Run
 from proponent.training.dropout import recorded_draws
+from proponent.training.pass_choice import pass_choice
 
 SHARE = 0.8
 """Share of the device's memory to use; the rest is for the driver, workspaces of libraries and gaps between tensors."""
@@ -73,6 +74,8 @@ class TrainingBytes(NamedTuple):
     """Results of all runs, which are kept until the end of the job."""
     own: int
     """Each of the models that are trained at the same time."""
+    together: int
+    """Largest number of models that are trained at the same time, where memory is no limit."""
 
     def models_in(self, available: int) -> int:
         """Return how many models can be trained at a time in ``available`` bytes; not positive if not even one can."""
@@ -97,9 +100,8 @@ def training_bytes(
     model = build(runs[0].init_seed)
     state = _bytes(model.parameters()) + _bytes(model.buffers())
     shared = len(runs) * (1 + checkpoints) * state
-    return TrainingBytes(
-        shared, bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
-    )
+    own = bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
+    return TrainingBytes(shared, own, min(len(runs), pass_choice(model, recipe, device).models))
 
 
 def bytes_of_one(model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: RecipeConfig, device: str) -> int:
