@@ -75,7 +75,7 @@ class TrainingBytes(NamedTuple):
     own: int
     """Each of the models that are trained at the same time."""
     together: int
-    """Largest number of models that are trained at the same time, where memory is no limit."""
+    """Largest number of models that are trained at the same time, whatever the memory."""
 
     def models_in(self, available: int) -> int:
         """Return how many models can be trained at a time in ``available`` bytes; not positive if not even one can."""
