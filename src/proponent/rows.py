@@ -7,7 +7,6 @@ keyword.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,6 @@ SINGLE = "x"
 """Name under which inputs that are one tensor are stored."""
 TOKENS, MASK = "input_ids", "attention_mask"
 """Names of token numbers, and of the mask that is 0 where they are padding, as in ``transformers``."""
-_POSITION = re.compile(r"x(0|[1-9]\d*)")
 
 
 class NamedRows:
@@ -129,14 +127,18 @@ def named_tensors(x: Rows) -> dict[str, Tensor]:
     return {SINGLE: x} if isinstance(x, Tensor) else x.tensors
 
 
+def position_name(place: int) -> str:
+    """Return the name of an entry of a tuple, counted from 0."""
+    return f"{SINGLE}{place}"
+
+
 def rows_of(tensors: Mapping[str, Tensor]) -> Rows:
     """Return the inputs with the names of :func:`named_tensors`, in any order; ``x0``, ``x1`` and so on are a tuple."""
     if set(tensors) == {SINGLE}:
         return tensors[SINGLE]
-    if all(_POSITION.fullmatch(name) for name in tensors):
-        return NamedRows(
-            {name: tensors[name] for name in sorted(tensors, key=lambda name: int(name[1:]))}, positional=True
-        )
+    positions = [position_name(place) for place in range(len(tensors))]
+    if set(tensors) == set(positions):
+        return NamedRows({name: tensors[name] for name in positions}, positional=True)
     return NamedRows(dict(sorted(tensors.items())))
 
 

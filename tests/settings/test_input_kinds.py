@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from proponent.config.schema import QueriesConfig
 from proponent.errors import UserError
-from proponent.rows import NamedRows, named_tensors
+from proponent.rows import NamedRows, named_tensors, rows_of
 from proponent.settings import Split
 from proponent.settings.split import Arrays, check_model, check_tokens, materialise
 from proponent.settings.tasks import get_task
@@ -112,6 +112,13 @@ def test_inputs_of_a_tuple_are_kept_by_position(train):
     assert torch.equal(found.x_train.tensors["x1"], TABLE)
 
 
+def test_other_names_with_numbers_are_keywords():
+    rows = arrays({"x1": IMAGE, "x2": TABLE, "y": Y}).x_train
+    assert not rows.positional
+    twelve = arrays(((TABLE,) * 12, Y)).x_train
+    assert list(rows_of(dict(sorted(twelve.tensors.items()))).tensors) == [f"x{place}" for place in range(12)]
+
+
 def pandas_frame(**columns):
     import pandas as pd
 
@@ -153,6 +160,10 @@ def test_columns_of_datasets_are_read_in_batches():
     found = arrays(datasets.Dataset.from_dict(columns).with_transform(scaled))
     assert torch.equal(named_tensors(found.x_train)["pixels"], IMAGE.flatten(1))
     assert calls[0] == N
+    noise = datasets.Dataset.from_dict(columns).with_transform(
+        lambda batch: {"label": batch["label"], "pixels": [np.random.rand(4) for _ in batch["label"]]}  # noqa: NPY002
+    )
+    assert "train row 0 differs between two reads" in refusal(noise)
     plain = arrays(datasets.Dataset.from_dict(columns).with_format("torch"))
     assert torch.equal(named_tensors(plain.x_train)["pixels"], IMAGE.flatten(1).long())
 

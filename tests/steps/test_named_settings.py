@@ -69,7 +69,8 @@ queries: {{tune: 2, test: 4}}
         made = make(root, nodes, "data", "check", "train", "featurize", "attribute")
         data = load_file(root / "results/named/data/train.safetensors")
         found = {path.split("/")[-1]: load_file(root / path) for path in made if "/scores/" in path}
-        make(root, nodes, "evaluate", "summary", "figures")
+        if model == "Words":
+            make(root, nodes, "evaluate", "summary", "figures")
     return data, found, root
 
 

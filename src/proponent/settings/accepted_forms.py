@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
-from proponent.rows import SINGLE
+from proponent.rows import SINGLE, position_name
 from proponent.settings.column_values import Column, Gathered, column_of, is_frame, value_of
 
 LABELS = ("y", "label", "labels", "target")
@@ -119,7 +119,7 @@ def _inputs(
     named = _named(x)
     if named is None:
         if isinstance(x, tuple) and x and all(is_input(entry) for entry in x):
-            return {f"x{place}": entry for place, entry in enumerate(x)}
+            return {position_name(place): entry for place, entry in enumerate(x)}
         return {SINGLE: x}
     for name, value in named.items():
         if not (isinstance(name, str) and name.isidentifier()) or name in _RESERVED:
