@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
 from proponent.config.schema import FactoryConfig, Precision, QueriesConfig
@@ -93,5 +94,6 @@ def refuse_other_data(
 
 
 def _digest(tensor: Tensor) -> str:
-    header = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
-    return hashlib.sha256(header + tensor.contiguous().flatten().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    digest.update(tensor.contiguous().flatten().numpy().view(np.uint8))  # without a copy of the data
+    return digest.hexdigest()
