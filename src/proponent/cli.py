@@ -24,6 +24,7 @@ from proponent.store.lease import leased
 
 if TYPE_CHECKING:
     from proponent.config.specifications.step_specs import AttributeSpec
+    from proponent.memory_budget import PlannedMemory
     from proponent.plan.run_plan import Plan
 
 STEPS = {
@@ -197,7 +198,10 @@ def plan(config: tuple[str, ...], profile: str | None) -> None:
         # Imported only where a method has not been measured: it needs torch.
         return importlib.import_module("proponent.steps.io.planned_memory").job_mib(root, spec)
 
-    show_plan(root, config, profile, Console(highlight=False, width=width), memory_of)
+    def planned_of(spec: AttributeSpec) -> PlannedMemory | None:
+        return importlib.import_module("proponent.steps.io.planned_memory").planned_memory(root, spec)
+
+    show_plan(root, config, profile, Console(highlight=False, width=width), memory_of, planned_of)
 
 
 @cli.command()

@@ -62,3 +62,28 @@ class MemoryBudget:
 
     def _fits(self, mib: float) -> bool:
         return self.held_mib + mib <= self.total_mib
+
+
+@dataclass(frozen=True)
+class PlannedMemory:
+    """Memory of a method's tensors, before it runs.
+
+    Attributes:
+        least_mib: memory for one query at a time, in MiB.
+        together_mib: memory for all queries at once, in MiB.
+        budget_mib: ``compute.memory_mib``, in MiB.
+    """
+
+    least_mib: float
+    together_mib: float
+    budget_mib: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the method can run."""
+        return self.least_mib <= self.budget_mib
+
+    @property
+    def taken_mib(self) -> float:
+        """Memory that the method takes, in MiB: for as many queries at a time as fit; for one, where not even one fits."""
+        return max(self.least_mib, min(self.together_mib, self.budget_mib))

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,13 +32,13 @@ from proponent.memory_budget import MemoryBudget
 from proponent.methods.influence import if_cg
 from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.workspace import Workspace
-from proponent.methods.trak import trak
 from proponent.plan import local_jobs
 from proponent.plan.graph import Graph
+from proponent.self_check.problem_sizes import Sizes
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io import planned_memory
-from proponent.steps.io.method_memory import require_memory, required_mib
+from proponent.steps.io.method_memory import over_budget, plan_memory, required_mib
 from proponent.training.designs import Run
 from proponent.training.replay import Replay
 
@@ -412,10 +412,14 @@ def test_memory_of_every_method_has_a_formula_that_grows_with_the_data(path):
 
 
 def test_memory_of_a_method_on_stored_features_is_refused_by_its_formula():
-    spec = SimpleNamespace(**vars(SPEC), candidates=({"damping": 1.0}, {"damping": 2.0}))
-    with pytest.raises(UserError, match=r"configs/methods/m.yaml needs \d{5} MiB"):
-        require_memory(spec, trak, n_train=50_000, n_query=100)
-    require_memory(spec, trak, n_train=5_000, n_query=100)
+    spec = SimpleNamespace(
+        **vars(SPEC), candidates=({"damping": 1.0}, {"damping": 2.0}), module="proponent.methods.trak.trak"
+    )
+    planned = plan_memory(spec, ProblemSize(50_000, 100))
+    assert planned.least_mib > 10_000
+    reason = over_budget(planned, 20_000)
+    assert reason.startswith("needs 20000 MiB of memory and compute.memory_mib is 1000: raise it to 20000")
+    assert over_budget(plan_memory(spec, ProblemSize(5_000, 100)), 0) is None
 
 
 def test_memory_of_krylov_is_known_to_the_plan(tmp_path):
@@ -433,8 +437,9 @@ def test_memory_of_krylov_is_known_to_the_plan(tmp_path):
     folder.mkdir(parents=True)
     for side, rows in (("train", 500), ("query", 250)):
         save_file({"x": torch.zeros(rows, 6), "y": torch.zeros(rows)}, folder / f"{side}.safetensors")
-    shapes = [[540, 6], [540], [540, 540], [540], [3, 540], [3]]
-    folder.with_name("check.json").write_text(json.dumps({"shapes": shapes}))
+    shapes = ((540, 6), (540,), (540, 540), (540,), (3, 540), (3,))
+    sizes = Sizes(shapes, itemsize=4, n_outputs=3, factored=2169, last=543, replay_mib=1.0)
+    folder.with_name("check.json").write_text(json.dumps({"sizes": asdict(sizes)}))
     assert planned(1000) == 1000, "as many queries as fit"
     assert 7000 < planned(100_000) < 9000, "26 vectors of 297,000 parameters for 250 queries"
     assert 100 < planned(100) < 500, "what one query needs"

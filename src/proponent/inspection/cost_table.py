@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,11 +17,13 @@ from proponent.inspection.forecast import BASES, Cost, Forecast, Resources, fore
 from proponent.inspection.measured_costs import read_history
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
 from proponent.machine_limits import machine_limits
+from proponent.memory_budget import PlannedMemory
 from proponent.plan.current import current_artefacts
 from proponent.plan.graph import Node
 from proponent.plan.local_jobs import jobs_at_a_time
 
 MemoryOf = Callable[[AttributeSpec], float | None]
+PlannedOf = Callable[[AttributeSpec], PlannedMemory | None]
 _WORDS = dict(zip(BASES, ("measured", "measured here", "measured elsewhere", "estimated"), strict=True))
 
 
@@ -58,6 +61,7 @@ def show_plan(
     profile: str | None,
     console: Console,
     memory_of: MemoryOf | None = None,
+    planned_of: PlannedOf | None = None,
 ) -> None:
     """Print jobs, hours, bytes and memory of a run per rule, and with a profile the partitions of its jobs.
 
@@ -67,16 +71,19 @@ def show_plan(
         profile: name of a folder in ``profiles/``.
         console: console to print on.
         memory_of: as for :func:`forecast_of`.
+        planned_of: function that returns the memory of a method's tensors, where it can be computed.
     """
     chosen = read_profile(root, profile) if profile else None
     workflow = read_workflow(root, config)
-    total, _ = forecast_of(root, workflow, memory_of)
+    total, jobs = forecast_of(root, workflow, memory_of)
     if not total.jobs:
         console.print(f"nothing to do: {total.current} artefacts are current")
         return
     _print_rules(total, console)
     already = f"; {total.current} artefacts are current" if total.current else ""
     console.print(f"{total.jobs} jobs{already}")
+    for line in lines_on_memory(jobs, planned_of) if planned_of else ():
+        console.print(line, markup=False, soft_wrap=True)
     if chosen is None or chosen.executor == "local":
         compute = workflow.plan.benchmark.config.compute
         at_a_time = jobs_at_a_time(machine_limits(), compute.threads, compute.memory_mib)
@@ -84,6 +91,26 @@ def show_plan(
         console.print(f"on this machine, {at_a_time} at a time: {least} at least")
         return
     _print_profile(total, chosen, workflow, console)
+
+
+def lines_on_memory(jobs: Sequence[Node], planned_of: PlannedOf) -> Iterator[str]:
+    """Yield the methods for which ``compute.memory_mib`` does not suffice for all queries at once, one line each."""
+    for node in jobs:
+        spec = node.spec
+        planned = planned_of(spec) if isinstance(spec, AttributeSpec) else None
+        if (
+            planned is None
+            or planned.together_mib <= planned.budget_mib
+            or not isinstance(spec, AttributeSpec)
+        ):
+            continue
+        least, together = (f"{math.ceil(mib):,} MiB" for mib in (planned.least_mib, planned.together_mib))
+        budget = f"compute.memory_mib is {planned.budget_mib:,.0f}"
+        where = f"{spec.setting}/{spec.method}"
+        if planned.fits:
+            yield f"in blocks of queries: {where} takes {together} for all at once, and {budget}"
+        else:
+            yield f"left out: {where} needs {least} and {budget}; raise it, or leave the method out"
 
 
 def _print_rules(total: Forecast, console: Console) -> None:

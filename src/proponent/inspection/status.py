@@ -164,21 +164,22 @@ def show_status(plan: Plan, console: Console) -> None:
         console.print(f"    {failure.kind}: {failure.reason}", markup=False, soft_wrap=True)
     for line in status.ways_out:
         console.print(f"  {line}", markup=False, soft_wrap=True)
-    left_out = _left_out(plan)
-    if left_out:
+    without = reasons_to_leave_out(plan)
+    if without:
         console.print("\nleft out", style="bold")
-    for method, reason in _first(left_out, console):
+    for method, reason in _first(without, console):
         console.print(f"  {method}  {reason}", markup=False, soft_wrap=True)
     console.print()
     console.print(_summary(status, owner, now), soft_wrap=True)
 
 
-def _left_out(plan: Plan) -> dict[str, str]:
+def reasons_to_leave_out(plan: Plan) -> dict[str, str]:
     """Return the reason by ``SETTING/METHOD``, from the configuration and from the checks of settings that were made."""
     found: dict[str, str] = {}
     for setting, reasons in plan.reasons.items():
         check = find_manifest(plan.graph.root / paths.check(setting))
         checked = check.details.get("methods_left_out", {}) if check else {}
+        checked = {method: checked[method] for method in plan.scores[setting] if method in checked}
         found |= {f"{setting}/{method}": reason for method, reason in {**reasons, **checked}.items()}
     return found
 

@@ -41,7 +41,12 @@ def current_artefacts(graph: Graph, manifests: Mapping[str, Manifest] | None = N
 
 
 def _is_still_left_out(node: Node, made: Mapping[str, Manifest], current: Set[str], marks: Set[str]) -> bool:
-    """Return whether the reason in place of an artefact holds: the check of the setting gives it, or an input is a mark."""
+    """Return whether the reason in place of an artefact holds.
+
+    That is, the check of the setting gives it, or an input is a mark, or it is the memory, which is part of the key.
+    """
+    if made[node.path].details.get("left_out_for_memory"):
+        return True
     uses = node.content.get("uses", [node.content.get("kind")])
     reasons = [
         made[check].details.get("unusable", {}).get(use)

@@ -18,7 +18,6 @@ from proponent.progress import progress
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import reason_to_leave_out, write_mark
 from proponent.steps.io.method_inputs import member_inputs, shared_inputs
-from proponent.steps.io.method_memory import require_memory
 from proponent.store.arrays import load_arrays
 
 _ALL = slice(None)
@@ -31,6 +30,10 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
     if reason:
         write_mark(job, reason)
         return
+    reason = _too_large(job)
+    if reason:
+        write_mark(job, reason, for_memory=True)
+        return
     source, module = f"configs/methods/{spec.method}.yaml", importlib.import_module(spec.module)
     scorer = Scorer(
         module,
@@ -41,7 +44,6 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
         groups=spec.groups,
     )
     data = _load_data(job)
-    require_memory(spec, module, len(data.y_train), len(data.y_query))
     chosen = spec.candidates[0]
     is_tuned = len(spec.candidates) > 1
     if is_tuned:
@@ -73,6 +75,14 @@ def run(job: Job[AttributeSpec, AttributeInputs]) -> None:
     sign = "positive: having the training example raises the target of the query"
     metadata = {"setting": spec.setting, "method": spec.method, "key": job.key, "sign": sign}
     job.write_arrays(job.artefact, arrays, metadata)
+
+
+def _too_large(job: Job[AttributeSpec, AttributeInputs]) -> str | None:
+    """Return why the method cannot run within ``compute.memory_mib``; None if it can."""
+    # Imported by name: these modules decide no number, and one of them imports torch.
+    name = "method_memory" if job.spec.arrays == "numpy" else "planned_memory"
+    reason: str | None = importlib.import_module(f"proponent.steps.io.{name}").refusal(job.root, job.spec)
+    return reason
 
 
 def _tune(job: Job[AttributeSpec, AttributeInputs], data: Any, scorer: Scorer) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from proponent.config.schema import PretrainedConfig
 from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import CheckSpec
+from proponent.errors import UserError
+from proponent.features.storage_choice import StorageChoice
 from proponent.seeds import derive_seed
 from proponent.self_check.check_setting import check_setting
+from proponent.self_check.gradient_storage import gradient_storage, projection_notice
 from proponent.self_check.other_process import in_fork
+from proponent.self_check.problem_sizes import Sizes, sizes_of
 from proponent.self_check.subject import Subject
 from proponent.self_check.training_memory import refuse_training_memory
 from proponent.settings.batch_augmentation import build_augment
@@ -23,6 +27,7 @@ from proponent.settings.loaded_dataset import dataset_digests, digests_of, refus
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
+from proponent.steps.io.left_out_marks import methods_left_out
 from proponent.steps.io.setting_inputs import load_data
 
 
@@ -49,11 +54,15 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     if job.device == "cpu":  # on a GPU, jobs train as many models at a time as it holds
         jobs = [(kind.what, kind.models, kind.checkpoints) for kind in spec.jobs]
         refuse_training_memory(subject, jobs, spec.lockstep, spec.memory_mib)
+    sizes, stored = sizes_of(subject), None
+    try:
+        stored = _stored_gradients(subject, spec, sizes)
+    except UserError as error:
+        unusable |= {use: str(error) for use in ("gradients", "gradients.last")}
     for use, reason in unusable.items():
         print(f"methods that use '{use}' are left out: {reason}", file=sys.stderr)
-    # `proponent plan` needs the shapes before there is a trained model.
-    shapes = [list(value.shape) for value in subject.build(spec.seed).parameters()]
-    job.write_json(job.artefact, {"setting": spec.setting, "unusable": unusable, "shapes": shapes})
+    content = {"setting": spec.setting, "unusable": unusable, "sizes": asdict(sizes)}
+    job.write_json(job.artefact, content | {"gradients": asdict(stored) if stored else None})
     job.details["unusable"] = unusable
     if spec.pretrained is not None:
         if spec.pretrained.licence == PretrainedConfig.licence:
@@ -63,6 +72,25 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
                 file=sys.stderr,
             )
         job.details["pretrained"] = {**asdict(spec.pretrained), "digest": job.files[spec.pretrained.file]}
+    job.details["methods_left_out"] = left_out = methods_left_out(job.root, spec.setting, unusable)
+    for method, reason in left_out.items():
+        print(f"method {method} will be left out: {reason}", file=sys.stderr)
+
+
+def _stored_gradients(subject: Subject, spec: CheckSpec, sizes: Sizes) -> StorageChoice | None:
+    """Return the form in which gradients will be stored, and say so where it is not the exact one."""
+    ensemble = spec.jobs[0]
+    stored = gradient_storage(
+        subject,
+        sizes,
+        members=ensemble.models,
+        checkpoints=ensemble.checkpoints,
+        memory_mib=spec.memory_mib,
+    )
+    notice = projection_notice(stored, ensemble.models) if stored else None
+    if notice:
+        print(f"setting {spec.setting}: {notice}", file=sys.stderr)
+    return stored
 
 
 def _refuse_other_data(spec: CheckSpec, data: Arrays) -> None:

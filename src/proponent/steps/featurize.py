@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -58,6 +59,12 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
         }
     job.write_tensors(job.artefact, tensors, {"members": json.dumps(described, sort_keys=True)})
     job.details = {name: _brief(entry["features"]) for name, entry in described.items()}
+    dims = {entry["features"].get("dim", 0) for entry in described.values()} - {0}
+    if dims:
+        print(
+            f"gradients are projected to {min(dims)} dimensions: exact ones exceed compute.memory_mib",
+            file=sys.stderr,
+        )
 
 
 def _brief(description: dict[str, Any]) -> dict[str, Any]:

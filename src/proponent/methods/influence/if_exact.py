@@ -25,11 +25,12 @@ rather than leave-one-out (Bae et al. 2022).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
-from proponent.methods.shared.problem_size import ProblemSize, size_of_network
+from proponent.methods.shared.problem_size import ProblemSize, query_blocks
 from proponent.methods.shared.solvers.damped_solver import DampedSolver
 from proponent.methods.shared.training_damping import training_damping, training_unit
 
@@ -54,10 +55,11 @@ def attribute(
     model = network.at(checkpoint)
     shift = training_damping(model, damping)
     in_parameter_space = _in_parameter_space(model)
-    model.budget.require(memory(size_of_network(model), len(model.query)), "if_exact")
+    blocks = query_blocks(model, memory, "if_exact")
     if in_parameter_space:
-        solved = _parameter_solver(model, workspace).solve(model.query.dense().T, shift).T
-        inner = model.train.inner_dense(solved).T
+        parameters = _parameter_solver(model, workspace)
+        solutions = (parameters.solve(queries.dense().T, shift).T for queries in blocks)
+        inner = torch.cat([model.train.inner_dense(solved).T for solved in solutions])
     else:
         solver, root = _example_solver(model, workspace)
         solver.refuse_differences(model.n_train * shift)

@@ -1,18 +1,21 @@
-"""Memory that a method will need on a setting, from stored data and models; for ``proponent plan``."""
+"""Memory that a method will need on a setting, from stored data and the check; for the check, for jobs and for ``plan``."""
 
 from __future__ import annotations
 
-import importlib
+import math
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
-
+from proponent.config.specifications.restore import parse
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.curvature.kronecker_factors import factors_mib
 from proponent.features.member_network import pass_memory_mib
+from proponent.memory_budget import PlannedMemory
 from proponent.methods.shared.problem_size import ProblemSize
-from proponent.steps.io.method_memory import required_mib
+from proponent.self_check.problem_sizes import Sizes
+from proponent.steps.io.method_memory import over_budget, plan_memory, row_counts
 from proponent.store.files import read_json
 from proponent.training.designs import member_run
 from proponent.training.recipe import learning_rates
@@ -21,66 +24,87 @@ from proponent.training.update import n_slots
 
 LIBRARIES_MIB = 400.0
 """Memory of the interpreter with torch."""
-_PASS_MIB = 128.0
-"""Memory of the activations in a pass of a replay, at most."""
-_ITEMSIZE = 4
-"""Bytes of a number in trained models."""
 
 
 def job_mib(root: Path, spec: AttributeSpec) -> float | None:
     """Return the memory of a method's job in MiB, with the interpreter and its libraries.
 
-    A method that uses the model takes at most ``compute.memory_mib``, which is the answer as long as the number of
-    parameters is not known.
+    A method that uses the model takes at most ``compute.memory_mib``, which is the answer as long as the sizes of the model
+    are not known.
     """
-    needed = planned_mib(root, spec)
-    if needed is None and (spec.network is not None or spec.replay is not None):
-        needed = float(spec.memory_mib)
-    return None if needed is None else LIBRARIES_MIB + needed
-
-
-def planned_mib(root: Path, spec: AttributeSpec) -> float | None:
-    """Return the memory of a method's tensors, in MiB, from the stored data and the check of the setting.
-
-    Returns:
-        The smaller of what all queries together need and ``compute.memory_mib``; what one query needs where that is more,
-        so that the method will be refused. None where these do not exist yet.
-    """
-    folder = root / "results" / spec.setting
-    rows = [_shapes(folder / "data" / f"{side}.safetensors") for side in ("train", "query")]
+    planned = planned_memory(root, spec)
+    if planned is not None:
+        return LIBRARIES_MIB + planned.taken_mib
     uses_model = spec.network is not None or spec.replay is not None
-    parameters = _parameters(folder / "check.json") if uses_model else []
-    if not all(rows) or (uses_model and not parameters):
+    return LIBRARIES_MIB + spec.memory_mib if uses_model else None
+
+
+def planned_memory(root: Path, spec: AttributeSpec) -> PlannedMemory | None:
+    """Return the memory of a method's tensors from the stored data and the check of the setting; None without these."""
+    rows, sizes = row_counts(root, spec.setting), _check(root, spec.setting).get("sizes")
+    uses_model = spec.network is not None or spec.replay is not None
+    if not all(rows) or (uses_model and sizes is None):
         return None
-    n_train, n_query = (side[0][0] for side in rows)
-    size = ProblemSize(
-        n_train,
-        n_query,
-        shapes=tuple(parameters),
-        n_outputs=parameters[-1][0] if parameters and parameters[-1] else 1,
-        pass_mib=pass_memory_mib(spec.memory_mib),
-        kronecker_mib=factors_mib(parameters, _ITEMSIZE),
-    )
-    if spec.replay is not None:
-        recipe = spec.replay.recipe
-        rates = learning_rates(recipe, stages_of(recipe, member_run(spec.replay.seed, 0), n_train))
+    size, held = ProblemSize(*rows), 0.0
+    if uses_model:
+        found = parse(Sizes, sizes)
         size = replace(
-            size, steps=len(rates), slots=n_slots(recipe), batch=recipe.largest_batch, replay_mib=_PASS_MIB
+            size,
+            shapes=found.shapes,
+            itemsize=found.itemsize,
+            n_outputs=found.n_outputs,
+            pass_mib=pass_memory_mib(spec.memory_mib),
+            kronecker_mib=factors_mib(found.shapes, found.itemsize),
         )
-    module = importlib.import_module(spec.module)
-    together, alone = (required_mib(spec, module, size, queries) for queries in (n_query, 1))
-    return max(alone, min(together, spec.memory_mib))
+        if spec.network is not None:
+            held = size.numbers(found.factored * sum(rows))
+        if spec.replay is not None:
+            recipe = spec.replay.recipe
+            rates = learning_rates(recipe, stages_of(recipe, member_run(spec.replay.seed, 0), rows[0]))
+            steps, slots, batch = len(rates), n_slots(recipe), recipe.batch_size
+            size = replace(size, steps=steps, slots=slots, batch=batch, replay_mib=found.replay_mib)
+    return plan_memory(spec, size, held)
 
 
-def _parameters(check: Path) -> list[tuple[int, ...]]:
-    """Return the shapes of the model's parameters that the check of the setting recorded; none without a check."""
-    content = read_json(check) if check.exists() else {}
-    return [tuple(shape) for shape in content.get("shapes", [])]
+def refusal(root: Path, spec: AttributeSpec) -> str | None:
+    """Return why a method cannot run within ``compute.memory_mib``; None if it can, or if there is no check.
+
+    Args:
+        root: the checkout.
+        spec: specification of the method's job.
+    """
+    storage = _check(root, spec.setting).get("gradients")
+    stored = storage["dim"] if storage and "gradients" in spec.needs else 0
+    wanted = max((candidate.get("projection_dim", 0) for candidate in spec.candidates), default=0)
+    if 0 < stored < wanted:
+        return (
+            f"asks for a projection to {wanted} dimensions, and gradients are stored in {stored}: ask for at most {stored}, "
+            "or raise compute.memory_mib"
+        )
+    planned = planned_memory(root, spec)
+    return over_budget(planned, enough_mib(root, spec)) if planned else None
 
 
-def _shapes(path: Path) -> list[tuple[int, ...]]:
-    """Return the shapes of the tensors in a file; none if it does not exist."""
-    if not path.exists():
-        return []
-    with safe_open(path, framework="numpy") as stored:
-        return [tuple(stored.get_slice(name).get_shape()) for name in stored.keys()]  # noqa: SIM118
+def enough_mib(root: Path, spec: AttributeSpec) -> int:
+    """Return the smallest ``compute.memory_mib`` with which a method runs; the present one if it does.
+
+    Passes through the model take a share of the memory, so that the need of a method grows with it.
+    """
+    enough, planned = spec.memory_mib, planned_memory(root, spec)
+    while planned is not None and not planned.fits:
+        enough = math.ceil(planned.least_mib)
+        planned = planned_memory(root, replace(spec, memory_mib=enough))
+    return enough
+
+
+def _check(root: Path, setting: str) -> dict[str, Any]:
+    """Return the content of the check of a setting; nothing where there is none."""
+    path = root / f"results/{setting}/check.json"
+    return _read(path, path.stat().st_mtime_ns) if path.exists() else {}
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, modified: int) -> dict[str, Any]:
+    """Return the content of a file, read once for each time of modification."""
+    content: dict[str, Any] = read_json(path)
+    return content
