@@ -8,6 +8,7 @@ import torch
 
 from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture
+from proponent.rows import outputs_of
 from proponent.self_check.subject import Subject
 from proponent.training.flat_model import FlatModel
 
@@ -48,7 +49,7 @@ def sizes_of(subject: Subject) -> Sizes:
         capture = Capture(model, data.x_train[:1])
     except (UserError, RuntimeError):
         with torch.no_grad():
-            n_outputs = model.eval()(data.x_train[:1])[0].numel()
+            n_outputs = outputs_of(model.eval(), data.x_train[:1])[0].numel()
     else:
         shapes = tuple(tuple(shape) for shape in capture.shapes.values())
         factored, last = capture.numbers_per_example(), capture.numbers_per_example(capture.last)
