@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proponent.errors import UserError
+from proponent.settings.large_arrays import as_stored, empty_rows
 
 Column = Tensor | list[Tensor]
 """A tensor with one row per example, or lists of integers (length,) of different lengths."""
@@ -41,7 +42,7 @@ class Gathered:
             UserError: they have another shape than the rows before, and are not lists of integers.
         """
         if self._tensor is None:
-            self._tensor = block.new_empty((self._rows, *block.shape[1:]))
+            self._tensor = empty_rows((self._rows, *block.shape[1:]), block.dtype)
         if self._lists is None and block.shape[1:] != self._tensor.shape[1:]:
             if not all(part.ndim == 2 and _is_integer(part) for part in (block, self._tensor)):
                 raise UserError(
@@ -53,7 +54,7 @@ class Gathered:
             self._lists.extend(block)
             return
         common = torch.promote_types(self._tensor.dtype, block.dtype)
-        self._tensor = self._tensor.to(common)  # a list of whole numbers may go on with fractions
+        self._tensor = as_stored(self._tensor, common)  # a list of whole numbers may go on with fractions
         self._tensor[row : row + len(block)] = block
 
     def column(self) -> Column:

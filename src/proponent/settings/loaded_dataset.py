@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from proponent.config.schema import FactoryConfig, Precision, QueriesConfig
@@ -15,6 +15,7 @@ from proponent.random_state import seeded
 from proponent.rows import named_tensors
 from proponent.settings.description import check_description
 from proponent.settings.factories import build_dataset
+from proponent.settings.large_arrays import row_chunks
 from proponent.settings.split import Arrays, Split, materialise
 from proponent.settings.tasks import Task
 
@@ -94,6 +95,7 @@ def refuse_other_data(
 
 
 def _digest(tensor: Tensor) -> str:
-    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    digest.update(tensor.contiguous().flatten().numpy().view(np.uint8))  # without a copy of the data
-    return digest.hexdigest()
+    found = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    for rows in row_chunks(tensor):
+        found.update(tensor[rows].contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()

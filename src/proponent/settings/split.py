@@ -12,7 +12,8 @@ from proponent.config.schema import Precision, QueriesConfig
 from proponent.errors import UserError
 from proponent.rows import MASK, TOKENS, Rows, describe_row, map_rows, named_tensors, outputs_of
 from proponent.settings.description import class_list
-from proponent.settings.floating_types import converted_data, other_type
+from proponent.settings.floating_types import dtype_of, other_type
+from proponent.settings.large_arrays import as_stored
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
 from proponent.settings.train_and_query import tensors_of_both
@@ -91,7 +92,7 @@ def materialise(
     task.check_queries(y_query, f"setting {name}: query")
 
     def stored(values: Tensor) -> Tensor:
-        return converted_data(values, precision).contiguous()
+        return as_stored(values, dtype_of(precision) if values.is_floating_point() else values.dtype)
 
     return Arrays(map_rows(train.x, stored), stored(y_train), map_rows(x_query, stored), stored(y_query))
 

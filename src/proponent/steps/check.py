@@ -23,6 +23,7 @@ from proponent.self_check.subject import Subject
 from proponent.self_check.training_memory import refuse_training_memory
 from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.factories import build_model
+from proponent.settings.large_arrays import large_arrays_in
 from proponent.settings.loaded_dataset import dataset_digests, digests_of, refuse_other_data
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
@@ -36,7 +37,8 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     spec = job.spec
     torch.set_num_threads(job.threads)
     data = load_data(job)
-    _refuse_other_data(spec, data)
+    with large_arrays_in((job.root / job.artefact).parent):
+        _refuse_other_data(spec, data)
     subject = Subject(
         setting=spec.setting,
         build=partial(build_model, spec.model, precision=spec.recipe.precision),

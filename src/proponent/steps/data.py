@@ -11,6 +11,7 @@ from proponent.errors import UserError
 from proponent.rows import named_tensors
 from proponent.seeds import derive_seed
 from proponent.settings.label_noise import flip_labels
+from proponent.settings.large_arrays import large_arrays_in
 from proponent.settings.loaded_dataset import load_dataset
 from proponent.settings.split import check_tokens
 from proponent.settings.tasks import get_task
@@ -20,17 +21,18 @@ from proponent.steps.io.job import Job
 def run(job: Job[DataSpec, NoInputs]) -> None:
     """Write train and query tensors, ids, a description of the classes, and the mask of corrupted labels if any."""
     spec = job.spec
-    split, arrays = load_dataset(
-        spec.dataset,
-        derive_seed(spec.seed, "dataset"),
-        get_task(spec.task),
-        spec.queries,
-        spec.setting,
-        spec.precision,
-    )
+    folder = PurePosixPath(job.artefact).parent
+    with large_arrays_in(job.root / folder):
+        split, arrays = load_dataset(
+            spec.dataset,
+            derive_seed(spec.seed, "dataset"),
+            get_task(spec.task),
+            spec.queries,
+            spec.setting,
+            spec.precision,
+        )
     if spec.inputs is Inputs.tokens:
         check_tokens(arrays, spec.setting)
-    folder = PurePosixPath(job.artefact).parent
     y_train = arrays.y_train
     if spec.label_noise is not None:
         y_train, mask = flip_labels(y_train, spec.label_noise.fraction, derive_seed(spec.seed, "label-noise"))
