@@ -71,7 +71,7 @@ def transformable() -> Iterator[None]:
     with (
         unfused_attention(),
         unread_masks(),
-        replaced({"embedding_bag": torch_rewrites.embedding_bag, "rrelu": torch_rewrites.rrelu}),
+        replaced({name: getattr(torch_rewrites, name) for name in ("embedding_bag", "rrelu", "normalize")}),
         replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
         replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
         unchecked(),

@@ -6,6 +6,7 @@ Each function has the signature of the one that it stands for. What is wrong wit
 - ``one_hot`` looks at the values of its input, except directly under ``vmap``;
 - ``_weight_norm`` and ``embedding_bag`` have no derivative in forward mode, and the bag hides its lookup from a mode;
 - ``rrelu`` has no rule for ``vmap``, even in eval mode, where it is a leaky ReLU;
+- ``normalize`` with ``out``, as in spectral normalisation, has no rule for ``vmap``;
 - ``lstm``, ``gru``, ``rnn_tanh``, ``rnn_relu`` and ``lstm_cell`` have no rule for ``vmap``, and the other cells hide their
   linear maps from a mode.
 """
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from proponent.errors import UserError
 
-_one_hot = F.one_hot
+_one_hot, _normalize = F.one_hot, F.normalize
 State = tuple[Tensor, ...]
 Cell = Callable[[Tensor, Tensor, State], State]
 """Function from the transformed input and state of one position, and the state, to the next state."""
@@ -41,6 +42,14 @@ def rrelu(
     if training:
         raise RuntimeError("rrelu is a random operation in training")
     return F.leaky_relu(input, (lower + upper) / 2, inplace)
+
+
+def normalize(
+    input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """Return ``input`` over its norm along ``dim``, written to ``out`` if that is given."""
+    found = _normalize(input, p, dim, eps)
+    return found if out is None else out.copy_(found)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

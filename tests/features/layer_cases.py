@@ -131,6 +131,12 @@ class Holder(nn.Module):
             setattr(self, name, part)
 
 
+MOVING = "changes in training, which a replay cannot follow; leave it constant, or leave out the methods that replay"
+
+BATCH = "uses the statistics of the batch, so that no example has an output of its own; use GroupNorm or LayerNorm"
+UNTRACKED = "uses the statistics of the batch, so that no example has an output of its own; set track_running_stats=True"
+
+
 def weight(*shape: int) -> nn.Parameter:
     return nn.Parameter(0.4 * torch.randn(shape))
 
@@ -382,15 +388,13 @@ add(
     COMPUTED,
     "`spectral_norm`",
     lambda: parametrizations.spectral_norm(nn.Linear(6, 4)),
-    lockstep="changes its own 'layer.parametrizations.weight.0._u'",
-    replay="cannot be replayed",
+    replay=MOVING,
 )
 add(
     COMPUTED,
     "`spectral_norm` of old (`torch.nn.utils.spectral_norm`)",
     lambda: _quietly(lambda: nn.utils.spectral_norm(nn.Linear(6, 4))),
-    lockstep="changes its own 'layer.weight_u'",
-    replay="cannot be replayed",
+    replay=MOVING,
 )
 add(COMPUTED, "`orthogonal`", lambda: parametrizations.orthogonal(nn.Linear(6, 4)))
 
@@ -790,6 +794,5 @@ add(
     STATE,
     "a counter of passes",
     Counting,
-    lockstep="changes its own 'layer.passes'",
-    replay="writes into a tensor that was not made from its input",
+    replay=MOVING,
 )

@@ -6,7 +6,6 @@ and the dropout masks.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -62,7 +61,10 @@ def train_alone(
         optimizer.zero_grad()
         given = x[batch] if augment is None else augment(x[batch], run.order_seed, step)
         with recorded_draws() as draws, torch.no_grad():
-            copy.deepcopy(model)(given)
+            buffers = {name: value.clone() for name, value in model.named_buffers()}
+            model(given)
+            for name, value in model.named_buffers():
+                value.copy_(buffers[name])
         masks = [mask[0] for mask in draw_masks(draws, [generator])]
         size = len(batch)
         if normalises_batches and by_weight:  # an example that is left out is in no statistics either
