@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit("error: the command line needs the extra [workflow]: pip install 'proponent[workflow]'")
 
 from proponent import __version__
 from proponent.checkout_location import check_location
