@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-WORKFLOW = ("click", "dvc", "matplotlib", "mlflow", "mlxtend", "rich", "snakemake", "transformers", "pandas")
+from docs.guides import clone
+
+WORKFLOW = ("click", "dvc", "matplotlib", "mlflow", "mlxtend", "rich", "snakemake", "transformers")
 SCRIPT = """
 import proponent
 import torch
@@ -42,7 +42,9 @@ def test_ten_lines_in_an_empty_folder(tmp_path):
     """The third-party packages are those of this environment, except those of the extras, which cannot be imported."""
     wheels = tmp_path / "wheels"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, REPOSITORY], check=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--wheel-dir", wheels, clone(tmp_path / "checkout")], check=True
+    )
     (wheel,) = wheels.glob("proponent-*.whl")
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
