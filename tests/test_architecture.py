@@ -76,6 +76,12 @@ def test_imports_flow_one_way(package):
                     assert name.split(".")[1] in allowed, f"{path.relative_to(PACKAGE)} imports {name}"
 
 
+def test_one_module_calls_models():
+    """Inputs may be several tensors, which :mod:`proponent.rows` passes on."""
+    callers = [path.name for path in PACKAGE.rglob("*.py") if "import functional_call" in path.read_text()]
+    assert callers == ["rows.py"]
+
+
 def test_every_package_is_in_the_list():
     assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == set(MAY_IMPORT)
 

@@ -15,6 +15,7 @@ from proponent.config.schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, named_tensors, rows_of
 from proponent.settings import Split
+from proponent.settings.accepted_forms import read_examples
 from proponent.settings.split import Arrays, check_model, check_tokens, materialise
 from proponent.settings.tasks import get_task
 
@@ -74,6 +75,10 @@ BY_NAME = {
         {"image": i, "table": t, "label": int(y)} for i, t, y in zip(IMAGE, TABLE, Y, strict=True)
     ],
     "x of a row is a mapping": Rowwise(lambda row: ({"image": IMAGE[row], "table": TABLE[row]}, Y[row])),
+    "x is a list of mappings": (
+        [{"image": i.numpy(), "table": t.tolist()} for i, t in zip(IMAGE, TABLE, strict=True)],
+        Y.tolist(),
+    ),
     "rows are named tuples": Rowwise(lambda row: Labelled(IMAGE[row], TABLE[row], Y[row])),
     "x of a row is a named tuple": Rowwise(lambda row: (Pictured(IMAGE[row], TABLE[row]), Y[row])),
 }
@@ -243,6 +248,8 @@ def test_labels_of_every_token_are_padded_with_the_ignored_label():
             ["row 0 must be a pair (x, y), not 3 values", "a tuple or a mapping in place of x"],
         ),
         (TensorDataset(IMAGE, TABLE, Y), None, ["not 3 values"]),
+        (([{"a": 1.0}] * 3, Y), None, ["a has shape (3,) and y (7,)"]),
+        (([{"a": 1.0}, {"b": 1.0}], Y), None, ["row 1 has the names b, and row 0 a"]),
         ([{"a": 1.0, "y": 0}, {"b": 1.0, "y": 0}], None, ["row 1 has the names b, y, and row 0 a, y"]),
         (
             ({"one": TOKENS, "two": TOKENS[::-1]}, Y),
@@ -281,6 +288,15 @@ def test_a_model_that_does_not_take_the_inputs_is_told_how_it_is_called(x, call)
     with pytest.raises(UserError, match="cannot process examples of shape") as error:
         check_model(torch.nn.Linear(2, 3), arrays((x, Y)), get_task("classification"), "mine")
     assert call in str(error.value)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_weights_are_read_under_their_name(rows):
+    weight = torch.rand(N)
+    data = {"x": TABLE, "y": Y, "weight": weight}
+    if rows:
+        data = [{name: values[row] for name, values in data.items()} for row in range(N)]
+    assert torch.equal(read_examples(data, "train").weight, weight)
 
 
 def noisy(row):

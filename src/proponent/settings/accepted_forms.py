@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +116,7 @@ def _inputs(
         where: beginning of messages.
         is_input: function that says whether an entry of a tuple is an input; otherwise the tuple is a list of numbers.
     """
-    named = _named(x)
+    named = _by_name(x, where) if isinstance(x, list) and x and _named(x[0]) is not None else _named(x)
     if named is None:
         if isinstance(x, tuple) and x and all(is_input(entry) for entry in x):
             return {position_name(place): entry for place, entry in enumerate(x)}
@@ -135,6 +135,23 @@ def _inputs(
     if not named:
         raise UserError(f"{where}: there are no inputs; must be {_FORMS}")
     return dict(named)
+
+
+def _by_name(rows: list[Any], where: str) -> dict[str, list[Any]]:
+    """Return the values of a list of mappings by name."""
+    fields = [dict(_named(row) or {}) for row in rows]
+    for place, row in enumerate(fields):
+        _check_names(row, fields[0], place, where)
+    return {name: [row[name] for row in fields] for name in fields[0]}
+
+
+def _check_names(names: Iterable[str], first: Iterable[str], row: int, where: str) -> None:
+    """Refuse a row with other names than the first one."""
+    if set(names) != set(first):
+        raise UserError(
+            f"{where}: row {row} has the names {', '.join(names)}, and row 0 {', '.join(first)}; give all rows the "
+            "same names"
+        )
 
 
 def _of_frame(frame: Any, where: str) -> _Parts:
@@ -212,11 +229,7 @@ def _read_rows(data: Any, where: str) -> dict[str, Column]:
         values = _row(data, row, where)
         if row == 0:
             found = {name: Gathered(len(data), where, name) for name in values}
-        if set(values) != set(found):
-            raise UserError(
-                f"{where}: row {row} has the names {', '.join(values)}, and row 0 {', '.join(found)}; give all rows the "
-                "same names"
-            )
+        _check_names(values, found, row, where)
         for name, value in values.items():
             found[name].add(row, value[None])
     columns = _finished(found)

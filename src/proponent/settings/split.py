@@ -25,7 +25,7 @@ class Split:
 
     Attributes:
         train: pair ``(x, y)`` or mapping ``{"x": x, "y": y}`` of arrays with one row per example, or an indexable dataset
-            of such pairs or mappings.
+            of such rows; ``x`` may be a tuple or a dictionary of arrays. All forms: ``docs/adding-a-setting.md``.
         query: the same for the queries: first those for tuning hyper-parameters, then those for the results.
         class_names: names of the labels 0, 1, …
         image_shape: ``(height, width)`` or ``(channels, height, width)``, if a row of ``x`` is an image.
