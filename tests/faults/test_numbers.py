@@ -392,7 +392,12 @@ def test_shapley_stops_at_once_no_method_changes_tensors_that_it_is_given(name: 
 def test_constant_scores_have_a_note_on_saturated_weights() -> None:
     times = CheckpointTimes([25, 50], [0.1, 0.1], [2.5, 5.0])
     description = {"choice": "factored", "layout": {"kind": "dense", "parameters": {}, "last": {"names": []}}}
-    stored = {"loss_weight": torch.tensor([0.5, 1e-13, 0.0]), "values": torch.zeros(3, 0)}
+    saturated = torch.tensor([0.5, 1e-13, 0.0])
+    stored = {
+        "loss_weight": saturated,
+        "loss_curvature": saturated * (1 - saturated),
+        "values": torch.zeros(3, 0),
+    }
     data = Arrays(*(torch.zeros(3) for _ in range(4)))
     with noted() as notes:
         path = read_gradients(description, lambda name: stored[name.rpartition(".")[2]], data, 0, times)

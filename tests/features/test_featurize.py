@@ -73,7 +73,7 @@ def test_gradients_of_every_checkpoint_come_back_exactly(name):
 def test_the_bytes_are_those_that_were_planned():
     module, states, data = member("mlp")
     tensors, description = featurize("gradients", module, states.__getitem__, 2, TASK, data, memory_mib=100)
-    weights = 2 * len(data.y_train) * 8
+    weights = 2 * 2 * len(data.y_train) * 8  # loss weights and loss curvatures of two checkpoints
     assert sum(tensor.nbytes for tensor in tensors.values()) == description["bytes"] + weights
 
 

@@ -147,6 +147,7 @@ def test_one_variant_that_drops_nothing_is_trak_itself(data) -> None:
             for rows in (slice(N_TRAIN), slice(N_TRAIN, None))
         ),
         network.loss_weight,
+        network.loss_weight * (1 - network.loss_weight),
         0.1,
         1.0,
     )

@@ -98,6 +98,7 @@ class Pair:
     train: DenseBlock
     query: DenseBlock
     loss_weight: Tensor
+    loss_curvature: Tensor
     learning_rate: float
     duration: float
 
@@ -230,6 +231,7 @@ class World:
             DenseBlock(train, self.n_last),
             DenseBlock(query, self.n_last),
             self.loss_weight,
+            self.loss_weight * (1 - self.loss_weight),
             self.learning_rate,
             self.duration,
         )

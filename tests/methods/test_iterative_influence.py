@@ -178,9 +178,11 @@ def test_datainf_of_a_projection_is_one_layer() -> None:
     assert len(train.by_layer()) == 2
     assert len(projected.by_layer()) == 1
     weight = Classification().loss_weight(outputs, y)
-    scores = datainf.attribute(Checkpoints({1.0: GradientPair(projected, projected, weight, 0.1, 1.0)}))
+    scores = datainf.attribute(
+        Checkpoints({1.0: GradientPair(projected, projected, weight, weight, 0.1, 1.0)})
+    )
     dense = DenseGradients(projected.values, {"all": (16,)}, ())
-    same = datainf.attribute(Checkpoints({1.0: GradientPair(dense, dense, weight, 0.1, 1.0)}))
+    same = datainf.attribute(Checkpoints({1.0: GradientPair(dense, dense, weight, weight, 0.1, 1.0)}))
     torch.testing.assert_close(scores, same)
 
 

@@ -57,7 +57,7 @@ def both(request: pytest.FixtureRequest) -> tuple[World, Checkpoints, Checkpoint
     query, _ = target_gradients(module, task, *data[2:], 100)
     train, outputs = target_gradients(module, task, *data[:2], 100)
     weight = task.loss_weight(outputs, world.y_train)
-    pair = GradientPair(train, query, weight, world.learning_rate, world.duration)
+    pair = GradientPair(train, query, weight, weight * (1 - weight), world.learning_rate, world.duration)
     return world, Checkpoints({1.0: pair}), Checkpoints({1.0: curvature})
 
 

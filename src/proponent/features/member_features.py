@@ -138,6 +138,7 @@ def _gradients(
         tensors |= {f"{side}.{name}": tensor for name, tensor in stored.items()}
         if side == "train":
             tensors["loss_weight"] = task.loss_weight(out, y)
+            tensors["loss_curvature"] = task.loss_curvature(out, y)
     return tensors, {**asdict(choice), "layout": layout}
 
 
@@ -214,6 +215,7 @@ def read_gradients(
             block(index, "train", data.x_train),
             block(index, "query", data.x_query).slice(query_rows),
             loss_weight,
+            get(f"{index}.loss_curvature"),
             times.learning_rates[index],
             times.durations[index],
         )

@@ -33,6 +33,7 @@ class VariantPair:
     train: FactoredGradients
     query: FactoredGradients
     loss_weight: Tensor
+    loss_curvature: Tensor
 
     def gram(self) -> Tensor:
         """Return the inner products of the training gradients, (n_train, n_train), computed on every call."""
@@ -96,7 +97,9 @@ def gradients_of(
     capture = Capture(variant, train[0][:1])
     block, outputs = capture.all_gradients(*train, base_cotangents(task), memory_mib)
     asked, _ = capture.all_gradients(*query, target_cotangents(task), memory_mib)
-    return VariantPair(block, asked, task.loss_weight(outputs, train[1]))
+    return VariantPair(
+        block, asked, task.loss_weight(outputs, train[1]), task.loss_curvature(outputs, train[1])
+    )
 
 
 def dropped(module: nn.Module, x: Rows, drop: float, seed: int) -> nn.Module:

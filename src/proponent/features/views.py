@@ -137,6 +137,7 @@ class GradientPair:
     train: Block
     query: Block
     loss_weight: Tensor
+    loss_curvature: Tensor
     learning_rate: float
     duration: float
 

@@ -68,11 +68,12 @@ def dataset_digests(
 def digests_of(arrays: Arrays) -> dict[str, str]:
     """Return the digest of each tensor of a dataset, by name."""
     parts = (("train", arrays.x_train, arrays.y_train), ("query", arrays.x_query, arrays.y_query))
-    return {
+    found = {
         f"{part} {name}": _digest(tensor)
         for part, x, y in parts
         for name, tensor in (named_tensors(x) | {"y": y}).items()
     }
+    return found if arrays.weight_train is None else found | {"weight": _digest(arrays.weight_train)}
 
 
 def refuse_other_data(

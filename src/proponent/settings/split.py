@@ -16,6 +16,7 @@ from proponent.settings.floating_types import dtype_of, other_type
 from proponent.settings.large_arrays import as_stored
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import Task
+from proponent.settings.tasks.sample_weights import with_sample_weights
 from proponent.settings.train_and_query import tensors_of_both
 
 
@@ -44,6 +45,15 @@ class Arrays(NamedTuple):
     y_train: Tensor
     x_query: Rows
     y_query: Tensor
+    weight_train: Tensor | None = None
+    """(n_train,) factors of the losses of the training examples; None for ones."""
+
+    def weighted(self, task: Task) -> tuple[Task, Arrays]:
+        """Return a task and data with the weights among the labels, for engines that use the training losses."""
+        if self.weight_train is None:
+            return task, self
+        task, labels = with_sample_weights(task, self.y_train, self.weight_train)
+        return task, self._replace(y_train=labels, weight_train=None)
 
     def to(self, device: str | torch.device) -> Arrays:
         """Return the data on a device."""
@@ -52,6 +62,7 @@ class Arrays(NamedTuple):
             self.y_train.to(device),
             self.x_query.to(device),
             self.y_query.to(device),
+            self.weight_train.to(device) if self.weight_train is not None else None,
         )
 
     def with_queries(self, rows: slice) -> Arrays:
@@ -90,11 +101,24 @@ def materialise(
     y_train = task.check(train.y, f"setting {name}: train", n_classes)
     y_query = task.check(y_query, f"setting {name}: query", n_classes)
     task.check_queries(y_query, f"setting {name}: query")
+    weight = None if train.weight is None else _weights(train.weight, len(y_train), f"{where}: train: weight")
 
     def stored(values: Tensor) -> Tensor:
         return as_stored(values, dtype_of(precision) if values.is_floating_point() else values.dtype)
 
-    return Arrays(map_rows(train.x, stored), stored(y_train), map_rows(x_query, stored), stored(y_query))
+    return Arrays(
+        map_rows(train.x, stored), stored(y_train), map_rows(x_query, stored), stored(y_query), weight
+    )
+
+
+def _weights(weight: Tensor, n_train: int, where: str) -> Tensor:
+    """Return the weights of the training examples in float32."""
+    found = weight.to(torch.float32).contiguous()
+    if found.shape != (n_train,):
+        raise UserError(f"{where} has shape {tuple(found.shape)}; give one number per example, ({n_train},)")
+    if not bool((found.isfinite() & (found >= 0)).all()) or not bool(found.any()):
+        raise UserError(f"{where} must hold finite numbers that are not negative, of which one is above 0")
+    return found
 
 
 def check_tokens(arrays: Arrays, name: str) -> None:

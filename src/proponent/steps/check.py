@@ -39,11 +39,12 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     data = load_data(job)
     with large_arrays_in((job.root / job.artefact).parent):
         _refuse_other_data(spec, data)
+    task, weighted = data.weighted(get_task(spec.task, spec.target))
     subject = Subject(
         setting=spec.setting,
         build=partial(build_model, spec.model, precision=spec.recipe.precision),
-        data=data,
-        task=get_task(spec.task, spec.target),
+        data=weighted,
+        task=task,
         recipe=spec.recipe,
         augment=build_augment(spec.augment),
         designs={

@@ -56,5 +56,6 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     job.write_tensors(
         str(folder / "query.safetensors"), {**named_tensors(arrays.x_query), "y": arrays.y_query}
     )
-    job.write_tensors(job.artefact, {**named_tensors(arrays.x_train), "y": y_train})
+    weight = {} if arrays.weight_train is None else {"weight": arrays.weight_train}
+    job.write_tensors(job.artefact, {**named_tensors(arrays.x_train), "y": y_train, **weight})
     job.details = described

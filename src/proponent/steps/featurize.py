@@ -34,7 +34,7 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
     torch.set_num_threads(job.threads)
     data = load_data(job).to(job.device)
     module = build_model(spec.model, 0, spec.precision)
-    task = get_task(spec.task, spec.target)
+    task, data = data.weighted(get_task(spec.task, spec.target))
     module.to(job.device)
     shard = job.read(job.inputs.ensemble)
     tensors: dict[str, Tensor] = {}

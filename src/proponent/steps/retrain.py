@@ -28,6 +28,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     task = get_task(spec.task, spec.target)
     build = checked_model(spec.model, task, data, spec.setting, recipe.precision)
     augment = build_augment(spec.augment)
+    task, data = data.weighted(task)
     first, stop = spec.runs
     # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
     design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))

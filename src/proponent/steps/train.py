@@ -28,6 +28,7 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
     recipe, members = spec.recipe, spec.members
     task = get_task(spec.task)
     build = checked_model(spec.model, task, data, spec.setting, recipe.precision)
+    task, data = data.weighted(task)
     runs = [member_run(spec.seed, member) for member in members]
     stages = stages_of(recipe, runs[0], len(data.y_train))
     *steps, total = [

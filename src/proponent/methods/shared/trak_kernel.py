@@ -161,8 +161,8 @@ def fraction_of(gradients: Gradients, checkpoint: float) -> float:
 
 
 def _row_weights(pair: TargetPair, weighting: str) -> Tensor:
-    wrong = pair.loss_weight
-    if weighting == "none":
-        return wrong.new_ones(len(wrong))
-    weights = (wrong * (1 - wrong)).clamp_min(_SMALLEST_ROW_WEIGHT)
+    curvature = pair.loss_curvature
+    if weighting == "none" or not curvature.any():
+        return curvature.new_ones(len(curvature))
+    weights = curvature.clamp_min(_SMALLEST_ROW_WEIGHT)
     return weights.sqrt() if weighting == "sqrt" else weights

@@ -39,6 +39,11 @@ class Binary(Task):
         """Return 1 - p of the label."""
         return torch.sigmoid(-self.target(outputs, y))
 
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return p (1 - p)."""
+        wrong = self.loss_weight(outputs, y)
+        return wrong * (1 - wrong)
+
     def output_hessian_root(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return sqrt(p (1 - p)), (n, 1, 1)."""
         z = outputs.reshape(len(outputs), 1, 1)
@@ -87,6 +92,10 @@ class SmoothedBinary(Binary):
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return ones."""
         return outputs.new_ones(len(outputs))
+
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return zeros."""
+        return outputs.new_zeros(len(outputs))
 
 
 def binary(

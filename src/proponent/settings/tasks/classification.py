@@ -43,6 +43,11 @@ class Classification(Task):
         """Return 1 - p of the label without cancellation: the loss is softplus(-f), minus its derivative sigmoid(-f)."""
         return torch.sigmoid(-margin(outputs, y))
 
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return p (1 - p)."""
+        wrong = self.loss_weight(outputs, y)
+        return wrong * (1 - wrong)
+
     def precise_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return softplus(-f): the derivative of the cross-entropy, p - 1, loses its digits near p = 1."""
         return softplus(-margin(outputs, y))
@@ -97,6 +102,10 @@ class SmoothedClassification(Classification):
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return ones."""
         return outputs.new_ones(len(outputs))
+
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return zeros."""
+        return outputs.new_zeros(len(outputs))
 
     def precise_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss."""

@@ -111,3 +111,8 @@ class TokenMargins(LanguageModel):
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean of 1 - p, each without cancellation."""
         return (torch.sigmoid(-margin(outputs, self._tokens(y))) * self._share(y, outputs)).sum(-1)
+
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return p (1 - p) of the mean of p, as for a single position."""
+        wrong = self.loss_weight(outputs, y)
+        return wrong * (1 - wrong)

@@ -40,6 +40,11 @@ class ScaledLoss(DerivedTask):
         labels, scales = self.scales(outputs, y)
         return scales * self.inner.loss_weight(outputs, labels)
 
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the scaled loss curvature."""
+        labels, scales = self.scales(outputs, y)
+        return scales * self.inner.loss_curvature(outputs, labels)
+
     def precise_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the scaled precise loss."""
         labels, scales = self.scales(outputs, y)

@@ -36,6 +36,10 @@ class Task(ABC):
         """Return minus the derivative of the loss with respect to the base, (n,)."""
         return outputs.new_ones(len(outputs))
 
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the second derivative of the loss with respect to the base, (n,)."""
+        return outputs.new_zeros(len(outputs))
+
     def precise_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss, (n,), in a form whose derivative keeps its digits for labels predicted with certainty."""
         return self.loss(outputs, y)
@@ -101,6 +105,10 @@ class DerivedTask(Task):
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss weight of the inner task."""
         return self.inner.loss_weight(outputs, y)
+
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the loss curvature of the inner task."""
+        return self.inner.loss_curvature(outputs, y)
 
     def precise_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the precise loss of the inner task."""

@@ -50,6 +50,7 @@ def read(
     folder = member_folder(job, member)
     task = get_task(job.spec.task, job.spec.target)
     build = checked_model(spec.model, task, data, job.spec.setting, spec.recipe.precision)
+    task, data = data.weighted(task)
     replay = Replay(
         build,
         task,

@@ -23,7 +23,8 @@ def load_data(job: Job[StepSpec, DataInputs]) -> Arrays:
     train = job.read(job.inputs.data)
     first, second = load_tensors(train), load_tensors(train.with_name("query.safetensors"))
     y_train, y_query = first.pop("y"), second.pop("y")
-    return Arrays(rows_of(first), y_train, rows_of(second), y_query)
+    weight = first.pop("weight", None)
+    return Arrays(rows_of(first), y_train, rows_of(second), y_query, weight)
 
 
 def checked_model(

@@ -32,6 +32,7 @@ def load_numpy_data(job: Job[StepSpec, DataInputs]) -> NumpyData:
     train = job.read(job.inputs.data)
     first, second = map_arrays(train), map_arrays(train.with_name("query.safetensors"))
     y_train, y_query = first.pop("y"), second.pop("y")
+    first.pop("weight", None)
     return NumpyData(first.get("x", first), y_train, second.get("x", second), y_query)
 
 

@@ -65,7 +65,7 @@ def _network(job: Job[AttributeSpec, AttributeInputs], member: int, data: Arrays
     folder = member_folder(job, member)
     training = read_json(folder / "training.json")
     module = build_model(spec.model, 0, spec.precision)
-    task = get_task(job.spec.task, job.spec.target)
+    task, data = data.weighted(get_task(job.spec.task, job.spec.target))
     reader = NetworkReader(
         module.to(job.device),
         lambda index: load_checkpoint(folder, training["steps"], index),

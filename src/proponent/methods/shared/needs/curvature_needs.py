@@ -74,7 +74,7 @@ class Curvature(Protocol):
     query: GradientBlock
     """Gradients of the target f for the queries."""
     loss_weight: Tensor
-    """(n_train,) in [0, 1]: 1 - p for classification, 1 otherwise."""
+    """(n_train,): 1 - p for classification, 1 otherwise, times the weight of the example."""
     shapes: Sequence[tuple[int, ...]]
     """Shapes of the parameters."""
     budget: MemoryBudget

@@ -101,7 +101,12 @@ class TargetPair(Protocol):
 
     @property
     def loss_weight(self) -> Tensor:
-        """(n_train,) in [0, 1]: 1 - p for classification, 1 otherwise."""
+        """(n_train,): 1 - p for classification, 1 otherwise, times the weight of the example."""
+        ...
+
+    @property
+    def loss_curvature(self) -> Tensor:
+        """(n_train,): second derivatives of the losses, p (1 - p) for classification, 0 otherwise, times the weight."""
         ...
 
     def gram(self) -> Tensor:
@@ -115,7 +120,9 @@ class GradientPair(Protocol):
     train: GradientBlock
     query: GradientBlock
     loss_weight: Tensor
-    """(n_train,) in [0, 1]: 1 - p for classification, 1 otherwise."""
+    """(n_train,): 1 - p for classification, 1 otherwise, times the weight of the example."""
+    loss_curvature: Tensor
+    """(n_train,): second derivatives of the losses, p (1 - p) for classification, 0 otherwise, times the weight."""
     learning_rate: float
     """Learning rate in force at the checkpoint."""
     duration: float
