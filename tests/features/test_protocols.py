@@ -50,7 +50,7 @@ def made():
     weight = task.loss_weight(outputs, y)
     pair = GradientPair(block, block, weight, task.loss_curvature(outputs, y), 0.1, 1.0)
     times = CheckpointTimes([1], [0.1], [1.0])
-    curvature = Curvature(module, task, *data[:4], weight_decay=0.0, duration=1.0)
+    curvature = Curvature(module, task, *data, weight_decay=0.0, duration=1.0)
     network = Network(0, times, lambda index: curvature, lambda weights: curvature)
     basis = curvature.kronecker(0, 0)
     output, representation = OutputPair(outputs, outputs, weight), RepresentationPair(x, x)

@@ -202,7 +202,7 @@ def needs_of(name: str, dtype: torch.dtype) -> dict[str, object]:
     """Return all needs of methods by name."""
     case = CASES[name](dtype)
     module, data = case.module, case.data
-    curvature = Curvature(module, TASK, *data[:4], weight_decay=0.0, duration=5.0)
+    curvature = Curvature(module, TASK, *data, weight_decay=0.0, duration=5.0)
     weight = curvature.loss_weight
     pair = GradientPair(curvature.train, curvature.query, weight, weight * (1 - weight), 0.1, 5.0)
     with torch.no_grad():

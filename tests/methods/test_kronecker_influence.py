@@ -109,7 +109,7 @@ def test_engine_and_dense_fake_agree_on_a_network() -> None:
             layer.bias.copy_(weight[:, -1])
     data = (world.x_train, world.y_train, world.x_query, world.y_query)
     options = {"weight_decay": world.weight_decay, "duration": world.duration}
-    engine = Checkpoints({1.0: Curvature(module, Classification(), *data[:4], **options)})
+    engine = Checkpoints({1.0: Curvature(module, Classification(), *data, **options)})
     for params in ({"eigenvalues": "product"}, {}, {"relative": "loss"}, {"damping": 0.1}):
         expected = ekfac.attribute(world.network(), Workspace(), **params)
         torch.testing.assert_close(

@@ -90,16 +90,15 @@ class LiveMember:
             self._form = choose_form(capture, rows, problem.memory_mib // 2)
         form = (self._form, self.index, self._pass_mib)
 
-        def train() -> tuple[Any, Tensor]:
-            cotangents = base_cotangents(problem.task)
-            gradients, out = gradients_in_form(capture, cotangents, problem.x, problem.y, *form)
-            return gradients, problem.task.loss_weight(out, problem.y)
+        def train() -> tuple[Any, Tensor, Tensor]:
+            task = problem.task
+            gradients, out = gradients_in_form(capture, base_cotangents(task), problem.x, problem.y, *form)
+            return gradients, task.loss_weight(out, problem.y), task.loss_curvature(out, problem.y)
 
-        gradients, weight = self._keep(("gradients", index), train)
+        gradients, weight, curvature = self._keep(("gradients", index), train)
         query, _ = gradients_in_form(capture, target_cotangents(problem.task), x, y, *form)
-        return GradientPair(
-            gradients, query, weight, self.times.learning_rates[index], self.times.durations[index]
-        )
+        rate, duration = self.times.learning_rates[index], self.times.durations[index]
+        return GradientPair(gradients, query, weight, curvature, rate, duration)
 
     def _outputs(self, x: Rows, y: Tensor, index: int) -> OutputPair:
         capture, problem = self._capture(index), self.problem

@@ -28,6 +28,7 @@ from proponent.features.variants import VariantPair
 from proponent.memory_budget import MIB, MemoryBudget
 from proponent.rows import Rows
 from proponent.settings.tasks import Task
+from proponent.settings.tasks.sample_weights import with_sample_weights
 
 HESSIAN_ROWS = 512
 UNLIMITED = MemoryBudget(math.inf)
@@ -43,6 +44,7 @@ class Curvature:
         y: (n_train, ...) training labels.
         x_query: (n_query, ...) inputs of the queries.
         y_query: (n_query, ...) labels of the queries.
+        weight: (n_train,) weights of the training examples, if ``y`` does not hold them already.
         weight_decay: weight decay of the recipe.
         duration: sum of the learning rates up to the checkpoint, divided by 1 - momentum.
         memory_mib: memory for forward and backward passes in MiB, in addition to the results.
@@ -60,12 +62,15 @@ class Curvature:
         y: Tensor,
         x_query: Rows,
         y_query: Tensor,
+        weight: Tensor | None = None,
         *,
         weight_decay: float,
         duration: float,
         memory_mib: int = 1000,
         budget: MemoryBudget = UNLIMITED,
     ) -> None:
+        if weight is not None:
+            task, y = with_sample_weights(task, y, weight)
         self.weight_decay = weight_decay
         self.duration = duration
         self._capture = Capture(module, x[:1])
