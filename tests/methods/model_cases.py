@@ -7,14 +7,24 @@ every method that applies, once through the engines and once by dense matrices (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from features.models import MODELS
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.schema import (
+    FactoryConfig,
+    LastBatch,
+    Optimizer,
+    Precision,
+    RecipeConfig,
+    TaskConfig,
+)
+from proponent.rows import NamedRows
+from proponent.settings.batch_augmentation import Augment
+from proponent.settings.preprocessing import Preprocess, put_in_front
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import IGNORED, Task, get_task
 
@@ -33,21 +43,29 @@ class Case:
         x: name of the inputs, in :data:`INPUTS`.
         y: name of the labels, in :data:`LABELS`.
         task: task, or the name of one.
+        target: target that is attributed in place of the task's own.
         recipe: recipe of the training.
         refused: pattern of the refusal by method that does not apply to the case.
+        left_out: methods that a run leaves out for the configuration of the case.
+        packages: optional packages that the model needs.
+        augment: augmentation of the batches in training.
         weighted: the task's ``loss_weight`` times the gradient of the target only approximates minus the loss gradient.
     """
 
     make: Callable[[], nn.Module]
     x: str = "vectors"
     y: str = "classes"
-    task: str | Task = "classification"
+    task: str | TaskConfig = "classification"
+    target: FactoryConfig | None = None
     recipe: RecipeConfig = field(default_factory=lambda: SGD)
     refused: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    augment: Augment | None = None
     weighted: bool = False
 
     def get_task(self) -> Task:
-        return get_task(self.task) if isinstance(self.task, str) else self.task
+        return get_task(self.task, self.target)
 
     def build(self, seed: int) -> nn.Module:
         """Return a new model in float64."""
@@ -68,16 +86,34 @@ def _normal(*shape: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(N, *shape, dtype=torch.float64)
 
 
+def _with_mask(ids: Tensor) -> NamedRows:
+    """Return tokens, of which every second row ends in two of padding, and their mask."""
+    ids[::2, 2:] = 0
+    return NamedRows({"input_ids": ids, "attention_mask": (ids != 0).long()})
+
+
 INPUTS: dict[str, Callable[[], Any]] = {
     "vectors": _normal(4),
     "pairs": _normal(2, 4),
     "sequences": _normal(5, 4),
     "signals": _normal(2, 7),
     "images": _normal(2, 3, 4),
+    "bytes": lambda: torch.randint(0, 256, (N, 4), dtype=torch.uint8),
+    "a vector and a pair": lambda: NamedRows(
+        {
+            "x0": torch.randn(N, 4, dtype=torch.float64),
+            "x1": torch.randn(N, 2, dtype=torch.float64),
+        },
+        positional=True,
+    ),
+    "tokens and mask": lambda: _with_mask(torch.randint(1, TOKENS, (N, LENGTH))),
     "tokens": lambda: torch.randint(1, TOKENS, (N, LENGTH)),
 }
 LABELS: dict[str, Callable[[], Tensor]] = {
     "classes": lambda: torch.arange(N) % CLASSES,
+    "two classes": lambda: torch.arange(N) % 2,
+    "several labels": lambda: torch.randint(0, 2, (N, CLASSES)),
+    "classes, some unknown": lambda: torch.where(torch.arange(N) % 5 == 4, -1, torch.arange(N) % CLASSES),
     "numbers": lambda: torch.randn(N, 1, dtype=torch.float64),
     "number pairs": lambda: torch.randn(N, 2, dtype=torch.float64),
     "next tokens": lambda: torch.randint(1, TOKENS, (N, LENGTH)),
@@ -133,6 +169,63 @@ def batch_normalised(norm: nn.Module) -> nn.Module:
 
 COUPLED = {"magic": r"the model's layer '1' \(BatchNorm.d\) uses the statistics of the batch"}
 """Refusals where normalisation couples the examples of a batch."""
+
+
+class Joined(nn.Module):
+    """A model of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(4, 3), nn.Linear(2, 3), nn.Linear(3, CLASSES)
+
+    def forward(self, vector: Tensor, pair: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.a(vector) * self.b(pair)))
+
+
+class Words(nn.Module):
+    """The mean embedding of tokens that are not masked, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(TOKENS, 4), nn.Linear(4, CLASSES)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        kept = attention_mask.to(self.head.weight.dtype)[..., None]
+        return self.head(torch.tanh((self.embedding(input_ids) * kept).sum(1) / kept.sum(1)))
+
+
+class Cubed:
+    """A task of one's own: a loss that is not a function of the target, and no Hessian root."""
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return (outputs[:, 0] - y[:, 0]).pow(4) + 0.1 * outputs[:, 1].square()
+
+    def target(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return outputs[:, 0] - outputs[:, 1]
+
+
+def of_bytes() -> nn.Module:
+    return put_in_front(mlp(), Preprocess(lambda x: x / 255 - 0.5, Precision.float64))
+
+
+def transformer(name: str, **lora: Any) -> Callable[[], nn.Module]:
+    """Return the factory of a tiny model of transformers; with arguments of adapters (LoRA), only these are trained."""
+
+    def make() -> nn.Module:
+        from settings.transformer_models import ARCHITECTURES  # imports transformers, which is optional
+
+        model = ARCHITECTURES[name].make()
+        if not lora:
+            return model
+        import peft
+
+        return peft.get_peft_model(model, peft.LoraConfig(r=2, init_lora_weights=False, **lora))
+
+    return make
+
+
+def noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + 0.3 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
 
 def mlp(outputs: int = CLASSES) -> nn.Module:
@@ -207,5 +300,33 @@ CASES: dict[str, Case] = {
         TinyGPT, "tokens", "some next tokens", "masked-language-model", weighted=True
     ),
     # trainings
+    "binary": Case(lambda: mlp(1), y="two classes", task="binary"),
+    "several labels": Case(mlp, y="several labels", task="multi-label"),
+    "Huber loss": Case(lambda: mlp(2), y="number pairs", task=TaskConfig("huber", {"delta": 0.5})),
+    "class weights": Case(mlp, task=TaskConfig("classification", {"class_weights": [0.5, 1.0, 3.0]})),
+    "label smoothing": Case(mlp, task=TaskConfig("classification", {"label_smoothing": 0.2})),
+    "ignored labels": Case(
+        mlp,
+        y="classes, some unknown",
+        task=TaskConfig("classification", {"ignore_index": -1}),
+        left_out=("rps", "dualda"),
+    ),
+    "logit as the target": Case(mlp, target=FactoryConfig("proponent.settings.targets:logit", {"label": 1})),
+    "a task of one's own": Case(lambda: mlp(2), y="number pairs", task=TaskConfig(f"{__name__}:Cubed")),
+    # kinds of inputs
+    "a tuple of inputs": Case(Joined, "a vector and a pair"),
+    "a dictionary of inputs with a mask": Case(Words, "tokens and mask"),
+    "bytes with preprocessing": Case(of_bytes, "bytes"),
+    # models of transformers
+    "BERT with a mask": Case(transformer("bert"), "tokens and mask", packages=("transformers",)),
+    "GPT-2 with adapters": Case(
+        transformer("gpt2 classes", target_modules=["c_attn"], fan_in_fan_out=True),
+        "tokens and mask",
+        packages=("transformers", "peft"),
+    ),
+    # trainings
     "AdamW": Case(mlp, recipe=ADAMW),
+    "augmentation": Case(mlp, augment=Augment(noise)),
+    "last batch dropped": Case(mlp, recipe=replace(SGD, last_batch=LastBatch.drop)),
+    "last batch merged": Case(mlp, recipe=replace(SGD, last_batch=LastBatch.merge)),
 }

@@ -16,10 +16,15 @@ Value = Callable[[Tensor, Tensor], Tensor]
 
 
 def outputs_of(module: nn.Module, x: Any) -> Tensor:
-    """Return the outputs: one tensor is passed by position, named tensors by position or by keyword."""
-    if isinstance(x, Tensor):
-        return module(x)
-    return module(*x.tensors.values()) if x.positional else module(**x.tensors)
+    """Return the outputs: one tensor is passed by position, named tensors by position or by keyword.
+
+    Of the outputs of a model of transformers, these are the logits.
+    """
+    positional = () if not isinstance(x, Tensor) else (x,)
+    if not positional and x.positional:
+        positional = tuple(x.tensors.values())
+    found = module(*positional) if positional else module(**x.tensors)
+    return found if isinstance(found, Tensor) else found.logits
 
 
 class DenseModel:
@@ -37,9 +42,9 @@ class DenseModel:
         self.parameters = [value for value in module.parameters() if value.requires_grad]
 
     @cached_property
-    def targets(self) -> Tensor:
-        """Gradients of the targets of the training examples, (n_train, p)."""
-        return self._gradients(self.data.x_train, self.data.y_train, self.task.target)
+    def bases(self) -> Tensor:
+        """Gradients of the bases of the training examples, (n_train, p): of their targets, or of minus their losses."""
+        return self._gradients(self.data.x_train, self.data.y_train, self.task.base)
 
     @cached_property
     def queries(self) -> Tensor:
@@ -53,8 +58,8 @@ class DenseModel:
 
     @cached_property
     def loss_weights(self) -> Tensor:
-        """Factors w with gradient of the loss = -w * gradient of the target, (n_train,)."""
-        return -(self.losses * self.targets).sum(1) / self.targets.square().sum(1)
+        """Factors w with gradient of the loss = -w * gradient of the base, (n_train,)."""
+        return -(self.losses * self.bases).sum(1) / self.bases.square().sum(1)
 
     @cached_property
     def ggn(self) -> Tensor:

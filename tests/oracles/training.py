@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oracles.dense_model import outputs_of
 from proponent.config.schema import LastBatch, Optimizer, RecipeConfig
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
@@ -62,7 +63,7 @@ def train_alone(
         given = x[batch] if augment is None else augment(x[batch], run.order_seed, step)
         with recorded_draws() as draws, torch.no_grad():
             buffers = {name: value.clone() for name, value in model.named_buffers()}
-            model(given)
+            outputs_of(model, given)
             for name, value in model.named_buffers():
                 value.copy_(buffers[name])
         masks = [mask[0] for mask in draw_masks(draws, [generator])]
@@ -71,7 +72,7 @@ def train_alone(
             kept = weights[batch] > 0
             batch, given, masks = batch[kept], given[kept], [mask[kept] for mask in masks]
         with given_masks(masks):
-            outputs = model(given)
+            outputs = outputs_of(model, given)
         value = (per_example(outputs, y[batch]) * weights[batch]).sum() / size
         value.backward()
         optimizer.step()

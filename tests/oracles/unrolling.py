@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from oracles.dense_model import outputs_of
 from oracles.training import train_alone
 from proponent.config.schema import RecipeConfig
 from proponent.settings.split import Arrays
@@ -22,6 +23,7 @@ def differences(
     run: Run,
     task: Task,
     size: float = 1e-4,
+    augment: Callable[[Tensor, int, int], Tensor] | None = None,
 ) -> Tensor:
     """Return the derivatives of the queries' targets with respect to the examples' weights, (n_query, n_train).
 
@@ -30,9 +32,11 @@ def differences(
 
     def targets(weights: Tensor) -> Tensor:
         weighted = replace(run, mask=weights, by_weight=True)
-        model, _, _ = train_alone(build, data.x_train, data.y_train, recipe, weighted, loss=task.loss)
+        model, _, _ = train_alone(
+            build, data.x_train, data.y_train, recipe, weighted, loss=task.loss, augment=augment
+        )
         with torch.no_grad():
-            return task.target(model.eval()(data.x_query), data.y_query)
+            return task.target(outputs_of(model.eval(), data.x_query), data.y_query)
 
     columns = []
     for example in range(len(data.x_train)):

@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import huber_loss
 
 from proponent.errors import UserError
 from proponent.settings.tasks.task import Task, identity_root
@@ -69,7 +68,9 @@ class Huber(Regression):
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the sum of the losses of the components."""
-        losses = huber_loss(outputs, y.reshape(outputs.shape), reduction="none", delta=self._delta)
+        residual = outputs - y.reshape(outputs.shape)
+        near = residual.clamp(-self._delta, self._delta)
+        losses = near * (residual - near / 2)  # torch's huber_loss has no second derivative in forward mode
         return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
