@@ -276,7 +276,7 @@ def dualda(problem: Problem, members: int) -> Tensor:
         multi_class="crammer_singer",
         C=bound,
         fit_intercept=False,
-        tol=1e-10,
+        tol=1e-7,
         max_iter=100_000,
         random_state=0,
     )
