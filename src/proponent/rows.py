@@ -20,6 +20,9 @@ SINGLE = "x"
 TOKENS, MASK = "input_ids", "attention_mask"
 """Names of token numbers, and of the mask that is 0 where they are padding, as in ``transformers``."""
 
+_PASS_NUMBERS = 2**22
+"""Elements of the inputs of a pass whose memory is not counted otherwise."""
+
 
 class NamedRows:
     """Several tensors with one row per example, used as if they were one tensor.
@@ -164,6 +167,11 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
 def numbers_per_row(x: Rows) -> int:
     """Return the number of elements of one row of all tensors together."""
     return sum(math.prod(value.shape[1:]) for value in named_tensors(x).values())
+
+
+def rows_at_a_time(x: Rows, most: int) -> int:
+    """Return how many rows to pass at a time: ``most``, or fewer where rows are so large that these take over 16 MiB."""
+    return max(1, min(most, _PASS_NUMBERS // max(1, numbers_per_row(x))))
 
 
 def describe_row(x: Rows) -> str:

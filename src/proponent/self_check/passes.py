@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from proponent.batch_statistics import running_statistics
 from proponent.chunking import chunks
-from proponent.rows import Rows, outputs_of, rows_equal
+from proponent.rows import Rows, outputs_of, rows_at_a_time, rows_equal
 from proponent.self_check.subject import Subject, close, forward
 from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.model_diagnosis import diagnose, random_generators_used
@@ -34,7 +34,7 @@ def refuse_not_finite(subject: Subject, model: nn.Module) -> None:
     trained = [value for value in model.parameters() if value.requires_grad]
     for what, x, y in subject.parts():
         value = subject.task.loss if what.startswith("training") else subject.task.target
-        for rows in chunks(len(x), _BATCH):
+        for rows in chunks(len(x), rows_at_a_time(x, _BATCH)):
             with torch.enable_grad():
                 outputs = outputs_of(model, x[rows].clone())
                 values = value(outputs, y[rows])

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
-from proponent.rows import Rows, named_tensors, outputs_of
+from proponent.rows import Rows, named_tensors, numbers_per_row, outputs_of
+from proponent.settings.preprocessing import preprocess_of
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.training.designs import Run
@@ -107,7 +108,8 @@ def training_bytes(
 def bytes_of_one(model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: RecipeConfig, device: str) -> int:
     """Return the bytes that one more model takes at the peak of an optimiser step.
 
-    These are its parameters and their moments; their gradients, and a copy of these in the optimiser's order; a batch;
+    These are its parameters and their moments; their gradients, and a copy of these in the optimiser's order; a batch, and
+    twice its numbers if they are preprocessed;
     and three times the tensors that the forward pass keeps, since the backward pass makes gradients of them and stacked
     kernels copy them.
     """
@@ -131,7 +133,9 @@ def bytes_of_one(model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: Recip
     masks = sum(torch.Size(draw.shape).numel() * draw.dtype.itemsize for draw in draws)
     del loss
     fixed = _bytes(model.parameters()) + _bytes(model.buffers()) - _bytes(trained)
-    return fixed + (3 + moments) * _bytes(trained) + _bytes(batch) + 3 * (sum(kept.values()) + masks)
+    numbers = len(y) * numbers_per_row(x) * trained[0].element_size() if preprocess_of(model) else 0
+    inputs = _bytes(batch) + 2 * numbers  # preprocessing converts, and then computes
+    return fixed + (3 + moments) * _bytes(trained) + inputs + 3 * (sum(kept.values()) + masks)
 
 
 def _bytes_of_order(runs: Sequence[Run], n: int) -> int:

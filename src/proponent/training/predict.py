@@ -10,7 +10,7 @@ from torch.func import vmap
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
-from proponent.rows import Rows
+from proponent.rows import Rows, rows_at_a_time
 from proponent.settings.tasks import Task
 from proponent.torch_compat import stackable
 from proponent.torch_failures import explained, layer_name
@@ -41,7 +41,7 @@ def targets(
         y: (n, …) labels.
         task: task that gives the target.
         models: models evaluated at a time.
-        batch_size: examples evaluated at a time.
+        batch_size: examples evaluated at a time, unless their rows are large.
     """
 
     def target(tensors: dict[str, Tensor], x: Rows, y: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def targets(
             chosen = {name: value[some] for name, value in state.items()}
             parts = [
                 vmap(target, in_dims=(0, None, None))(chosen, x[batch].to(device), y[batch].to(device)).cpu()
-                for batch in chunks(len(x), batch_size)
+                for batch in chunks(len(x), rows_at_a_time(x, batch_size))
             ]
             rows.append(torch.cat(parts, dim=1))
         last = {name: value[-1] for name, value in state.items()}
