@@ -46,6 +46,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "with operations of torch, or define both",
     ),
     (
+        r"more than 1 value per channel",
+        "batch normalisation needs more than one value per channel; set recipe.last_batch to merge or drop",
+    ),
+    (
         r"requires_grad_\(\)",
         "it calls requires_grad_ in its forward pass, as gradient checkpointing of transformers does; leave this out "
         "(model.gradient_checkpointing_disable())",

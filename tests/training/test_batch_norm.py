@@ -8,6 +8,7 @@ from torch import nn
 
 from oracles.training import train_alone
 from proponent.config.schema import LastBatch, Optimizer, RecipeConfig
+from proponent.errors import UserError
 from proponent.settings.models import resnet9
 from proponent.settings.tasks import get_task
 from proponent.training.designs import Run
@@ -168,3 +169,12 @@ def test_in_single_precision(model):
 def test_last_batches(last_batch):
     recipe = RecipeConfig(lr=0.05, momentum=0.9, batch_size=BATCH, epochs=6, last_batch=last_batch)
     assert_agree(factory(mlp, torch.float64), *data(torch.float64), recipe, 1e-10)
+
+
+def test_a_batch_of_one_example_says_what_to_do():
+    x, y = data(torch.float64)
+    recipe = RecipeConfig(lr=0.05, batch_size=N - 1, epochs=2)
+    with pytest.raises(
+        UserError, match=r"layer '1' \(BatchNorm1d\) cannot be trained on a batch of 1.*last_batch"
+    ):
+        train(factory(mlp, torch.float64), x, y, TASK, recipe, [Run(1, 2)])

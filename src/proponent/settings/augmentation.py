@@ -52,12 +52,10 @@ def shift(x: Tensor, generator: Generator, *, pixels: int = 2) -> Tensor:
         pixels: largest shift, in pixels.
     """
     height, width = x.shape[-2:]
-    offsets = torch.randint(2 * pixels + 1, (2, len(x)), generator=generator)
-    padded = F.pad(x, (pixels,) * 4)
-    rows = _per_image(offsets[0], x) + torch.arange(height, device=x.device)[:, None]
-    columns = _per_image(offsets[1], x) + torch.arange(width, device=x.device)
-    padded = padded.gather(-2, rows.expand(*x.shape[:-1], width + 2 * pixels))
-    return padded.gather(-1, columns.expand(x.shape))
+    down, right = torch.randint(2 * pixels + 1, (2, len(x)), generator=generator).to(x.device)
+    crops = F.pad(x, (pixels,) * 4).unfold(-2, height, 1).unfold(-2, width, 1)
+    rows = torch.arange(len(x), device=x.device)
+    return crops[rows, ..., down, right, :, :]
 
 
 def cutout(x: Tensor, generator: Generator, *, square: int = 8) -> Tensor:
