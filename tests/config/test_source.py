@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proponent.config.digests.definition_graph import Kind
 from proponent.config.digests.plumbing import PLUMBING
 from proponent.config.digests.source_digest import SourceTree
 from proponent.errors import UserError
@@ -91,14 +92,31 @@ def test_one_method_does_not_depend_on_another():
     assert "proponent.methods.trak.trak" not in sources
 
 
+def test_no_method_is_in_a_digest_as_a_whole():
+    """What looks modules up by their names, as ``sys.modules`` does, would take the unused definitions of methods as well."""
+    loaders = ("stored_features:read", "member_replay:read", "setting_inputs:load_data")
+    roots = ["proponent.steps.attribute:run", *(f"proponent.steps.io.{name}" for name in loaders)]
+    for method in ("gradient_similarity.graddot", "influence.ekfac", "unrolling.magic"):
+        reached = SourceTree((ROOT / "src",)).definitions.closure(
+            [*roots, f"proponent.methods.{method}:attribute"]
+        )
+        assert not [
+            node
+            for node in reached
+            if node.kind is Kind.whole and node.module.startswith("proponent.methods.")
+        ]
+
+
 def test_plumbing_defines_no_numerical_function():
     """Plumbing imports neither numpy nor scipy, and torch only to name a type or to pass tensors to safetensors.
 
-    ``store/arrays.py`` makes arrays contiguous before it passes them on, and ``steps/io/device.py`` asks torch for GPUs.
+    ``store/arrays.py`` makes arrays contiguous before it passes them on, ``steps/io/device.py`` asks torch for GPUs, and
+    ``transformers_compat.py`` asks it for the types of tensors.
     """
     allowed = {
         ROOT / "src/proponent/store/arrays.py": {"numpy"},
         ROOT / "src/proponent/steps/io/device.py": {"torch"},
+        ROOT / "src/proponent/transformers_compat.py": {"torch"},
     }
     tree = SourceTree((ROOT / "src",))
     for module in PLUMBING:
