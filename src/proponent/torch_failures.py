@@ -32,8 +32,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"data-dependent control flow|\.item\(\) on a Tensor|tolist\(\)|boolean value of Tensor",
-        "it uses values of tensors in Python (if, .item(), int() or .tolist()); use torch.where, and for masks of "
-        "transformers a float mask (n, 1, 1, length)",
+        "it uses values of tensors in Python (if, .item(), int() or .tolist()); use torch.where",
     ),
     (
         r"inplace arithmetic|mutate a captured Tensor|in-place operation|modified inplace",

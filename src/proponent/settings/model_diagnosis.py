@@ -99,7 +99,7 @@ def _rounds(module: nn.Module, run: Pass, x: Rows) -> str | None:
             kind = str(low).removeprefix("torch.")
             return (
                 f"{layer_name(part, name)} computes in {kind}, whose rounding ({torch.finfo(low).eps:.1%}) hides the "
-                "gradients of single examples; use float32, without autocast"
+                "gradients of single examples; build the model in float32, and leave autocast to recipe.precision: bf16"
             )
     return None
 
