@@ -49,6 +49,7 @@ class Case:
         left_out: methods that a run leaves out for the configuration of the case.
         packages: optional packages that the model needs.
         augment: augmentation of the batches in training.
+        weights: whether the training examples have weights.
         weighted: the task's ``loss_weight`` times the gradient of the target only approximates minus the loss gradient.
     """
 
@@ -62,6 +63,7 @@ class Case:
     left_out: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     augment: Augment | None = None
+    weights: bool = False
     weighted: bool = False
 
     def get_task(self) -> Task:
@@ -79,7 +81,8 @@ class Case:
             torch.manual_seed(11)
             x, y = INPUTS[self.x](), LABELS[self.y]()
         train, query = slice(0, N_TRAIN), slice(N_TRAIN, N)
-        return Arrays(x[train], y[train], x[query], y[query])
+        weight = torch.linspace(0, 2, N_TRAIN) if self.weights else None
+        return Arrays(x[train], y[train], x[query], y[query], weight)
 
 
 def _normal(*shape: int) -> Callable[[], Tensor]:
@@ -301,6 +304,8 @@ CASES: dict[str, Case] = {
     ),
     # trainings
     "binary": Case(lambda: mlp(1), y="two classes", task="binary"),
+    "weights of examples": Case(lambda: mlp(1), y="two classes", task="binary", weights=True),
+    "weights of examples, numbers": Case(lambda: mlp(2), y="number pairs", task="regression", weights=True),
     "several labels": Case(mlp, y="several labels", task="multi-label"),
     "Huber loss": Case(lambda: mlp(2), y="number pairs", task=TaskConfig("huber", {"delta": 0.5})),
     "class weights": Case(mlp, task=TaskConfig("classification", {"class_weights": [0.5, 1.0, 3.0]})),

@@ -53,7 +53,8 @@ class Problem:
     """A case, trained by the engines and by an ordinary loop."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.task, self.data = case, case.get_task(), case.data()
+        self.case = case
+        self.task, self.data = case.data().weighted(case.get_task())
         self.runs = [member_run(0, member) for member in range(MEMBERS)]
         stages = stages_of(case.recipe, self.runs[0], N_TRAIN)
         total = stages[-1].stop

@@ -67,7 +67,7 @@ def attribute(
     weights = train[support].T @ duals
     own = outputs.at(checkpoint)
     agree = [
-        (features @ weights).argmax(1) == logits[:, : alpha.shape[1]].argmax(1)
+        (features @ weights).argmax(1) == _predicted(logits, alpha.shape[1])
         for features, logits in ((train, own.train), (query, own.query))
     ]
     return {
@@ -91,6 +91,12 @@ def self_influence(
     """Return alpha_i at the example's own label, (n_train,), in [0, C]: C where it is on the wrong side of the margin."""
     alpha = _alpha(representations.at(checkpoint), data, cost, workspace)
     return alpha.gather(1, data.y_train[:, None])[:, 0]
+
+
+def _predicted(logits: Tensor, classes: int) -> Tensor:
+    """Return the labels that a network assigns, (n,); with one logit, label 1 is assigned where it is positive."""
+    rows = logits.reshape(len(logits), -1)
+    return (rows[:, 0] > 0).long() if rows.shape[1] == 1 else rows[:, :classes].argmax(1)
 
 
 def _alpha(pair: RepresentationPair, data: Data, cost: float, workspace: Workspace) -> Tensor:
