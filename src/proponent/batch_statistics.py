@@ -44,24 +44,26 @@ def statistics_of(kept: Tensor) -> Iterator[None]:
                 f"batch normalisation of {len(input)} rows for {len(kept)} examples: designs that leave out examples by "
                 "weight (loo, subsets_fixed_seed) need the same number of rows per example; leave out these designs"
             )
-        share = kept.repeat_interleave(rows_per_example).to(input.dtype)
+        # Like torch's own kernels, compute in float32 for inputs of autocast.
+        wide = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
+        share = kept.repeat_interleave(rows_per_example).to(wide.dtype)
         share = share.reshape(-1, *(1,) * (input.ndim - 1))
         channels = (1, -1, *(1,) * (input.ndim - 2))
         axes = (0, *range(2, input.ndim))
         count = share.sum() * math.prod(input.shape[2:])
-        mean = (input * share).sum(axes) / count.clamp_min(1)
-        centred = input - mean.reshape(channels)
+        mean = (wide * share).sum(axes) / count.clamp_min(1)
+        centred = wide - mean.reshape(channels)
         variance = (centred.square() * share).sum(axes) / count.clamp_min(1)
         if running_mean is not None and running_var is not None:
             with torch.no_grad():
-                rate = momentum * (count > 1).to(input.dtype)
+                rate = momentum * (count > 1).to(wide.dtype)
                 unbiased = variance * count / (count - 1).clamp_min(1)
                 running_mean.add_(rate * (mean - running_mean))
                 running_var.add_(rate * (unbiased - running_var))
         values = centred * (variance + eps).rsqrt().reshape(channels)
         if weight is not None:
             values = values * weight.reshape(channels)
-        return values if bias is None else values + bias.reshape(channels)
+        return (values if bias is None else values + bias.reshape(channels)).to(input.dtype)
 
     with replaced({"batch_norm": batch_norm}):
         yield
