@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src/proponent"
 FREE = {
     "batch_statistics",
+    "callable_modules",
     "checkout_location",
     "chunking",
     "errors",

@@ -29,10 +29,8 @@ from proponent.settings.tasks import get_task
 from proponent.trained.given_data import given_rows
 from proponent.trained.given_models import Given, State, state_of
 from proponent.trained.live_member import LiveMember, Problem
-from proponent.trained.method_choice import Choice, choose_method
+from proponent.trained.method_choice import OF_MODELS, Choice, choose_method
 
-OF_MODELS = ("gradients", "outputs", "representations", "network")
-"""Needs that a trained model provides."""
 _MISSING = {
     "replay": "a recipe, to train the model again step by step; add a setting and run it with snakemake",
     "retrainings": "retrainings on subsets; add a setting and run it with snakemake",

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from docs.tiny_results import MODULE, make_results
-from proponent.attributor import OF_MODELS, Attributor
+from proponent.attributor import Attributor
 from proponent.methods.shared.needs import NEEDS
-from proponent.trained.method_choice import choose_method, method_names
+from proponent.trained.method_choice import OF_MODELS, choose_method, method_names
 
 SETTING = "formulas"
 

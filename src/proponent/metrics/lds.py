@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from proponent.callable_modules import make_callable
 from proponent.metrics.ceiling import additive_ceiling, ceiling
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores, retrainings_of
 from proponent.metrics.ranks import resampled_spearman
 from proponent.metrics.statistics import Resamples, draw
 from proponent.metrics.usable_retrainings import Usable, usable_retrainings
@@ -24,6 +25,29 @@ MIN_CEILING = 0.3
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
     """Return ``lds``: :func:`score` on the design ``subsets``, with an additive ceiling from ``complements``."""
     return {"lds": score(inputs, "subsets", resamples, seed, complements="complements")}
+
+
+def lds_of_arrays(
+    scores: ArrayLike, masks: ArrayLike, targets: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return the LDS of scores that were computed anywhere: ``proponent.metrics.lds(scores, masks, targets)``.
+
+    Args:
+        scores: (n_query, n_train); positive = the example raises the query's target.
+        masks: (n_subsets, n_train), True = the example was kept.
+        targets: (n_subsets, n_seeds, n_query), or (n_subsets, n_query), targets after retraining on each subset; NaN where
+            a retraining diverged.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the scores of several methods.
+
+    Returns:
+        As :func:`score`: the value in [-1, 1], its 95 % interval, and extras such as the ceiling.
+
+    Raises:
+        UserError: shapes do not fit, scores are not finite, or too few retrainings are usable.
+    """
+    truth = {"masks": retrainings_of(masks, targets)}
+    return score(MetricInputs(np.asarray(scores), ground_truth=truth), "masks", resamples, seed)
 
 
 def score(
@@ -156,3 +180,6 @@ def _additive_extras(
         "ceiling_additive_high": limit.ci_high,
         "additive_share": limit.extras["share"],
     }
+
+
+make_callable(__name__, lds_of_arrays)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from proponent.metrics import lds
+from proponent.callable_modules import make_callable
 from proponent.metrics.estimate import Estimate
+from proponent.metrics.lds import lds_of_arrays, score
 from proponent.metrics.metric_inputs import MetricInputs
 
 NEEDS = ("ground_truth/subsets_fixed_seed",)
@@ -15,4 +16,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     The ground truth is the effect of leaving examples out on *that* member, with its initialisation and batches:
     it has no seed noise, and a perfect additive predictor reaches 1 where effects are additive.
     """
-    return {"lds_fixed_seed": lds.score(inputs, "subsets_fixed_seed", resamples, seed)}
+    return {"lds_fixed_seed": score(inputs, "subsets_fixed_seed", resamples, seed)}
+
+
+make_callable(__name__, lds_of_arrays)

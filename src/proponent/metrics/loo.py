@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.ceiling import ceiling
 from proponent.metrics.estimate import Estimate
-from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores, retrainings_of
 from proponent.metrics.ranks import resampled_pearson, resampled_spearman
 from proponent.metrics.statistics import draw
 from proponent.metrics.usable_retrainings import usable_retrainings
@@ -74,6 +75,26 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     return {"loo": Estimate.from_replicates(means[0], means[1:], bounds=(-1.0, 1.0), extras=extras)}
 
 
+def loo_of_arrays(
+    scores: ArrayLike, masks: ArrayLike, targets: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return the leave-one-out correlation of any scores: ``proponent.metrics.loo(scores, masks, targets)``.
+
+    Args:
+        scores: (n_query, n_train); positive = the example raises the query's target.
+        masks: (1 + n_left_out, n_train), True = kept: row 0 keeps all examples, each other row all but one.
+        targets: (1 + n_left_out, n_seeds, n_query), or (1 + n_left_out, n_query), targets after retraining on each row.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+
+    Raises:
+        UserError: as :func:`evaluate`.
+    """
+    truth = {"loo": retrainings_of(masks, targets)}
+    inputs = MetricInputs(np.asarray(scores), ground_truth=truth)
+    return evaluate(inputs, resamples=resamples, seed=seed)["loo"]
+
+
 def left_out(truth: Retrainings) -> NDArray[np.intp]:
     """Return the index of the example that each row after the first leaves out, (n_rows - 1,).
 
@@ -88,3 +109,6 @@ def left_out(truth: Retrainings) -> NDArray[np.intp]:
             "row 0 must keep all examples and every other row all but one; delete the file and run again"
         )
     return np.argmin(truth.masks[1:], axis=1)
+
+
+make_callable(__name__, loo_of_arrays)

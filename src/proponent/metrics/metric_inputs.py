@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
@@ -42,6 +42,29 @@ class MetricInputs:
     """Retrainings by name of the design."""
     noisy_labels: NDArray[np.bool_] | None = None
     """(n_train,), True = the label was corrupted. Methods never see it."""
+
+
+def retrainings_of(masks: ArrayLike, targets: ArrayLike) -> Retrainings:
+    """Return ground truth that was given as arrays.
+
+    Args:
+        masks: (n_subsets, n_train), True = kept.
+        targets: (n_subsets, n_seeds, n_query), or (n_subsets, n_query) for one seed.
+
+    Raises:
+        UserError: the shapes do not fit each other, or masks are neither True and False nor 1 and 0.
+    """
+    kept, found = np.asarray(masks), np.asarray(targets, dtype=np.float64)
+    if found.ndim == 2:
+        found = found[:, None]
+    if kept.ndim != 2 or found.ndim != 3 or len(kept) != len(found):
+        raise UserError(
+            "masks and targets: expected shapes (n_subsets, n_train) and (n_subsets, n_seeds, n_query), found "
+            f"{kept.shape} and {np.shape(targets)}"
+        )
+    if not np.isin(kept, (0, 1)).all():
+        raise UserError("masks: expected True for examples that are kept and False for others")
+    return Retrainings(kept.astype(bool), found)
 
 
 def check_scores(scores: NDArray[np.floating], n_query: int, n_train: int, name: str = "scores") -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
@@ -57,6 +58,35 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
         name: Estimate.from_replicates(column[0], column[1:], bounds=(0.0, 1.0), extras=extras)
         for name, column in zip(names, columns.T, strict=True)
     }
+
+
+def mislabel_of_arrays(
+    scores: ArrayLike,
+    noisy_labels: ArrayLike,
+    *,
+    self_influence: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return how well any scores find wrong labels: ``proponent.metrics.mislabel(scores, noisy_labels)``.
+
+    Args:
+        scores: (n_query, n_train); positive = the example raises the query's target.
+        noisy_labels: (n_train,), True = the label is known to be wrong.
+        self_influence: (n_train,), large = suspicious; without it, or where it is constant, minus the mean score is used.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+
+    Returns:
+        Estimates by name: ``mislabel_auc``, and the shares found among 10, 20 and 30 % of the examples; see
+        :func:`evaluate`.
+
+    Raises:
+        UserError: as :func:`evaluate`.
+    """
+    own = None if self_influence is None else np.asarray(self_influence)
+    inputs = MetricInputs(np.asarray(scores), own, noisy_labels=np.asarray(noisy_labels))
+    return evaluate(inputs, resamples=resamples, seed=seed)
 
 
 def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
@@ -118,3 +148,6 @@ def auc_and_shares(flipped: Array, clean: Array) -> Array:
     budgets = np.asarray(INSPECTED)[None, :] / 100 * (n_flipped + n_clean)[:, None]
     shares = np.stack([np.interp(b, i, f) for b, i, f in zip(budgets, inspected, found, strict=True)])
     return np.column_stack([area / (n_flipped * n_clean), shares / n_flipped[:, None]])
+
+
+make_callable(__name__, mislabel_of_arrays)

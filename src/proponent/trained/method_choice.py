@@ -23,6 +23,8 @@ from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows
 from proponent.settings.split import Arrays
 
+OF_MODELS = ("gradients", "outputs", "representations", "network")
+"""Needs that a trained model provides."""
 METHOD_FILES = Path(__file__).parent / "method_files"
 """The YAML files of all methods; in a checkout a link to ``configs/methods``."""
 

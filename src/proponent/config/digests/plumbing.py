@@ -6,6 +6,7 @@ from functools import cache
 
 PLUMBING = (
     "proponent",
+    "proponent.callable_modules",
     "proponent.cli",
     "proponent.checkout_location",
     "proponent.errors",

@@ -1,6 +1,8 @@
 """Random scores, the lower reference for every method and a check that the evaluation is centred.
 
 ``scores[q, i] ~ N(0, 1)``, independent of model and data. Their LDS is 0 within its confidence interval.
+
+Shapes: (n_query, n_train). Cost: a random number per score.
 """
 
 from __future__ import annotations

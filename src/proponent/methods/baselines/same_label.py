@@ -2,6 +2,8 @@
 
 A baseline without any model. A method that scores higher than it knows something about single examples, and not only
 about classes. It cannot rank the examples of one class, and it does not detect wrong labels.
+
+Shapes: (n_query, n_train). Cost: one comparison per score.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ The GGN is ``B^T B / n`` with n x n_outputs rows, so the inverse is taken on the
 space, or in example space by the push-through identity
 ``(B^T B / n + lambda)^-1 = (1 - B^T (B B^T + n lambda)^-1 B) / lambda``.
 
-Shapes: (n_query, n_train). Cost: one Cholesky factorisation of that side m, m^3 / 3, and m^2 numbers of
+Shapes: (n_query, n_train). Cost: one Cholesky factorisation of the smaller side m, m^3 / 3, and m^2 numbers of
 memory (m = 8000: 256 MB, 3 s); in parameter space also the products of all gradients with the solved queries.
 Fails on groups of high leverage, whose effects it underestimates; and a deep network answers a proximal question
 rather than leave-one-out (Bae et al. 2022).

@@ -18,7 +18,8 @@ lambda is relative to the mean diagonal of the (weighted) Gram matrix. The check
 number of members: for networks that end up fitting their training set, an early one is better, because w
 vanishes later.
 
-Shapes: kernel (n_query, n_train), weights (n_train,). Fails for a single member that has memorised its data.
+Shapes: kernel (n_query, n_train), weights (n_train,). Cost: a Gram matrix of the gradients and one Cholesky factorisation
+of n_train rows; one serves all dampings. Fails for a single member that has memorised its data.
 """
 
 from __future__ import annotations

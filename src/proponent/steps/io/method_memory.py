@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from safetensors import safe_open
 
 from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.memory_budget import PlannedMemory
 from proponent.methods.shared.problem_size import ProblemSize
+from proponent.methods.shared.stated_memory import stated_mib
 
 
 def refusal(root: Path, spec: AttributeSpec) -> str | None:
@@ -62,19 +61,9 @@ def over_budget(planned: PlannedMemory, enough: int) -> str | None:
 
 def required_mib(spec: AttributeSpec, module: ModuleType, size: ProblemSize, queries: int) -> float:
     """Return the memory of the most expensive candidate for ``queries`` queries at a time, in MiB."""
-    need = getattr(module, "memory", None)
-    if need is None:
-        return size.scores()
-    defaults = inspect.signature(getattr(module, spec.function)).parameters
-    names = [
-        item.name for item in inspect.signature(need).parameters.values() if item.kind is item.KEYWORD_ONLY
-    ]
     dampings = len({candidate.get("damping") for candidate in spec.candidates})
-    found: list[float] = []
-    for candidate in spec.candidates:
-        values: dict[str, Any] = {name: candidate.get(name, defaults[name].default) for name in names}
-        found.append(float(need(replace(size, dampings=dampings), queries, **values)))
-    return max(found)
+    size, function = replace(size, dampings=dampings), getattr(module, spec.function)
+    return max(stated_mib(module, function, size, queries, candidate) for candidate in spec.candidates)
 
 
 def row_counts(root: Path, setting: str) -> tuple[int, int]:
