@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values
+from proponent.config.schema import Precision
 from proponent.errors import UserError
 from proponent.features.gradients.agreement import compare_with_autograd
 from proponent.features.gradients.capture import Capture, target_cotangents
@@ -23,6 +24,7 @@ from proponent.features.variants import copy_module
 from proponent.features.views import CheckpointTimes
 from proponent.progress import progress
 from proponent.rows import Rows
+from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
@@ -56,8 +58,9 @@ class Attributor:
 
     Args:
         method: name of a method, such as ``trak``; ``trak-10`` needs ten models. :func:`proponent.methods` lists them.
-        model: the trained model in the state to be attributed; it is copied and not changed. With ``models`` or
-            ``checkpoints``, the architecture that they are loaded into.
+        model: the trained model in the state to be attributed; it is copied and not changed, and parameters in
+            bfloat16 or float16 are converted to float32. With ``models`` or ``checkpoints``, the architecture that they
+            are loaded into.
         train: training examples in the order in which scores are wanted: a pair (inputs, labels) of arrays, a dataset of
             such pairs, or an unshuffled ``DataLoader``. Inputs are a tensor, a tuple or a dictionary of tensors.
         task: name of a task, or ``package.module:Task``.
@@ -98,8 +101,8 @@ class Attributor:
         _refuse_missing(self._choice, task, count, checkpoints)
         first = next(model.parameters())
         self._device = torch.device(device) if device is not None else first.device
-        self._dtype = first.dtype
-        module = prepare_model(copy_module(model)).to(self._device).eval()
+        module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
+        self._dtype = next(module.parameters()).dtype
         x, y = given_rows(train, self._task, self._dtype, "train")
         self._problem = Problem(self._task, x.to(self._device), y.to(self._device), weight_decay, memory_mib)
         if checkpoints is not None:

@@ -92,6 +92,14 @@ def test_the_model_is_not_changed():
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("method", ["graddot", "trak", "if-cg"])
+def test_a_model_in_bfloat16_is_attributed_in_float32(method):
+    model = net().bfloat16()
+    expected = scores_of(method, model=net().bfloat16().float())
+    torch.testing.assert_close(scores_of(method, model=model), expected)
+    assert model[0].weight.dtype == torch.bfloat16
+
+
 def test_forms_of_the_training_set_give_the_same_scores():
     expected = scores_of("graddot")
     x, y = TRAIN

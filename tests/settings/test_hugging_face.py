@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import proponent
 from features.models import target_gradients
 from oracles.dense_model import outputs_of
 from oracles.gradients import gradients_by_loop
@@ -250,3 +251,15 @@ def test_attention_draws_its_dropout_masks_from_the_generator_of_the_model() -> 
     for name, value in alone.items():
         assert value.isfinite().all()
         torch.testing.assert_close(together[name][:1], value, rtol=1e-8, atol=1e-10)
+
+
+def test_a_trained_model_is_attributed_from_python() -> None:
+    case, given = ARCHITECTURES["bert"], dictionary("bert")
+    module = transformer_models.builder(case.make)(0)
+    train_set, queries = (given.x_train.tensors, given.y_train), (given.x_query.tensors, given.y_query)
+    found = proponent.Attributor("gradcos", module, train_set).attribute(queries)
+    task = get_task(case.task)
+    block, _ = target_gradients(module, task, given.x_train, given.y_train)
+    query, _ = target_gradients(module, task, given.x_query, given.y_query)
+    rows = [one.dense() / one.dense().norm(dim=1, keepdim=True) for one in (query, block)]
+    torch.testing.assert_close(found, (rows[0] @ rows[1].T).float(), rtol=1e-4, atol=1e-6)
