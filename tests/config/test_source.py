@@ -93,7 +93,7 @@ def test_one_method_does_not_depend_on_another():
 
 
 def test_no_method_is_in_a_digest_as_a_whole():
-    """What looks modules up by their names, as ``sys.modules`` does, would take the unused definitions of methods as well."""
+    """A look into ``sys.modules`` would take the unused definitions of all imported methods as well."""
     loaders = ("stored_features:read", "member_replay:read", "setting_inputs:load_data")
     roots = ["proponent.steps.attribute:run", *(f"proponent.steps.io.{name}" for name in loaders)]
     for method in ("gradient_similarity.graddot", "influence.ekfac", "unrolling.magic"):

@@ -50,7 +50,7 @@ class Case:
         packages: optional packages that the model needs.
         augment: augmentation of the batches in training.
         weights: whether the training examples have weights.
-        weighted: the task's ``loss_weight`` times the gradient of the target only approximates minus the loss gradient.
+        approximate: whether the gradient of the base times ``loss_weight`` only approximates minus that of the loss.
     """
 
     make: Callable[[], nn.Module]
@@ -64,7 +64,7 @@ class Case:
     packages: tuple[str, ...] = ()
     augment: Augment | None = None
     weights: bool = False
-    weighted: bool = False
+    approximate: bool = False
 
     def get_task(self) -> Task:
         return get_task(self.task, self.target)
@@ -81,8 +81,8 @@ class Case:
             torch.manual_seed(11)
             x, y = INPUTS[self.x](), LABELS[self.y]()
         train, query = slice(0, N_TRAIN), slice(N_TRAIN, N)
-        weight = torch.linspace(0, 2, N_TRAIN) if self.weights else None
-        return Arrays(x[train], y[train], x[query], y[query], weight)
+        weights = torch.linspace(0, 2, N_TRAIN) if self.weights else None
+        return Arrays(x[train], y[train], x[query], y[query], weights)
 
 
 def _normal(*shape: int) -> Callable[[], Tensor]:
@@ -185,6 +185,17 @@ class Joined(nn.Module):
         return self.head(torch.tanh(self.a(vector) * self.b(pair)))
 
 
+class Pairs(nn.Module):
+    """A bilinear layer of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.head = nn.Bilinear(4, 2, 3), nn.Linear(3, CLASSES)
+
+    def forward(self, vector: Tensor, pair: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.both(vector, pair)))
+
+
 class Words(nn.Module):
     """The mean embedding of tokens that are not masked, and a linear layer."""
 
@@ -267,6 +278,30 @@ CASES: dict[str, Case] = {
         lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(20, CLASSES)),
         "signals",
     ),
+    "transposed convolution": Case(
+        lambda: nn.Sequential(nn.ConvTranspose1d(2, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(18, CLASSES)),
+        "signals",
+    ),
+    "RMSNorm": Case(lambda: nn.Sequential(nn.Linear(4, 5), nn.RMSNorm(5), nn.Linear(5, CLASSES))),
+    "PReLU": Case(lambda: nn.Sequential(nn.Linear(4, 5), nn.PReLU(5), nn.Linear(5, CLASSES))),
+    "activation in place": Case(
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.SiLU(inplace=True), nn.Linear(5, CLASSES))
+    ),
+    "bilinear layer": Case(Pairs, "a vector and a pair"),
+    "bag of embeddings": Case(
+        lambda: nn.Sequential(nn.EmbeddingBag(TOKENS, 4), nn.Linear(4, CLASSES)), "tokens"
+    ),
+    "weight normalisation": Case(
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, CLASSES)
+        )
+    ),
+    "spectral normalisation": Case(
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.spectral_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, CLASSES)
+        ),
+        refused={"magic": "changes in training, which a replay cannot follow"},
+    ),
     "BatchNorm1d": Case(lambda: batch_normalised(nn.BatchNorm1d(5)), refused=COUPLED),
     "BatchNorm1d, cumulative average, not affine": Case(
         lambda: batch_normalised(nn.BatchNorm1d(5, momentum=None, affine=False)), refused=COUPLED
@@ -300,15 +335,16 @@ CASES: dict[str, Case] = {
         lambda: TinyGPT(tied=True), "tokens", "some next tokens", "language-model"
     ),
     "masked language model": Case(
-        TinyGPT, "tokens", "some next tokens", "masked-language-model", weighted=True
+        TinyGPT, "tokens", "some next tokens", "masked-language-model", approximate=True
     ),
-    # trainings
     "binary": Case(lambda: mlp(1), y="two classes", task="binary"),
-    "weights of examples": Case(lambda: mlp(1), y="two classes", task="binary", weights=True),
+    "weights of examples, binary": Case(lambda: mlp(1), y="two classes", task="binary", weights=True),
     "weights of examples, numbers": Case(lambda: mlp(2), y="number pairs", task="regression", weights=True),
     "several labels": Case(mlp, y="several labels", task="multi-label"),
     "Huber loss": Case(lambda: mlp(2), y="number pairs", task=TaskConfig("huber", {"delta": 0.5})),
     "class weights": Case(mlp, task=TaskConfig("classification", {"class_weights": [0.5, 1.0, 3.0]})),
+    "weights of examples": Case(mlp, weights=True),
+    "weights of examples, several labels": Case(mlp, y="several labels", task="multi-label", weights=True),
     "label smoothing": Case(mlp, task=TaskConfig("classification", {"label_smoothing": 0.2})),
     "ignored labels": Case(
         mlp,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
@@ -53,8 +53,8 @@ class Problem:
     """A case, trained by the engines and by an ordinary loop."""
 
     def __init__(self, case: Case) -> None:
-        self.case = case
-        self.task, self.data = case.data().weighted(case.get_task())
+        self.case, self.task, self.data = case, case.get_task(), case.data()
+        self.loss_task, self.loss_data = self.data.weighted(self.task)
         self.runs = [member_run(0, member) for member in range(MEMBERS)]
         stages = stages_of(case.recipe, self.runs[0], N_TRAIN)
         total = stages[-1].stop
@@ -66,12 +66,12 @@ class Problem:
     @cached_property
     def trained(self) -> Any:
         """The members, trained in lockstep."""
-        data, case = self.data, self.case
+        data, case = self.loss_data, self.case
         return train(
             case.build,
             data.x_train,
             data.y_train,
-            self.task,
+            self.loss_task,
             case.recipe,
             self.runs,
             checkpoints=self.steps[:-1],
@@ -89,12 +89,15 @@ class Problem:
         """For each member its checkpoints, trained by an ordinary loop, with dense derivatives."""
         found = []
         for run in self.runs:
+            weighted = run
+            if self.data.weight_train is not None:
+                weighted = replace(run, mask=self.data.weight_train.double(), by_weight=True)
             final, saved, _ = train_alone(
                 self.case.build,
                 self.data.x_train,
                 self.data.y_train,
                 self.case.recipe,
-                run,
+                weighted,
                 self.steps[:-1],
                 loss=self.task.loss,
                 augment=self.case.augment,
@@ -111,8 +114,8 @@ class Problem:
         reader = NetworkReader(
             prepare_model(self.case.build(0)),
             lambda index: self.state(member, index),
-            self.task,
-            self.data,
+            self.loss_task,
+            self.loss_data,
             member,
             self.times,
             weight_decay=self.case.recipe.weight_decay,
@@ -130,14 +133,16 @@ class Problem:
             return self.network(member)
         if name == "replay":
             run = self.runs[member]
-            return Replay(case.build, self.task, case.recipe, run, self.data, member, augment=case.augment)
+            return Replay(
+                case.build, self.loss_task, case.recipe, run, self.loss_data, member, augment=case.augment
+            )
         tensors, description = featurize(
             name,
             prepare_model(case.build(0)),
             lambda index: self.state(member, index),
             len(self.steps),
-            self.task,
-            self.data,
+            self.loss_task,
+            self.loss_data,
             memory_mib=1000,
         )
         if name == "outputs":
@@ -160,14 +165,14 @@ class Problem:
 
 def losses(problem: Problem, model: DenseModel) -> Tensor:
     """Return the gradients of the losses as the task declares them: those of the bases, times the loss weights."""
-    if not problem.case.weighted:
+    if not problem.case.approximate:
         return model.losses
     return -weights(problem, model)[:, None] * model.bases
 
 
 def weights(problem: Problem, model: DenseModel) -> Tensor:
     """Return the loss weights, (n_train,)."""
-    if not problem.case.weighted:
+    if not problem.case.approximate:
         return model.loss_weights
     with torch.no_grad():
         return problem.task.loss_weight(outputs_of(model.module, model.data.x_train), model.data.y_train)

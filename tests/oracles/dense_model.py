@@ -33,11 +33,13 @@ class DenseModel:
     Args:
         module: trained model in float64.
         task: task that gives loss and target.
-        data: training examples and queries.
+        data: training examples and queries; weights among them multiply the losses.
     """
 
     def __init__(self, module: nn.Module, task: Task, data: Arrays) -> None:
         self.module, self.task, self.data = module.eval(), task, data
+        ones = torch.ones(len(data.y_train), dtype=torch.float64)
+        self.factors = ones if data.weight_train is None else data.weight_train.double()
         self.names = [name for name, value in module.named_parameters() if value.requires_grad]
         self.parameters = [value for value in module.parameters() if value.requires_grad]
 
@@ -54,7 +56,7 @@ class DenseModel:
     @cached_property
     def losses(self) -> Tensor:
         """Gradients of the losses of the training examples, (n_train, p)."""
-        return self._gradients(self.data.x_train, self.data.y_train, self.task.loss)
+        return self.factors[:, None] * self._gradients(self.data.x_train, self.data.y_train, self.task.loss)
 
     @cached_property
     def loss_weights(self) -> Tensor:
@@ -75,7 +77,7 @@ class DenseModel:
         bend = torch.stack(
             [torch.autograd.grad(column.sum(), free, retain_graph=True)[0] for column in slope.unbind(1)], 1
         )
-        return torch.einsum("ncp,ncd,ndq->pq", jacobian, bend, jacobian) / len(flat)
+        return torch.einsum("n,ncp,ncd,ndq->pq", self.factors, jacobian, bend, jacobian) / len(flat)
 
     @cached_property
     def representations(self) -> tuple[Tensor, Tensor]:

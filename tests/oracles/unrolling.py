@@ -29,8 +29,10 @@ def differences(
 
     The weight of each example is slightly increased and decreased in a complete ordinary training (torch.optim).
     """
+    factors = 1.0 if data.weight_train is None else data.weight_train
 
     def targets(weights: Tensor) -> Tensor:
+        weights = weights * factors
         weighted = replace(run, mask=weights, by_weight=True)
         model, _, _ = train_alone(
             build, data.x_train, data.y_train, recipe, weighted, loss=task.loss, augment=augment
