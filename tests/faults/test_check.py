@@ -115,6 +115,19 @@ def test_regression_may_end_in_a_sigmoid():
     assert check(lambda: nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()), y=y, task="regression") == {}
 
 
+@pytest.mark.parametrize("task", ["binary", "multi-label"])
+def test_a_sigmoid_is_refused_where_the_task_applies_it(task):
+    y = (torch.arange(70) % 2)[:, None]
+    with pytest.raises(
+        UserError, match=r"outputs look like probabilities \(all in \[0, 1\].*return its inputs"
+    ):
+        check(
+            lambda: nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()),
+            y=y[:, 0] if task == "binary" else y,
+            task=task,
+        )
+
+
 # --- state outside the state dict -------------------------------------------------------------------------------------
 
 
@@ -490,7 +503,7 @@ PROBABILITIES = {
 def test_softmax_output(name):
     make, match = PROBABILITIES[name]
     y = Y % 2 if name == "p and 1 - p" else Y
-    refused(make, f"the model's outputs are .*{match}.*takes logits", y=y)
+    refused(make, f"the model's outputs look like .*{match}.*takes logits", y=y)
 
 
 # --- what methods need ------------------------------------------------------------------------------------------------

@@ -127,13 +127,33 @@ def test_class_names_numbers(factory, names):
 
 
 @pytest.mark.parametrize(
+    ("row", "shape"),
+    [
+        *[((12,), shape) for shape in ((3, 4), (3, 2, 2), (2, 2, 3), (1, 3, 4), (3, 4, 1))],
+        *[((3, 2, 2), (3, 2, 2)), ((1, 3, 4), (3, 4)), ((3, 4), (1, 3, 4)), ((2, 3, 4), (2, 3, 4))],
+    ],
+)
+def test_image_shapes_of_all_layouts(factory, row, shape):
+    x = torch.rand(len(X), *row)
+    assert load(factory(lambda: Split((x, Y), (x, Y), image_shape=shape)))[0].image_shape == shape
+
+
+def test_an_image_shape_of_another_layout_than_the_rows_is_refused(factory):
+    x = torch.rand(len(X), 3, 2, 5)
+    with pytest.raises(
+        UserError, match=r"image_shape is \(2, 5, 3\), but a row of x has the shape \(3, 2, 5\)"
+    ):
+        load(factory(lambda: Split((x, Y), (x, Y), image_shape=(2, 5, 3))))
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"class_names": "abc"}, "class_names must be a list with one name per label, not a str"),
         ({"class_names": {0: "a", 1: "b", 2: "c"}}, "class_names must be a list .* not a dict"),
         ({"class_names": ["a", None, "c"]}, "the name of label 1 in class_names is a NoneType"),
         ({"image_shape": (2, 3)}, r"image_shape \(2, 3\) has 6 elements, but a row of x has 4"),
-        ({"image_shape": (2, 2, 1)}, r"image_shape is \(2, 2, 1\); give \(height, width\), or \(channels"),
+        ({"image_shape": (2, 2, 5)}, r"image_shape is \(2, 2, 5\); give \(height, width\), \(channels"),
         ({"image_shape": 4}, "image_shape is 4; give"),
         ({"image_shape": (2.5, 2)}, "image_shape is .*; give"),
     ],

@@ -232,7 +232,12 @@ def test_pictures_from_rows_of_data():
     assert as_picture(row, (3, 4)).shape == (3, 4)
     assert as_picture(row, (1, 3, 4)).shape == (3, 4)
     assert as_picture(row, (3, 2, 2)).shape == (2, 2, 3)
+    assert as_picture(row, (2, 2, 3)).shape == (2, 2, 3)
+    assert as_picture(row, (3, 4, 1)).shape == (3, 4)
     assert as_picture(row, [3, 4]).max() == 1.0
+    pixels = np.arange(16, dtype=np.uint8).reshape(2, 2, 4) * 17
+    assert np.array_equal(as_picture(pixels, (2, 2, 4))[..., 3], pixels[..., 3] / 255)
+    assert np.array_equal(as_picture(np.moveaxis(pixels, -1, 0), (4, 2, 2))[..., 3], pixels[..., 3] / 255)
     assert (as_picture(np.ones(4), (2, 2)) == 0).all()
 
 

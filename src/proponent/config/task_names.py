@@ -22,6 +22,8 @@ TASKS = {
     "contrastive": f"{_PACKAGE}.language_model:TokenMargins",
 }
 """Class or function that makes each task of the package; its keyword arguments are the keys of ``task`` in a setting."""
+LOGIT_TASKS = tuple(name for name in TASKS if name not in ("regression", "huber"))
+"""Tasks of the package whose outputs are logits."""
 
 
 def written_task(content: Any, source: str) -> dict[str, Any]:

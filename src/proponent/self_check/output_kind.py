@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from proponent.config.task_names import LOGIT_TASKS
 from proponent.rows import Rows, outputs_of
 from proponent.self_check.subject import Subject
 
@@ -25,11 +26,11 @@ def refuse_probabilities(subject: Subject, model: nn.Module) -> None:
     Raises:
         UserError: outputs are probabilities, whatever the parameters.
     """
-    if subject.task.name == "regression":
+    if subject.task.name not in LOGIT_TASKS:
         return
     x = subject.data.x_train[subject.some(_ROWS)]
     outputs = [_with_noise(model, x, spread) for spread in _SPREADS]
-    rows = torch.cat([found.flatten(0, -2) for found in outputs])
+    rows = torch.cat([found.reshape(-1, found.shape[-1] if found.ndim > 1 else 1) for found in outputs])
     joined = rows[rows.isfinite().all(-1)]
     sums = joined.sum(-1)
     sums_are_equal = bool(((sums - sums[0]).abs() < 1e-3 * sums[0].abs()).all())
@@ -39,11 +40,11 @@ def refuse_probabilities(subject: Subject, model: nn.Module) -> None:
     what = (
         "probabilities (each row is not negative and has the same sum): return the inputs of the last softmax"
         if sums_are_equal
-        else "in [0, 1] whatever the parameters, as of a sigmoid: return its inputs"
+        else "probabilities (all in [0, 1] whatever the parameters, as of a sigmoid): return its inputs"
     )
     raise subject.problem(
-        f"the model's outputs are {what}, since the task {subject.task.name} takes logits, one per class, and applies "
-        "softmax itself"
+        f"the model's outputs look like {what}, since the task {subject.task.name} takes logits and applies softmax or "
+        "sigmoid itself"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from proponent.errors import UserError
 from proponent.rows import Rows, named_tensors
 
-_CHANNELS = (1, 3)
+_CHANNELS = (1, 3, 4)
 
 
 def check_description(
@@ -22,7 +22,7 @@ def check_description(
 
     Args:
         class_names: text or numbers, one per class, or None.
-        image_shape: (height, width) or (channels, height, width), or None.
+        image_shape: (height, width), (channels, height, width) or (height, width, channels), or None.
         x: (n, …) examples.
         name: name of the setting, for messages.
 
@@ -56,19 +56,31 @@ def class_list(class_names: Any, where: str) -> list[str]:
 
 
 def _image_shape(image_shape: Any, x: Rows, where: str) -> tuple[int, ...]:
-    wanted = "give (height, width), or (channels, height, width) with 1 or 3 channels"
+    wanted = (
+        "give (height, width), (channels, height, width) or (height, width, channels) with 1, 3 or 4 channels"
+    )
     try:
         shape = tuple(int(size) for size in image_shape)
         whole = all(size == given for size, given in zip(shape, image_shape, strict=True))
     except (TypeError, ValueError):
         raise UserError(f"{where}: image_shape is {image_shape!r}; {wanted}") from None
-    has_channels = len(shape) == 3 and shape[0] in _CHANNELS
+    has_channels = len(shape) == 3 and (shape[0] in _CHANNELS or shape[2] in _CHANNELS)
     if not whole or min(shape, default=0) < 1 or not (len(shape) == 2 or has_channels):
         raise UserError(f"{where}: image_shape is {shape}; {wanted}")
-    sizes = {name: math.prod(value.shape[1:]) for name, value in named_tensors(x).items()}
-    if math.prod(shape) not in sizes.values():
-        found = ", ".join(f"a row of {name} has {size}" for name, size in sizes.items())
+    rows = {name: tuple(value.shape[1:]) for name, value in named_tensors(x).items()}
+    same_size = [row for row in rows.values() if math.prod(row) == math.prod(shape)]
+    if not same_size:
+        found = ", ".join(f"a row of {name} has {math.prod(row)}" for name, row in rows.items())
         raise UserError(
             f"{where}: image_shape {shape} has {math.prod(shape)} elements, but {found}; {wanted}"
         )
+    if not any(_is_layout_of(shape, row) for row in same_size):
+        raise UserError(
+            f"{where}: image_shape is {shape}, but a row of x has the shape {same_size[0]}; give the shape of the row"
+        )
     return shape
+
+
+def _is_layout_of(shape: tuple[int, ...], row: tuple[int, ...]) -> bool:
+    """Return whether a row is an image of this shape: flat, or with the same sizes apart from axes of size 1."""
+    return len(row) == 1 or [size for size in shape if size > 1] == [size for size in row if size > 1]

@@ -29,7 +29,8 @@ class Split:
             of such rows; ``x`` may be a tuple or a dictionary of arrays. All forms: ``docs/adding-a-setting.md``.
         query: the same for the queries: first those for tuning hyper-parameters, then those for the results.
         class_names: names of the labels 0, 1, …
-        image_shape: ``(height, width)`` or ``(channels, height, width)``, if a row of ``x`` is an image.
+        image_shape: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, if a row of
+            ``x`` is an image; a shape that can be read both ways has its channels first.
     """
 
     train: Any

@@ -91,21 +91,35 @@ def strongest(scores: NDArray[np.floating], count: int = SHOWN) -> tuple[list[in
     )
 
 
+_CHANNELS = (1, 3, 4)
+
+
 def as_picture(row: NDArray[np.floating], image_shape: Sequence[int] | None) -> NDArray[np.float64] | None:
     """Return an example as a picture with values between 0 and 1, or None if the data are not images.
 
     Args:
         row: one example, of any shape.
-        image_shape: (height, width) or (channels, height, width) with 1 or 3 channels; None if the data are not
-            images.
+        image_shape: (height, width), (channels, height, width) or (height, width, channels) with 1, 3 or 4 channels, of
+            which the fourth is opacity; None if the data are not images.
     """
     if image_shape is None:
         return None
     picture = np.asarray(row, dtype=np.float64).reshape(tuple(image_shape))
-    if picture.ndim == 3:
-        picture = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
-    low, high = picture.min(), picture.max()
-    return (picture - low) / (high - low) if high > low else np.zeros_like(picture)
+    if picture.ndim == 2:
+        return _stretched(picture)
+    first, last = len(picture), picture.shape[-1]
+    if first == 1 or (first in _CHANNELS and last != 1):
+        picture = np.moveaxis(picture, 0, -1)
+    if picture.shape[-1] == 1:
+        return _stretched(picture[..., 0])
+    opacity = picture[..., 3:] / (255 if picture[..., 3:].max(initial=0) > 1 else 1)
+    return np.concatenate([_stretched(picture[..., :3]), opacity.clip(0, 1)], axis=-1)
+
+
+def _stretched(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values moved and scaled to the range from 0 to 1."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
 def _lefts(width: float) -> list[float]:
