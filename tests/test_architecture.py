@@ -25,6 +25,7 @@ FREE = {
     "random_state",
     "rows",
     "seeds",
+    "sharded_tensor",
     "slurm",
     "torch_compat",
     "torch_failures",

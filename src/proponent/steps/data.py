@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from torch import Tensor
+
+from proponent.chunking import chunks
 from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import NoInputs
 from proponent.config.specifications.step_specs import DataSpec
@@ -13,9 +16,10 @@ from proponent.seeds import derive_seed
 from proponent.settings.label_noise import flip_labels
 from proponent.settings.large_arrays import large_arrays_in
 from proponent.settings.loaded_dataset import load_dataset
-from proponent.settings.split import check_tokens
+from proponent.settings.split import Arrays, check_tokens
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
+from proponent.store.sharded_arrays import COUNT, rows_per_file, shard_path
 
 
 def run(job: Job[DataSpec, NoInputs]) -> None:
@@ -56,6 +60,27 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     job.write_tensors(
         str(folder / "query.safetensors"), {**named_tensors(arrays.x_query), "y": arrays.y_query}
     )
-    weight = {} if arrays.weight_train is None else {"weight": arrays.weight_train}
-    job.write_tensors(job.artefact, {**named_tensors(arrays.x_train), "y": y_train, **weight})
+    _write_train(job, arrays, y_train)
     job.details = described
+
+
+def _write_train(job: Job[DataSpec, NoInputs], arrays: Arrays, y: Tensor) -> None:
+    """Write the training examples, with the inputs in files of their own if one does not hold them."""
+    labels = {"y": y} | ({} if arrays.weight_train is None else {"weight": arrays.weight_train})
+    inputs = named_tensors(arrays.x_train)
+    bytes_of_row = sum(value[:1].numel() * value.element_size() for value in inputs.values())
+    step = rows_per_file(bytes_of_row, len(y))
+    first = job.root / job.artefact
+    stale = set(first.parent.glob(f"{first.stem}-*{first.suffix}"))
+    if step == len(y):
+        job.write_tensors(job.artefact, {**inputs, **labels})
+    else:
+        shards = list(enumerate(chunks(len(y), step), 1))
+        for shard, rows in shards:
+            path = shard_path(first, shard)
+            stale.discard(path)
+            part = {name: value[rows] for name, value in inputs.items()}
+            job.write_tensors(path.relative_to(job.root).as_posix(), part)
+        job.write_tensors(job.artefact, labels, {COUNT: str(len(shards))})
+    for path in stale:  # of data that had more files
+        path.unlink()

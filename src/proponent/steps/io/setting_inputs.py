@@ -14,14 +14,17 @@ from proponent.rows import rows_of
 from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays, check_model
 from proponent.settings.tasks import Task
+from proponent.sharded_tensor import ShardedTensor
 from proponent.steps.io.job import Job
+from proponent.store.sharded_arrays import read_shards
 from proponent.store.tensors import load_tensors
 
 
 def load_data(job: Job[StepSpec, DataInputs]) -> Arrays:
-    """Read the train and query tensors of a job's setting."""
+    """Return the train and query tensors of a job's setting, whose rows are read when they are used."""
     train = job.read(job.inputs.data)
-    first, second = load_tensors(train), load_tensors(train.with_name("query.safetensors"))
+    first = read_shards(train, load_tensors, ShardedTensor)
+    second = load_tensors(train.with_name("query.safetensors"))
     y_train, y_query = first.pop("y"), second.pop("y")
     weight = first.pop("weight", None)
     return Arrays(rows_of(first), y_train, rows_of(second), y_query, weight)

@@ -10,6 +10,7 @@ from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import StepSpec
 from proponent.steps.io.job import Job
 from proponent.store.arrays import map_arrays, open_arrays
+from proponent.store.sharded_arrays import map_sharded
 
 
 class NumpyData(NamedTuple):
@@ -30,7 +31,7 @@ class NumpyData(NamedTuple):
 def load_numpy_data(job: Job[StepSpec, DataInputs]) -> NumpyData:
     """Return the train and query arrays of a job's setting, whose rows are read when they are used."""
     train = job.read(job.inputs.data)
-    first, second = map_arrays(train), map_arrays(train.with_name("query.safetensors"))
+    first, second = map_sharded(train), map_arrays(train.with_name("query.safetensors"))
     y_train, y_query = first.pop("y"), second.pop("y")
     first.pop("weight", None)
     return NumpyData(first.get("x", first), y_train, second.get("x", second), y_query)
