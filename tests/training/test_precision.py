@@ -90,13 +90,13 @@ def test_features_curvature_and_replays_of_a_model_in_float64_are_in_float64() -
     assert scores.isfinite().all()
 
 
-def test_labels_of_a_regression_keep_float64() -> None:
+def test_labels_of_a_regression_and_weights_keep_float64() -> None:
     y = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
-    split = Split(train=(y[:, None], y), query=(y[:, None], y))
+    split = Split(train={"x": y[:, None], "y": y, "weight": y}, query=(y[:, None], y))
     found = materialise(split, get_task("regression"), QueriesConfig(1, 2), "lab", Precision.float64)
-    assert torch.equal(found.y_train, y)
+    assert torch.equal(found.y_train, y) and torch.equal(found.weight_train, y)
     rounded = materialise(split, get_task("regression"), QueriesConfig(1, 2), "lab")
-    assert rounded.y_train.dtype == rounded.x_query.dtype == torch.float32
+    assert rounded.y_train.dtype == rounded.x_query.dtype == rounded.weight_train.dtype == torch.float32
 
 
 def test_training_in_bf16_is_that_of_autocast_and_keeps_parameters_in_float32() -> None:

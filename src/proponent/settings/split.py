@@ -108,13 +108,17 @@ def materialise(
         return as_stored(values, dtype_of(precision) if values.is_floating_point() else values.dtype)
 
     return Arrays(
-        map_rows(train.x, stored), stored(y_train), map_rows(x_query, stored), stored(y_query), weight
+        map_rows(train.x, stored),
+        stored(y_train),
+        map_rows(x_query, stored),
+        stored(y_query),
+        None if weight is None else stored(weight),
     )
 
 
 def _weights(weight: Tensor, n_train: int, where: str) -> Tensor:
-    """Return the weights of the training examples in float32."""
-    found = weight.to(torch.float32).contiguous()
+    """Return the weights of the training examples in a floating point type."""
+    found = weight if weight.is_floating_point() else weight.to(torch.float32)
     if found.shape != (n_train,):
         raise UserError(f"{where} has shape {tuple(found.shape)}; give one number per example, ({n_train},)")
     if not bool((found.isfinite() & (found >= 0)).all()) or not bool(found.any()):
