@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 ENGINES = ("lockstep", "capture", "curvature", "replay")
 CLASSES = 3
-N_TRAIN, N_QUERY = 7, 3
+N_TRAIN, N_QUERY = 6, 2
 
 SHAPES = {
     "vectors": (6,),

@@ -21,14 +21,15 @@ from proponent.methods.unrolling import magic
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
+from proponent.training import lockstep
 from proponent.training.designs import Run
-from proponent.training.lockstep import train
+from proponent.training.pass_choice import PassChoice
 from proponent.training.replay import Replay
 from proponent.training.stack import state_dict
 
 TASK = Classification()
-RECIPE = RecipeConfig(lr=0.1, momentum=0.5, epochs=2, batch_size=4)
-SHORT = RecipeConfig(lr=0.1, momentum=0.5, epochs=1, batch_size=4)
+RECIPE = RecipeConfig(lr=0.1, momentum=0.5, epochs=2, batch_size=3)
+SHORT = RecipeConfig(lr=0.1, momentum=0.5, epochs=1, batch_size=3)
 EPS = 1e-5
 MASK = torch.arange(N_TRAIN) != 2
 RUNS = [Run(1, 2), Run(3, 4, MASK), Run(5, 6, MASK, by_weight=True)]
@@ -66,13 +67,17 @@ def proved(engine: str) -> Any:
 
 @proved("lockstep")
 def test_lockstep_is_ordinary_training(case: LayerCase) -> None:
-    """Three models with masks, over two epochs whose last batches have another size."""
+    """Three models with masks, over two epochs whose last batches have another size, stacked and one by one."""
     given = arrays(case)
-    found = train(case.build, given.x_train.clone(), given.y_train, TASK, RECIPE, RUNS)
-    for index, run in enumerate(RUNS):
-        expected, _, _ = train_alone(prepared(case), given.x_train, given.y_train, RECIPE, run)
-        own = state_dict(found.template, found.state, index)
-        torch.testing.assert_close(own, dict(expected.state_dict()), rtol=1e-10, atol=1e-11)
+    alone = [train_alone(prepared(case), given.x_train, given.y_train, RECIPE, run)[0] for run in RUNS]
+    for stacked in (True, False):
+        choice = PassChoice(2 if stacked else 1, stacked)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lockstep, "pass_choice", lambda *_, choice=choice: choice)
+            found = lockstep.train(case.build, given.x_train.clone(), given.y_train, TASK, RECIPE, RUNS)
+        for index, expected in enumerate(alone):
+            own = state_dict(found.template, found.state, index)
+            torch.testing.assert_close(own, dict(expected.state_dict()), rtol=1e-10, atol=1e-11)
 
 
 @proved("capture")
