@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from proponent import torch_rewrites
-from proponent.errors import UserError
+from proponent.torch_failures import Unsupported
 from proponent.transformers_compat import unread_masks
 
 MaskSource = Callable[[tuple[int, ...], float, Tensor], Tensor]
@@ -98,8 +98,8 @@ def unchecked() -> Iterator[None]:
     class Reentrant:
         @staticmethod
         def apply(*args: Any) -> None:
-            raise UserError(
-                "the model's checkpointing with use_reentrant=True cannot be transformed; pass use_reentrant=False"
+            raise Unsupported(
+                "uses checkpointing with use_reentrant=True, which cannot be transformed; pass use_reentrant=False"
             )
 
     def pause(*args: Any, **kwargs: Any) -> Iterator[None]:

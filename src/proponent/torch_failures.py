@@ -49,6 +49,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "batch normalisation needs more than one value per channel; set recipe.last_batch to merge or drop",
     ),
     (
+        r"use_reentrant=True",
+        "its checkpointing computes gradients in a way that cannot be transformed; pass use_reentrant=False",
+    ),
+    (
         r"requires_grad_\(\)",
         "it calls requires_grad_ in its forward pass, as gradient checkpointing of transformers does; leave this out "
         "(model.gradient_checkpointing_disable())",
@@ -87,6 +91,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
 )
 
 
+class Unsupported(RuntimeError):
+    """Something in a layer that no engine can follow; the message is a predicate of the layer."""
+
+
 @contextmanager
 def explained(module: nn.Module, what: str) -> Iterator[None]:
     """Turn errors of a model's passes within the block into one line for the user; lack of memory stays as it is.
@@ -102,6 +110,8 @@ def explained(module: nn.Module, what: str) -> Iterator[None]:
         yield
     except (UserError, MemoryError):
         raise
+    except Unsupported as error:
+        raise UserError(f"{_running_layer(error, module)} {error}") from error
     except Exception as error:
         if "memory" in str(error) or not (isinstance(error, FAILURES) or _running(error, module)):
             raise

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from proponent.errors import UserError
+from proponent.torch_failures import Unsupported
 
 _one_hot, _normalize = F.one_hot, F.normalize
 State = tuple[Tensor, ...]
@@ -80,16 +80,16 @@ def embedding_bag(
     """Return the sum, mean or maximum of the rows of each bag; bags are the rows of ``input`` (n, length).
 
     Raises:
-        UserError: bags are given by offsets, or the options change the weight or rescale its gradient.
+        Unsupported: bags are given by offsets, or the options change the weight or rescale its gradient.
     """
     if offsets is not None or input.ndim != 2:
-        raise UserError(
-            "nn.EmbeddingBag with offsets has bags of several examples in one row; pass one row of tokens per example, "
-            "padded with padding_idx"
+        raise Unsupported(
+            "has the bags of several examples in one row (offsets); pass one row of tokens per example, padded with "
+            "padding_idx"
         )
     if max_norm is not None or scale_grad_by_freq:
-        raise UserError(
-            "nn.EmbeddingBag with max_norm or scale_grad_by_freq has no per-example gradient; leave these options out"
+        raise Unsupported(
+            "has no per-example gradient with max_norm or scale_grad_by_freq; leave these options out"
         )
     rows = F.embedding(input, weight)
     kept = torch.ones_like(input, dtype=torch.bool)
@@ -189,8 +189,8 @@ def _unroll(
 def _refuse_packed(weights: Any) -> None:
     """Refuse packed sequences, which torch passes with their batch sizes in the place of the hidden state."""
     if not isinstance(weights, list):
-        raise UserError(
-            "a recurrent layer takes a packed sequence, whose layout depends on the other examples; pass padded "
+        raise Unsupported(
+            "takes a packed sequence, whose layout depends on the other examples; pass padded "
             "sequences (n, length, width) and select the last position of each by its length"
         )
 

@@ -136,6 +136,12 @@ MOVING = "changes in training, which a replay cannot follow; leave it constant, 
 BATCH = "uses the statistics of the batch, so that no example has an output of its own; use GroupNorm or LayerNorm"
 UNTRACKED = "uses the statistics of the batch, so that no example has an output of its own; set track_running_stats=True"
 
+NO_FORWARD = (
+    "grid_sampler_2d has no derivative in forward mode, which Hessian and Gauss-Newton products need; use another layer, "
+    "or leave out the methods that need them"
+)
+RANDOM = "it draws random numbers other than those of nn.Dropout; draw them in the dataset factory, or leave them out"
+
 
 def weight(*shape: int) -> nn.Parameter:
     return nn.Parameter(0.4 * torch.randn(shape))
@@ -289,8 +295,8 @@ add(
     lambda layer, x: F.grid_sample(
         x, F.affine_grid(layer.theta.expand(len(x), -1, -1), list(x.shape), False), align_corners=False
     ),
-    curvature="grid_sampler_2d has no derivative in forward mode",
-    replay="grid_sampler_2d has no derivative in forward mode",
+    curvature=NO_FORWARD,
+    replay=NO_FORWARD,
 )
 
 # ---------------------------------------------------------------- embeddings
@@ -318,7 +324,8 @@ add(
     lambda: nn.EmbeddingBag(TOKENS, 4),
     "tokens",
     lambda layer, x: layer(x.flatten(), torch.arange(0, x.numel(), x.shape[1])),
-    refused="pass one row of tokens per example, padded with padding_idx",
+    refused="has the bags of several examples in one row (offsets); pass one row of tokens per example, padded with "
+    "padding_idx",
 )
 add(
     EMBEDDING,
@@ -368,6 +375,37 @@ add(
     NORM,
     "`BatchNorm` in eval mode (frozen)",
     lambda: nn.Sequential(nn.Linear(6, 5), _with_statistics(nn.BatchNorm1d(5), True)),
+)
+for dimensions, data in ((1, "signals"), (2, "images"), (3, "volumes")):
+    add(
+        NORM,
+        f"`BatchNorm{dimensions}d`",
+        lambda dimensions=dimensions: nn.Sequential(
+            getattr(nn, f"Conv{dimensions}d")(2, 4, 2), getattr(nn, f"BatchNorm{dimensions}d")(4)
+        ),
+        data,
+        replay=BATCH,
+    )
+add(
+    NORM,
+    "`BatchNorm`, `momentum=None`",
+    lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, momentum=None)),
+    replay=BATCH,
+)
+add(
+    NORM,
+    "`BatchNorm`, `track_running_stats=False`",
+    lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False)),
+    capture=UNTRACKED,
+    curvature=UNTRACKED,
+    replay=BATCH,
+)
+add(
+    NORM,
+    "`InstanceNorm`, `track_running_stats=True`",
+    lambda: nn.Sequential(nn.Conv2d(2, 4, 2), nn.InstanceNorm2d(4, track_running_stats=True)),
+    "images",
+    replay=MOVING,
 )
 add(
     NORM,
@@ -438,8 +476,8 @@ add(
     ACTIVATION,
     "`RReLU`",
     nn.RReLU,
-    lockstep="draws random numbers other than those of nn.Dropout",
-    replay="draws random numbers other than those of nn.Dropout",
+    lockstep=RANDOM,
+    replay=RANDOM,
 )
 add(ACTIVATION, "`Dropout`, also in place", lambda: nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3, True)))
 for dimensions, data in ((1, "signals"), (2, "images"), (3, "volumes")):
@@ -598,6 +636,22 @@ add(
 )
 
 
+class Reader(nn.Module):
+    """An LSTM over padded tokens, read at the last token that is not padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(TOKENS, 3, padding_idx=0)
+        self.body = nn.LSTM(3, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = (x != 0).sum(1)
+        return self.body(self.tokens(x))[0][torch.arange(len(x)), lengths - 1]
+
+
+add(RECURRENT, "`LSTM` over padded tokens, read at its last position", Reader, "tokens")
+
+
 def _cells(layer: Any, x: Tensor) -> Tensor:
     zeros = x.new_zeros(len(x), 3)
     state: Any = (zeros, zeros) if isinstance(layer, nn.LSTMCell) else zeros
@@ -621,7 +675,8 @@ add(
     lambda: nn.GRU(6, 3, batch_first=True),
     "sequences",
     _packed,
-    refused="pass padded sequences (n, length, width) and select the last position of each by its length",
+    refused="takes a packed sequence, whose layout depends on the other examples; pass padded sequences (n, length, "
+    "width) and select the last position of each by its length",
 )
 
 # ---------------------------------------------------------------- parameters of their own
@@ -671,7 +726,8 @@ add(
     "sparse parameters",
     lambda: Holder(weight=nn.Parameter(torch.eye(6).to_sparse())),
     run=lambda layer, x: torch.sparse.mm(layer.weight, x.to(layer.weight.dtype).T).T,
-    refused="'layer.weight' is stored as a sparse tensor",
+    refused="'layer.weight' is stored as a sparse tensor (torch.sparse_coo); store a dense one, with a mask as a buffer "
+    "for what has to stay 0",
 )
 
 # ---------------------------------------------------------------- wrappers
@@ -689,7 +745,7 @@ add(
     "`checkpoint`, `use_reentrant=True`",
     lambda: nn.Linear(6, 4),
     run=lambda layer, x: checkpoint(layer, x, use_reentrant=True),
-    refused="pass use_reentrant=False",
+    refused="uses checkpointing with use_reentrant=True, which cannot be transformed; pass use_reentrant=False",
 )
 add(WRAPPER, "`torch.fx.GraphModule`", lambda: torch.fx.symbolic_trace(nn.Sequential(nn.Linear(6, 4))))
 add(
@@ -709,7 +765,7 @@ add(
     "quantised layers",
     lambda: dynamic.Linear(6, 4),
     run=lambda layer, x: layer(x.float()).to(x),
-    refused="quantised weights",
+    refused="is neither a parameter nor a buffer (extra state, quantised weights); return the model without it",
 )
 add(
     WRAPPER,
@@ -770,7 +826,8 @@ add(
     "`autograd.Function` of the old form",
     lambda: nn.Linear(6, 4),
     run=lambda layer, x: Doubled.apply(layer(x)),
-    refused="without setup_context and a rule for vmap",
+    refused="it uses a torch.autograd.Function (a backward hook is one) without setup_context and a rule for vmap; write "
+    "it with operations of torch, or define both",
 )
 
 # ---------------------------------------------------------------- buffers and state

@@ -5,6 +5,7 @@ Usage: ``PYTHONPATH=src:tests python -m features.layer_table`` writes the page.
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +29,8 @@ def table() -> str:
             lines.append("| " + " | ".join([name, *cells, held(case)]) + " |")
         lines.append("")
     lines += ["### Refusals", ""]
-    lines += [f"{number}. … {reason}" for number, reason in enumerate(reasons, 1)]
+    for number, reason in enumerate(reasons, 1):
+        lines += textwrap.wrap(f"{number}. … {reason}", 120, subsequent_indent="   ")
     return "\n".join(lines)
 
 

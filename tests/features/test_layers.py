@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from features.layer_cases import CASES, N_TRAIN, LayerCase, inputs
+from features.layer_table import PAGE, with_table
 from oracles.gradients import gradients_by_loop
 from oracles.training import train_alone
 from oracles.unrolling import differences
@@ -18,6 +20,8 @@ from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.capture import Capture
 from proponent.methods.unrolling import magic
+from proponent.self_check.check_setting import check_setting
+from proponent.self_check.subject import Subject
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
@@ -154,3 +158,27 @@ def test_replay_is_the_derivative_of_ordinary_training(case: LayerCase) -> None:
     replay = Replay(prepared(case), TASK, SHORT, RUNS[0], given)
     expected = differences(prepared(case), given, SHORT, RUNS[0], TASK)
     torch.testing.assert_close(magic.attribute(replay), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.refused])
+def test_the_check_refuses_what_is_refused_before_any_training(name: str) -> None:
+    """A model that cannot be trained is refused as a whole, in one line that names the layer; otherwise the needs are."""
+    case = CASES[name]
+    subject = Subject("lab", prepared(case), arrays(case), TASK, RECIPE)
+    if {"lockstep", "capture"} & set(case.refused):
+        with pytest.raises(UserError) as error:
+            check_setting(subject)
+        message = str(error.value)
+        assert re.search(r"(layer|parameter|holds) 'layer[.\w]*'|the model \(Net\)", message), message
+        assert len(message.splitlines()) == 1
+        return
+    found = check_setting(subject, ["network.hessian_product", "replay"])
+    for engine, use in {"curvature": "network.hessian_product", "replay": "replay"}.items():
+        assert case.refused.get(engine, "") in found.get(use, "")
+        assert (engine in case.refused) == (use in found)
+
+
+def test_the_page_has_the_table_that_is_proved() -> None:
+    assert with_table(page := PAGE.read_text()) == page, (
+        "run: PYTHONPATH=src:tests python -m features.layer_table"
+    )

@@ -156,7 +156,7 @@ class Adapted(nn.Module):
 
     def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator) -> None:
         super().__init__()
-        like = linear.weight
+        like = next(linear.parameters())  # the weight may be an attribute that a hook computes in each pass
         self.linear = linear.requires_grad_(False)
         self.down = nn.Linear(linear.in_features, rank, bias=False).to(like)
         self.up = nn.Linear(rank, linear.out_features, bias=False).to(like)

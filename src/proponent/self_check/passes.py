@@ -15,6 +15,7 @@ from proponent.rows import Rows, outputs_of, rows_at_a_time, rows_equal
 from proponent.self_check.subject import Subject, close, forward
 from proponent.settings.kept_buffers import buffers_kept
 from proponent.settings.model_diagnosis import diagnose, random_generators_used
+from proponent.torch_failures import explained
 from proponent.training.dropout import recorded_draws
 from proponent.training.stack import CHANGES_STATE
 
@@ -35,7 +36,7 @@ def refuse_not_finite(subject: Subject, model: nn.Module) -> None:
     for what, x, y in subject.parts():
         value = subject.task.loss if what.startswith("training") else subject.task.target
         for rows in chunks(len(x), rows_at_a_time(x, _BATCH)):
-            with torch.enable_grad():
+            with explained(model, "cannot be differentiated"), torch.enable_grad():
                 outputs = outputs_of(model, x[rows].clone())
                 values = value(outputs, y[rows])
                 slopes = torch.autograd.grad(values.sum(), trained, allow_unused=True)

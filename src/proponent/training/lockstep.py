@@ -125,8 +125,9 @@ def train(
     (order,) = in_lockstep(recipe, runs, len(x), len(runs))
     stack = stack_models(build, [runs[index].init_seed for index in order], device)
     choice = pass_choice(stack.template, recipe, device)
+    last = build(runs[order[-1]].init_seed).to(device)
     with stackable() if choice.stacked else layered():
-        _prepare(stack, build(runs[order[-1]].init_seed).to(device), x[:2].to(device), recipe)
+        _prepare(stack, last, x[:2].to(device), recipe)
         # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
         kind = StackedPass if choice.stacked else LoopedPass
         engine = kind(task, compare=recipe.precision is not Precision.bf16)
