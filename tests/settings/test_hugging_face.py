@@ -83,6 +83,7 @@ def check_engines(build: Build, given: Arrays, task: Task, *, exact: bool) -> nn
     root = member.ggn_root().dense()
     torch.testing.assert_close(member.ggn_product(vectors), vectors @ root.T @ root / N_TRAIN, **close)
     assert member.kronecker(1, 0).eigenvalues.isfinite().all()
+    assert member.adapted(2, 1, 0.01, 0).train.n_parameters > 0
     return module
 
 

@@ -165,6 +165,11 @@ class Adapted(nn.Module):
             self.down.weight.copy_(start)
             self.up.weight.zero_()
 
+    @property
+    def weight(self) -> Tensor:
+        """Weight of the frozen layer, whose type and device models look up."""
+        return self.linear.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum of both outputs."""
         result: Tensor = self.linear(x) + self.up(self.down(x))
