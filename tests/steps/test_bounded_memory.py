@@ -1,4 +1,4 @@
-"""The chain from data to features on a data set five times as large as ``compute.memory_mib``, under a hard limit.
+"""The chain from data to scores on a data set five times as large as ``compute.memory_mib``, under a hard limit.
 
 One process makes everything for a small data set first, which loads all libraries, and then for the large one with a limit
 of what it holds, the budget and the batches. The limit is ``RLIMIT_DATA``, which counts the heap and private maps, so that
@@ -19,8 +19,8 @@ BUDGET_MIB = 45
 ROW = 3 * 128 * 128
 SMALL, LARGE = 100, 5 * BUDGET_MIB * 2**20 // ROW
 BATCH = 8
-BATCH_MIB = 2 * BATCH * ROW * 4 * 4 // 2**20
-"""Two models' batches in floating point, with as many temporaries as the preprocessing makes."""
+BATCH_MIB = 4 * BATCH * ROW * 4 * 4 // 2**20
+"""Four models' batches in floating point, with as many temporaries as the preprocessing makes."""
 
 PROGRAM = f"""\
 import gc, os, re, resource, sys
@@ -62,10 +62,10 @@ model: {{factory: "NAME_factories:model"}}
 preprocess: {{factory: "NAME_factories:small"}}
 recipe: {{lr: 0.1, steps: 5, batch_size: {BATCH}}}
 ensemble: {{members: 2, checkpoints: 0}}
-designs: {{subsets: {{count: 2, seeds: 1}}, tune: {{count: 1, seeds: 1}}}}
+designs: {{subsets: {{count: 2, seeds: 1}}, tune: {{count: 4, seeds: 1}}}}
 queries: {{tune: 10, test: 10}}
 '''
-STEPS = ("data", "check", "train", "retrain", "featurize")
+STEPS = ("data", "check", "train", "retrain", "ground_truth", "featurize", "attribute")
 
 
 def data_mib():
@@ -80,7 +80,7 @@ def chain(name, rows):
         for _ in range(rows):
             stream.write(generator.bytes({ROW}))
     setting = SETTING.replace("NAME", name).replace("ROWS", str(rows))
-    params = "compute: {{memory_mib: {BUDGET_MIB}}}\\n"
+    params = "methods: [random, graddot]\\ncompute: {{memory_mib: {BUDGET_MIB}}}\\n"
     with one_setting(root, name, setting, FACTORIES, params) as plan:
         made = make(root, plan(), *STEPS)
     return root, made
@@ -114,4 +114,4 @@ def test_no_step_holds_the_data(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["made 8", f"stored torch.uint8 {LARGE}", "copy refused"]
+    assert done.stdout.splitlines() == ["made 12", f"stored torch.uint8 {LARGE}", "copy refused"]
