@@ -95,7 +95,7 @@ def running_statistics() -> Iterator[None]:
         yield
 
 
-def batch_statistics_error(layer: str, remedy: str = "use GroupNorm or LayerNorm") -> UserError:
+def batch_statistics_error(layer: str, remedy: str) -> UserError:
     """Return the error for a layer whose output for one example depends on the others of its batch.
 
     Such a model has no per-example gradients: the effect of an example cannot be separated from that of its batch.

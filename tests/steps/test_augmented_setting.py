@@ -65,6 +65,10 @@ def test_a_setting_with_batch_norm_and_augmentation_runs(checkout):
     assert "layer '2' (BatchNorm1d) uses the statistics of the batch" in found["replay"]
     state = load_file(root / "results/bn/ensemble/member-001/final.safetensors")
     assert int(state["2.num_batches_tracked"]) == 9  # 25 examples are two batches of 8 and one of 9
+    saved = load_file(next((root / "results/bn/ensemble/member-001").glob("step-*.safetensors")))
+    assert int(saved["2.num_batches_tracked"]) < 9 and not torch.equal(
+        saved["2.running_mean"], state["2.running_mean"]
+    )
     plain = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten(), nn.BatchNorm1d(27), nn.ReLU(), nn.Linear(27, 3))
     plain.load_state_dict(state)
     targets = load_file(root / "results/bn/ground_truth/loo.safetensors")["targets"]

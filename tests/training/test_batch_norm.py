@@ -13,6 +13,7 @@ from proponent.settings.models import resnet9
 from proponent.settings.tasks import get_task
 from proponent.training.designs import Run
 from proponent.training.lockstep import train
+from proponent.training.pass_choice import PassChoice
 from proponent.training.stack import state_dict
 
 N, CLASSES, BATCH = 27, 3, 8
@@ -150,8 +151,12 @@ def assert_agree(build, x, y, recipe, tolerance):
                 torch.testing.assert_close(actual[name], value, rtol=tolerance, atol=tolerance, msg=name)
 
 
+@pytest.mark.parametrize("stacked", [True, False], ids=["in one pass", "one after the other"])
 @pytest.mark.parametrize("model", MODELS)
-def test_in_double_precision(model):
+def test_in_double_precision(model, stacked, monkeypatch):
+    """Each way to train models is taken, whichever is faster for the model."""
+    choice = PassChoice(3, stacked=stacked)
+    monkeypatch.setattr("proponent.training.lockstep.pass_choice", lambda *given: choice)
     assert_agree(factory(MODELS[model], torch.float64), *data(torch.float64), SGD, 1e-10)
 
 

@@ -199,9 +199,12 @@ def refuse_batch_statistics(model: nn.Module, *, training: bool) -> None:
             if not isinstance(module, nn.modules.batchnorm._BatchNorm):
                 continue
             if module.training or module.running_mean is None:
+                remedy = (
+                    "a replay of the training needs losses that are sums over examples: use GroupNorm or LayerNorm, or "
+                    "leave out the methods that replay"
+                )
                 raise batch_statistics_error(
-                    layer_name(module, name),
-                    "use GroupNorm or LayerNorm" if training else "set track_running_stats=True",
+                    layer_name(module, name), remedy if training else "set track_running_stats=True"
                 )
     finally:
         model.train(was_training)
