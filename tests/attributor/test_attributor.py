@@ -82,6 +82,21 @@ def test_what_depends_on_the_training_set_is_computed_once(monkeypatch):
     assert len(made) == after_first
 
 
+@pytest.mark.parametrize("method", ["logra", "trackstar", "grass", "factgrass"])
+def test_projections_of_the_training_set_are_decomposed_once(monkeypatch, method):
+    made = []
+    decompose = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda *a, **k: made.append(1) or decompose(*a, **k))
+    attributor = proponent.Attributor(method, net(), TRAIN)
+    x, y = QUERIES
+    parts = [attributor.attribute((x[rows], y[rows])) for rows in (slice(0, 2), slice(2, 6))]
+    after = len(made)
+    assert after
+    whole = attributor.attribute(QUERIES)
+    assert len(made) == after
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
 def test_the_model_is_not_changed():
     model = net().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -12,7 +12,7 @@ from methods.fakes import Curvature as Dense
 from oracles.influence import dense_influence
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.methods.projected_influence import grass, logra, trackstar
-from proponent.methods.shared.fisher import fisher_layers
+from proponent.methods.shared.fisher import fisher_bases
 from proponent.methods.shared.workspace import Workspace
 from proponent.seeds import derive_seed
 from proponent.settings.tasks import Classification
@@ -143,7 +143,7 @@ def test_trackstar_is_a_cosine() -> None:
 
 def test_the_root_of_the_mean_outer_product_whitens() -> None:
     model = mlp_world(n=60).network().at(1.0)
-    (layer,) = fisher_layers([model.train.by_layer()[1]], [model.query.by_layer()[1]], model.loss_weight)
+    (layer,) = fisher_bases([model.train.by_layer()[1]], model.loss_weight)
     kept = layer.values > 1e-6 * layer.values.max()
     losses = (model.loss_weight[:, None] * layer.train)[:, kept] * layer.values[kept].rsqrt()
     identity = torch.eye(int(kept.sum()), dtype=torch.float64)
@@ -152,7 +152,7 @@ def test_the_root_of_the_mean_outer_product_whitens() -> None:
 
 def test_mixing_adds_the_outer_products_of_the_queries() -> None:
     model = mlp_world().network().at(1.0)
-    layers = fisher_layers(model.train.by_layer(), model.query.by_layer(), model.loss_weight, mixing=0.9)
+    layers = fisher_bases(model.train.by_layer(), model.loss_weight, model.query.by_layer(), mixing=0.9)
     for layer, train, query in zip(layers, model.train.by_layer(), model.query.by_layer(), strict=True):
         losses = model.loss_weight[:, None] * train.values
         outer = 0.1 * losses.T @ losses / 30 + 0.9 * query.values.T @ query.values / len(query)

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from proponent.methods.shared.fisher import (
     FisherLayer,
-    fisher_layers,
     influence,
+    kept_layers,
     memory_of_layers,
     squared_lengths,
 )
@@ -100,8 +100,4 @@ def _layers(
         kept = block.project_sides(side, "mask", seed) if factored else [block.mask(blowup * dim, seed)]
         return [layer if layer.n_parameters <= dim else layer.project(dim, "sparse", seed) for layer in kept]
 
-    return workspace.keep(
-        model.query,
-        ("grass", factored, dim, blowup, seed),
-        lambda: fisher_layers(sketch(model.train), sketch(model.query), model.loss_weight),
-    )
+    return kept_layers(model, workspace, ("grass", factored, dim, blowup, seed), lambda: sketch)

@@ -18,16 +18,18 @@ functions with the empirical Fisher matrix do, which differs from the curvature 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from proponent.methods.shared.fisher import (
     FisherLayer,
-    fisher_layers,
     influence,
+    kept_layers,
     memory_of_layers,
     squared_lengths,
 )
-from proponent.methods.shared.needs import Curvature, Network, Workspace
+from proponent.methods.shared.needs import Curvature, GradientBlock, Network, Workspace
 from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.seeds import derive_seed
 
@@ -74,8 +76,7 @@ def memory(size: ProblemSize, queries: int, *, side: int) -> float:
 
 
 def _layers(model: Curvature, workspace: Workspace, side: int, seed: int) -> list[FisherLayer]:
-    def make() -> list[FisherLayer]:
-        train, query = (block.project_sides(side, "gaussian", seed) for block in (model.train, model.query))
-        return fisher_layers(train, query, model.loss_weight)
+    def project(block: GradientBlock) -> Sequence[GradientBlock]:
+        return block.project_sides(side, "gaussian", seed)
 
-    return workspace.keep(model.query, ("logra", side, seed), make)
+    return kept_layers(model, workspace, ("logra", side, seed), lambda: project)

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from proponent.methods.shared.fisher import (
     FisherLayer,
-    fisher_layers,
+    Projection,
     influence,
+    kept_layers,
     memory_of_layers,
     squared_lengths,
 )
@@ -79,15 +80,12 @@ def memory(size: ProblemSize, queries: int, *, side: int) -> float:
 def _layers(
     model: Curvature, workspace: Workspace, side: int, second_moment: str, mixing: float, seed: int
 ) -> list[FisherLayer]:
-    def make() -> list[FisherLayer]:
+    def projection() -> Projection:
         scale = None
         if second_moment == "gradients":
             squares = model.train.mean_squares(model.loss_weight)
             # a parameter that no example moves has neither a scale nor a gradient
             scale = torch.where(squares > 0, squares, torch.ones_like(squares)).rsqrt()
-        train, query = (
-            block.project_sides(side, "gaussian", seed, scale) for block in (model.train, model.query)
-        )
-        return fisher_layers(train, query, model.loss_weight, mixing)
+        return lambda block: block.project_sides(side, "gaussian", seed, scale)
 
-    return workspace.keep(model.query, ("trackstar", side, second_moment, mixing, seed), make)
+    return kept_layers(model, workspace, ("trackstar", side, second_moment, mixing, seed), projection, mixing)
