@@ -133,7 +133,10 @@ class Holder(nn.Module):
 
 MOVING = "changes in training, which a replay cannot follow; leave it constant, or leave out the methods that replay"
 
-BATCH = "uses the statistics of the batch, so that no example has an output of its own; use GroupNorm or LayerNorm"
+BATCH = (
+    "uses the statistics of the batch, so that no example has an output of its own; a replay of the training needs losses "
+    "that are sums over examples: use GroupNorm or LayerNorm, or leave out the methods that replay"
+)
 UNTRACKED = "uses the statistics of the batch, so that no example has an output of its own; set track_running_stats=True"
 
 NO_FORWARD = (
