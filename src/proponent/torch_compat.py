@@ -61,6 +61,10 @@ def unfused_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
+_FUNCTIONAL = ("bilinear", "embedding_bag", "normalize", "rrelu")
+"""Functions of ``torch.nn.functional`` that :mod:`proponent.torch_rewrites` writes with others."""
+
+
 @contextmanager
 def transformable() -> Iterator[None]:
     """Compute layers without a rule for ``torch.func`` from operations that have one, within the block.
@@ -71,7 +75,7 @@ def transformable() -> Iterator[None]:
     with (
         unfused_attention(),
         unread_masks(),
-        replaced({name: getattr(torch_rewrites, name) for name in ("embedding_bag", "rrelu", "normalize")}),
+        replaced({name: getattr(torch_rewrites, name) for name in _FUNCTIONAL}),
         replaced({"_VF": SimpleNamespace(**torch_rewrites.RECURRENT)}, torch.nn.modules.rnn),
         replaced({"flatten_parameters": lambda layer: None}, torch.nn.RNNBase),
         unchecked(),

@@ -6,6 +6,7 @@ Each function has the signature of the one that it stands for. What is wrong wit
 - ``one_hot`` looks at the values of its input, except directly under ``vmap``;
 - ``_weight_norm`` and ``embedding_bag`` have no derivative in forward mode, and the bag hides its lookup from a mode;
 - ``rrelu`` has no rule for ``vmap``, even in eval mode, where it is a leaky ReLU;
+- ``bilinear`` has no rule for ``vmap`` and hides its linear map from a mode;
 - ``normalize`` with ``out``, as in spectral normalisation, has no rule for ``vmap``;
 - ``lstm``, ``gru``, ``rnn_tanh``, ``rnn_relu`` and ``lstm_cell`` have no rule for ``vmap``, and the other cells hide their
   linear maps from a mode.
@@ -33,6 +34,12 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     one_per_channel = weight.numel() > 1 and input.ndim > 1
     channels = (-1, *(1,) * (input.ndim - 2)) if one_per_channel else (1,) * input.ndim
     return torch.where(input > 0, input, weight.reshape(channels) * input)
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return a linear map of all products of an element of ``input1`` and one of ``input2``, (..., outputs)."""
+    products = (input1[..., :, None] * input2[..., None, :]).flatten(-2)
+    return F.linear(products, weight.flatten(1), bias)
 
 
 def rrelu(

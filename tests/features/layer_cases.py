@@ -219,6 +219,17 @@ add(
     run=lambda layer, x: F.linear(x, layer.base.weight + layer.up @ layer.down, layer.base.bias),
 )
 
+add(
+    LINEAR,
+    "filters as a matrix (patches by hand)",
+    lambda: Holder(weight=weight(3, 2, 2, 2), bias=weight(3)),
+    "images",
+    lambda layer, x: (
+        F.linear(F.unfold(x, 2).mT, layer.weight.flatten(1), layer.bias)
+        + F.unfold(x, 2).mT @ layer.weight.flatten(1).T
+    ),
+)
+
 # ---------------------------------------------------------------- convolutions
 CONVOLUTION = "Convolutions and resampling"
 add(CONVOLUTION, "`Conv1d`", lambda: nn.Conv1d(2, 3, 3), "signals")

@@ -116,17 +116,25 @@ class Trace(_Watch):
         if id(tensor) in self.names:
             return self.names[id(tensor)], 0, False
         base = tensor._base
-        if base is None or id(base) not in self.names or tensor.ndim != base.ndim or base.ndim == 0:
+        if base is None or id(base) not in self.names or base.ndim == 0:
             return None
         offset = tensor.storage_offset() - base.storage_offset()
         if offset % base.stride(0):
             return None
         start = offset // base.stride(0)
-        if tensor.shape[1:] == base.shape[1:] and tensor.stride() == base.stride():
+        alike = tensor.shape[1:] == base.shape[1:] and tensor.stride() == base.stride()
+        if alike or _is_flattened(tensor, base):
             return self.names[id(base)], start, False
-        if tensor.ndim == 2 and len(tensor) == base.shape[1] and tensor.stride() == base.stride()[::-1]:
+        alike = base.ndim == 2 and len(tensor) == base.shape[1] and tensor.stride() == base.stride()[::-1]
+        if tensor.ndim == 2 and (alike or _is_flattened(tensor.T, base)):
             return self.names[id(base)], start, True
         return None
+
+
+def _is_flattened(tensor: Tensor, base: Tensor) -> bool:
+    """Return whether a view consists of rows of a weight, each flattened: filters as a matrix, for example."""
+    rows = tensor.ndim == 2 and tensor.shape[1] == base.shape[1:].numel()
+    return rows and tensor.is_contiguous() and base.is_contiguous()
 
 
 def _is_hidden(input: Tensor) -> bool:
