@@ -12,6 +12,7 @@ from proponent.config.schema import (
     DesignConfig,
     EnsembleConfig,
     FactoryConfig,
+    ModelConfig,
     QueriesConfig,
     RecipeConfig,
     SettingConfig,
@@ -69,7 +70,7 @@ def make_setting(
     """Return a setting with one design of retrainings, ``subsets``, with one seed each."""
     return SettingConfig(
         dataset=FactoryConfig("proponent.settings.datasets:digits"),
-        model=FactoryConfig("proponent.settings.models:logistic_regression"),
+        model=ModelConfig("proponent.settings.models:logistic_regression"),
         recipe=RecipeConfig(lr=0.1, momentum=0.9, epochs=epochs, batch_size=batch),
         ensemble=EnsembleConfig(members, checkpoints),
         designs={"subsets": DesignConfig(count=subsets, seeds=1)},
@@ -131,6 +132,8 @@ def planned(sizes: Sizes) -> Plan:
 def cost_of(sizes: Sizes, node: Node) -> Cost:
     """Return the cost of a job by arithmetic: operations over :data:`FLOPS`, and the tensors that it holds and writes.
 
+    Data are maps of files, which take memory only where there is some to spare, and are not counted.
+
     Raises:
         UserError: the planner refuses features of this size.
     """
@@ -140,15 +143,15 @@ def cost_of(sizes: Sizes, node: Node) -> Cost:
     saved = sizes.setting.ensemble.checkpoints + 1
     spec = node.spec
     if isinstance(spec, DataSpec):
-        return _cost(0, 2 * data, data)
+        return _cost(0, 0, data)
     if isinstance(spec, TrainSpec):
         models = len(spec.members)
         work = 3 * sizes.forward * n * epochs * models
-        return _cost(work, 2 * data + _training(sizes, models, saved), models * saved * FLOAT * p)
+        return _cost(work, _training(sizes, models, saved), models * saved * FLOAT * p)
     if isinstance(spec, RetrainSpec):
         count, fraction = spec.runs[1] - spec.runs[0], sizes.setting.designs["subsets"].fraction
         work = 3 * sizes.forward * fraction * n * epochs * count
-        return _cost(work, 2 * data + _training(sizes, count, 1), count * (n + FLOAT * q + 1))
+        return _cost(work, _training(sizes, count, 1), count * (n + FLOAT * q + 1))
     if isinstance(spec, GroundTruthSpec):
         total = sum(design.count * design.seeds for design in sizes.setting.designs.values())
         return _cost(0, 2 * total * (n + FLOAT * q), total * (n + FLOAT * q))
@@ -157,8 +160,8 @@ def cost_of(sizes: Sizes, node: Node) -> Cost:
     if isinstance(spec, AttributeSpec):
         scores, k = q * n * FLOAT, sizes.projection
         if spec.method == "graddot":
-            return _cost(2.0 * n * q * min(sizes.factored, 16_384), data + 2.5 * scores, scores + FLOAT * n)
-        return _cost(2.0 * n * k * (k + q), data + 2.5 * scores + FLOAT * n * k, scores + FLOAT * n)
+            return _cost(2.0 * n * q * min(sizes.factored, 16_384), 2.5 * scores, scores + FLOAT * n)
+        return _cost(2.0 * n * k * (k + q), 2.5 * scores + FLOAT * n * k, scores + FLOAT * n)
     return _cost(0, 0, 1e5)
 
 
@@ -182,9 +185,8 @@ def _featurizing(sizes: Sizes, models: int, saved: int) -> Cost:
     per_example += (sizes.forward + 2 * BUCKETS * sizes.parameters) * (chosen.choice == "projected")
     loss_weights = n * saved * FLOAT
     written = models * (chosen.bytes + loss_weights)
-    # One chunk of examples, forward and backward; later, everything that is written exists a second time.
+    # What is written, and one chunk of examples, forward and backward.
     numbers = 2 * sizes.activations + 2 * sizes.factored + sizes.x_bytes / FLOAT
     passes = min(n * numbers * FLOAT, min(PASS_MIB, sizes.compute.memory_mib // models // 4) * 2**20)
-    data = (n + q) * sizes.x_bytes
-    held = data + 2 * FLOAT * sizes.parameters + written + max(passes, written)
+    held = 2 * FLOAT * sizes.parameters + written + passes
     return _cost(per_example * (n + q) * saved * models, held, written)
