@@ -32,9 +32,10 @@ returns NumPy arrays, and its step starts without torch (:mod:`proponent.methods
 A *checkpoint* is named by the fraction of training at which it was saved: ``1.0`` is the final model, and ``0.0625`` is
 the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
 
-Every gradient in these protocols is a gradient of the *target* f (higher = better). The gradient of an example's loss is
-``-loss_weight * grad f`` (classification: f = log(p / (1 - p)) and loss_weight = 1 - p; otherwise f = -loss and the weight
-is 1), so one set of gradients serves every method.
+Gradients of queries are those of the *target* f (higher = better). Gradients of training examples are those of the *base* b
+of the task, and the gradient of an example's loss is ``-loss_weight * grad b``: for classification b = log(p / (1 - p)), its own
+target, with loss_weight = 1 - p; where the loss is not a function of the target, b = -loss with weight 1. Weights of classes
+and of examples multiply ``loss_weight``. One set of gradients serves every method.
 """
 
 from __future__ import annotations
