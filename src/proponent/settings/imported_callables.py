@@ -22,7 +22,7 @@ def call_factory(config: FactoryConfig, seed: int, kind: str = "factory") -> Any
     Args:
         config: name and arguments.
         seed: seed of the call.
-        kind: what the factory makes, for messages.
+        kind: word for the factory in messages.
 
     Raises:
         UserError: there is no such module or function, or the arguments do not fit the function.
@@ -38,7 +38,7 @@ def imported(name: str, kind: str = "factory") -> Callable[..., Any]:
 
     Args:
         name: its name.
-        kind: what it is, for messages.
+        kind: word for the function in messages.
 
     Raises:
         UserError: there is no such module or function.

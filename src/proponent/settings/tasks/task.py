@@ -1,4 +1,4 @@
-"""What the engines and methods ask of a task."""
+"""Interface of a task to the engines, and tasks that are derived from others."""
 
 from __future__ import annotations
 

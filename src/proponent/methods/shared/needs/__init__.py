@@ -33,9 +33,9 @@ A *checkpoint* is named by the fraction of training at which it was saved: ``1.0
 the saved checkpoint nearest (in ratio) to one sixteenth of all steps.
 
 Gradients of queries are those of the *target* f (higher = better). Gradients of training examples are those of the *base* b
-of the task, and the gradient of an example's loss is ``-loss_weight * grad b``: for classification b = log(p / (1 - p)), its own
-target, with loss_weight = 1 - p; where the loss is not a function of the target, b = -loss with weight 1. Weights of classes
-and of examples multiply ``loss_weight``. One set of gradients serves every method.
+of the task, and the gradient of an example's loss is ``-loss_weight * grad b``. For classification, b is its own target
+log(p / (1 - p)), and loss_weight = 1 - p; where the loss is not a function of the target, b = -loss with weight 1. Weights
+of classes and of examples multiply ``loss_weight``. One set of gradients serves every method.
 """
 
 from __future__ import annotations
