@@ -54,8 +54,8 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"requires_grad_\(\)",
-        "it calls requires_grad_ in its forward pass, as gradient checkpointing of transformers does; leave this out "
-        "(model.gradient_checkpointing_disable())",
+        "it calls requires_grad_ in its forward pass, as gradient checkpointing of transformers does; leave "
+        "gradient_checkpointing_enable() out of the model factory",
     ),
     (
         r"accessing `data`",

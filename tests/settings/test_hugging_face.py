@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,24 @@ def test_a_trained_model_is_attributed_from_python() -> None:
     query, _ = target_gradients(module, task, given.x_query, given.y_query)
     rows = [one.dense() / one.dense().norm(dim=1, keepdim=True) for one in (query, block)]
     torch.testing.assert_close(found, (rows[0] @ rows[1].T).float(), rtol=1e-4, atol=1e-6)
+
+
+def test_checkpointing_of_transformers_is_refused_with_the_call_to_leave_out() -> None:
+    case, given = ARCHITECTURES["bert"], dictionary("bert")
+
+    def make() -> nn.Module:
+        model = case.make()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            model.gradient_checkpointing_enable()
+        return model
+
+    with pytest.raises(UserError, match=r"leave gradient_checkpointing_enable\(\) out of the model factory"):
+        train(
+            transformer_models.builder(make),
+            given.x_train,
+            given.y_train,
+            get_task(case.task),
+            RECIPE,
+            RUNS,
+        )
