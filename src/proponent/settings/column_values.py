@@ -112,6 +112,8 @@ def value_of(value: Any, where: str) -> Tensor:
         mode = getattr(value, "mode", None)
         if isinstance(mode, str) and hasattr(value, "getpixel") and mode not in _IMAGES:
             raise ValueError(f"it is an image of mode {mode}; convert it, for example by convert('RGB')")
+        if np.ma.is_masked(value):
+            raise ValueError("some of its values are masked; fill them in, or drop these rows")
         return _of_array(np.asarray(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{where}: cannot be made a tensor ({' '.join(str(error).split())})") from error
@@ -146,8 +148,6 @@ def _of_frame(value: Any) -> NDArray[Any]:
 
 
 def _of_array(array: NDArray[Any]) -> Tensor:
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise ValueError("some of its values are masked; fill them in, or drop these rows")
     if array.dtype.kind in "US":
         raise ValueError(
             "it holds text; turn it into numbers in the dataset factory (tokens, or indices of classes), or drop it"
