@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values
+from proponent.chunking import chunks
 from proponent.config.schema import Precision
 from proponent.errors import UserError
 from proponent.features.gradients.agreement import compare_with_autograd
@@ -32,6 +33,7 @@ from proponent.trained.given_data import given_rows
 from proponent.trained.given_models import Given, State, state_of
 from proponent.trained.live_member import LiveMember, Problem
 from proponent.trained.method_choice import OF_MODELS, Choice, choose_method
+from proponent.trained.needed_memory import ModelSize, largest_block
 
 _MISSING = {
     "replay": "a recipe, to train the model again step by step; add a setting and run it with snakemake",
@@ -95,7 +97,7 @@ class Attributor:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise UserError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
-        self._choice = choose_method(method, params)
+        self._choice = choose_method(method, params, final_only=checkpoints is None)
         self._task = get_task(task)
         count = len(models) if models is not None else 1
         _refuse_missing(self._choice, task, count, checkpoints)
@@ -110,11 +112,13 @@ class Attributor:
         else:
             once = CheckpointTimes([1], [1.0], [1.0])
             histories = [([state_of(given, model)], once) for given in models or [model]]
+        histories = histories[: self._choice.config.members]
+        self._size = self._check_model(module, histories[0][0][-1])
+        self._keeps, along = self._kept_members(len(histories[0][0]))
         self._members = [
-            LiveMember(index, module, states, times, self._problem)
-            for index, (states, times) in enumerate(histories[: self._choice.config.members])
+            LiveMember(index, module, states, times, self._problem, along=along)
+            for index, (states, times) in enumerate(histories)
         ]
-        self._check_model(module, histories[0][0][-1])
 
     def attribute(self, queries: Any) -> Tensor:
         """Return the scores of every training example for every query.
@@ -130,12 +134,18 @@ class Attributor:
             UserError: the queries do not fit the training examples, or the method fails on this model.
         """
         x, y = self._rows(queries, "queries")
+        block = len(x)
+        if self._size is not None and self._may_take_blocks:
+            block = largest_block(self._choice, self._size, block, self._problem.memory_mib, self._source)
+        scores = torch.cat([self._attribute(x[rows], y[rows]) for rows in chunks(len(x), block)])
+        check_values(scores.numpy(), (len(x), len(self._problem.x)), "scores", self._source)
+        return scores
+
+    def _attribute(self, x: Rows, y: Tensor) -> Tensor:
         data = Arrays(self._problem.x, self._problem.y, x, y)
         finish = {need: data for need in ("data",) if hasattr(self._choice.module, "finish")}
         (outcome,) = self._scorer.score([self._choice.params], self._needs(data), finish or None)
-        scores = torch.as_tensor(accepted(outcome)["scores"]).detach().to("cpu", torch.float32)
-        check_values(scores.numpy(), (len(x), len(self._problem.x)), "scores", self._source)
-        return scores
+        return torch.as_tensor(accepted(outcome)["scores"]).detach().to("cpu", torch.float32)
 
     def top(self, queries: Any, k: int = 10, *, opponents: bool = False) -> Top:
         """Return the ``k`` strongest proponents of each query, or its strongest opponents.
@@ -195,15 +205,40 @@ class Attributor:
         for member in progress(self._members, "attributing, by model", len(self._members)):
             needs = {need: member.need(need, data.x_query, data.y_query) for need in own}
             yield {**shared, **needs, "workspace": member.workspace}
+            if member.index >= self._keeps:
+                member.release()
 
     def _rows(self, data: Any, where: str) -> tuple[Rows, Tensor]:
         x, y = given_rows(data, self._task, self._dtype, where)
         return x.to(self._device), y.to(self._device)
 
-    def _check_model(self, module: nn.Module, state: State) -> None:
-        """Refuse a model whose gradients are not those of autograd, or whose outputs do not fit the labels."""
+    @property
+    def _may_take_blocks(self) -> bool:
+        """Whether the scores of a query are independent of the other queries, and the method does not form blocks itself."""
+        return not {"data", "network"} & set(self._choice.needs) and not self._choice.normalised
+
+    def _kept_members(self, checkpoints: int) -> tuple[int, bool]:
+        """Return for how many models the values of the training set are kept, and whether at all checkpoints.
+
+        Raises:
+            UserError: the method needs more memory than is allowed.
+        """
+        if self._size is None:
+            return 0, False
+        memory_mib = self._problem.memory_mib
+        largest_block(self._choice, self._size, 1, memory_mib, self._source)
+        needed = self._size.needed_mib(self._choice, 1, memory_mib)
+        along = needed * checkpoints <= memory_mib
+        return int(memory_mib // (needed * (checkpoints if along else 1))), along
+
+    def _check_model(self, module: nn.Module, state: State) -> ModelSize | None:
+        """Refuse a model whose gradients are not those of autograd, or whose outputs do not fit the labels.
+
+        Returns:
+            The sizes of the model; None for a method without a model.
+        """
         if not any(need in OF_MODELS for need in self._choice.needs):
-            return
+            return None
         module.load_state_dict(state)
         problem = self._problem
         capture = Capture(module, problem.x[:1])
@@ -211,6 +246,7 @@ class Attributor:
             outputs = capture.outputs(problem.x[:2])
         self._task.check_outputs(outputs, problem.y, "train")
         compare_with_autograd(capture, problem.x, problem.y, target_cotangents(self._task))
+        return ModelSize.of(capture, problem.x)
 
 
 def _refuse_missing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
 
     Args:
         data: examples in one of the forms that a dataset factory may return, or an unshuffled ``DataLoader`` of batches
-            (inputs, labels).
+            (inputs, labels), or of mappings as those of transformers.
         task: task that checks the labels.
         dtype: type of the model's parameters.
         where: beginning of messages.
@@ -41,7 +42,7 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
     return _floats(x, dtype), task.check(y, where)
 
 
-def _whole(loader: DataLoader[Any], where: str) -> tuple[Any, Any]:
+def _whole(loader: DataLoader[Any], where: str) -> Any:
     """Return all batches of a ``DataLoader`` as one."""
     if loader.batch_sampler is not None and not isinstance(loader.sampler, SequentialSampler):
         raise UserError(
@@ -49,21 +50,27 @@ def _whole(loader: DataLoader[Any], where: str) -> tuple[Any, Any]:
             "scores could not be matched to examples; give shuffle=False, or the dataset itself"
         )
     batches = list(loader)
+    if batches and isinstance(batches[0], Mapping):
+        return _joined(batches)
     if not batches or not isinstance(batches[0], (tuple, list)) or len(batches[0]) != 2:
         raise UserError(
-            f"{where}: batches of the DataLoader must be pairs (inputs, labels); give the dataset itself"
+            f"{where}: batches of the DataLoader must be pairs (inputs, labels) or mappings; give the dataset itself"
         )
     inputs, labels = zip(*batches, strict=True)
-    return _joined(list(inputs)), torch.cat([torch.as_tensor(some) for some in labels])
+    return _joined(list(inputs)), _joined(list(labels))
 
 
 def _joined(parts: list[Any]) -> Any:
+    """Return the inputs of all batches; tensors that are padded to different lengths as a list of rows."""
     first = parts[0]
-    if isinstance(first, dict):
-        return {name: torch.cat([part[name] for part in parts]) for name in first}
+    if isinstance(first, Mapping):
+        return {name: _joined([part[name] for part in parts]) for name in first}
     if isinstance(first, (tuple, list)):
-        return tuple(torch.cat(list(column)) for column in zip(*parts, strict=True))
-    return torch.cat(parts)
+        return tuple(_joined(list(column)) for column in zip(*parts, strict=True))
+    tensors = [torch.as_tensor(part) for part in parts]
+    if len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return torch.cat(tensors)
+    return [row.tolist() for tensor in tensors for row in tensor]
 
 
 def _floats(x: Rows, dtype: torch.dtype) -> Rows:

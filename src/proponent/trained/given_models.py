@@ -94,7 +94,7 @@ def _state_dict(content: Any, where: str) -> State:
 def _fitted(found: Mapping[str, Tensor], like: nn.Module, where: str, *, partly: bool) -> State:
     """Return the tensors under the names of ``like``, after removing a prefix that a trainer added."""
     own = like.state_dict()
-    names = _renamed(found, own)
+    names = _renamed(found, own, getattr(like, "peft_config", ()))
     missing = [] if partly else [name for name in own if name not in names]
     unknown = [name for name in names if name not in own]
     if missing or unknown:
@@ -110,21 +110,27 @@ def _fitted(found: Mapping[str, Tensor], like: nn.Module, where: str, *, partly:
     }
 
 
-def _renamed(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(
+    found: Mapping[str, Tensor], own: Mapping[str, Tensor], adapters: Iterable[str]
+) -> dict[str, Tensor]:
     """Return ``found`` under those of its possible names of which the model has most."""
     candidates = [dict(found)]
     for prefix in _PREFIXES:
         candidates.append({name.removeprefix(prefix): value for name, value in found.items()})
         candidates.append({f"{prefix}{name}": value for name, value in found.items()})
-    # save_pretrained of peft leaves the name of the adapter out
-    candidates.append({_with_adapter(name): value for name, value in found.items()})
+    for adapter in adapters:  # save_pretrained of peft leaves the name of the adapter out
+        stored = {_without_adapter(name, adapter): name for name in own}
+        candidates.append({stored.get(name, name): value for name, value in found.items()})
     return max(candidates, key=lambda names: sum(name in own for name in names))
 
 
-def _with_adapter(name: str) -> str:
-    for part in ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"):
-        name = name.replace(f".{part}.weight", f".{part}.default.weight")
-    return name
+def _without_adapter(name: str, adapter: str) -> str:
+    """Return the name under which peft stores a tensor of an adapter."""
+    return (
+        name.replace(f".modules_to_save.{adapter}.", ".")
+        .replace(f".{adapter}.", ".")
+        .removesuffix(f".{adapter}")
+    )
 
 
 def _difference(missing: list[str], unknown: list[str], own: Iterable[str]) -> str:

@@ -58,17 +58,30 @@ class LiveMember:
         states: state dicts, the final one last.
         times: times of the checkpoints.
         problem: training examples, task and memory.
+        along: whether values of the training set are kept for all checkpoints, and not for the last one only.
     """
 
     def __init__(
-        self, index: int, module: nn.Module, states: Sequence[State], times: CheckpointTimes, problem: Problem
+        self,
+        index: int,
+        module: nn.Module,
+        states: Sequence[State],
+        times: CheckpointTimes,
+        problem: Problem,
+        *,
+        along: bool = True,
     ) -> None:
         self.index, self.times, self.problem = index, times, problem
         self.workspace = Workspace()
-        self._module, self._states = module, states
+        self._module, self._states, self._along = module, states, along
         self._kept: dict[Any, Any] = {}
         self._form: StorageChoice | None = None
         self._pass_mib = pass_memory_mib(problem.memory_mib)
+
+    def release(self) -> None:
+        """Release what is kept of the training set; the next call computes it again."""
+        self.workspace = Workspace()
+        self._kept.clear()
 
     def need(self, name: str, x: Rows, y: Tensor) -> Any:
         """Return what a method is handed under the name of a need of one model.
@@ -147,15 +160,10 @@ class LiveMember:
         return Capture(self._module, self.problem.x[:1])
 
     def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return a value of the training set; those of all checkpoints are kept if they are few, otherwise the last one."""
+        """Return a value of the training set, which is kept: at every checkpoint, or at the last one that was used."""
         if key not in self._kept:
             others = [name for name in self._kept if name[0] == key[0]]
-            if len(others) >= self._most(key[0]):
+            if others and (key[0] == "network" or not self._along):
                 del self._kept[others[0]]
             self._kept[key] = make()
         return self._kept[key]
-
-    def _most(self, kind: str) -> int:
-        """Return the number of checkpoints of which values are kept: all, if a method's stored features would fit."""
-        factored = self._form is None or self._form.choice == "factored"
-        return len(self._states) if factored and kind != "network" else 1

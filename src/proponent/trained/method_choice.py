@@ -86,12 +86,13 @@ def method_names() -> list[str]:
     return sorted(path.stem for path in METHOD_FILES.glob("*.yaml"))
 
 
-def choose_method(name: str, params: Mapping[str, Any]) -> Choice:
+def choose_method(name: str, params: Mapping[str, Any], *, final_only: bool = False) -> Choice:
     """Return a method with hyper-parameters.
 
     Args:
         name: name of a method; ``graddot-10`` stands for ``graddot`` averaged over ten models.
         params: hyper-parameters, as keyword arguments of the method's function.
+        final_only: whether there is no checkpoint but the final model, so that the YAML file does not choose another one.
 
     Raises:
         UserError: there is no such method, or it has no such hyper-parameter, or a value does not fit.
@@ -101,7 +102,8 @@ def choose_method(name: str, params: Mapping[str, Any]) -> Choice:
     signature = signature_of(module.attribute)
     source = f"method '{name}'"
     given = signature.keywords_only().check_arguments(dict(params), source, "")
-    own = {key: value for key, value in config.params.items() if key not in given}
+    unused = {*given, "checkpoint"} if final_only else {*given}
+    own = {key: value for key, value in config.params.items() if key not in unused}
     signature.check_ranges({**own, **given}, f"{source}: ")
     return Choice(name, module, config, {**own, **given})
 

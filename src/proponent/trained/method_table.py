@@ -20,7 +20,7 @@ from proponent.settings.model_preparation import prepare_model
 from proponent.settings.tasks import TASKS, get_task
 from proponent.trained.given_data import given_rows
 from proponent.trained.method_choice import OF_MODELS, Choice, choose_method, method_names
-from proponent.trained.needed_memory import needed_mib, problem_size
+from proponent.trained.needed_memory import ModelSize
 
 if TYPE_CHECKING:
     import pandas
@@ -168,10 +168,10 @@ def _memory(choices: Sequence[Choice], model: nn.Module, train: Any, task: str) 
     x, _ = given_rows(train, get_task(task), next(module.parameters()).dtype, "train")
     with torch.no_grad():
         capture = Capture(module, x[:1])
-    size = problem_size(capture, x, 1, _UNLIMITED)
+    size = ModelSize.of(capture, x)
     enough = {*OF_MODELS, "data", "workspace"}
     return {
-        choice.name: needed_mib(choice, capture, size, 1, _UNLIMITED)
+        choice.name: size.needed_mib(choice, 1, _UNLIMITED)
         for choice in choices
         if set(choice.needs) <= enough
     }
