@@ -592,9 +592,7 @@ class Padded(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.tokens = nn.Embedding(TOKENS, 4, padding_idx=0)
-        self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(4, 2, 5, batch_first=True), 1, enable_nested_tensor=False
-        )
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 5, batch_first=True), 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.encoder(self.tokens(x), src_key_padding_mask=x == 0)[:, 0]
