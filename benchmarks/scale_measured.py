@@ -130,6 +130,8 @@ def _measured(n: int) -> dict[str, tuple[float, ...]]:
                 raise SystemExit(done.stdout)
             predicted = cost_of(sizes, nodes[artefact])
             measured = (manifest.seconds, float(manifest.bytes), manifest.peak_memory_mib)
-            data_mib = (n + _QUERIES) * sizes.x_bytes / 2**20  # their map is resident as long as there is memory
+            data_mib = (
+                (n + _QUERIES) * sizes.x_bytes / 2**20
+            )  # their map is resident as long as there is memory
             found[name] = (*measured, predicted.bytes, predicted.memory_mib + data_mib)
         return found

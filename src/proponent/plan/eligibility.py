@@ -50,13 +50,13 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
         return f"needs the optimizer {wanted}, and {file} has {found}"
     if "replay" in method.all_needs and setting.recipe.precision is Precision.bf16:
         return f"replays the training, whose derivatives need float32 or float64, and {file} trains in bf16"
-    if method.tasks is not None and not _has_task(setting.task, method.tasks):
+    if method.tasks is not None and not has_task(setting.task, method.tasks):
         found = setting.task.lacks_classes or setting.task.name
         return f"needs the task {' or '.join(method.tasks)}, and {file} has {found}"
     return None
 
 
-def _has_task(task: TaskConfig, wanted: tuple[str, ...]) -> bool:
+def has_task(task: TaskConfig, wanted: tuple[str, ...]) -> bool:
     """Return whether a task is one of ``wanted``; binary classification is classification."""
     if task.lacks_classes is None:
         return task.name in wanted or "classification" in wanted
