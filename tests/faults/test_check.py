@@ -586,16 +586,16 @@ def test_memory_of_training_in_lockstep() -> None:
 
     def wide(seed: int) -> nn.Module:
         with seeded(seed):
-            return nn.Sequential(nn.Linear(6, 50_000), nn.Tanh(), nn.Linear(50_000, 3))
+            return nn.Sequential(nn.Linear(6, 12_000), nn.Tanh(), nn.Linear(12_000, 3))
 
     subject = Subject(
         "lab", wide, Arrays(X[:60], Y[:60], X[60:], Y[60:]), get_task("classification"), RECIPE, {}
     )
     jobs = [("retraining", 20, 0)]
-    refuse_training_memory(subject, jobs, lockstep=20, memory_mib=3000)
+    refuse_training_memory(subject, jobs, lockstep=20, memory_mib=40)
     with pytest.raises(
         UserError, match=r"retraining, 4 models at a time, needs [\d,]+ MiB.*compute.lockstep to \d+ in"
     ):
-        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=100)
+        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=25)
     with pytest.raises(UserError, match=r"raise compute\.memory_mib"):
-        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=40)
+        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=12)

@@ -33,8 +33,8 @@ from proponent.training.mixed_precision import train_in_bfloat16
 from proponent.training.pass_choice import pass_choice
 from proponent.training.recipe import learning_rates
 from proponent.training.stack import Stack, refuse_hidden_state, separate_moving, stack_models
-from proponent.training.stacked_pass import StackedPass
 from proponent.training.stages import stages_of
+from proponent.training.traced_pass import TracedPass
 
 LOSS_POINTS = 64
 """Largest number of points of a loss curve; a shorter training has one point per step."""
@@ -124,12 +124,12 @@ def train(
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")
     (order,) = in_lockstep(recipe, runs, len(x), len(runs))
     stack = stack_models(build, [runs[index].init_seed for index in order], device)
-    choice = pass_choice(stack.template, recipe, device)
+    choice = pass_choice(stack.template.train(), x, y, task, recipe, device)
     last = build(runs[order[-1]].init_seed).to(device)
     with stackable() if choice.stacked else layered():
         _prepare(stack, last, x[:2].to(device), recipe)
         # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
-        kind = StackedPass if choice.stacked else LoopedPass
+        kind = TracedPass if choice.stacked else LoopedPass
         engine = kind(task, compare=recipe.precision is not Precision.bf16)
         finished = _Finished(stack, order, checkpoints, min(LOSS_POINTS, shortest))
         dropout = DropoutNeeds(stack)

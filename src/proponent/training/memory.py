@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
-from proponent.rows import Rows, named_tensors, numbers_per_row, outputs_of
+from proponent.rows import Rows, named_tensors, numbers_per_row
 from proponent.settings.preprocessing import preprocess_of
 from proponent.settings.tasks import Task
-from proponent.torch_compat import stackable
 from proponent.training.designs import Run
-from proponent.training.dropout import recorded_draws
+from proponent.training.kept_activations import pass_bytes
 from proponent.training.pass_choice import pass_choice
 
 SHARE = 0.8
@@ -102,7 +100,7 @@ def training_bytes(
     state = _bytes(model.parameters()) + _bytes(model.buffers())
     shared = len(runs) * (1 + checkpoints) * state
     own = bytes_of_one(model, x, y, task, recipe, device) + _bytes_of_order(runs, len(x))
-    return TrainingBytes(shared, own, min(len(runs), pass_choice(model, recipe, device).models))
+    return TrainingBytes(shared, own, min(len(runs), pass_choice(model, x, y, task, recipe, device).models))
 
 
 def bytes_of_one(model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: RecipeConfig, device: str) -> int:
@@ -116,26 +114,12 @@ def bytes_of_one(model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: Recip
     model = model.to(device).train()
     x, y = x[: recipe.largest_batch].to(device), y[: recipe.largest_batch].to(device)
     trained = [value for value in model.parameters() if value.requires_grad]
-    batch = [*named_tensors(x).values(), y]
     moments = 2 if recipe.optimizer is not Optimizer.sgd else int(recipe.momentum > 0)
-    own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers(), *batch)}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with stackable(), recorded_draws() as draws, torch.enable_grad(), hooks:
-        loss = task.loss(outputs_of(model, x), y).mean()
-    masks = sum(torch.Size(draw.shape).numel() * draw.dtype.itemsize for draw in draws)
-    del loss
+    used = pass_bytes(model, x, y, task)
     fixed = _bytes(model.parameters()) + _bytes(model.buffers()) - _bytes(trained)
     numbers = len(y) * numbers_per_row(x) * trained[0].element_size() if preprocess_of(model) else 0
-    inputs = _bytes(batch) + 2 * numbers  # preprocessing converts, and then computes
-    return fixed + (3 + moments) * _bytes(trained) + inputs + 3 * (sum(kept.values()) + masks)
+    inputs = used.batch + 2 * numbers  # preprocessing converts, and then computes
+    return fixed + (3 + moments) * _bytes(trained) + inputs + 3 * (used.kept + used.masks)
 
 
 def _bytes_of_order(runs: Sequence[Run], n: int) -> int:

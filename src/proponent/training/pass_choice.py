@@ -1,25 +1,34 @@
 """Choice between one pass of several models and one model after the other, and the number of models in a pass.
 
-The choice depends on the model, the optimiser and the kind of device, and not on the machine or its load: the same key
-gives the same bytes.
+The choice depends on the model, the recipe, the shapes of the data and the kind of device, and not on the machine or its
+load: the same key gives the same bytes.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from proponent.config.schema import RecipeConfig
+from proponent.rows import Rows
+from proponent.settings.tasks import Task
+from proponent.torch_failures import FAILURES
+from proponent.training.kept_activations import pass_bytes
 from proponent.training.update import n_slots
 
 CACHE_BYTES = 8 * 2**20
-"""Parameters and moments of the models in a pass on a CPU: more are slower, since each step reads and writes them all.
+"""Parameters, moments, batch and activations of the models that share a pass on a CPU.
 
-A step of the MNIST network (0.9 MB with its momentum) is fastest with 4 to 16 models (``benchmarks/lockstep.py``).
+A stack saves the fixed cost of an operation, some microseconds, which matters for small networks. Where a step reads and
+writes more than the caches hold, a stack is slower than one model after the other (``benchmarks/lockstep.py``).
 """
+
+MEASURED = 8
+"""Examples whose activations are measured; those of a batch are in proportion."""
 
 
 class PassChoice(NamedTuple):
@@ -34,33 +43,43 @@ class PassChoice(NamedTuple):
     stacked: bool
 
 
-def pass_choice(model: nn.Module, recipe: RecipeConfig, device: str) -> PassChoice:
+def pass_choice(
+    model: nn.Module, x: Rows, y: Tensor, task: Task, recipe: RecipeConfig, device: str
+) -> PassChoice:
     """Return how to train models of one architecture where it is fastest.
 
     - A model with a recurrent layer (``nn.RNN``, ``LSTM``, ``GRU``) is trained alone: a stack would run one time step
       after the other in Python, where torch has one kernel for the whole sequence.
-    - On a CPU, a model with a convolution is trained alone: stacked filters are a grouped convolution, for which
-      the kernels are slower.
-    - On a CPU, as many other models share a pass as have parameters and moments in :data:`CACHE_BYTES`; where that is
-      one model, it is trained alone.
+    - On a CPU, a model with a convolution (``nn.Conv1d`` and so on) is trained alone: stacked filters are a grouped
+      convolution, whose kernels are slower.
+    - On a CPU, as many other models share a pass as have parameters, moments, batch and activations in
+      :data:`CACHE_BYTES`; where that is one model, it is trained alone.
     - On a GPU, all others share a pass, which starts as many kernels as one model.
 
     Args:
-        model: one of the models.
-        recipe: optimiser, which decides the number of moments.
+        model: one of the models, on the device.
+        x: (n, …) training inputs.
+        y: (n, …) training labels.
+        task: task that gives the loss.
+        recipe: optimiser, which decides the number of moments, and batch size.
         device: device to train on.
     """
     alone = PassChoice(1, stacked=False)
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
         return alone
     if torch.device(device).type != "cpu":
-        return PassChoice(_UNBOUNDED, stacked=True)
+        return PassChoice(sys.maxsize, stacked=True)
     if any(isinstance(module, _ConvNd) for module in model.modules()):
         return alone
     trained = [value for value in model.parameters() if value.requires_grad]
-    state = n_slots(recipe) * sum(value.numel() * value.element_size() for value in trained)
-    models = CACHE_BYTES // max(1, state)
+    size = n_slots(recipe) * sum(value.numel() * value.element_size() for value in trained)
+    if 2 * size > CACHE_BYTES:
+        return alone
+    try:
+        examples = min(MEASURED, recipe.largest_batch, len(y))
+        used = pass_bytes(model, x[:examples], y[:examples], task)
+        size += sum(used) * min(recipe.largest_batch, len(y)) // examples
+    except FAILURES:
+        pass  # the first step says what is wrong
+    models = CACHE_BYTES // size
     return PassChoice(models, stacked=True) if models > 1 else alone
-
-
-_UNBOUNDED = 2**31

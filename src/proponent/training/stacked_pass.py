@@ -154,7 +154,8 @@ class StackedPass(ModelPass):
             in_dims=(0, own, axes),
             out_dims=(0, own),
         )(tensors, moving, batches)
-        slopes = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+        ones = torch.ones_like(losses, requires_grad=False)
+        slopes = torch.autograd.grad(losses, list(trained.values()), ones, allow_unused=True)
         gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
         return losses.detach(), gradients, moved
 
