@@ -9,11 +9,14 @@ attributor.self_influence()
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from proponent import __version__
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values
 from proponent.chunking import chunks
@@ -29,6 +32,7 @@ from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
+from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_data import given_rows
 from proponent.trained.given_models import Given, State, state_of
 from proponent.trained.live_member import LiveMember, Problem
@@ -53,7 +57,7 @@ class Top(NamedTuple):
 
 
 class Attributor:
-    """A method, applied to models that are trained already; no file is written.
+    """A method, applied to models that are trained already; no file is written, unless there is a ``cache``.
 
     What depends on the training examples alone (their gradients, factorisations of the curvature) is computed in the first
     call and serves all later ones.
@@ -73,6 +77,7 @@ class Attributor:
         momentum: momentum of the training, by which steps are longer than their learning rate.
         device: device to work on; by default that of the model.
         memory_mib: memory of features and methods, in MiB; a method that needs more is refused.
+        cache: folder in which the features of the training set are kept for later processes.
         **params: hyper-parameters of the method's function. They are the defaults otherwise: nothing is tuned here.
 
     Raises:
@@ -93,6 +98,7 @@ class Attributor:
         momentum: float = 0.0,
         device: str | torch.device | None = None,
         memory_mib: int = 4000,
+        cache: str | PathLike[str] | None = None,
         **params: Any,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -106,7 +112,9 @@ class Attributor:
         module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
         self._dtype = next(module.parameters()).dtype
         x, y = given_rows(train, self._task, self._dtype, "train")
-        self._problem = Problem(self._task, x.to(self._device), y.to(self._device), weight_decay, memory_mib)
+        x, y = x.to(self._device), y.to(self._device)
+        kept = cache and FeatureCache.of(Path(cache), module, self._task, x, y, __version__)
+        self._problem = Problem(self._task, x, y, weight_decay, memory_mib, kept or None)
         if checkpoints is not None:
             histories = [_history(checkpoints, model, momentum)]
         else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from proponent.methods.shared.workspace import Workspace
 from proponent.rows import Rows
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
+from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_models import State
 
 
@@ -40,6 +41,7 @@ class Problem:
         y: (n_train, ...) training labels.
         weight_decay: weight decay of the training.
         memory_mib: memory of features, passes and methods together, in MiB.
+        cache: folder with features of the training set; None to compute them in each process.
     """
 
     task: Task
@@ -47,6 +49,7 @@ class Problem:
     y: Tensor
     weight_decay: float
     memory_mib: int
+    cache: FeatureCache | None = None
 
 
 class LiveMember:
@@ -103,31 +106,36 @@ class LiveMember:
             self._form = choose_form(capture, rows, problem.memory_mib // 2)
         form = (self._form, self.index, self._pass_mib)
 
-        def train() -> tuple[Any, Tensor, Tensor]:
-            task = problem.task
-            gradients, out = gradients_in_form(capture, base_cotangents(task), problem.x, problem.y, *form)
-            return gradients, task.loss_weight(out, problem.y), task.loss_curvature(out, problem.y)
+        def features(rows: slice) -> dict[str, Any]:
+            task, x, y = problem.task, problem.x[rows], problem.y[rows]
+            gradients, out = gradients_in_form(capture, base_cotangents(task), x, y, *form)
+            weight, curvature = task.loss_weight(out, y), task.loss_curvature(out, y)
+            return {"gradients": gradients, "loss_weight": weight, "loss_curvature": curvature}
 
-        gradients, weight, curvature = self._keep(("gradients", index), train)
+        described = {**asdict(self._form), "seed": self.index} if self._form.dim else {}
+        train = self._stored("gradients", index, features, described)
         query, _ = gradients_in_form(capture, target_cotangents(problem.task), x, y, *form)
         rate, duration = self.times.learning_rates[index], self.times.durations[index]
-        return GradientPair(gradients, query, weight, curvature, rate, duration)
+        kept = (train["gradients"], query, train["loss_weight"], train["loss_curvature"])
+        return GradientPair(*kept, rate, duration)
 
     def _outputs(self, x: Rows, y: Tensor, index: int) -> OutputPair:
         capture, problem = self._capture(index), self.problem
 
-        def train() -> tuple[Tensor, Tensor]:
-            found = outputs(capture, problem.x, self._pass_mib)
-            return found, problem.task.loss_weight(found, problem.y)
+        def features(rows: slice) -> dict[str, Tensor]:
+            found = outputs(capture, problem.x[rows], self._pass_mib)
+            return {"outputs": found, "loss_weight": problem.task.loss_weight(found, problem.y[rows])}
 
-        found, weight = self._keep(("outputs", index), train)
-        return OutputPair(found, outputs(capture, x, self._pass_mib), weight)
+        train = self._stored("outputs", index, features)
+        return OutputPair(train["outputs"], outputs(capture, x, self._pass_mib), train["loss_weight"])
 
     def _representations(self, x: Rows, y: Tensor, index: int) -> RepresentationPair:
         capture = self._capture(index)
-        train = self._keep(
-            ("representations", index), lambda: representations(capture, self.problem.x, self._pass_mib)
-        )
+
+        def features(rows: slice) -> dict[str, Tensor]:
+            return {"representations": representations(capture, self.problem.x[rows], self._pass_mib)}
+
+        train = self._stored("representations", index, features)["representations"]
         return RepresentationPair(train, representations(capture, x, self._pass_mib))
 
     def _network(self, x: Rows, y: Tensor) -> Network:
@@ -158,6 +166,24 @@ class LiveMember:
     def _capture(self, index: int) -> Capture:
         self._module.load_state_dict(self._states[index])
         return Capture(self._module, self.problem.x[:1])
+
+    def _stored(
+        self,
+        kind: str,
+        index: int,
+        features: Callable[[slice], dict[str, Any]],
+        form: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return features of the training set at one checkpoint: kept in memory, from the cache, or computed."""
+        cache, x = self.problem.cache, self.problem.x
+
+        def make() -> dict[str, Any]:
+            if cache is None:
+                return features(slice(None))
+            return cache.keep(kind, self._states[index], form or {}, x, features)
+
+        kept: dict[str, Any] = self._keep((kind, index), make)
+        return kept
 
     def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return a value of the training set, which is kept: at every checkpoint, or at the last one that was used."""
