@@ -8,6 +8,7 @@ import types
 import pytest
 import torch
 from torch import nn
+from torch.func import vmap
 
 from proponent.config.schema import FactoryConfig, Precision, RecipeConfig
 from proponent.config.specifications.step_specs import ModelSpec
@@ -16,9 +17,12 @@ from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.member_features import featurize, read_gradients
 from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes
+from proponent.rows import NamedRows, outputs_of
 from proponent.self_check.check_setting import check_setting
+from proponent.self_check.preprocess_check import refuse_preprocess
 from proponent.self_check.subject import Subject
 from proponent.settings.factories import build_model
+from proponent.settings.preprocessing import Preprocess, put_in_front
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.training.designs import member_run
@@ -174,3 +178,25 @@ def test_the_check_names_the_missing_preprocessing():
         UserError, match=r"cannot process examples of shape \(6,\) and torch.uint8: .*'preprocess'"
     ):
         check(None)
+
+
+@pytest.mark.parametrize("positional", [True, False], ids=["tuple", "dictionary"])
+def test_several_inputs_are_given_as_the_model_takes_them(positional):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pixels, self.table = nn.Linear(6, 3), nn.Linear(2, 3)
+
+        def forward(self, x0, x1):
+            return self.pixels(x0) + self.table(x1)
+
+    def prepared(x0, x1):
+        return (x0.float() / 255, x1) if positional else {"x0": x0.float() / 255, "x1": x1}
+
+    model, table = Two(), torch.randn(48, 2, generator=G)
+    expected = model(FLOATS, table)
+    put_in_front(model, Preprocess(prepared, Precision.float32))
+    rows = NamedRows({"x0": BYTES, "x1": table}, positional=positional)
+    same(outputs_of(model, rows), expected)
+    same(vmap(lambda one: outputs_of(model, one[None])[0])(rows), expected)
+    refuse_preprocess(Subject("lab", lambda _: model, Arrays(rows, Y, rows, Y), TASK, RECIPE), model)

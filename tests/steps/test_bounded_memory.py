@@ -61,7 +61,7 @@ dataset: {{factory: "NAME_factories:images", args: {{n: ROWS}}, files: [images.b
 model: {{factory: "NAME_factories:model"}}
 preprocess: {{factory: "NAME_factories:small"}}
 recipe: {{lr: 0.1, steps: 5, batch_size: {BATCH}}}
-ensemble: {{members: 2, checkpoints: 0}}
+ensemble: {{members: 1, checkpoints: 0}}
 designs: {{subsets: {{count: 2, seeds: 1}}, tune: {{count: 4, seeds: 1}}}}
 queries: {{tune: 10, test: 10}}
 '''

@@ -54,8 +54,10 @@ def empty_rows(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
-            # Without its blocks, a full disk would end the process by a signal (SIGBUS) when a page is written.
-            os.posix_fallocate(stream.fileno(), 0, size)
+            stream.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                # Without its blocks, a full disk would end the process by a signal (SIGBUS) when a page is written.
+                os.posix_fallocate(stream.fileno(), 0, size)
             mapped = np.memmap(stream, np.uint8, "r+", shape=(size,))
     except OSError as error:
         raise UserError(
