@@ -56,6 +56,7 @@ class Centred(nn.Module):
 FACTORIES = {
     "net": lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)),
     "scale": lambda by=255: lambda x: x.float() / by,
+    "plain": lambda x, by=255: x.float() / by,
     "centred": Centred,
     "kept": lambda: lambda x: x,
     "random": lambda: lambda x: x.float() + torch.rand(x.shape),
@@ -147,7 +148,7 @@ def check(preprocess):
     return check_setting(Subject("lab", builder(preprocess), arrays(BYTES), TASK, RECIPE))
 
 
-@pytest.mark.parametrize("preprocess", ["scale", "centred"])
+@pytest.mark.parametrize("preprocess", ["scale", "plain", "centred"])
 def test_the_check_accepts_functions_of_each_example(preprocess):
     assert check(preprocess) == {}
 
@@ -163,7 +164,7 @@ def test_the_check_accepts_functions_of_each_example(preprocess):
         ("fails", r"preprocess fails on examples of shape \(6,\) and torch.uint8: "),
         (
             "no_function",
-            "preprocess factory 'lab_preprocess:no_function' must return a function of the inputs, not a int",
+            "preprocess factory 'lab_preprocess:no_function' must be a function of the inputs, or return one, not a int",
         ),
     ],
 )

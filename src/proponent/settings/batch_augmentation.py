@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from torch import Generator, Tensor
@@ -13,7 +11,7 @@ from proponent.config.schema import FactoryConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows
 from proponent.seeds import derive_seed
-from proponent.settings.imported_callables import call_factory, imported
+from proponent.settings.imported_callables import function_of
 
 Augmentation = Callable[[Any, Generator], Any]
 """Function from inputs (a tensor, or a tuple or dictionary of tensors) and a generator to inputs of the same form."""
@@ -67,21 +65,4 @@ def build_augment(config: FactoryConfig | None) -> Augment | None:
     """
     if config is None:
         return None
-    kind = "augment factory"
-    function = imported(config.factory, kind)
-    to_give = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and parameter.default is parameter.empty
-        and parameter.name not in config.args
-    ]
-    if len(to_give) == 2:
-        return Augment(partial(function, **config.args))
-    made = call_factory(config, 0, kind)
-    if not callable(made):
-        raise UserError(
-            f"{kind} '{config.factory}' must be a function of inputs and generator, or return one, not a "
-            f"{type(made).__name__}"
-        )
-    return Augment(made)
+    return Augment(function_of(config, "augment factory", "inputs and generator", 2))

@@ -8,7 +8,7 @@ from proponent.config.schema import FactoryConfig, Precision
 from proponent.config.specifications.step_specs import ModelSpec
 from proponent.errors import UserError
 from proponent.settings.floating_types import converted_model
-from proponent.settings.imported_callables import call_factory
+from proponent.settings.imported_callables import call_factory, function_of
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.preprocessing import Preprocess, put_in_front
 from proponent.settings.split import Split
@@ -52,13 +52,5 @@ def build_model(config: FactoryConfig, seed: int, precision: Precision = Precisi
         raise UserError(f"model factory '{config.factory}': {error}") from error
     if not isinstance(config, ModelSpec) or config.preprocess is None:
         return model
-    return put_in_front(model, _build_preprocess(config.preprocess, precision))
-
-
-def _build_preprocess(config: FactoryConfig, precision: Precision) -> Preprocess:
-    function = call_factory(config, 0)
-    if not callable(function):
-        raise UserError(
-            f"preprocess factory '{config.factory}' must return a function of the inputs, not a {type(function).__name__}"
-        )
-    return Preprocess(function, precision)
+    function = function_of(config.preprocess, "preprocess factory", "the inputs")
+    return put_in_front(model, Preprocess(function, precision))

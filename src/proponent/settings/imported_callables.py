@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from proponent.config.load import nearest
@@ -31,6 +32,39 @@ def call_factory(config: FactoryConfig, seed: int, kind: str = "factory") -> Any
     _check_arguments(function, config, kind)
     with seeded(seed):
         return function(**config.args)
+
+
+def function_of(config: FactoryConfig, kind: str, what: str, count: int | None = None) -> Callable[..., Any]:
+    """Return a function that a setting names: itself, with its arguments as further keywords, or what a factory returns.
+
+    It is the function itself if it has parameters without a default that ``args`` does not give.
+
+    Args:
+        config: name, arguments.
+        kind: subject of messages.
+        what: arguments of the function, for messages.
+        count: number of its arguments; None for any number.
+
+    Raises:
+        UserError: there is no such module or function, the arguments do not fit, or the result cannot be called.
+    """
+    function = imported(config.factory, kind)
+    to_give = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+        and parameter.name not in config.args
+    ]
+    if to_give and count in (None, len(to_give)):
+        return partial(function, **config.args)
+    made = call_factory(config, 0, kind)
+    if not callable(made):
+        raise UserError(
+            f"{kind} '{config.factory}' must be a function of {what}, or return one, not a {type(made).__name__}"
+        )
+    found: Callable[..., Any] = made
+    return found
 
 
 def imported(name: str, kind: str = "factory") -> Callable[..., Any]:
