@@ -1,0 +1,216 @@
+"""Models in one recorded pass, and models one after the other, are those of ordinary training."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.errors import UserError
+from proponent.settings.models import mlp
+from proponent.settings.tasks import get_task
+from proponent.torch_compat import layered
+from proponent.training import lockstep, traced_pass
+from proponent.training.designs import Run
+from proponent.training.dropout import draw_masks, given_masks, recorded_draws
+from proponent.training.group import dropout_generator
+from proponent.training.pass_choice import pass_choice
+from proponent.training.stages import epoch_order, stages_of
+
+CLASSIFICATION = get_task("classification")
+GENERATOR = torch.Generator().manual_seed(1)
+VECTORS, SEQUENCES = torch.randn(22, 12, generator=GENERATOR), torch.randn(22, 5, 4, generator=GENERATOR)
+TOKENS = torch.randint(7, (22, 5), generator=GENERATOR)
+LABELS = torch.randint(3, (22,), generator=GENERATOR)
+SGD = RecipeConfig(lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01, batch_size=5, epochs=3)
+ADAMW = RecipeConfig(optimizer=Optimizer.adamw, lr=0.01, eps=1e-3, weight_decay=0.1, batch_size=5, epochs=3)
+RUNS = [Run(1, 11), Run(2, 12, torch.arange(22) % 3 > 0), Run(3, 13, torch.arange(22) > 4, by_weight=True)]
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, and a linear layer on its last output."""
+
+    def __init__(self, kind: str, **options: object) -> None:
+        super().__init__()
+        self.layer = getattr(nn, kind)(4, 6, batch_first=True, **options)
+        self.head = nn.LazyLinear(3)
+        self.head(self.layer(torch.zeros(1, 5, 4))[0][:, -1])
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
+class Encoder(nn.Module):
+    """Embedded tokens in a transformer layer."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 8, padding_idx=0)
+        self.block = nn.TransformerEncoderLayer(8, 2, 12, dropout=dropout, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, tokens):
+        return self.head(self.block(self.embedding(tokens)).mean(1))
+
+
+def build_with(make):
+    def build(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return make().double()
+
+    return build
+
+
+def ordinary(build, x, recipe, run):
+    """Train one model by torch.optim, with the dropout masks of the run."""
+    model = build(run.init_seed).train()
+    if recipe.optimizer is Optimizer.sgd:
+        optimizer = torch.optim.SGD(
+            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+        )
+    else:
+        optimizer = torch.optim.AdamW(
+            model.parameters(), recipe.lr, eps=recipe.eps, weight_decay=recipe.weight_decay
+        )
+    generator = dropout_generator(run)
+    (stage,) = stages_of(recipe, run, len(x))
+    weights = run.mask.double() if run.by_weight else torch.ones(len(x), dtype=torch.float64)
+    for epoch in range(recipe.epochs):
+        for batch in epoch_order(run, stage, epoch).split(recipe.batch_size):
+            with layered():
+                with recorded_draws() as draws, torch.no_grad():
+                    model(x[batch])
+                with given_masks([mask[0] for mask in draw_masks(draws, [generator])]):
+                    losses = F.cross_entropy(model(x[batch]), LABELS[batch], reduction="none")
+            optimizer.zero_grad()
+            (losses * weights[batch]).mean().backward()
+            optimizer.step()
+    return model.state_dict()
+
+
+def assert_equal_to_ordinary(build, x, recipe):
+    x = x if x.dtype == torch.int64 else x.double()
+    trained = lockstep.train(build, x, LABELS, CLASSIFICATION, recipe, RUNS)
+    for index, run in enumerate(RUNS):
+        expected = ordinary(build, x, recipe, run)
+        for name, value in trained.state.items():
+            torch.testing.assert_close(value[index], expected[name], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("recipe", [SGD, ADAMW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (partial(mlp, 12, [8, 5], 3), VECTORS),
+        (partial(mlp, 12, [8, 5], 3, activation="tanh", dropout=0.4), VECTORS),
+        (partial(Encoder, 0.0), TOKENS),
+        (partial(Encoder, 0.3), TOKENS),
+    ],
+    ids=["mlp", "mlp with dropout", "transformer", "transformer with dropout"],
+)
+def test_recorded_passes(monkeypatch, make, x, recipe):
+    used = []
+    monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
+    simplify = traced_pass.simplify
+
+    def noted(module):
+        recorded = simplify(module)
+        return lambda *values: used.append(len(values[0])) or recorded(*values)
+
+    monkeypatch.setattr(traced_pass, "simplify", noted)
+    assert_equal_to_ordinary(build_with(make), x, recipe)
+    assert len(used) > 5
+
+
+def test_what_cannot_be_recorded_is_computed_as_before(monkeypatch):
+    monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
+
+    def fails(function):
+        raise RuntimeError("not recorded")
+
+    monkeypatch.setattr(traced_pass, "make_fx", fails)
+    assert_equal_to_ordinary(build_with(partial(mlp, 12, [8], 3)), VECTORS, SGD)
+
+
+def test_a_recorded_pass_with_other_gradients_is_not_used(monkeypatch):
+    monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
+    simplify = traced_pass.simplify
+
+    def wrong(module):
+        recorded = simplify(module)
+        return lambda *values: tuple(1.01 * value for value in recorded(*values))
+
+    monkeypatch.setattr(traced_pass, "simplify", wrong)
+    assert_equal_to_ordinary(build_with(partial(mlp, 12, [8], 3)), VECTORS, SGD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("LSTM", {}),
+        ("LSTM", {"num_layers": 2, "bidirectional": True, "dropout": 0.5}),
+        ("LSTM", {"num_layers": 2, "proj_size": 3, "bias": False}),
+        ("GRU", {"num_layers": 2, "dropout": 0.5}),
+        ("GRU", {"bidirectional": True}),
+        ("RNN", {"num_layers": 3, "dropout": 0.2, "nonlinearity": "relu"}),
+    ],
+    ids=str,
+)
+def test_recurrent_layers_train_one_model_after_the_other(kind, options):
+    build = build_with(partial(Recurrent, kind, **options))
+    assert not choice(build(0), SEQUENCES).stacked
+    assert_equal_to_ordinary(build, SEQUENCES, SGD)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_layer_by_layer_is_torchs_own_layer(kind):
+    """In eval mode nothing is dropped; in training mode with masks of ones, layers run one by one."""
+    layer = getattr(nn, kind)(4, 6, num_layers=3, bidirectional=True, dropout=0.5, batch_first=True)
+    layer.eval()
+    expected, last = layer(SEQUENCES)
+    layer.train()
+    with layered(), recorded_draws() as draws:
+        outputs, final = layer(SEQUENCES)
+    assert [draw.shape for draw in draws] == [(5, 22, 12)] * 2
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(final, last)
+
+
+def test_a_packed_sequence_is_refused():
+    class Packed(Recurrent):
+        def forward(self, x):
+            packed = nn.utils.rnn.pack_padded_sequence(x, [5] * len(x), batch_first=True)
+            return self.head(self.layer(packed)[1][0][-1])
+
+    with pytest.raises(UserError, match="packed sequence"):
+        assert_equal_to_ordinary(build_with(partial(Packed, "LSTM")), SEQUENCES, SGD)
+
+
+def choice(model, x, device="cpu"):
+    return pass_choice(model, x.to(next(model.parameters()).dtype), LABELS, CLASSIFICATION, SGD, device)
+
+
+def test_the_choice_follows_from_layers_sizes_and_device():
+    small, large = mlp(12, [8], 3), mlp(12, [40_000, 30], 3)
+    assert choice(small, VECTORS).stacked
+    assert choice(small, VECTORS).models > 50
+    assert not choice(large, VECTORS).stacked
+    assert choice(large, VECTORS, "cuda").stacked
+    network = mlp(12, [4096], 3)
+    assert 1 < choice(network, VECTORS).models < choice(mlp(12, [2048], 3), VECTORS).models
+    conv = nn.Sequential(nn.Unflatten(1, (1, 12)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(20, 3))
+    assert not choice(conv, VECTORS).stacked
+    assert choice(conv, VECTORS, "cuda").stacked
+    assert not choice(Recurrent("LSTM"), SEQUENCES, "cuda").stacked
+
+
+def test_the_choice_leaves_buffers_as_they_are():
+    model = nn.Sequential(nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert choice(model, VECTORS).stacked
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
