@@ -1,8 +1,9 @@
-"""Settings of all tests: one thread, so that results do not depend on the machine, and the order of folders."""
+"""Settings of all tests: one thread, so that results do not depend on the machine; the order of folders; processes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,3 +19,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long folders first."""
     order = {name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path.relative_to(_HERE).parts[0], len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process of pytest-xdist run the tests that share a fixture; other modes (``--dist``) stay as they are."""
+    if config.getvalue("dist") != "load":
+        return None
+    from shared_fixtures import Together
+
+    return Together(config, log)
