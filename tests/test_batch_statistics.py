@@ -60,7 +60,7 @@ def test_fewer_than_two_values_leave_the_running_statistics(kept):
         torch.testing.assert_close(outputs[0], bias)
 
 
-def test_rows_that_are_no_examples_are_refused():
+def test_rows_that_are_not_examples_are_refused():
     with statistics_of(KEPT), pytest.raises(UserError, match="of 8 rows for 7 examples"):
         F.batch_norm(torch.ones(8, CHANNELS), None, None, training=True)
 
