@@ -31,10 +31,10 @@ from proponent.rows import Rows
 from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
-from proponent.settings.tasks import get_task
 from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_data import given_rows
 from proponent.trained.given_models import Given, State, state_of
+from proponent.trained.given_task import given_task
 from proponent.trained.live_member import LiveMember, Problem
 from proponent.trained.method_choice import OF_MODELS, Choice, choose_method
 from proponent.trained.needed_memory import ModelSize, largest_block
@@ -69,13 +69,15 @@ class Attributor:
             are loaded into.
         train: training examples in the order in which scores are wanted: a pair (inputs, labels) of arrays, a dataset of
             such pairs, or an unshuffled ``DataLoader``. Inputs are a tensor, a tuple or a dictionary of tensors.
-        task: name of a task, or ``package.module:Task``.
+        task: name of a task, a mapping of its name and arguments, or a class with methods ``loss`` and ``target`` (see
+            ``docs/adding-a-setting.md``).
         models: independently trained models, over which scores are averaged: modules, state dicts or paths.
         checkpoints: checkpoints of one training, the final one last: pairs (state, learning rate) or triples (state,
             learning rate, number of optimiser steps until then). Without steps they are taken to be equally far apart.
         weight_decay: weight decay of the training.
         momentum: momentum of the training, by which steps are longer than their learning rate.
         device: device to work on; by default that of the model.
+        dtype: floating point numbers to work in, ``torch.float64`` or ``torch.float32``; by default those of the model.
         memory_mib: memory of features and methods, in MiB; a method that needs more is refused.
         cache: folder in which the features of the training set are kept for later processes.
         **params: hyper-parameters of the method's function. They are the defaults otherwise: nothing is tuned here.
@@ -91,12 +93,13 @@ class Attributor:
         model: nn.Module,
         train: Any,
         *,
-        task: str = "classification",
+        task: Any = "classification",
         models: Sequence[Given] | None = None,
         checkpoints: Sequence[Sequence[Any]] | None = None,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
         memory_mib: int = 4000,
         cache: str | PathLike[str] | None = None,
         **params: Any,
@@ -104,17 +107,22 @@ class Attributor:
         if not isinstance(model, nn.Module):
             raise UserError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
         self._choice = choose_method(method, params, final_only=checkpoints is None)
-        self._task = get_task(task)
+        self._task = given_task(task)
         count = len(models) if models is not None else 1
-        _refuse_missing(self._choice, task, count, checkpoints)
+        _refuse_missing(self._choice, self._task.name, count, checkpoints)
         first = next(model.parameters())
         self._device = torch.device(device) if device is not None else first.device
         module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
+        if dtype is not None:
+            module = module.to(dtype)
         self._dtype = next(module.parameters()).dtype
-        x, y = given_rows(train, self._task, self._dtype, "train")
-        x, y = x.to(self._device), y.to(self._device)
-        kept = cache and FeatureCache.of(Path(cache), module, self._task, x, y, __version__)
-        self._problem = Problem(self._task, x, y, weight_decay, memory_mib, kept or None)
+        x, self._y, weight = given_rows(train, self._task, self._dtype, "train")
+        data = Arrays(x, self._y, x[:1], self._y[:1], weight).to(self._device)
+        self._y = data.y_train
+        weighted, data = data.weighted(self._task)
+        own = (weighted, data.x_train, data.y_train)
+        kept = FeatureCache.of(Path(cache), module, *own, __version__) if cache is not None else None
+        self._problem = Problem(*own, weight_decay, memory_mib, kept)
         if checkpoints is not None:
             histories = [_history(checkpoints, model, momentum)]
         else:
@@ -150,7 +158,7 @@ class Attributor:
         return scores
 
     def _attribute(self, x: Rows, y: Tensor) -> Tensor:
-        data = Arrays(self._problem.x, self._problem.y, x, y)
+        data = Arrays(self._problem.x, self._y, x, y)
         finish = {need: data for need in ("data",) if hasattr(self._choice.module, "finish")}
         (outcome,) = self._scorer.score([self._choice.params], self._needs(data), finish or None)
         return torch.as_tensor(accepted(outcome)["scores"]).detach().to("cpu", torch.float32)
@@ -180,8 +188,8 @@ class Attributor:
         """
         if not hasattr(self._choice.module, "self_influence"):
             raise UserError(f"{self._source} does not define self-influence; trak, graddot and if-cg do")
-        problem = self._problem
-        data = Arrays(problem.x, problem.y, problem.x[:1], problem.y[:1])
+        x, y = self._problem.x, self._y
+        data = Arrays(x, y, x[:1], y[:1])
         values = self._scorer.self_influence(self._choice.params, self._needs(data))
         return torch.as_tensor(values).detach().to("cpu", torch.float32)
 
@@ -217,7 +225,7 @@ class Attributor:
                 member.release()
 
     def _rows(self, data: Any, where: str) -> tuple[Rows, Tensor]:
-        x, y = given_rows(data, self._task, self._dtype, where)
+        x, y, _ = given_rows(data, self._task, self._dtype, where)
         return x.to(self._device), y.to(self._device)
 
     @property
@@ -252,8 +260,8 @@ class Attributor:
         capture = Capture(module, problem.x[:1])
         with torch.no_grad():
             outputs = capture.outputs(problem.x[:2])
-        self._task.check_outputs(outputs, problem.y, "train")
-        compare_with_autograd(capture, problem.x, problem.y, target_cotangents(self._task))
+        problem.task.check_outputs(outputs, problem.y, "train")
+        compare_with_autograd(capture, problem.x, problem.y, target_cotangents(problem.task))
         return ModelSize.of(capture, problem.x)
 
 

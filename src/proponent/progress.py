@@ -14,7 +14,7 @@ _open: list[Any] = []
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and report on stderr how many of them are done.
+    """Yield ``items`` and report on stderr how many of them are done, if all of them take more than a second.
 
     Args:
         items: items to loop over.
@@ -32,6 +32,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         file=sys.stderr,
         mininterval=0.5 if on_terminal else 5.0,
         ascii=not on_terminal,
+        delay=1.0,
         leave=True,
     )
     _open.append(bar)

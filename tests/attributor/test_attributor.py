@@ -206,3 +206,58 @@ def test_importing_the_package_imports_neither_torch_nor_a_workflow():
         code = f"import proponent, sys; {first}print({found})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("method", ["graddot", "trak", "ekfac", "if-exact"])
+def test_float64_on_request(method):
+    """A model in float64, and a float32 model with ``dtype=torch.float64``, give the same scores."""
+    whole = scores_of(method, model=net().double())
+    torch.testing.assert_close(scores_of(method, dtype=torch.float64), whole, rtol=1e-6, atol=0)
+    torch.testing.assert_close(scores_of(method), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+
+
+class Squared:
+    """A task of one's own: squared error of the probability of the label."""
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return (1 - outputs.softmax(1).gather(1, y[:, None])[:, 0]) ** 2
+
+    def target(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return outputs.gather(1, y[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("task", [Squared, Squared()], ids=["class", "instance"])
+def test_a_task_of_ones_own(task):
+    model = net().double()
+    found = proponent.Attributor("graddot", model, TRAIN, task=task).attribute(QUERIES)
+
+    def gradients(value, data) -> Tensor:
+        rows = []
+        for x, y in zip(*data, strict=True):
+            slopes = torch.autograd.grad(value(model(x[None].double()), y[None])[0], list(model.parameters()))
+            rows.append(torch.cat([slope.flatten() for slope in slopes]))
+        return torch.stack(rows)
+
+    expected = gradients(Squared().target, QUERIES) @ -gradients(Squared().loss, TRAIN).T
+    torch.testing.assert_close(found, expected.float())
+
+
+def test_a_task_with_arguments_and_one_that_does_not_exist():
+    smooth = scores_of("graddot", task={"name": "classification", "label_smoothing": 0.2})
+    assert not torch.allclose(smooth, scores_of("graddot"))
+    with pytest.raises(UserError, match="unknown task 'clasification'; did you mean 'classification'"):
+        scores_of("graddot", task="clasification")
+
+
+def test_weights_of_examples_multiply_their_losses():
+    x, y = TRAIN
+    weight = torch.linspace(0.5, 2, len(x))
+    weighted = {"x": x, "y": y, "weight": weight}
+    torch.testing.assert_close(scores_of("graddot", weighted), scores_of("graddot") * weight)
+    torch.testing.assert_close(scores_of("ekfac", weighted).shape, scores_of("ekfac").shape)
+    torch.testing.assert_close(scores_of("knn-shapley", weighted), scores_of("knn-shapley"))
+
+
+def test_short_work_shows_no_progress(capfd):
+    scores_of("if-cg")
+    assert capfd.readouterr().err == ""

@@ -63,6 +63,7 @@ class FeatureCache:
             {
                 "data": tensors_digest({**named_tensors(x), "labels": y}),
                 "architecture": repr(module),
+                "dtype": str(next(module.parameters()).dtype),
                 "task": f"{type(task).__module__}.{type(task).__qualname__}",
                 "versions": {"proponent": version, "torch": torch.__version__},
             },

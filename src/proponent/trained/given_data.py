@@ -16,8 +16,8 @@ from proponent.settings.ragged_rows import IGNORED, pad, pad_inputs
 from proponent.settings.tasks import Task
 
 
-def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[Rows, Tensor]:
-    """Return inputs and labels, with floating point inputs in the type of the model.
+def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[Rows, Tensor, Tensor | None]:
+    """Return inputs, labels and weights if there are any, with floating point inputs in the type of the model.
 
     Args:
         data: examples in one of the forms that a dataset factory may return, or an unshuffled ``DataLoader`` of batches
@@ -39,7 +39,8 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
         raise UserError(
             f"{where}: there are {len(x)} inputs and {len(y)} labels; give one label per example, at least one"
         )
-    return _floats(x, dtype), task.check(y, where)
+    weight = None if examples.weight is None else torch.as_tensor(examples.weight, dtype=dtype)
+    return _floats(x, dtype), task.check(y, where), weight
 
 
 def _whole(loader: DataLoader[Any], where: str) -> Any:

@@ -38,7 +38,7 @@ class Problem:
     Attributes:
         task: task that gives loss and target.
         x: (n_train, ...) training inputs, on the device to work on.
-        y: (n_train, ...) training labels.
+        y: (n_train, ...) training labels, with the weights of the examples if the task weighs them.
         weight_decay: weight decay of the training.
         memory_mib: memory of features, passes and methods together, in MiB.
         cache: folder with features of the training set; None to compute them in each process.

@@ -165,7 +165,7 @@ def _cost(choice: Choice) -> str:
 def _memory(choices: Sequence[Choice], model: nn.Module, train: Any, task: str) -> dict[str, float]:
     """Return the memory of each method that a model is enough for, in MiB."""
     module = prepare_model(copy_module(model)).eval()
-    x, _ = given_rows(train, get_task(task), next(module.parameters()).dtype, "train")
+    x, *_ = given_rows(train, get_task(task), next(module.parameters()).dtype, "train")
     with torch.no_grad():
         capture = Capture(module, x[:1])
     size = ModelSize.of(capture, x)
