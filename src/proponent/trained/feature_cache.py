@@ -113,9 +113,8 @@ class FeatureCache:
                 entry: value.to(device) for entry, value in tensors.items() if "/" not in entry
             }
             for entry, layout in layouts.items():
-                found[entry] = from_tensors(
-                    layout, lambda part, entry=entry: tensors[f"{entry}/{part}"].to(device), x
-                )
+                own = {part.removeprefix(f"{entry}/"): value.to(device) for part, value in tensors.items()}
+                found[entry] = from_tensors(layout, own.__getitem__, x)
         except (UserError, KeyError, ValueError, RuntimeError):
             return None
         return found
@@ -144,7 +143,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
