@@ -32,6 +32,16 @@ def test_rows_become_float32_and_labels_int64_and_queries_are_cut():
 
 
 @pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool]
+)
+def test_integers_and_bytes_keep_their_type(dtype):
+    x = (torch.arange(36).reshape(9, 4) % 2).to(dtype)
+    result = arrays(train=(x, Y), query=(x[:7], QUERY[1]))
+    assert torch.equal(result.x_train, x)
+    assert result.x_train.dtype == result.x_query.dtype == dtype
+
+
+@pytest.mark.parametrize(
     "train",
     [
         (X.numpy(), Y.numpy()),
