@@ -63,7 +63,8 @@ class Attributor:
     call and serves all later ones.
 
     Args:
-        method: name of a method, such as ``trak``; ``trak-10`` needs ten models. :func:`proponent.methods` lists them.
+        method: name of a method, such as ``trak``; ``trak-10`` needs ten models, and ``trak`` uses all that are given.
+            :func:`proponent.methods` lists them.
         model: the trained model in the state to be attributed; it is copied and not changed, and parameters in
             bfloat16 or float16 are converted to float32. With ``models`` or ``checkpoints``, the architecture that they
             are loaded into.
@@ -109,6 +110,9 @@ class Attributor:
         self._choice = choose_method(method, params, final_only=checkpoints is None)
         self._task = given_task(task)
         count = len(models) if models is not None else 1
+        if count > 1 and self._choice.config.members == 1 and self._uses_models:
+            # all models that are given are used, as under the name with their number
+            self._choice = choose_method(f"{method}-{count}", params, final_only=True)
         _refuse_missing(self._choice, self._task.name, count, checkpoints)
         first = next(model.parameters())
         self._device = torch.device(device) if device is not None else first.device
@@ -229,6 +233,10 @@ class Attributor:
         return x.to(self._device), y.to(self._device)
 
     @property
+    def _uses_models(self) -> bool:
+        return any(need in OF_MODELS for need in self._choice.needs)
+
+    @property
     def _may_take_blocks(self) -> bool:
         """Whether the scores of a query are independent of the other queries, and the method does not form blocks itself."""
         return not {"data", "network"} & set(self._choice.needs) and not self._choice.normalised
@@ -253,7 +261,7 @@ class Attributor:
         Returns:
             The sizes of the model; None for a method without a model.
         """
-        if not any(need in OF_MODELS for need in self._choice.needs):
+        if not self._uses_models:
             return None
         module.load_state_dict(state)
         problem = self._problem

@@ -145,6 +145,7 @@ def test_several_models_are_averaged_from_modules_state_dicts_and_files(tmp_path
     given = [nets[0], nets[1].state_dict(), tmp_path / "two.ckpt"]
     expected = torch.stack([scores_of("graddot", model=each) for each in nets]).mean(0)
     torch.testing.assert_close(scores_of("graddot-3", models=given), expected)
+    torch.testing.assert_close(scores_of("graddot", models=given), expected)
     given[1] = tmp_path / "one.safetensors"
     torch.testing.assert_close(scores_of("graddot-3", models=given), expected)
 

@@ -201,9 +201,7 @@ def read_gradients(
         query_rows: range of the queries to attribute.
     """
     if description["choice"] == "projected":
-        apart = "" if "names" in description["layout"]["last"] else ", except those of the last layer"
-        text = f"gradients are projected to {description['dim']} dimensions{apart}: exact ones exceed compute.memory_mib"
-        warnings.warn(text, Note, stacklevel=2)
+        note_projected(description["dim"], "names" not in description["layout"]["last"], "compute.memory_mib")
 
     def block(index: int, side: str, x: Rows) -> Block:
         return from_tensors(description["layout"], lambda name: get(f"{index}.{side}.{name}"), x)
@@ -221,6 +219,20 @@ def read_gradients(
         )
 
     return History(member, times, load)
+
+
+def note_projected(dim: int, last: bool, limit: str) -> None:
+    """Emit a note where gradients are a projection.
+
+    Args:
+        dim: dimensions of the projection; 0 for exact gradients.
+        last: whether those of the last layer are exact.
+        limit: name of the limit of memory that exact gradients exceed.
+    """
+    if dim:
+        apart = ", except those of the last layer" if last else ""
+        text = f"gradients are projected to {dim} dimensions{apart}: exact ones exceed {limit}"
+        warnings.warn(text, Note, stacklevel=3)
 
 
 def read_outputs(get: Get, member: int, times: CheckpointTimes, query_rows: slice = slice(None)) -> Outputs:

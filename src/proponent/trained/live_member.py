@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
-from proponent.features.member_features import choose_form, gradients_in_form
+from proponent.features.member_features import choose_form, gradients_in_form, note_projected
 from proponent.features.member_network import NetworkReader, pass_memory_mib
 from proponent.features.representations import outputs, representations
 from proponent.features.storage_choice import StorageChoice
@@ -104,6 +104,7 @@ class LiveMember:
         if self._form is None:
             rows = len(problem.x) * len(self._states)
             self._form = choose_form(capture, rows, problem.memory_mib // 2)
+            note_projected(self._form.dim, bool(capture.last), "memory_mib")
         form = (self._form, self.index, self._pass_mib)
 
         def features(rows: slice) -> dict[str, Any]:
