@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,13 @@ def test_arrays_and_datasets_are_the_same(train):
     result = arrays(train=train)
     torch.testing.assert_close(result.x_train, X.float())
     assert torch.equal(result.y_train, Y)
+
+
+def test_data_that_a_gpu_does_not_hold_are_refused(monkeypatch):
+    small = SimpleNamespace(total_memory=100)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: small)
+    with pytest.raises(UserError, match=r"need all data on the GPU: .* set compute\.device to cpu"):
+        arrays().to("cuda")
 
 
 def test_tokens_stay_integers():

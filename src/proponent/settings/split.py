@@ -57,7 +57,13 @@ class Arrays(NamedTuple):
         return task, self._replace(y_train=labels, weight_train=None)
 
     def to(self, device: str | torch.device) -> Arrays:
-        """Return the data on a device."""
+        """Return the data on a device.
+
+        Raises:
+            UserError: they are larger than the memory of a GPU.
+        """
+        if torch.device(device).type == "cuda":
+            self._refuse_small(torch.cuda.get_device_properties(device).total_memory)
         return Arrays(
             self.x_train.to(device),
             self.y_train.to(device),
@@ -65,6 +71,15 @@ class Arrays(NamedTuple):
             self.y_query.to(device),
             self.weight_train.to(device) if self.weight_train is not None else None,
         )
+
+    def _refuse_small(self, device_bytes: int) -> None:
+        parts = (self.y_train, self.y_query, *named_tensors(self.x_train).values())
+        needed = sum(part.numel() * part.element_size() for part in parts)
+        if needed > device_bytes:
+            raise UserError(
+                f"features and methods need all data on the GPU: they take {needed / 2**30:.1f} GiB, and it has "
+                f"{device_bytes / 2**30:.1f}; set compute.device to cpu in params.yaml, where they are read in parts"
+            )
 
     def with_queries(self, rows: slice) -> Arrays:
         """Return the data with some of the queries."""
