@@ -27,6 +27,17 @@ class Pooled(nn.Module):
         return self.head(self.body(x).mean(1))
 
 
+class First(nn.Module):
+    """The first output of a layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0]
+
+
 class Attention(nn.Module):
     def __init__(self, batch_first: bool, cross: bool) -> None:
         super().__init__()
@@ -176,6 +187,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor]]] = {
     "shared": (lambda: Shared(bias_elsewhere=False), _plain(4)),
     "shared-bias-elsewhere": (lambda: Shared(bias_elsewhere=True), _plain(4)),
     "half-used": (HalfUsed, _plain(4)),
+    "conv-transpose": (lambda: _conv(nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1), 75), _plain(2, 3, 3)),
+    "gru": (lambda: Pooled(First(nn.GRU(4, 3, batch_first=True)), 3), _plain(5, 4)),
     "weight-norm": (
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, CLASSES)),
         _plain(4),
