@@ -45,7 +45,7 @@ _PARAMS = """\
 settings: [large]
 methods: [graddot, trak-projected]
 metrics: [lds]
-compute: {memory_mib: 1300, models_per_job: 8, lockstep: 8}
+compute: {memory_mib: 2500, models_per_job: 8, lockstep: 8}
 overrides: {methods: {graddot: {tune: null}, trak-projected: {tune: null, params: {projection_dim: 512}}}}
 """
 _ARTEFACTS = {
@@ -105,7 +105,7 @@ def _measured(n: int) -> dict[str, tuple[float, ...]]:
         58,
         200,
         make_setting(1, 0, _QUERIES, 8, 4, 100),
-        ComputeConfig(models_per_job=8, lockstep=8, memory_mib=1300),
+        ComputeConfig(models_per_job=8, lockstep=8, memory_mib=2500),
         512,
     )
     nodes = planned(sizes).graph.nodes

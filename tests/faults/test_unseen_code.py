@@ -64,6 +64,15 @@ def test_unseen_code_names_a_file_that_is_read_until_it_is_listed(tmp_path, how)
     assert lines(tmp_path, READS[how], ("lab/factory.py",)) == [line]
 
 
+def test_unseen_code_does_not_name_files_whose_digest_is_in_the_source(tmp_path) -> None:
+    text = (
+        "import numpy as np\nfrom proponent.settings import fetch\n\n"
+        "def build():\n    path = fetch('https://host/images.npz', '{digest}')\n    return np.load(path)\n"
+    )
+    assert lines(tmp_path, text) == []
+    assert lines(tmp_path, text.replace("fetch(", "str(")) == ["lab/factory.py:8: reads files"]
+
+
 def test_unseen_code_names_the_definition_that_reads_files_by_computed_names(tmp_path) -> None:
     text = "def build(path):\n    return open(path).read()\n"
     assert lines(tmp_path, text) == ["lab/factory.py:5: reads files"]

@@ -46,6 +46,7 @@ _READERS = {
 }
 _READER_METHODS = {"read_text", "read_bytes", "open", "iterdir", "glob", "rglob"}
 _READER_LIBRARIES = ("pandas.read_", "polars.read_", "polars.scan_")
+_FETCH = ("proponent.settings.fetch", "proponent.settings.fetched_files.fetch")
 _WRITTEN = {"w", "a", "x"}
 """First letters of the modes in which ``open`` writes."""
 
@@ -74,9 +75,15 @@ def unseen(graph: DefinitionGraph, roots: Iterable[str], root: Path, listed: Ite
         names = _literal_files(source, statement, root)
         if any(True for _ in _reading_calls(graph, source, statement)):
             missing = [name for name in names if not any(_covers(one, name) for one in known)]
-            if missing or not (names or known):
+            if missing or not (names or known or _fetches(graph, source, statement)):
                 lines.append(f"{where}: reads {', '.join(map(str, missing)) or 'files'}")
     return list(dict.fromkeys(lines))
+
+
+def _fetches(graph: DefinitionGraph, source: ModuleSource, statement: Statement) -> bool:
+    """Return whether a statement takes its files from :func:`proponent.settings.fetch`, by digests in the source."""
+    calls = [dotted(call.func) for call in ast.walk(statement.node) if isinstance(call, ast.Call)]
+    return any(graph.index.qualified_in(source, statement, name) in _FETCH for name in calls)
 
 
 def _covers(listed: Path, file: Path) -> bool:
