@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from proponent import __version__
 from proponent.attribution.scoring import Scorer, accepted
-from proponent.attribution.stored_values import check_values
+from proponent.attribution.stored_values import check_values, clear_unresolved_rows
 from proponent.chunking import chunks
 from proponent.config.schema import Precision
 from proponent.errors import UserError
@@ -159,7 +159,7 @@ class Attributor:
             block = largest_block(self._choice, self._size, block, self._problem.memory_mib, self._source)
         scores = torch.cat([self._attribute(x[rows], y[rows]) for rows in chunks(len(x), block)])
         check_values(scores.numpy(), (len(x), len(self._problem.x)), "scores", self._source)
-        return scores
+        return torch.from_numpy(clear_unresolved_rows(scores.numpy()))
 
     def _attribute(self, x: Rows, y: Tensor) -> Tensor:
         data = Arrays(self._problem.x, self._y, x, y)
@@ -195,7 +195,9 @@ class Attributor:
         x, y = self._problem.x, self._y
         data = Arrays(x, y, x[:1], y[:1])
         values = self._scorer.self_influence(self._choice.params, self._needs(data))
-        return torch.as_tensor(values).detach().to("cpu", torch.float32)
+        own = torch.as_tensor(values).detach().to("cpu", torch.float32)
+        check_values(own.numpy(), (len(x),), "self_influence", self._source)
+        return own
 
     @property
     def _source(self) -> str:
