@@ -187,7 +187,10 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor]]] = {
     "shared": (lambda: Shared(bias_elsewhere=False), _plain(4)),
     "shared-bias-elsewhere": (lambda: Shared(bias_elsewhere=True), _plain(4)),
     "half-used": (HalfUsed, _plain(4)),
-    "conv-transpose": (lambda: _conv(nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1), 75), _plain(2, 3, 3)),
+    "conv-transpose2d": (
+        lambda: _conv(nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1), 75),
+        _plain(2, 3, 3),
+    ),
     "gru": (lambda: Pooled(First(nn.GRU(4, 3, batch_first=True)), 3), _plain(5, 4)),
     "weight-norm": (
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, CLASSES)),

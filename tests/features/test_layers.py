@@ -77,7 +77,9 @@ def test_lockstep_is_ordinary_training(case: LayerCase) -> None:
     """
     given = arrays(case)
     alone = [train_alone(prepared(case), given.x_train, given.y_train, RECIPE, run)[0] for run in RUNS]
-    for stacked in {True, pass_choice(prepared(case)(0), RECIPE, "cpu").stacked}:
+    model = prepared(case)(0)
+    default = pass_choice(model, given.x_train, given.y_train, TASK, RECIPE, "cpu")
+    for stacked in {True, default.stacked}:
         choice = PassChoice(2 if stacked else 1, stacked)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lockstep, "pass_choice", lambda *_, choice=choice: choice)
