@@ -20,7 +20,7 @@ from proponent import __version__
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values, clear_unresolved_rows
 from proponent.chunking import chunks
-from proponent.config.schema import Precision
+from proponent.config.schema import Precision, TaskConfig
 from proponent.errors import UserError
 from proponent.features.gradients.agreement import compare_with_autograd
 from proponent.features.gradients.capture import Capture, target_cotangents
@@ -283,7 +283,7 @@ def _refuse_missing(
     for need in choice.needs:
         if need in _MISSING:
             raise UserError(f"{source} needs {_MISSING[need]}")
-    if choice.tasks is not None and task not in choice.tasks:
+    if choice.tasks is not None and not TaskConfig(task).is_among(choice.tasks):
         raise UserError(f"{source} is for {', '.join(choice.tasks)}, not for {task}")
     if choice.config.members > models:
         raise UserError(

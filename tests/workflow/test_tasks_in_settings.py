@@ -14,7 +14,6 @@ from docs.tiny_results import MODULE, STEPS, make_artefact, make_results
 from proponent.config.benchmark import load_benchmark
 from proponent.config.schema import TaskConfig
 from proponent.errors import UserError
-from proponent.plan.eligibility import has_task
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 from proponent.store.tensors import load_tensors
@@ -129,7 +128,7 @@ def test_keys_follow_a_task_and_a_target(checkout: Path) -> None:
 def test_methods_for_classes_need_one_class_per_example(
     task: TaskConfig, wanted: tuple[str, ...], found: bool
 ) -> None:
-    assert has_task(task, wanted) is found
+    assert task.is_among(wanted) is found
 
 
 @pytest.mark.slow

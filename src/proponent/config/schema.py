@@ -5,6 +5,7 @@ Every value comes from a default here or from YAML, and content keys are digests
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -93,6 +94,12 @@ class TaskConfig:
         if self.name not in CLASS_TASKS:
             return self.name
         return f"{self.name} with ignore_index" if self.args.get("ignore_index") is not None else None
+
+    def is_among(self, wanted: Sequence[str]) -> bool:
+        """Return whether the task is one of ``wanted``; binary classification is classification."""
+        if self.lacks_classes is None:
+            return self.name in wanted or "classification" in wanted
+        return self.name in wanted and self.name not in CLASS_TASKS
 
 
 CLASS_TASKS = ("classification", "binary")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proponent.config.configured_method import Method
-from proponent.config.schema import CLASS_TASKS, Precision, SettingConfig, TaskConfig
+from proponent.config.schema import Precision, SettingConfig
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 
 
@@ -50,14 +50,7 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
         return f"needs the optimizer {wanted}, and {file} has {found}"
     if "replay" in method.all_needs and setting.recipe.precision is Precision.bf16:
         return f"replays the training, whose derivatives need float32 or float64, and {file} trains in bf16"
-    if method.tasks is not None and not has_task(setting.task, method.tasks):
+    if method.tasks is not None and not setting.task.is_among(method.tasks):
         found = setting.task.lacks_classes or setting.task.name
         return f"needs the task {' or '.join(method.tasks)}, and {file} has {found}"
     return None
-
-
-def has_task(task: TaskConfig, wanted: tuple[str, ...]) -> bool:
-    """Return whether a task is one of ``wanted``; binary classification is classification."""
-    if task.lacks_classes is None:
-        return task.name in wanted or "classification" in wanted
-    return task.name in wanted and task.name not in CLASS_TASKS
