@@ -84,6 +84,11 @@ def planned(root: Path, more: str, dataset: str = f"{MODULE}:blobs") -> dict[str
         ("task: {name: hubr}", "unknown task 'hubr'; did you mean 'huber'"),
         ("task: {delta: 1.0}", "'task' must be a name, or a mapping of 'name'"),
         ("task: {name: classification, class_weights: 3}", r"'task\.class_weights' must be"),
+        (
+            "task: {name: binary, ignore_index: -1}\nlabel_noise: {fraction: 0.1}",
+            "label_noise needs one class per example, and the task is binary with ignore_index",
+        ),
+        ("task: regression\nlabel_noise: {fraction: 0.1}", "label_noise needs one class per example"),
         ("task: own_tasks:Min", r"has no function 'Min'; did you mean 'Mine'"),
         ("task: {name: 'own_tasks:Mine', pwer: 3.0}", r"unknown key 'task\.pwer'; did you mean 'power'"),
         ("target: {factory: 'own_tasks:larger'}", "has no function 'larger'; did you mean 'largest'"),

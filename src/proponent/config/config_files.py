@@ -14,7 +14,7 @@ from proponent.config.load import merge, nearest, structured
 from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig, TaskConfig
 from proponent.config.signature import Signature, read_signature
-from proponent.config.task_names import task_code, written_task
+from proponent.config.task_names import TASKS, task_code, written_task
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
@@ -99,6 +99,11 @@ class ConfigFiles:
                 if not (self.root / file).exists():
                     raise UserError(f"{source}: {key}.files names '{file}', which does not exist")
         self._check_task(setting.task, source)
+        lacking = setting.task.lacks_classes if setting.task.name in TASKS else None
+        if setting.label_noise is not None and lacking:
+            raise UserError(
+                f"{source}: label_noise needs one class per example, and the task is {lacking}; leave label_noise out"
+            )
         pretrained = setting.model.pretrained
         if pretrained and not (self.root / pretrained.file).exists():
             raise UserError(
