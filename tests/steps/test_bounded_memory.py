@@ -95,6 +95,8 @@ root, made = chain("much", {LARGE})
 print("made", len(made))
 x = load_tensors(root / "results/much/data/train.safetensors")["x"]
 print("stored", x.dtype, len(x))
+scores = load_tensors(root / "results/much/scores/graddot.safetensors")["scores"]
+print("scores", *scores.shape, bool(scores.std() > 0))
 try:
     x.clone()
 except RuntimeError as error:
@@ -114,4 +116,9 @@ def test_no_step_holds_the_data(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["made 12", f"stored torch.uint8 {LARGE}", "copy refused"]
+    assert done.stdout.splitlines() == [
+        "made 12",
+        f"stored torch.uint8 {LARGE}",
+        f"scores 20 {LARGE} True",
+        "copy refused",
+    ]
