@@ -592,10 +592,10 @@ def test_memory_of_training_in_lockstep() -> None:
         "lab", wide, Arrays(X[:60], Y[:60], X[60:], Y[60:]), get_task("classification"), RECIPE, {}
     )
     jobs = [("retraining", 20, 0)]
-    refuse_training_memory(subject, jobs, lockstep=20, memory_mib=40)
+    refuse_training_memory(subject, jobs, lockstep=20, memory_mib=140)
     with pytest.raises(
-        UserError, match=r"retraining, 4 models at a time, needs [\d,]+ MiB.*compute.lockstep to \d+ in"
+        UserError, match=r"retraining, 20 models at a time, needs [\d,]+ MiB.*compute.lockstep to \d+ in"
     ):
-        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=25)
+        refuse_training_memory(subject, jobs, lockstep=20, memory_mib=60)
     with pytest.raises(UserError, match=r"raise compute\.memory_mib"):
         refuse_training_memory(subject, jobs, lockstep=20, memory_mib=12)

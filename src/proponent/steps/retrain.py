@@ -62,6 +62,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
             trained.template, trained.state, data.x_query, data.y_query, task, models=min(lockstep, MODELS)
         ).float()
         result["diverged"][rows[trained.diverged]] = True
+        job.details |= {"stacked": trained.stacked, "models_at_a_time": trained.together}
         result["done"][rows] = True
         if not result["done"].all():
             job.write_partial(result)

@@ -70,6 +70,8 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
             "init_seed": runs[index].init_seed,
             "order_seed": runs[index].order_seed,
             "precision": recipe.precision.value,
+            "stacked": trained.stacked,
+            "models_at_a_time": trained.together,
             "steps": [*steps, total],
             "learning_rates": [rates[index][step - 1].item() for step in [*steps, total]],
             "learning_rate_sums": [rates[index][:step].double().sum().item() for step in [*steps, total]],
@@ -85,4 +87,5 @@ def run(job: Job[TrainSpec, DataInputs]) -> None:
         job.write_json(f"{own}/training.json", record)
         job.write_tensors(f"{own}/final.safetensors", state_dict(trained.template, trained.state, index))
     job.details["precision"] = recipe.precision.value
+    job.details |= {"stacked": trained.stacked, "models_at_a_time": trained.together}
     job.write_json(job.artefact, {"members": list(members), "steps": [*steps, total]})

@@ -52,6 +52,8 @@ class Trained:
         loss_steps: (models, points) number of optimiser steps at each point.
         learning_rates: (steps,) learning rates of each model.
         diverged: indices of the models whose loss or parameters are not finite.
+        stacked: whether models shared one batched pass; otherwise each was trained alone.
+        together: largest number of models that were trained at the same time.
     """
 
     template: nn.Module
@@ -61,6 +63,8 @@ class Trained:
     loss_steps: Tensor
     learning_rates: list[Tensor]
     diverged: list[int]
+    stacked: bool
+    together: int
 
 
 def in_lockstep(recipe: RecipeConfig, runs: Sequence[Run], n: int, lockstep: int) -> list[list[int]]:
@@ -135,7 +139,7 @@ def train(
         dropout = DropoutNeeds(stack)
 
         def steps() -> Iterator[tuple[Group, int]]:
-            for rows in together:
+            for rows in groups:
                 chosen = order[rows]
                 own = [rates[index] for index in chosen]
                 some = [runs[index] for index in chosen]
@@ -144,12 +148,13 @@ def train(
                     yield group, step
                 finished.add(group, rows)
 
-        together = list(chunks(len(order), min(lockstep, choice.models)))
-        total = sum(len(rates[order[rows.start]]) for rows in together)
+        n_groups = -(-len(order) // min(lockstep, choice.models))
+        groups = list(chunks(len(order), -(-len(order) // n_groups)))  # of about the same size
+        total = sum(len(rates[order[rows.start]]) for rows in groups)
         for group, step in progress(steps(), f"training {len(runs)} models", total):
             group.step(step)
             finished.keep_checkpoint(group, step + 1)
-    return finished.in_order(rates)
+    return finished.in_order(rates, choice.stacked, groups[0].stop)
 
 
 def _prepare(stack: Stack, last: nn.Module, x: Rows, recipe: RecipeConfig) -> None:
@@ -206,11 +211,13 @@ class _Finished:
             self._stack.trained[name][rows] = value
         self._losses.append(group.loss(self._points))
 
-    def in_order(self, rates: list[Tensor]) -> Trained:
+    def in_order(self, rates: list[Tensor], stacked: bool, together: int) -> Trained:
         """Return the models in the order of their runs.
 
         Args:
             rates: learning rates of every run.
+            stacked: whether models shared one pass.
+            together: largest number of models that were trained at the same time.
         """
         state = {name: value[self._back] for name, value in self._stack.state.items()}
         loss = torch.cat(self._losses)[self._back]
@@ -233,4 +240,6 @@ class _Finished:
             loss_steps=ends,
             learning_rates=rates,
             diverged=(~finite).nonzero().flatten().tolist(),
+            stacked=stacked,
+            together=together,
         )
