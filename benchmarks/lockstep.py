@@ -25,7 +25,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def _text(n: int) -> tuple[Tensor, Tensor]:
 
 
 NETWORKS = {
-    "mlp": Network(lambda: mlp(784, [128, 64], 10), _vectors, 2250, 50, 8),
+    "mlp": Network(lambda: mlp(784, [128, 64], 10), _vectors, 2250, 50, 4, recipe=replace(RECIPE, epochs=20)),
     "resnet9": Network(lambda: resnet9(1, 10, width=16), _pictures, 640, 2, 2),
     "lstm": Network(LSTMClassifier, _tokens, 1280, 4, 4),
     "gpt": Network(GPT, _text, 640, 8, 4, task="language-model"),

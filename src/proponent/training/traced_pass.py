@@ -19,8 +19,8 @@ from proponent.training.graph_simplification import simplify
 from proponent.training.stack import Stack
 from proponent.training.stacked_pass import Batches, StackedPass
 
-TRACED_AFTER = 1000
-"""Passes of one shape before they are recorded, which takes up to a second, about as long as so many small passes."""
+TRACED_AFTER = 300
+"""Passes of one shape before they are recorded, which takes up to a second, more than fewer passes would save."""
 
 Recorded = Callable[..., tuple[Tensor, ...]]
 
