@@ -32,7 +32,7 @@ from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.trained.feature_cache import FeatureCache
-from proponent.trained.given_data import given_rows
+from proponent.trained.given_data import check_like_train, given_rows
 from proponent.trained.given_models import Given, State, state_of
 from proponent.trained.given_task import given_task
 from proponent.trained.live_member import LiveMember, Problem
@@ -105,8 +105,7 @@ class Attributor:
         cache: str | PathLike[str] | None = None,
         **params: Any,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise UserError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+        _check_arguments(model, models, checkpoints, dtype)
         self._choice = choose_method(method, params, final_only=checkpoints is None)
         self._task = given_task(task)
         count = len(models) if models is not None else 1
@@ -114,8 +113,7 @@ class Attributor:
             # all models that are given are used, as under the name with their number
             self._choice = choose_method(f"{method}-{count}", params, final_only=True)
         _refuse_missing(self._choice, self._task.name, count, checkpoints)
-        first = next(model.parameters())
-        self._device = torch.device(device) if device is not None else first.device
+        self._device = _usable(device) if device is not None else next(model.parameters()).device
         module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
         if dtype is not None:
             module = module.to(dtype)
@@ -133,6 +131,7 @@ class Attributor:
             once = CheckpointTimes([1], [1.0], [1.0])
             histories = [([state_of(given, model)], once) for given in models or [model]]
         histories = histories[: self._choice.config.members]
+        self._outputs: Tensor | None = None
         self._size = self._check_model(module, histories[0][0][-1])
         self._keeps, along = self._kept_members(len(histories[0][0]))
         self._members = [
@@ -232,6 +231,9 @@ class Attributor:
 
     def _rows(self, data: Any, where: str) -> tuple[Rows, Tensor]:
         x, y, _ = given_rows(data, self._task, self._dtype, where)
+        check_like_train(x, self._problem.x)
+        if self._outputs is not None:
+            self._task.check_outputs(self._outputs, y, where)
         return x.to(self._device), y.to(self._device)
 
     @property
@@ -271,8 +273,32 @@ class Attributor:
         with torch.no_grad():
             outputs = capture.outputs(problem.x[:2])
         problem.task.check_outputs(outputs, problem.y, "train")
+        self._outputs = outputs
         compare_with_autograd(capture, problem.x, problem.y, target_cotangents(problem.task))
         return ModelSize.of(capture, problem.x)
+
+
+def _check_arguments(model: Any, models: Any, checkpoints: Any, dtype: torch.dtype | None) -> None:
+    """Refuse arguments of other kinds than those that are documented."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
+    if next(model.parameters(), None) is None:
+        raise UserError(
+            f"model ({type(model).__name__}) has no parameters, so that there is nothing to attribute"
+        )
+    for name, value in (("models", models), ("checkpoints", checkpoints)):
+        if value is not None and (isinstance(value, str) or not isinstance(value, Sequence)):
+            raise UserError(f"{name} must be a list, not a {type(value).__name__}; give {name}=[...]")
+    if dtype not in (None, torch.float32, torch.float64):
+        raise UserError(f"dtype must be torch.float32 or torch.float64, not {dtype}")
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """Return a device that exists."""
+    try:
+        return torch.zeros(1).to(device).device
+    except (RuntimeError, AssertionError) as error:  # torch raises both
+        raise UserError(f"device '{device}' cannot be used: {' '.join(str(error).split())[:160]}") from error
 
 
 def _refuse_missing(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
 
 import proponent
 from proponent.errors import UserError
@@ -131,9 +131,79 @@ def test_forms_of_the_training_set_give_the_same_scores():
 def test_a_shuffled_loader_is_refused():
     loader = DataLoader(TensorDataset(*TRAIN), batch_size=16, shuffle=True)
     with pytest.raises(
-        UserError, match=r"train: this DataLoader draws examples in another order.*shuffle=False"
+        UserError, match=r"train: this DataLoader may draw examples in another order.*shuffle=False"
     ):
         scores_of("graddot", loader)
+
+
+class Backwards(BatchSampler):
+    """Batches from the last to the first."""
+
+    def __iter__(self):
+        return reversed(list(super().__iter__()))
+
+
+class Stream(IterableDataset):
+    """The training examples, without indices."""
+
+    def __iter__(self):
+        return iter(zip(*TRAIN, strict=True))
+
+
+def test_loaders_whose_order_is_known_and_others():
+    rows = TensorDataset(*TRAIN)
+    expected = scores_of("graddot")
+    for loader in (DataLoader(rows, batch_size=None), DataLoader(Stream(), batch_size=7)):
+        torch.testing.assert_close(scores_of("graddot", loader), expected)
+    refused = {
+        "RandomSampler": DataLoader(rows, batch_size=None, shuffle=True),
+        "Backwards": DataLoader(rows, batch_sampler=Backwards(SequentialSampler(rows), 16, False)),
+        "drop_last": DataLoader(rows, batch_size=16, drop_last=True),
+    }
+    for reason, loader in refused.items():
+        with pytest.raises(UserError, match=f"train: this DataLoader .*{reason}"):
+            scores_of("graddot", loader)
+
+
+@pytest.mark.parametrize(
+    ("queries", "reason"),
+    [
+        (
+            (QUERIES[0][:, :3], QUERIES[1]),
+            r"queries: 'x' has rows of shape \(3,\), and those of train .* \(4,\)",
+        ),
+        ((QUERIES[0], QUERIES[1] + 3), "queries: label 5 is out of range for 3 classes"),
+        (
+            (QUERIES[0][0], QUERIES[1][0]),
+            r"queries: the label is a single number; .*\(x\[None\], y\[None\]\)",
+        ),
+        ({"a": QUERIES[0], "y": QUERIES[1]}, "queries: the inputs are a, and those of train are x"),
+    ],
+    ids=["shape", "label", "single", "names"],
+)
+def test_queries_that_do_not_fit_are_one_line(queries, reason):
+    with pytest.raises(UserError, match=reason) as refusal:
+        proponent.Attributor("graddot", net(), TRAIN).attribute(queries)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"models": "weights.pt"}, "models must be a list, not a str"),
+        ({"models": net().state_dict()}, "models must be a list, not a OrderedDict"),
+        ({"checkpoints": "weights.pt"}, "checkpoints must be a list"),
+        ({"device": "cuda:97"}, "device 'cuda:97' cannot be used"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used"),
+        ({"dtype": torch.float16}, "dtype must be torch.float32 or torch.float64, not torch.float16"),
+        ({"model": nn.Flatten()}, "has no parameters"),
+        ({"model": "model.pt"}, "model must be a torch.nn.Module, not a str"),
+    ],
+)
+def test_arguments_of_another_kind_are_one_line(given, reason):
+    with pytest.raises(UserError, match=reason) as refusal:
+        scores_of("graddot", **given)
+    assert "\n" not in str(refusal.value)
 
 
 def test_several_models_are_averaged_from_modules_state_dicts_and_files(tmp_path):

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from proponent.errors import UserError
-from proponent.rows import NamedRows, Rows, rows_of
+from proponent.rows import NamedRows, Rows, named_tensors, rows_of
 from proponent.settings.accepted_forms import read_examples
 from proponent.settings.ragged_rows import IGNORED, pad, pad_inputs
 from proponent.settings.tasks import Task
@@ -35,6 +35,10 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
     named, _ = pad_inputs(examples.x, examples.x, where)
     y, _ = pad(examples.y, examples.y, IGNORED)
     x = rows_of(named)
+    if not y.ndim:
+        raise UserError(
+            f"{where}: the label is a single number; give one row per example, for example (x[None], y[None])"
+        )
     if len(x) != len(y) or not len(y):
         raise UserError(
             f"{where}: there are {len(x)} inputs and {len(y)} labels; give one label per example, at least one"
@@ -43,13 +47,28 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
     return _floats(x, dtype), task.check(y, where), weight
 
 
+def check_like_train(x: Rows, train: Rows) -> None:
+    """Refuse queries whose inputs have other names or, for floating point inputs, other shapes than those of ``train``.
+
+    Raises:
+        UserError: names the input.
+    """
+    own, others = named_tensors(x), named_tensors(train)
+    if set(own) != set(others):
+        raise UserError(
+            f"queries: the inputs are {', '.join(own)}, and those of train are {', '.join(others)}; give the same ones"
+        )
+    for name, value in own.items():
+        if value.is_floating_point() and value.shape[1:] != others[name].shape[1:]:
+            raise UserError(
+                f"queries: '{name}' has rows of shape {tuple(value.shape[1:])}, and those of train have shape "
+                f"{tuple(others[name].shape[1:])}; give rows of the same shape"
+            )
+
+
 def _whole(loader: DataLoader[Any], where: str) -> Any:
     """Return all batches of a ``DataLoader`` as one."""
-    if loader.batch_sampler is not None and not isinstance(loader.sampler, SequentialSampler):
-        raise UserError(
-            f"{where}: this DataLoader draws examples in another order each time ({type(loader.sampler).__name__}), so that "
-            "scores could not be matched to examples; give shuffle=False, or the dataset itself"
-        )
+    _check_order(loader, where)
     batches = list(loader)
     if batches and isinstance(batches[0], Mapping):
         return _joined(batches)
@@ -57,8 +76,33 @@ def _whole(loader: DataLoader[Any], where: str) -> Any:
         raise UserError(
             f"{where}: batches of the DataLoader must be pairs (inputs, labels) or mappings; give the dataset itself"
         )
+    if not torch.as_tensor(batches[0][1]).ndim:  # examples one by one, with batch_size=None
+        return batches
     inputs, labels = zip(*batches, strict=True)
     return _joined(list(inputs)), _joined(list(labels))
+
+
+def _check_order(loader: DataLoader[Any], where: str) -> None:
+    """Refuse a ``DataLoader`` whose examples cannot be matched to scores."""
+    if isinstance(loader.dataset, IterableDataset):
+        return
+    batches = loader.batch_sampler
+    for sampler, known in ((loader.sampler, SequentialSampler), (batches, BatchSampler | None)):
+        if not isinstance(sampler, known):
+            raise UserError(
+                f"{where}: this DataLoader may draw examples in another order each time ({type(sampler).__name__}), so that "
+                "scores could not be matched to examples; give shuffle=False, or the dataset itself"
+            )
+    if isinstance(batches, BatchSampler) and type(batches) is not BatchSampler:
+        raise UserError(
+            f"{where}: this DataLoader forms batches in an order of its own ({type(batches).__name__}), so that scores "
+            "could not be matched to examples; give the dataset itself"
+        )
+    if loader.drop_last and batches is not None and len(loader.sampler) % batches.batch_size:
+        raise UserError(
+            f"{where}: this DataLoader leaves out the last examples (drop_last=True); give drop_last=False, or the dataset "
+            "itself"
+        )
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, overload
 
-import torch
 from tabulate import tabulate
 from torch import nn
 
@@ -166,9 +165,7 @@ def _memory(choices: Sequence[Choice], model: nn.Module, train: Any, task: str) 
     """Return the memory of each method that a model is enough for, in MiB."""
     module = prepare_model(copy_module(model)).eval()
     x, *_ = given_rows(train, get_task(task), next(module.parameters()).dtype, "train")
-    with torch.no_grad():
-        capture = Capture(module, x[:1])
-    size = ModelSize.of(capture, x)
+    size = ModelSize.of(Capture(module, x[:1]), x)
     enough = {*OF_MODELS, "data", "workspace"}
     return {
         choice.name: size.needed_mib(choice, 1, _UNLIMITED)
