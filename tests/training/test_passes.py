@@ -19,6 +19,8 @@ from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
 from proponent.training.group import dropout_generator
 from proponent.training.pass_choice import pass_choice
+from proponent.training.predict import targets
+from proponent.training.stack import state_dict
 from proponent.training.stages import epoch_order, stages_of
 
 CLASSIFICATION = get_task("classification")
@@ -165,6 +167,18 @@ def test_recurrent_layers_train_one_model_after_the_other(kind, options):
     build = build_with(partial(Recurrent, kind, **options))
     assert not choice(build(0), SEQUENCES).stacked
     assert_equal_to_ordinary(build, SEQUENCES, SGD)
+
+
+def test_targets_of_recurrent_models_are_those_of_torchs_kernel():
+    build, x = build_with(partial(Recurrent, "LSTM", num_layers=2, dropout=0.5)), SEQUENCES.double()
+    trained = lockstep.train(build, x, LABELS, CLASSIFICATION, SGD, RUNS)
+    found = targets(trained.template, trained.state, x, LABELS, CLASSIFICATION, models=2, batch_size=9)
+    assert (trained.stacked, trained.together) == (False, 1)
+    for index, row in enumerate(found):
+        model = build(0).eval()
+        model.load_state_dict(state_dict(trained.template, trained.state, index))
+        with torch.no_grad():
+            torch.testing.assert_close(row, CLASSIFICATION.target(model(x), LABELS), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])

@@ -70,7 +70,7 @@ def pass_choice(
         device: device to train on.
     """
     alone = PassChoice(1, stacked=False)
-    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+    if is_recurrent(model):
         return alone
     if torch.device(device).type != "cpu":
         return PassChoice(sys.maxsize, stacked=True)
@@ -87,3 +87,8 @@ def pass_choice(
     except FAILURES:
         pass  # the first step says what is wrong
     return alone if size > ALONE_BYTES else PassChoice(STACK_BYTES // size, stacked=True)
+
+
+def is_recurrent(model: nn.Module) -> bool:
+    """Return whether a model has a recurrent layer, for whose kernels ``vmap`` has no rule."""
+    return any(isinstance(module, nn.RNNBase) for module in model.modules())

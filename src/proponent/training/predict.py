@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.rows import Rows, rows_at_a_time
 from proponent.settings.tasks import Task
-from proponent.torch_compat import stackable
+from proponent.torch_compat import layered, stackable
 from proponent.torch_failures import explained, layer_name
+from proponent.training.pass_choice import is_recurrent
 from proponent.training.stack import call
 
 MODELS = 25
@@ -51,11 +52,17 @@ def targets(
     n_models = len(next(iter(state.values())))
     template.eval()
     rows: list[Tensor] = []
-    with explained(template, "cannot be evaluated in lockstep"), torch.no_grad(), stackable():
+    alone = is_recurrent(template)
+    with (
+        explained(template, "cannot be evaluated in lockstep"),
+        torch.no_grad(),
+        layered() if alone else stackable(),
+    ):
+        together = _one_by_one(target) if alone else vmap(target, in_dims=(0, None, None))
         for some in chunks(n_models, models):
             chosen = {name: value[some] for name, value in state.items()}
             parts = [
-                vmap(target, in_dims=(0, None, None))(chosen, x[batch].to(device), y[batch].to(device)).cpu()
+                together(chosen, x[batch].to(device), y[batch].to(device)).cpu()
                 for batch in chunks(len(x), rows_at_a_time(x, batch_size))
             ]
             rows.append(torch.cat(parts, dim=1))
@@ -63,6 +70,18 @@ def targets(
         ordinary = target(last, x[:COMPARED].to(device), y[:COMPARED].to(device)).cpu()
     _compare(template, rows[-1][-1, :COMPARED], ordinary)
     return torch.cat(rows)
+
+
+def _one_by_one(target: Callable[[dict[str, Tensor], Rows, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return a function of stacked tensors that computes the target of one model after the other."""
+
+    def run(tensors: dict[str, Tensor], x: Rows, y: Tensor) -> Tensor:
+        models = range(len(next(iter(tensors.values()))))
+        return torch.stack(
+            [target({name: value[model] for name, value in tensors.items()}, x, y) for model in models]
+        )
+
+    return run
 
 
 def _compare(template: nn.Module, stacked: Tensor, ordinary: Tensor) -> None:
