@@ -98,7 +98,7 @@ def _check_order(loader: DataLoader[Any], where: str) -> None:
             f"{where}: this DataLoader forms batches in an order of its own ({type(batches).__name__}), so that scores "
             "could not be matched to examples; give the dataset itself"
         )
-    if loader.drop_last and batches is not None and len(loader.sampler) % batches.batch_size:
+    if loader.drop_last and loader.batch_size and sum(1 for _ in loader.sampler) % loader.batch_size:
         raise UserError(
             f"{where}: this DataLoader leaves out the last examples (drop_last=True); give drop_last=False, or the dataset "
             "itself"
