@@ -110,11 +110,12 @@ def test_no_method_is_in_a_digest_as_a_whole():
 def test_plumbing_defines_no_numerical_function():
     """Plumbing imports neither numpy nor scipy, and torch only to name a type or to pass tensors to safetensors.
 
-    ``store/arrays.py`` makes arrays contiguous before it passes them on, ``steps/io/device.py`` asks torch for GPUs, and
-    ``transformers_compat.py`` asks it for the types of tensors.
+    ``store/arrays.py`` and ``store/sharded_arrays.py`` make arrays contiguous and join files before they pass them on,
+    ``steps/io/device.py`` asks torch for GPUs, and ``transformers_compat.py`` asks it for the types of tensors.
     """
     allowed = {
         ROOT / "src/proponent/store/arrays.py": {"numpy"},
+        ROOT / "src/proponent/store/sharded_arrays.py": {"numpy"},
         ROOT / "src/proponent/steps/io/device.py": {"torch"},
         ROOT / "src/proponent/transformers_compat.py": {"torch"},
     }
