@@ -20,7 +20,7 @@ from proponent import __version__
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values, clear_unresolved_rows
 from proponent.chunking import chunks
-from proponent.config.schema import Precision, TaskConfig
+from proponent.config.schema import Precision
 from proponent.errors import UserError
 from proponent.features.gradients.agreement import compare_with_autograd
 from proponent.features.gradients.capture import Capture, target_cotangents
@@ -32,19 +32,13 @@ from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays
 from proponent.trained.feature_cache import FeatureCache
+from proponent.trained.given_arguments import check_arguments, history_of, refuse_missing, usable_device
 from proponent.trained.given_data import check_like_train, given_rows
 from proponent.trained.given_models import Given, State, state_of
 from proponent.trained.given_task import given_task
 from proponent.trained.live_member import LiveMember, Problem
-from proponent.trained.method_choice import OF_MODELS, Choice, choose_method
+from proponent.trained.method_choice import OF_MODELS, choose_method
 from proponent.trained.needed_memory import ModelSize, largest_block
-
-_MISSING = {
-    "replay": "a recipe, to train the model again step by step; add a setting and run it with snakemake",
-    "retrainings": "retrainings on subsets; add a setting and run it with snakemake",
-    "permutations": "retrainings on nested subsets; add a setting and run it with snakemake",
-    "scores": "the scores of other methods; add a setting and run it with snakemake",
-}
 
 
 class Top(NamedTuple):
@@ -105,15 +99,15 @@ class Attributor:
         cache: str | PathLike[str] | None = None,
         **params: Any,
     ) -> None:
-        _check_arguments(model, models, checkpoints, dtype)
+        check_arguments(model, models, checkpoints, dtype)
         self._choice = choose_method(method, params, final_only=checkpoints is None)
         self._task = given_task(task)
         count = len(models) if models is not None else 1
         if count > 1 and self._choice.config.members == 1 and self._uses_models:
             # all models that are given are used, as under the name with their number
             self._choice = choose_method(f"{method}-{count}", params, final_only=True)
-        _refuse_missing(self._choice, self._task.name, count, checkpoints)
-        self._device = _usable(device) if device is not None else next(model.parameters()).device
+        refuse_missing(self._choice, self._task.name, count, checkpoints)
+        self._device = usable_device(device) if device is not None else next(model.parameters()).device
         module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
         if dtype is not None:
             module = module.to(dtype)
@@ -126,7 +120,7 @@ class Attributor:
         kept = FeatureCache.of(Path(cache), module, *own, __version__) if cache is not None else None
         self._problem = Problem(*own, weight_decay, memory_mib, kept)
         if checkpoints is not None:
-            histories = [_history(checkpoints, model, momentum)]
+            histories = [history_of(checkpoints, model, momentum)]
         else:
             once = CheckpointTimes([1], [1.0], [1.0])
             histories = [([state_of(given, model)], once) for given in models or [model]]
@@ -276,72 +270,3 @@ class Attributor:
         self._outputs = outputs
         compare_with_autograd(capture, problem.x, problem.y, target_cotangents(problem.task))
         return ModelSize.of(capture, problem.x)
-
-
-def _check_arguments(model: Any, models: Any, checkpoints: Any, dtype: torch.dtype | None) -> None:
-    """Refuse arguments of other kinds than those that are documented."""
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
-    if next(model.parameters(), None) is None:
-        raise UserError(
-            f"model ({type(model).__name__}) has no parameters, so that there is nothing to attribute"
-        )
-    for name, value in (("models", models), ("checkpoints", checkpoints)):
-        if value is not None and (isinstance(value, str) or not isinstance(value, Sequence)):
-            raise UserError(f"{name} must be a list, not a {type(value).__name__}; give {name}=[...]")
-    if dtype not in (None, torch.float32, torch.float64):
-        raise UserError(f"dtype must be torch.float32 or torch.float64, not {dtype}")
-
-
-def _usable(device: str | torch.device) -> torch.device:
-    """Return a device that exists."""
-    try:
-        return torch.zeros(1).to(device).device
-    except (RuntimeError, AssertionError) as error:  # torch raises both
-        raise UserError(f"device '{device}' cannot be used: {' '.join(str(error).split())[:160]}") from error
-
-
-def _refuse_missing(
-    choice: Choice, task: str, models: int, checkpoints: Sequence[Sequence[Any]] | None
-) -> None:
-    """Refuse a method that needs what was not given."""
-    source = f"method '{choice.name}'"
-    for need in choice.needs:
-        if need in _MISSING:
-            raise UserError(f"{source} needs {_MISSING[need]}")
-    if choice.tasks is not None and not TaskConfig(task).is_among(choice.tasks):
-        raise UserError(f"{source} is for {', '.join(choice.tasks)}, not for {task}")
-    if choice.config.members > models:
-        raise UserError(
-            f"{source} needs {choice.config.members} models, and there are {models}; give models=[...]"
-        )
-    if checkpoints is not None and models > 1:
-        raise UserError("give models or checkpoints, not both")
-    if choice.checkpoints and (checkpoints is None or len(checkpoints) <= choice.checkpoints):
-        raise UserError(
-            f"{source} needs checkpoints along the training; give checkpoints=[(state, learning_rate), ...], the final one "
-            "last"
-        )
-
-
-def _history(
-    checkpoints: Sequence[Sequence[Any]], model: nn.Module, momentum: float
-) -> tuple[list[State], CheckpointTimes]:
-    """Return the states and times of the checkpoints of one training."""
-    states, rates, steps = [], [], []
-    for number, entry in enumerate(checkpoints):
-        if not isinstance(entry, Sequence) or len(entry) not in (2, 3):
-            raise UserError(
-                f"checkpoints[{number}] must be a pair (state, learning rate) or a triple with the number of steps"
-            )
-        states.append(state_of(entry[0], model))
-        rates.append(float(entry[1]))
-        steps.append(int(entry[2]) if len(entry) == 3 else number + 1)
-    if steps != sorted(set(steps)):
-        raise UserError(f"checkpoints must be in the order of training, with steps that grow, not {steps}")
-    before = [0, *steps[:-1]]
-    lengths = [
-        rate * (stop - start) / (1 - momentum) for rate, start, stop in zip(rates, before, steps, strict=True)
-    ]
-    durations = torch.tensor(lengths, dtype=torch.float64).cumsum(0).tolist()
-    return states, CheckpointTimes(steps, rates, durations)

@@ -63,7 +63,8 @@ def test_a_later_attributor_computes_only_the_queries(tmp_path, passes, method):
 
 
 def test_projected_gradients_are_kept_too(tmp_path, passes):
-    wide = nn.Sequential(nn.Linear(6, 400), nn.Tanh(), nn.Linear(400, 3))
+    hidden = nn.Linear(6, 400), nn.Tanh(), nn.Linear(400, 400), nn.Tanh()
+    wide = nn.Sequential(*hidden, nn.Linear(400, 3))
     data = (X.repeat(20, 1), Y.repeat(20))
     with pytest.warns(
         Note, match="gradients are projected to 512 dimensions, .*: exact ones exceed memory_mib"
