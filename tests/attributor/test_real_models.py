@@ -60,6 +60,7 @@ def check(
             torch.testing.assert_close(scores, expected.float(), rtol=0, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 def test_resnet9_with_batch_normalisation_from_lightning(tmp_path):
     torch.manual_seed(0)
     x, y = torch.randn(14, 1, 8, 8), torch.arange(14) % 3
@@ -118,6 +119,7 @@ def bert() -> Any:
     return transformers.BertForSequenceClassification(config)
 
 
+@pytest.mark.slow
 def test_a_bert_from_the_folder_of_a_trainer(tmp_path):
     model = bert()
     folder = tmp_path / "checkpoint-30"
