@@ -9,7 +9,8 @@ The ordinary loop trains one model at a time as one writes it by hand: batches i
 and the parameters of the first model are compared at the end (BERT-mini draws other dropout masks); rounding grows along
 a training. This library's time includes the building of models and the passes that check them before the first step.
 
-Each way runs in ``--jobs`` processes of its own with ``--threads`` threads. The two ways take turns (``--rounds``), so
+Each way runs in ``--jobs`` processes of its own with ``--threads`` threads; those of this library keep freed memory, as its
+jobs do (``steps/io/process.py``). The two ways take turns (``--rounds``), so
 that both see the same neighbours on a shared machine. Times are seconds per model: wall time divided by the models of
 all jobs, and processor time, which a busy machine disturbs less. The ratio is the median over the rounds. ``GEMM`` is the
 processor time that the necessary matrix products would take at the speed of a product of two 2048 x 2048 matrices in
@@ -190,7 +191,8 @@ def _child(way: Way, name: str, threads: int, pipe: Any) -> None:
     """Train once per message, and answer with the times, the peak memory and the first parameters."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-    keep_freed_memory()
+    if way is lockstep:
+        keep_freed_memory()  # as every job does
     torch.manual_seed(0)
     network = NETWORKS[name]
     x, y = network.data(network.examples)
