@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -139,6 +142,18 @@ def test_scores_after_a_grid_have_the_bytes_of_those_without_one() -> None:
     workspace.announce(())
     final = trak.attribute(gradients, workspace, damping=1.0)[0]
     assert torch.equal(final, trak.attribute(gradients, Workspace(), damping=1.0)[0])
+
+
+@pytest.mark.parametrize("projection_dim", [0, 8, 100])
+def test_a_workspace_does_not_keep_the_gradients_of_earlier_checkpoints(projection_dim: int) -> None:
+    workspace, path = Workspace(), Checkpoints({0.5: mlp_world().pair(), 1.0: mlp_world().pair()})
+    earlier = weakref.ref(path.values[0.5].train)
+    for checkpoint in path.fractions:
+        trak.attribute(path, workspace, checkpoint=checkpoint, projection_dim=projection_dim)
+    del path.values[0.5]
+    gc.collect()
+    assert earlier() is None
+    assert len(workspace._kept) == 2, "a value of the training gradients and one of the queries, of the last checkpoint"
 
 
 def test_a_growing_damping_is_smaller_at_an_early_checkpoint() -> None:

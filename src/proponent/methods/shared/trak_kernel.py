@@ -32,12 +32,13 @@ class ExampleSpace:
     """Solver of R^1/2 K R^1/2 + lambda."""
     root: Tensor
     """Diagonal of R^1/2, (n_train,)."""
-    train: GradientBlock
-    """Training gradients, of which ``solver`` has the Gram matrix."""
+    projected: GradientBlock | None
+    """Projected training gradients; None without a projection, since the space must not keep the gradients alive."""
 
-    def coordinates(self, query: GradientBlock) -> Tensor:
-        """Return the inner products of training and query gradients, (n_train, n_query)."""
-        return self.train.inner(query)
+    def coordinates(self, train: GradientBlock, query: GradientBlock) -> Tensor:
+        """Return the inner products of training gradients and (projected) query gradients, (n_train, n_query)."""
+        kept = train if self.projected is None else self.projected
+        return kept.inner(query)
 
     def cross(self, inner: Tensor, damping: float) -> Tensor:
         """Return the kernel of queries, given by their :meth:`coordinates`, and training examples, (n_query, n_train)."""
@@ -58,7 +59,7 @@ class ProjectedSpace:
     train: Tensor
     """Projected training gradients, (n_train, k)."""
 
-    def coordinates(self, query: GradientBlock) -> Tensor:
+    def coordinates(self, _train: GradientBlock, query: GradientBlock) -> Tensor:
         """Return the projected query gradients, written out, (n_query, k)."""
         return query.dense()
 
@@ -138,13 +139,16 @@ def trak_kernel(
         if weighting != "none":
             gram = gram * root * root[:, None]
         unit = _unit(gram.diagonal().mean().item())
-        return ExampleSpace(DampedSolver(gram, workspace.dampings, unit), root, train)
+        solver = DampedSolver(gram, workspace.dampings, unit)
+        return ExampleSpace(solver, root, train if projection_dim else None)
 
     key = (weighting, projection_dim, projection, stream, workspace.dampings)
     space = workspace.keep(pair.train, key, make)
-    return Kernel(
-        space, lambda: workspace.keep(pair.query, key, lambda: space.coordinates(projected(pair.query)))
-    )
+
+    def coordinates() -> Tensor:
+        return space.coordinates(pair.train, projected(pair.query))
+
+    return Kernel(space, lambda: workspace.keep(pair.query, key, coordinates))
 
 
 def _unit(mean_diagonal: float) -> DampingUnit:
