@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 import proponent
 from proponent.errors import UserError
+from proponent.trained.given_models import state_of
 
 
 def data(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -227,6 +228,20 @@ def test_names_that_do_not_match_name_the_nearest(tmp_path):
         scores_of("graddot", models=[state])
     with pytest.raises(UserError, match="there is no such file"):
         scores_of("graddot", models=[tmp_path / "missing.safetensors"])
+
+
+def test_tied_tensors_that_a_file_has_once_are_found(tmp_path):
+    def tied(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+        model[2].weight = model[0].weight
+        return model
+
+    once = {name: value for name, value in tied(1).state_dict().items() if name != "0.weight"}
+    save_file(once, tmp_path / "m.safetensors")
+    found = state_of(tmp_path / "m.safetensors", tied(0))
+    assert torch.equal(found["0.weight"], found["2.weight"])
+    assert torch.equal(found["0.weight"], tied(1)[0].weight)
 
 
 def test_a_pickle_with_code_is_refused(tmp_path):

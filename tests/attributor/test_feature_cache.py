@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ import proponent
 from proponent.features.gradients.capture import Capture
 from proponent.notes import Note
 from proponent.trained import live_member
+from proponent.trained.given_task import given_task
+from proponent.trained.task_description import described
 
 X, Y = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 3
 QUERIES = (X[:4] + 0.1, Y[:4])
@@ -126,3 +130,60 @@ def test_a_damaged_file_is_made_again(tmp_path, passes, damage):
     recorded = json.loads(manifest.read_text())
     assert recorded["size"] == len(whole)
     assert recorded["versions"]["torch"] == torch.__version__
+
+
+class OfClasses:
+    """A task whose losses are larger for one class; the first training examples do not tell how much."""
+
+    def __init__(
+        self, factor: float = 1.0, weigh: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
+        self.factor, self.weigh = factor, weigh
+
+    def loss(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        weight = torch.where(y == 2, self.factor, 1.0) if self.weigh is None else self.weigh(y)
+        return weight * nn.functional.cross_entropy(outputs, y, reduction="none")
+
+    def target(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return -nn.functional.cross_entropy(outputs, y, reduction="none")
+
+
+class OfAnotherClass(OfClasses):
+    """The same with a loss of its own."""
+
+    def loss(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return super().loss(outputs, y) * torch.where(y == 2, 3.0, 1.0)
+
+
+def above(limit: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda y: torch.where(y > limit, 3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"class_weights": [1.0, 1.0, 2.0]}, {"class_weights": [1.0, 1.0, 5.0]}),
+        (OfClasses(1.0), OfClasses(5.0)),
+        (OfClasses(), OfAnotherClass()),
+        (OfClasses(weigh=above(2)), OfClasses(weigh=above(1))),
+    ],
+    ids=["arguments", "values", "methods", "captured values"],
+)
+def test_a_task_that_differs_for_later_examples_makes_features_again(tmp_path, before, after):
+    x, y = X, Y.sort().values
+    before, after = (
+        {"name": "classification", **task} if isinstance(task, dict) else task for task in (before, after)
+    )
+    proponent.Attributor("graddot", net(), (x, y), task=before, cache=tmp_path).attribute(QUERIES)
+    found, expected = (
+        proponent.Attributor("graddot", net(), (x, y), task=after, cache=cache).attribute(QUERIES)
+        for cache in (tmp_path, None)
+    )
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("task", ["huber", OfClasses(2.0, above(1)), OfAnotherClass])
+def test_the_description_of_a_task_has_no_addresses(task):
+    whole = json.dumps(described(given_task(task)))
+    assert whole == json.dumps(described(copy.deepcopy(given_task(task))))
+    assert "0x" not in whole

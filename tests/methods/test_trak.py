@@ -153,7 +153,9 @@ def test_a_workspace_does_not_keep_the_gradients_of_earlier_checkpoints(projecti
     del path.values[0.5]
     gc.collect()
     assert earlier() is None
-    assert len(workspace._kept) == 2, "a value of the training gradients and one of the queries, of the last checkpoint"
+    assert len(workspace._kept) == 2, (
+        "a value of the training gradients and one of the queries, of the last checkpoint"
+    )
 
 
 def test_a_growing_damping_is_smaller_at_an_early_checkpoint() -> None:

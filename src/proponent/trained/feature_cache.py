@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,8 @@ from proponent.settings.tasks import Task
 from proponent.store.files import sha256
 from proponent.store.manifest import Manifest, is_current, write_manifest
 from proponent.store.tensors import open_tensors, save_tensors
+from proponent.trained.task_description import described
+from proponent.trained.tensors_digest import tensors_digest
 
 COMPARED = 2
 """Number of training examples whose features are computed again and compared with those on disk."""
@@ -64,7 +65,7 @@ class FeatureCache:
                 "data": tensors_digest({**named_tensors(x), "labels": y}),
                 "architecture": repr(module),
                 "dtype": str(next(module.parameters()).dtype),
-                "task": f"{type(task).__module__}.{type(task).__qualname__}",
+                "task": described(task),
                 "versions": {"proponent": version, "torch": torch.__version__},
             },
         )
@@ -79,8 +80,8 @@ class FeatureCache:
     ) -> dict[str, Any]:
         """Return features of all training examples: those on disk, or new ones, which are written.
 
-        What a key cannot contain is the code of the model and of a task of the user's own. Therefore the first examples are
-        computed again: features that differ from them are not used.
+        What a key cannot contain is the code of the model, and of functions that a task of the user's own calls. Therefore
+        the first examples are computed again: features that differ from them are not used.
 
         Args:
             kind: kind of the features.
@@ -135,16 +136,6 @@ class FeatureCache:
         manifest.spec, manifest.versions, manifest.seconds = spec, spec["versions"], round(seconds, 3)
         manifest.created_at = datetime.now(UTC).isoformat(timespec="seconds")
         write_manifest(self.folder, manifest)
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of names, types, shapes and bytes of tensors."""
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def _agree(found: Mapping[str, Any], some: Mapping[str, Any]) -> bool:

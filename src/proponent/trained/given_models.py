@@ -94,7 +94,7 @@ def _state_dict(content: Any, where: str) -> State:
 def _fitted(found: Mapping[str, Tensor], like: nn.Module, where: str, *, partly: bool) -> State:
     """Return the tensors under the names of ``like``, after removing a prefix that a trainer added."""
     own = like.state_dict()
-    names = _renamed(found, own, getattr(like, "peft_config", ()))
+    names = _with_tied(_renamed(found, own, getattr(like, "peft_config", ())), own)
     missing = [] if partly else [name for name in own if name not in names]
     unknown = [name for name in names if name not in own]
     if missing or unknown:
@@ -122,6 +122,13 @@ def _renamed(
         stored = {_without_adapter(name, adapter): name for name in own}
         candidates.append({stored.get(name, name): value for name, value in found.items()})
     return max(candidates, key=lambda names: sum(name in own for name in names))
+
+
+def _with_tied(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``found`` with the tied tensors of the model, which are one tensor under several names and saved under one."""
+    places = {(own[name].data_ptr(), own[name].shape): value for name, value in found.items() if name in own}
+    tied = {name: (value.data_ptr(), value.shape) for name, value in own.items() if value.numel()}
+    return {name: places[place] for name, place in tied.items() if place in places} | dict(found)
 
 
 def _without_adapter(name: str, adapter: str) -> str:
