@@ -17,7 +17,7 @@ from torch import nn
 from docs.tiny_results import make_artefact
 from faults import method_memory
 from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import RecipeConfig
+from proponent.config.schema import LastBatch, RecipeConfig
 from proponent.errors import UserError
 from proponent.features.member_features import featurize
 from proponent.inspection.cost_table import lines_on_memory
@@ -32,6 +32,8 @@ from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io import planned_memory
 from proponent.store.manifest import read_manifest
+from proponent.training.designs import member_run
+from proponent.training.replay import Replay
 from workflow.checkout import REPOSITORY
 
 MODULE = "memory_factories"
@@ -192,6 +194,13 @@ def subject(n: int = 40) -> Subject:
 
     recipe = RecipeConfig(lr=0.1, epochs=2, batch_size=10)
     return Subject("lab", build, data, get_task("classification"), recipe)
+
+
+def test_the_check_counts_the_largest_batch_that_a_replay_has():
+    recipe = RecipeConfig(lr=0.1, epochs=2, batch_size=10, last_batch=LastBatch.merge)
+    setting = replace(subject(19), recipe=recipe)
+    replay = Replay(setting.build, setting.task, recipe, member_run(0, 0), setting.data)
+    assert sizes_of(setting).replay_mib == replay.pass_mib
 
 
 @pytest.mark.parametrize("memory_mib", [1, 2, 8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -258,6 +259,11 @@ def test_labels_of_every_token_are_padded_with_the_ignored_label():
         ),
         (([[0.5], [0.5, 0.5], *[[0.5]] * 5], Y), None, ["x of row 1 has shape (2,) and that of row 0 (1,)"]),
         (iter([]), None, ["must be a pair (x, y)", "not a list_iterator"]),
+        (
+            SimpleNamespace(column_names=["x", "y"], features={}),  # a stream of datasets has no length
+            None,
+            ["or an indexable dataset", "not a SimpleNamespace"],
+        ),
     ],
 )
 def test_what_is_refused_says_which_form_is_wanted(train, query, parts):

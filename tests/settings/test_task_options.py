@@ -209,6 +209,17 @@ def test_a_class_of_ones_own_may_give_weights_and_a_root():
     task.check_outputs(outputs, y, "setting mine: train")
 
 
+def test_the_curvature_of_a_loss_follows_from_the_weights_of_the_class():
+    class Own:
+        loss, target = Classification.loss, Classification.target
+        loss_weight = Classification.loss_weight
+
+    outputs, y = example("class weights")
+    expected = Classification().loss_curvature(outputs, y)
+    torch.testing.assert_close(OwnTask(Own(), "mine:Own").loss_curvature(outputs, y), expected)
+    assert not OwnTask(Focal(), "mine:Focal").loss_curvature(outputs, y).any()
+
+
 def made(**methods):
     """Return an object of a class with these methods next to those of Focal."""
     return type("Mine", (Focal,), methods)()
@@ -257,6 +268,14 @@ def test_a_chosen_target_changes_the_target_alone():
     torch.testing.assert_close(task.target(outputs, y), outputs[:, 2] - outputs[:, 0])
     for name in ("loss", "base", "loss_weight", "loss_curvature", "output_hessian_root"):
         assert torch.equal(getattr(task, name)(outputs, y), getattr(plain, name)(outputs, y))
+
+
+def test_a_chosen_target_is_not_tried_on_ignored_examples():
+    task = get_task(OPTIONS["ignored label"], FactoryConfig("proponent.settings.targets:logit"))
+    task.check_outputs(torch.zeros(2, 4), torch.tensor([2, -1, 3]), "setting mine: train")
+    failing = get_task(OPTIONS["ignored label"], FactoryConfig("torch:exp"))
+    with pytest.raises(UserError, match="fails on outputs of shape"):
+        failing.check_outputs(torch.zeros(2, 4), torch.tensor([2, 1, -1]), "setting mine: train")
 
 
 def test_targets_of_the_package():

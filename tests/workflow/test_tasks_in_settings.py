@@ -119,6 +119,17 @@ def test_keys_follow_a_task_and_a_target(checkout: Path) -> None:
     (checkout / "own_tasks.py").write_text(TASKS)
 
 
+@pytest.mark.slow
+def test_files_of_a_target_are_part_of_the_keys_that_follow_it(checkout: Path) -> None:
+    more = "target: {factory: 'own_tasks:largest', files: [prototypes.txt]}"
+    (checkout / "prototypes.txt").write_text("1 2")
+    before = planned(checkout, more)
+    (checkout / "prototypes.txt").write_text("1 3")
+    steps = changed(before, planned(checkout, more))
+    assert {"retrain", "ground_truth", "featurize", "attribute", "check"} <= steps
+    assert not {"data", "train"} & steps
+
+
 @pytest.mark.parametrize(
     "task, wanted, found",
     [

@@ -116,8 +116,9 @@ class MethodNodes:
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
         files = graph.digests_of(method.config.sources)
         if network or replay:
-            model_code, read = self.base.training_sources() if replay else self.base.model_sources()
-            code += [*model_code, *self.base.target_code]
+            sources = self.base.training_sources() if replay else self.base.model_sources()
+            model_code, read = self.base.with_target(sources)
+            code += model_code
             files |= read
         return graph.add(path, spec, self._inputs(), code, files, after=self.base.after_check)
 

@@ -122,9 +122,8 @@ class SettingNodes:
             pretrained=setting.model.pretrained,
         )
         inputs = DataInputs(data=paths.data(self.name))
-        code, files = self.training_sources()
-        code += [*self.target_code, setting.dataset.factory]
-        self.graph.add(paths.check(self.name), spec, inputs, code, files)
+        code, files = self.with_target(self.training_sources())
+        self.graph.add(paths.check(self.name), spec, inputs, [*code, setting.dataset.factory], files)
 
     def _training_jobs(self) -> tuple[TrainingJob, ...]:
         """Return the largest jobs that train members and retrain them."""
@@ -175,8 +174,8 @@ class SettingNodes:
         )
         inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
         path = paths.features(self.name, kind, shard)
-        code, files = self.model_sources()
-        self.graph.add(path, spec, inputs, [*code, *self.target_code], files, self.after_check)
+        sources = self.with_target(self.model_sources())
+        self.graph.add(path, spec, inputs, *sources, self.after_check)
 
     def _add_design(self, design: str, config: DesignConfig) -> None:
         setting, compute = self.setting, self.benchmark.config.compute
@@ -198,9 +197,8 @@ class SettingNodes:
                 runs=(runs.start, runs.stop),
             )
             path = paths.retrained_shard(self.name, design, shard)
-            code, files = self.training_sources()
-            code += self.target_code
-            shards.append(self.graph.add(path, spec, inputs, code, files, self.after_check))
+            sources = self.with_target(self.training_sources())
+            shards.append(self.graph.add(path, spec, inputs, *sources, self.after_check))
         self.graph.add(
             paths.ground_truth(self.name, design),
             GroundTruthSpec(setting=self.name, design=draw, count=config.count),
@@ -215,11 +213,6 @@ class SettingNodes:
     def task_code(self) -> list[str]:
         """Definition that makes the task."""
         return [task_code(self.setting.task)]
-
-    @property
-    def target_code(self) -> list[str]:
-        """Definition of the target, if it is not that of the task."""
-        return [self.setting.target.factory] if self.setting.target is not None else []
 
     @property
     def model(self) -> ModelSpec:
@@ -243,3 +236,11 @@ class SettingNodes:
         if augment is None:
             return code, files
         return [*code, augment.factory], files | self.graph.digests_of(augment.files)
+
+    def with_target(self, sources: tuple[list[str], dict[str, str]]) -> tuple[list[str], dict[str, str]]:
+        """Return definitions and digests of files with those of the target, if it is not that of the task."""
+        target = self.setting.target
+        if target is None:
+            return sources
+        code, files = sources
+        return [*code, target.factory], files | self.graph.digests_of(target.files)

@@ -55,8 +55,8 @@ def sizes_of(subject: Subject) -> Sizes:
         factored, last = capture.numbers_per_example(), capture.numbers_per_example(capture.last)
         n_outputs = capture.outputs(data.x_train[:1])[0].numel()
     try:
-        flat = FlatModel(subject.build(0), subject.task, data.x_train[: recipe.batch_size])
-        replay_mib = flat.pass_mib(max(len(data.x_query), recipe.batch_size))
+        flat = FlatModel(subject.build(0), subject.task, data.x_train[: recipe.largest_batch])
+        replay_mib = flat.pass_mib(max(len(data.x_query), recipe.largest_batch))
     except (UserError, RuntimeError):
         replay_mib = 0.0
     return Sizes(shapes, parameters[0].element_size(), n_outputs, factored, last, replay_mib)

@@ -72,7 +72,7 @@ def read_examples(data: Any, where: str) -> Examples:
         columns = _columns(_of_frame(data, where), where)
     elif _named(data) is not None:
         columns = _columns(_of_mapping(data, where), where)
-    elif hasattr(data, "column_names") and hasattr(data, "features"):  # datasets.Dataset
+    elif all(hasattr(data, name) for name in ("column_names", "features", "__len__")):  # datasets.Dataset
         columns = _read_batches(data, where)
     elif (pair := _as_pair(data)) is not None:
         columns = _columns(_Parts(_inputs(pair[0], where, _is_column_of(pair[1])), pair[1]), where)

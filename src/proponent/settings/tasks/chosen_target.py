@@ -45,6 +45,10 @@ class ChosenTarget(DerivedTask):
         self.inner.check_outputs(outputs, y, where)
         labels = y[: len(outputs)]
         try:
+            self.inner.check_queries(labels, where)
+        except UserError:  # training examples whose label is ignored have no target
+            return
+        try:
             self.target(outputs[: len(labels)], labels)
         except _FAILURES as error:
             raise UserError(

@@ -28,6 +28,7 @@ _REQUIRED = ("loss", "target")
 _OPTIONAL = ("loss_weight", "output_hessian_root")
 _FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError)
 _AGREEMENT = 1e-3
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 class OwnTask(Task):
@@ -38,7 +39,7 @@ class OwnTask(Task):
         name: name of its class, ``package.module:Task``.
 
     Raises:
-        UserError: a method is missing, or has a name that is nearly that of an optional one.
+        UserError: a method is missing.
     """
 
     def __init__(self, own: Any, name: str) -> None:
@@ -67,6 +68,19 @@ class OwnTask(Task):
     def loss_weight(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss weights of the class, or ones."""
         return self._numbers("loss_weight", outputs, y) if self._weighs else outputs.new_ones(len(outputs))
+
+    def loss_curvature(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return minus the derivative of the loss weight with respect to the target, or zeros where the base is -loss.
+
+        Along the gradient of the target f with respect to the outputs, a weight w(f) changes by w' |grad f|^2.
+        """
+        if not self._weighs:
+            return super().loss_curvature(outputs, y)
+        of_weight, of_target = (
+            grad(lambda point, value=value: value(point, y).sum())(outputs).reshape(len(outputs), -1)
+            for value in (self.loss_weight, self.target)
+        )
+        return -(of_weight * of_target).sum(1) / of_target.square().sum(1).clamp_min(_SMALLEST)
 
     def output_hessian_root(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the root of the class, or that of the positive part of the Hessian by autograd."""

@@ -61,7 +61,7 @@ def planned_memory(root: Path, spec: AttributeSpec) -> PlannedMemory | None:
         if spec.replay is not None:
             recipe = spec.replay.recipe
             rates = learning_rates(recipe, stages_of(recipe, member_run(spec.replay.seed, 0), rows[0]))
-            steps, slots, batch = len(rates), n_slots(recipe), recipe.batch_size
+            steps, slots, batch = len(rates), n_slots(recipe), recipe.largest_batch
             size = replace(size, steps=steps, slots=slots, batch=batch, replay_mib=found.replay_mib)
     return plan_memory(spec, size, held)
 
