@@ -226,6 +226,7 @@ class Attributor:
     def _rows(self, data: Any, where: str) -> tuple[Rows, Tensor]:
         x, y, _ = given_rows(data, self._task, self._dtype, where)
         check_like_train(x, self._problem.x)
+        self._task.check_queries(y, where)
         if self._outputs is not None:
             self._task.check_outputs(self._outputs, y, where)
         return x.to(self._device), y.to(self._device)

@@ -179,8 +179,10 @@ def test_loaders_whose_order_is_known_and_others():
             r"queries: the label is a single number; .*\(x\[None\], y\[None\]\)",
         ),
         ({"a": QUERIES[0], "y": QUERIES[1]}, "queries: the inputs are a, and those of train are x"),
+        ((QUERIES[0].long(), QUERIES[1]), "queries: 'x' is torch.int64, and that of train torch.float32"),
+        ((QUERIES[0] / 0, QUERIES[1]), "queries: x holds NaN or infinite numbers in 6 rows"),
     ],
-    ids=["shape", "label", "single", "names"],
+    ids=["shape", "label", "single", "names", "type", "finite"],
 )
 def test_queries_that_do_not_fit_are_one_line(queries, reason):
     with pytest.raises(UserError, match=reason) as refusal:
@@ -196,6 +198,10 @@ def test_queries_that_do_not_fit_are_one_line(queries, reason):
         ({"checkpoints": "weights.pt"}, "checkpoints must be a list"),
         ({"device": "cuda:97"}, "device 'cuda:97' cannot be used"),
         ({"device": "gpu"}, "device 'gpu' cannot be used"),
+        (
+            {"momentum": 1.0, "checkpoints": [(net(), 0.1)]},
+            "momentum must be at least 0 and below 1, not 1.0",
+        ),
         ({"dtype": torch.float16}, "dtype must be torch.float32 or torch.float64, not torch.float16"),
         ({"model": nn.Flatten()}, "has no parameters"),
         ({"model": "model.pt"}, "model must be a torch.nn.Module, not a str"),
@@ -342,6 +348,22 @@ def test_weights_of_examples_multiply_their_losses():
     torch.testing.assert_close(scores_of("graddot", weighted), scores_of("graddot") * weight)
     torch.testing.assert_close(scores_of("ekfac", weighted).shape, scores_of("ekfac").shape)
     torch.testing.assert_close(scores_of("knn-shapley", weighted), scores_of("knn-shapley"))
+
+
+@pytest.mark.parametrize("wrong", [-1.0, float("nan")])
+def test_weights_that_no_loss_has_are_refused(wrong):
+    weights = torch.ones(40)
+    weights[3] = wrong
+    with pytest.raises(UserError, match="train: weight must hold finite numbers that are not negative"):
+        scores_of("graddot", {"x": TRAIN[0], "y": TRAIN[1], "weight": weights})
+
+
+def test_a_query_whose_label_is_ignored_is_refused():
+    task = {"name": "classification", "ignore_index": -100}
+    with pytest.raises(UserError, match="queries: row 2 has the label task"):
+        proponent.Attributor("graddot", net(), TRAIN, task=task).attribute(
+            (QUERIES[0], torch.where(torch.arange(6) == 2, -100, QUERIES[1]))
+        )
 
 
 def test_short_work_shows_no_progress(capfd):

@@ -117,7 +117,11 @@ def materialise(
     y_train = task.check(train.y, f"setting {name}: train", n_classes)
     y_query = task.check(y_query, f"setting {name}: query", n_classes)
     task.check_queries(y_query, f"setting {name}: query")
-    weight = None if train.weight is None else _weights(train.weight, len(y_train), f"{where}: train: weight")
+    weight = (
+        None
+        if train.weight is None
+        else checked_weights(train.weight, len(y_train), f"{where}: train: weight")
+    )
 
     def stored(values: Tensor) -> Tensor:
         return as_stored(values, dtype_of(precision) if values.is_floating_point() else values.dtype)
@@ -131,8 +135,17 @@ def materialise(
     )
 
 
-def _weights(weight: Tensor, n_train: int, where: str) -> Tensor:
-    """Return the weights of the training examples in a floating point type."""
+def checked_weights(weight: Tensor, n_train: int, where: str) -> Tensor:
+    """Return the weights of the training examples in a floating point type.
+
+    Args:
+        weight: weights as they were given.
+        n_train: number of training examples.
+        where: beginning of the message.
+
+    Raises:
+        UserError: there is not one weight per example, a weight is negative or not finite, or all are 0.
+    """
     found = weight if weight.is_floating_point() else weight.to(torch.float32)
     if found.shape != (n_train,):
         raise UserError(f"{where} has shape {tuple(found.shape)}; give one number per example, ({n_train},)")

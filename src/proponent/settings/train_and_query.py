@@ -61,7 +61,7 @@ def tensors_of_both(train: Any, query: Any, where: str) -> tuple[ExampleTensors,
     both = ExampleTensors(rows_of(first), y_train, weight), ExampleTensors(rows_of(second), y_query)
     for part, found in zip(("train", "query"), both, strict=True):
         for name, values in (named_tensors(found.x) | {"y": found.y}).items():
-            _check_finite(values, f"{where}: {part}: {name}")
+            check_finite(values, f"{where}: {part}: {name}")
     for name, values in (named_tensors(both[0].x) | {"y": y_train}).items():
         _check_same(name, values, (named_tensors(both[1].x) | {"y": y_query})[name], where)
     return both
@@ -83,7 +83,16 @@ def _shape(column: Column) -> tuple[int, ...]:
     return (len(column),) if isinstance(column, list) else tuple(column.shape)
 
 
-def _check_finite(values: Tensor, where: str) -> None:
+def check_finite(values: Tensor, where: str) -> None:
+    """Refuse NaN and infinite numbers.
+
+    Args:
+        values: (n, ...) inputs or labels.
+        where: beginning of the message.
+
+    Raises:
+        UserError: says how many rows hold such numbers, and which is the first.
+    """
     if not values.is_floating_point():
         return
     bad = torch.cat(
@@ -97,7 +106,7 @@ def _check_finite(values: Tensor, where: str) -> None:
     if bool(bad.any()):
         raise UserError(
             f"{where} holds NaN or infinite numbers in {int(bad.sum())} rows (first: {int(bad.nonzero()[0])}); "
-            "clean or drop these rows in the dataset factory"
+            "clean or drop these rows"
         )
 
 

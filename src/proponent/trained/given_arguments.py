@@ -72,6 +72,8 @@ def history_of(
     checkpoints: Sequence[Sequence[Any]], model: nn.Module, momentum: float
 ) -> tuple[list[State], CheckpointTimes]:
     """Return the states and times of the checkpoints of one training."""
+    if not 0 <= momentum < 1:
+        raise UserError(f"momentum must be at least 0 and below 1, not {momentum}")
     states, rates, steps = [], [], []
     for number, entry in enumerate(checkpoints):
         if not isinstance(entry, Sequence) or len(entry) not in (2, 3):

@@ -13,7 +13,9 @@ from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows, named_tensors, rows_of
 from proponent.settings.accepted_forms import read_examples
 from proponent.settings.ragged_rows import IGNORED, pad, pad_inputs
+from proponent.settings.split import checked_weights
 from proponent.settings.tasks import Task
+from proponent.settings.train_and_query import check_finite
 
 
 def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[Rows, Tensor, Tensor | None]:
@@ -27,7 +29,8 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
         where: beginning of messages.
 
     Raises:
-        UserError: the form is not accepted, a ``DataLoader`` shuffles, or the task cannot use the labels.
+        UserError: the form is not accepted, a ``DataLoader`` shuffles, numbers are not finite, weights are negative, or the
+            task cannot use the labels.
     """
     if isinstance(data, DataLoader):
         data = _whole(data, where)
@@ -43,12 +46,16 @@ def given_rows(data: Any, task: Task, dtype: torch.dtype, where: str) -> tuple[R
         raise UserError(
             f"{where}: there are {len(x)} inputs and {len(y)} labels; give one label per example, at least one"
         )
-    weight = None if examples.weight is None else torch.as_tensor(examples.weight, dtype=dtype)
+    for name, values in (named_tensors(x) | {"y": y}).items():
+        check_finite(values, f"{where}: {name}")
+    weight = None
+    if examples.weight is not None:
+        weight = checked_weights(torch.as_tensor(examples.weight), len(y), f"{where}: weight").to(dtype)
     return _floats(x, dtype), task.check(y, where), weight
 
 
 def check_like_train(x: Rows, train: Rows) -> None:
-    """Refuse queries whose inputs have other names or, for floating point inputs, other shapes than those of ``train``.
+    """Refuse queries whose inputs have other names, types or, for floating point inputs, shapes than those of ``train``.
 
     Raises:
         UserError: names the input.
@@ -59,6 +66,10 @@ def check_like_train(x: Rows, train: Rows) -> None:
             f"queries: the inputs are {', '.join(own)}, and those of train are {', '.join(others)}; give the same ones"
         )
     for name, value in own.items():
+        if value.dtype != others[name].dtype:
+            raise UserError(
+                f"queries: '{name}' is {value.dtype}, and that of train {others[name].dtype}; give both one type"
+            )
         if value.is_floating_point() and value.shape[1:] != others[name].shape[1:]:
             raise UserError(
                 f"queries: '{name}' has rows of shape {tuple(value.shape[1:])}, and those of train have shape "

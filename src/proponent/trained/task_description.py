@@ -18,7 +18,7 @@ from proponent.trained.tensors_digest import tensors_digest
 def described(value: Any, within: tuple[int, ...] = ()) -> Any:
     """Return a task, or something that it holds, as text, lists and mappings; equal ones are equal in every process.
 
-    Functions and constants of modules that methods use are no part of it. What has no stable description, such as an open
+    Functions and constants of modules that methods use are not part of it. What has no stable description, such as an open
     file, differs in each process.
 
     Args:

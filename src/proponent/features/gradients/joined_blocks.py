@@ -26,21 +26,23 @@ class JoinedRows:
     def __init__(self, total: int) -> None:
         self._total = total
         self._joined: Tensor | None = None
+        self._written = 0
 
     def put(self, rows: slice, values: Tensor) -> None:
         """Write ``values`` (rows, …) in their place."""
         if self._joined is None:
             self._joined = values.new_empty((self._total, *values.shape[1:]))
         self._joined[rows] = values
+        self._written += len(values)
 
     def get(self) -> Tensor:
         """Return all rows.
 
         Raises:
-            ValueError: nothing was written.
+            ValueError: not all rows were written.
         """
-        if self._joined is None:
-            raise ValueError("no rows were written")
+        if self._joined is None or self._written != self._total:
+            raise ValueError(f"{self._written} of {self._total} rows were written")
         return self._joined
 
 
