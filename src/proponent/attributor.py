@@ -101,12 +101,12 @@ class Attributor:
     ) -> None:
         check_arguments(model, models, checkpoints, dtype)
         self._choice = choose_method(method, params, final_only=checkpoints is None)
-        self._task = given_task(task)
+        self._task, configured = given_task(task)
         count = len(models) if models is not None else 1
         if count > 1 and self._choice.config.members == 1 and self._uses_models:
             # all models that are given are used, as under the name with their number
             self._choice = choose_method(f"{method}-{count}", params, final_only=True)
-        refuse_missing(self._choice, self._task.name, count, checkpoints)
+        refuse_missing(self._choice, configured, count, checkpoints)
         self._device = usable_device(device) if device is not None else next(model.parameters()).device
         module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
         if dtype is not None:

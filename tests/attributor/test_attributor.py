@@ -273,6 +273,13 @@ def test_what_a_method_lacks_is_one_line(method, reason):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("method", ["dualda", "knn-shapley"])
+def test_methods_of_classes_refuse_ignored_labels(method):
+    task = {"name": "classification", "ignore_index": -100}
+    with pytest.raises(UserError, match="is for classification, not for classification with ignore_index"):
+        scores_of(method, task=task)
+
+
 def test_an_unknown_hyper_parameter_names_the_nearest():
     with pytest.raises(UserError, match="unknown key 'dampng'; did you mean 'damping'"):
         scores_of("trak", dampng=1.0)

@@ -42,6 +42,7 @@ def test_a_task_selects_rows():
     names = {row.name for row in proponent.methods(task="regression")}
     assert "trak" in names
     assert "dualda" not in names
+    assert "dualda" in {row.name for row in proponent.methods(task="binary")}
     with pytest.raises(UserError, match="no task 'regresion'; did you mean 'regression'"):
         proponent.methods(task="regresion")
 

@@ -144,7 +144,7 @@ def checked_weights(weight: Tensor, n_train: int, where: str) -> Tensor:
         where: beginning of the message.
 
     Raises:
-        UserError: there is not one weight per example, a weight is negative or not finite, or all are 0.
+        UserError: the number of weights is not that of examples, a weight is negative or not finite, or all are 0.
     """
     found = weight if weight.is_floating_point() else weight.to(torch.float32)
     if found.shape != (n_train,):

@@ -46,15 +46,17 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 def refuse_missing(
-    choice: Choice, task: str, models: int, checkpoints: Sequence[Sequence[Any]] | None
+    choice: Choice, task: TaskConfig, models: int, checkpoints: Sequence[Sequence[Any]] | None
 ) -> None:
     """Refuse a method that needs what was not given."""
     source = f"method '{choice.name}'"
     for need in choice.needs:
         if need in _MISSING:
             raise UserError(f"{source} needs {_MISSING[need]}")
-    if choice.tasks is not None and not TaskConfig(task).is_among(choice.tasks):
-        raise UserError(f"{source} is for {', '.join(choice.tasks)}, not for {task}")
+    if choice.tasks is not None and not task.is_among(choice.tasks):
+        raise UserError(
+            f"{source} is for {', '.join(choice.tasks)}, not for {task.lacks_classes or task.name}"
+        )
     if choice.config.members > models:
         raise UserError(
             f"{source} needs {choice.config.members} models, and there are {models}; give models=[...]"

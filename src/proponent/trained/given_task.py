@@ -12,8 +12,8 @@ from proponent.settings.tasks import Task, get_task
 from proponent.settings.tasks.own_task import OwnTask
 
 
-def given_task(task: Any) -> Task:
-    """Return a task.
+def given_task(task: Any) -> tuple[Task, TaskConfig]:
+    """Return a task, and its name and arguments.
 
     Args:
         task: name, mapping of ``name`` and the arguments of the task, or a class (or an instance of one) with the methods
@@ -23,6 +23,9 @@ def given_task(task: Any) -> Task:
         UserError: there is no such task, its arguments do not fit, or the class lacks a method.
     """
     if isinstance(task, (str, Mapping)):
-        return get_task(structured(TaskConfig, written_task(task, "task"), "task"))
+        config = structured(TaskConfig, written_task(task, "task"), "task")
+        return get_task(config), config
     own = task() if isinstance(task, type) else task
-    return own if isinstance(own, Task) else OwnTask(own, f"{type(own).__module__}:{type(own).__qualname__}")
+    if not isinstance(own, Task):
+        own = OwnTask(own, f"{type(own).__module__}:{type(own).__qualname__}")
+    return own, TaskConfig(own.name)

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from torch import nn
 
 from proponent.config.load import nearest
+from proponent.config.schema import TaskConfig
 from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture
 from proponent.features.variants import copy_module
@@ -124,7 +125,9 @@ def method_table(
             "the memory of methods depends on the model and the training examples; give both, or neither"
         )
     choices = [choose_method(name, {}) for name in method_names()]
-    choices = [choice for choice in choices if task is None or task in (choice.tasks or TASKS)]
+    if task is not None:
+        config = TaskConfig(task)
+        choices = [choice for choice in choices if choice.tasks is None or config.is_among(choice.tasks)]
     memory = {} if model is None else _memory(choices, model, train, task or "classification")
     rows = [_row(choice, memory.get(choice.name)) for choice in choices]
     return MethodTable(sorted(rows, key=lambda row: (row.kind, row.name)))
