@@ -291,6 +291,10 @@ def test_targets_of_the_package():
     labels = torch.tensor([[0, 1]] * N)
     torch.testing.assert_close(targets.label_margin(outputs[:, :2], labels, label=0), -outputs[:, 0])
     torch.testing.assert_close(targets.label_margin(outputs[:, :2], labels, label=1), outputs[:, 1])
+    labels[2, 1] = -1  # it is not known whether it applies
+    assert targets.label_margin(outputs[:, :2], labels, label=1).isnan().tolist() == [
+        row == 2 for row in range(N)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,14 @@ def test_methods_for_classes_need_one_class_per_example(
 
 
 @pytest.mark.slow
-def test_a_run_with_weights_from_data_to_scores(checkout: Path) -> None:
+def test_a_run_with_weights_from_data_to_scores(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
     more = "task: {name: 'own_tasks:Mine', power: 2.0}\ntarget: {factory: 'own_tasks:largest'}"
     nodes = planned(checkout, more, "own_tasks:weighted")
     with contextlib.chdir(checkout):
         for node in nodes.values():
             if node.step in STEPS:
                 make_artefact(checkout, node)
+    assert "setting lab: losses of training examples are multiplied by" in capfd.readouterr().err
     assert "weight" in load_tensors(checkout / "results/lab/data/train.safetensors")
     scores = load_tensors(checkout / "results/lab/scores/graddot.safetensors")["scores"]
     assert not scores[:, 0].any() and scores[:, 1:].any(0).all()  # the first example has weight 0

@@ -5,6 +5,7 @@ Each function takes outputs and labels of a batch and returns one number per exa
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from proponent.errors import UserError
@@ -63,10 +64,13 @@ def label_margin(outputs: Tensor, y: Tensor, *, label: int) -> Tensor:
 
     Args:
         outputs: logits, (n, L).
-        y: labels, (n, L).
+        y: labels, (n, L). Where it is not known whether the label applies (``ignore_index``), the margin is NaN, so that
+            the check names the query.
         label: the label.
     """
-    return (2 * (y[:, label] == 1) - 1) * _column(outputs, label, "label")
+    logit_of_label = _column(outputs, label, "label")
+    margins = torch.where(y[:, label] == 1, logit_of_label, -logit_of_label)
+    return torch.where((y[:, label] == 0) | (y[:, label] == 1), margins, torch.nan)
 
 
 def output(outputs: Tensor, y: Tensor, *, index: int = 0) -> Tensor:

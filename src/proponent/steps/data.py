@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import PurePosixPath
 
 from torch import Tensor
@@ -37,6 +38,9 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
         )
     if spec.inputs is Inputs.tokens:
         check_tokens(arrays, spec.setting)
+    if arrays.weight_train is not None:
+        text = f"note: setting {spec.setting}: losses of training examples are multiplied by their column 'weight'"
+        print(f"{text}; give it another name if it is an input", file=sys.stderr)
     y_train = arrays.y_train
     if spec.label_noise is not None:
         y_train, mask = flip_labels(y_train, spec.label_noise.fraction, derive_seed(spec.seed, "label-noise"))
