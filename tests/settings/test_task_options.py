@@ -219,6 +219,21 @@ def test_the_curvature_of_a_loss_follows_from_the_weights_of_the_class():
     torch.testing.assert_close(OwnTask(Own(), "mine:Own").loss_curvature(outputs, y), expected)
     assert not OwnTask(Focal(), "mine:Focal").loss_curvature(outputs, y).any()
 
+    class Hinge:
+        def loss(self, outputs, y):
+            return (1 - self.target(outputs, y)).relu()
+
+        def target(self, outputs, y):
+            return outputs.gather(1, y[:, None])[:, 0]
+
+        def loss_weight(self, outputs, y):
+            return self.target(outputs, y) < 1
+
+    hinge = OwnTask(Hinge(), "mine:Hinge")
+    hinge.check_outputs(outputs, y, "setting mine: train")
+    with torch.no_grad():
+        assert not hinge.loss_curvature(outputs, y).any()
+
 
 def made(**methods):
     """Return an object of a class with these methods next to those of Focal."""

@@ -77,7 +77,9 @@ class OwnTask(Task):
         if not self._weighs:
             return super().loss_curvature(outputs, y)
         of_weight, of_target = (
-            grad(lambda point, value=value: value(point, y).sum())(outputs).reshape(len(outputs), -1)
+            grad(lambda point, value=value: value(point, y).to(point).sum())(outputs).reshape(
+                len(outputs), -1
+            )
             for value in (self.loss_weight, self.target)
         )
         return -(of_weight * of_target).sum(1) / of_target.square().sum(1).clamp_min(_SMALLEST)
@@ -126,6 +128,7 @@ class OwnTask(Task):
         self._tried("output_hessian_root", partial(self.output_hessian_root, outputs, labels), where)
         if self._weighs:
             self._compare_gradients(outputs, labels)
+            self._tried("loss_weight", partial(self.loss_curvature, outputs, labels), where)
 
     def _compare_gradients(self, outputs: Tensor, y: Tensor) -> None:
         """Refuse loss weights that do not turn gradients of the target into those of the loss."""
