@@ -68,3 +68,6 @@ def test_any_other_operation_is_that_of_the_joined_tensor():
     assert torch.equal(made.flatten(1).T, WHOLE.flatten(1).T)
     with pytest.raises(IndexError):
         made[10]
+    for rows in ([10], [-11], [0, 25]):
+        with pytest.raises(IndexError, match="out of bounds for 10 rows"):
+            made[torch.tensor(rows)]

@@ -89,6 +89,8 @@ def _row(x: ShardedTensor, dim: int, index: int) -> Any:
 def _rows(x: ShardedTensor, index: Tensor) -> Tensor:
     """Return the rows with these indices."""
     index = torch.where(index < 0, index + len(x), index)
+    if bool(((index < 0) | (index >= len(x))).any()):
+        raise IndexError(f"an index of a row is out of bounds for {len(x)} rows")
     found = x.shards[0].new_empty((*index.shape, *x.shape[1:]))
     start = 0
     for shard in x.shards:

@@ -259,6 +259,8 @@ def test_labels_of_every_token_are_padded_with_the_ignored_label():
         ),
         (([[0.5], [0.5, 0.5], *[[0.5]] * 5], Y), None, ["x of row 1 has shape (2,) and that of row 0 (1,)"]),
         (iter([]), None, ["must be a pair (x, y)", "not a list_iterator"]),
+        ("train.csv", None, ["must be a pair (x, y)", "not a str"]),
+        ((TABLE, torch.eye(N)), None, ["one integer per example, not rows of shape (7,)", "y.argmax(1)"]),
         (
             SimpleNamespace(column_names=["x", "y"], features={}),  # a stream of datasets has no length
             None,

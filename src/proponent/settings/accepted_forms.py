@@ -222,7 +222,8 @@ def _read_batches(data: Any, where: str) -> dict[str, Column]:
 
 def _read_rows(data: Any, where: str) -> dict[str, Column]:
     """Read an indexable dataset row by row, and some rows twice."""
-    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    indexable = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, (str, bytes)) or not indexable:
         raise UserError(f"{where}: must be {_FORMS}, not a {type(data).__name__}")
     found: dict[str, Gathered] = {}
     for row in range(len(data)):

@@ -71,5 +71,6 @@ def one_per_example(y: Tensor, where: str) -> None:
     """Raise a UserError unless there is one label per example."""
     if y.ndim != 1:
         raise UserError(
-            f"{where}: labels must be one integer per example, not rows of shape {tuple(y.shape[1:])}"
+            f"{where}: labels must be one integer per example, not rows of shape {tuple(y.shape[1:])}; return y[:, 0] for "
+            "a single column, and y.argmax(1) for one-hot rows"
         )
