@@ -120,10 +120,10 @@ class Attributor:
         kept = FeatureCache.of(Path(cache), module, *own, __version__) if cache is not None else None
         self._problem = Problem(*own, weight_decay, memory_mib, kept)
         if checkpoints is not None:
-            histories = [history_of(checkpoints, model, momentum)]
+            histories = [history_of(checkpoints, module, momentum)]
         else:
             once = CheckpointTimes([1], [1.0], [1.0])
-            histories = [([state_of(given, model)], once) for given in models or [model]]
+            histories = [([state_of(given, module)], once) for given in models or [model]]
         histories = histories[: self._choice.config.members]
         self._outputs: Tensor | None = None
         self._size = self._check_model(module, histories[0][0][-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import UserDict
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 import proponent
 from proponent.errors import UserError
+from proponent.trained import given_data
 from proponent.trained.given_models import state_of
 
 
@@ -114,6 +116,38 @@ def test_a_model_in_bfloat16_is_attributed_in_float32(method):
     expected = scores_of(method, model=net().bfloat16().float())
     torch.testing.assert_close(scores_of(method, model=model), expected)
     assert model[0].weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_wrappers_of_a_model_are_taken_off(wrap):
+    expected = scores_of("graddot")
+    assert torch.equal(scores_of("graddot", model=wrap(net())), expected)
+    assert torch.equal(scores_of("graddot", model=wrap(net(1)), models=[wrap(net())]), expected)
+
+
+def test_given_models_keep_the_numbers_that_the_work_is_done_in():
+    exact = scores_of("graddot", model=net().double())
+    found = scores_of("graddot", model=net().bfloat16(), models=[net()])
+    assert torch.equal(found, scores_of("graddot"))
+    assert torch.equal(scores_of("graddot", models=[net().double()], dtype=torch.float64), exact)
+
+
+class Noisy(TensorDataset):
+    """Rows that differ each time."""
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + torch.randn(4), y
+
+
+def test_a_loader_of_random_rows_is_refused():
+    with pytest.raises(
+        UserError, match="train: the first batch of this DataLoader differs between two reads"
+    ):
+        scores_of("graddot", DataLoader(Noisy(*TRAIN), batch_size=16))
+    rows = [{"x": x, "note": "a text", "y": y} for x, y in TensorDataset(*TRAIN)]
+    assert not given_data._equal(*(next(iter(DataLoader(Noisy(*TRAIN)))) for _ in range(2)))
+    assert given_data._equal(*(UserDict(next(iter(DataLoader(rows)))) for _ in range(2)))
 
 
 def test_forms_of_the_training_set_give_the_same_scores():

@@ -81,6 +81,11 @@ def _whole(loader: DataLoader[Any], where: str) -> Any:
     """Return all batches of a ``DataLoader`` as one."""
     _check_order(loader, where)
     batches = list(loader)
+    if batches and not _equal(batches[0], next(iter(loader))):
+        raise UserError(
+            f"{where}: the first batch of this DataLoader differs between two reads, so that its dataset is random; leave "
+            "random transforms out of the dataset"
+        )
     if batches and isinstance(batches[0], Mapping):
         return _joined(batches)
     if not batches or not isinstance(batches[0], (tuple, list)) or len(batches[0]) != 2:
@@ -91,6 +96,15 @@ def _whole(loader: DataLoader[Any], where: str) -> Any:
         return batches
     inputs, labels = zip(*batches, strict=True)
     return _joined(list(inputs)), _joined(list(labels))
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Return whether two reads of a batch have the same tensors; NaN is equal to itself here."""
+    if isinstance(first, Mapping):
+        return all(_equal(value, second.get(name)) for name, value in first.items())
+    if isinstance(first, (tuple, list)):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return not isinstance(first, Tensor) or torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
 def _check_order(loader: DataLoader[Any], where: str) -> None:
