@@ -260,6 +260,11 @@ def test_labels_of_every_token_are_padded_with_the_ignored_label():
         (([[0.5], [0.5, 0.5], *[[0.5]] * 5], Y), None, ["x of row 1 has shape (2,) and that of row 0 (1,)"]),
         (iter([]), None, ["must be a pair (x, y)", "not a list_iterator"]),
         ("train.csv", None, ["must be a pair (x, y)", "not a str"]),
+        (
+            Rowwise(lambda row: (np.ones(2, np.int64 if row else np.uint16), Y[row])),
+            None,
+            ["x of row 1 is torch.int64 and that of row 0 torch.uint16; give all rows one type"],
+        ),
         ((TABLE, torch.eye(N)), None, ["one integer per example, not rows of shape (7,)", "y.argmax(1)"]),
         (
             SimpleNamespace(column_names=["x", "y"], features={}),  # a stream of datasets has no length

@@ -151,6 +151,13 @@ def test_a_query_with_an_ignored_label_is_refused():
         get_task(OPTIONS["ignored label"]).check_queries(torch.tensor([0, -1]), "setting mine: query")
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int64, torch.float64])
+def test_labels_0_and_1_may_have_any_type(dtype):
+    y = torch.tensor([1, 0, 1]).to(dtype)
+    assert get_task("binary").check(y, "mine").tolist() == [1, 0, 1]
+    assert get_task("multi-label").check(y[:, None], "mine").tolist() == [[1], [0], [1]]
+
+
 def test_one_logit_is_pointed_to_the_binary_task_and_the_other_way_round():
     with pytest.raises(UserError, match="choose 'task: binary'"):
         get_task("classification").check_outputs(torch.zeros(2, 1), torch.tensor([0, 1]), "mine")

@@ -39,7 +39,8 @@ class Gathered:
         """Add the rows of ``block``, of which the first is row ``row``.
 
         Raises:
-            UserError: they have another shape than the rows before, and are not lists of integers.
+            UserError: they have another shape than the rows before, and are not lists of integers; or the types of both
+                have no common one.
         """
         if self._tensor is None:
             self._tensor = empty_rows((self._rows, *block.shape[1:]), block.dtype)
@@ -53,7 +54,13 @@ class Gathered:
         if self._lists is not None:
             self._lists.extend(block)
             return
-        common = torch.promote_types(self._tensor.dtype, block.dtype)
+        try:
+            common = torch.promote_types(self._tensor.dtype, block.dtype)
+        except RuntimeError:  # torch has no common type of uint16 and int64
+            raise UserError(
+                f"{self._where}: {self._name} of row {row} is {block.dtype} and that of row 0 {self._tensor.dtype}; give "
+                "all rows one type"
+            ) from None
         self._tensor = as_stored(self._tensor, common)  # a list of whole numbers may go on with fractions
         self._tensor[row : row + len(block)] = block
 
@@ -134,8 +141,9 @@ def _of_frame(value: Any) -> NDArray[Any]:
     kinds = []
     for name, column in columns:
         if column.dtype.kind not in "biuf":
+            subject = "it" if name is None else f"column '{name}'"
             raise ValueError(
-                f"column '{name}' is of type {column.dtype}; encode it as numbers, for example by pandas.get_dummies or "
+                f"{subject} is of type {column.dtype}; encode it as numbers, for example by pandas.get_dummies or "
                 ".cat.codes, or drop it"
             )
         kinds.append(getattr(column.dtype, "numpy_dtype", column.dtype))

@@ -56,7 +56,7 @@ class Binary(Task):
         if n_classes not in (None, 2):
             raise UserError(f"{where}: class_names has {n_classes} names, but a binary task has two classes")
         whole = flat.to(torch.int64)
-        if not bool((whole == flat).all()):
+        if not bool((whole.to(flat.dtype) == flat).all()):
             raise UserError(f"{where}: labels of a binary task must be 0 or 1; y holds other numbers")
         return class_labels(whole, where, 2)
 

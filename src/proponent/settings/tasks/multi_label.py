@@ -50,7 +50,7 @@ class MultiLabel(Task):
         known = (whole == 0) | (whole == 1)
         if self._ignored is not None:
             known |= whole == self._ignored
-        if not bool(((whole == y) & known).all()):
+        if not bool(((whole.to(y.dtype) == y) & known).all()):
             also = "" if self._ignored is None else f", or task.ignore_index ({self._ignored})"
             raise UserError(f"{where}: y of a multi-label task must hold 0 and 1 only{also}")
         empty = (whole == self._ignored).all(1).nonzero() if self._ignored is not None else whole[:0]
