@@ -30,7 +30,7 @@ from proponent.progress import progress
 from proponent.rows import Rows
 from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
-from proponent.settings.split import Arrays
+from proponent.settings.split import Arrays, check_tokens
 from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_arguments import check_arguments, history_of, refuse_missing, usable_device
 from proponent.trained.given_data import check_like_train, given_rows
@@ -156,6 +156,8 @@ class Attributor:
 
     def _attribute(self, x: Rows, y: Tensor) -> Tensor:
         data = Arrays(self._problem.x, self._y, x, y)
+        if self._choice.takes_tokens:
+            check_tokens(data, self._source)
         finish = {need: data for need in ("data",) if hasattr(self._choice.module, "finish")}
         (outcome,) = self._scorer.score([self._choice.params], self._needs(data), finish or None)
         return torch.as_tensor(accepted(outcome)["scores"]).detach().to("cpu", torch.float32)

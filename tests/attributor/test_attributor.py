@@ -314,6 +314,12 @@ def test_methods_of_classes_refuse_ignored_labels(method):
         scores_of(method, task=task)
 
 
+@pytest.mark.parametrize("method", ["bm25", "tfidf"])
+def test_methods_of_texts_refuse_other_inputs(method):
+    with pytest.raises(UserError, match=f"method '{method}': train: a text needs token numbers"):
+        scores_of(method)
+
+
 def test_an_unknown_hyper_parameter_names_the_nearest():
     with pytest.raises(UserError, match="unknown key 'dampng'; did you mean 'damping'"):
         scores_of("trak", dampng=1.0)

@@ -91,4 +91,4 @@ def test_the_model_does_not_see_padding() -> None:
 def test_rows_that_are_not_texts_are_refused(x, said) -> None:
     fine = torch.tensor([[1, 2]])
     with pytest.raises(UserError, match=f"setting mine: query.* {said}|setting mine: query.*{said}"):
-        check_tokens(Arrays(fine, fine, x, x), "mine")
+        check_tokens(Arrays(fine, fine, x, x), "setting mine")

@@ -194,7 +194,7 @@ def test_lists_of_tokens_are_padded_to_the_longest_of_both_parts_with_a_mask():
     assert ids[1].tolist() == [2, 7, 7, 1, 0]
     assert mask[1].tolist() == [1, 1, 1, 1, 0]
     assert [row[row_mask == 1].tolist() for row, row_mask in zip(ids, mask, strict=True)] == TOKENS
-    check_tokens(found, "mine")
+    check_tokens(found, "setting mine")
 
 
 def test_lists_of_one_length_in_one_part_get_the_mask_of_the_other():

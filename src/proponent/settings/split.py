@@ -154,14 +154,14 @@ def checked_weights(weight: Tensor, n_train: int, where: str) -> Tensor:
     return found
 
 
-def check_tokens(arrays: Arrays, name: str) -> None:
+def check_tokens(arrays: Arrays, where: str) -> None:
     """Refuse rows that are not texts: token numbers (length,) from 0.
 
     Token 0 is padding, unless a dictionary of inputs has an ``attention_mask``, which is 0 where there is padding.
 
     Args:
-        arrays: data of the setting.
-        name: name of the setting, for messages.
+        arrays: training examples and queries.
+        where: beginning of messages, such as the name of the setting.
 
     Raises:
         UserError: the rows are not token numbers, or a text consists of padding (0) only.
@@ -171,18 +171,18 @@ def check_tokens(arrays: Arrays, name: str) -> None:
         tokens = x if isinstance(x, Tensor) else named.get(TOKENS)
         if tokens is None:
             raise UserError(
-                f"setting {name}: {part}: 'inputs: tokens' needs an input with the name {TOKENS}; the inputs are "
+                f"{where}: {part}: a text needs an input with the name {TOKENS}; the inputs are "
                 f"{', '.join(named)}"
             )
         if tokens.ndim != 2 or tokens.is_floating_point() or int(tokens.min()) < 0:
             raise UserError(
-                f"setting {name}: {part}: 'inputs: tokens' needs token numbers (examples, length) from 0, "
+                f"{where}: {part}: a text needs token numbers (examples, length) from 0, "
                 f"not {tokens.dtype} of shape {tuple(tokens.shape)} from {tokens.min().item():g}"
             )
         empty = (named.get(MASK, tokens) == 0).all(1).nonzero()
         if len(empty):
             raise UserError(
-                f"setting {name}: {part} row {int(empty[0])} consists of padding (0) only; drop this row"
+                f"{where}: {part} row {int(empty[0])} consists of padding (0) only; drop this row"
             )
 
 

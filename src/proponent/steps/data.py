@@ -37,7 +37,7 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
             spec.precision,
         )
     if spec.inputs is Inputs.tokens:
-        check_tokens(arrays, spec.setting)
+        check_tokens(arrays, f"setting {spec.setting}")
     if arrays.weight_train is not None:
         text = f"note: setting {spec.setting}: losses of training examples are multiplied by their column 'weight'"
         print(f"{text}; give it another name if it is an input", file=sys.stderr)

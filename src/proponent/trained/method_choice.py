@@ -17,6 +17,7 @@ from typing import Any
 from proponent.config.benchmark_schema import Combine, MethodConfig
 from proponent.config.implied import over_members
 from proponent.config.load import nearest, structured
+from proponent.config.schema import Inputs
 from proponent.config.signature import Signature
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
@@ -62,6 +63,11 @@ class Choice:
     def tasks(self) -> tuple[str, ...] | None:
         """Tasks that it can run on; None for all."""
         return getattr(self.module, "TASKS", None)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it is for texts as token numbers only."""
+        return getattr(self.module, "INPUTS", None) == Inputs.tokens.value
 
     @property
     def checkpoints(self) -> int:

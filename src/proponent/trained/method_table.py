@@ -145,7 +145,7 @@ def needs_in_words(choice: Choice) -> str:
         found += [words] if need in needs else []
     if needs & {"retrainings", "permutations"}:
         found.append("retrainings on subsets")
-    if getattr(choice.module, "INPUTS", None) == "tokens":
+    if choice.takes_tokens:
         found.append("data of tokens")
     return ", ".join(found) or "data"
 
