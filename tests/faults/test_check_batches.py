@@ -197,6 +197,7 @@ AUGMENTATIONS = {
     "fewer rows": (lambda x, g: x[:-1], "the same number of rows"),
     "mixup": (lambda x, g: x + 0.1 * x[torch.randperm(len(x), generator=g)], "mixes the examples of a batch"),
     "batch mean": (lambda x, g: x - x.mean(0), "mixes the examples of a batch"),
+    "batch minimum": (lambda x, g: x - x.amin(), "mixes the examples of a batch"),
     "an error": (lambda x, g: x.flip(-3), "augment fails on a batch of"),
     "no tensor": (lambda x, g: [x], "augment returns a list; return a tensor"),
 }

@@ -60,10 +60,19 @@ def _refuse(subject: Subject, augment: Augment, x: Rows, seed: int) -> None:
             f"augment draws random numbers from another source than its generator{source}; pass generator=generator to "
             "torch.rand and the like"
         )
-    index = torch.arange(len(x))
-    index[0] = len(x) - 1
-    if len(x) > 1 and not rows_equal(found[1:], augment(x[index], seed, 0)[1:]):
+    if _mixes(augment, x, found, seed):
         raise subject.problem(
             "augment mixes the examples of a batch: a row changes with the inputs of another one, so that the effect of an "
             "example cannot be separated; let each row depend on its own example and random numbers only"
         )
+
+
+def _mixes(augment: Augment, x: Rows, found: Rows, seed: int) -> bool:
+    """Return whether rows change where the first one is another example, or the first where all others are."""
+    other = torch.arange(len(x))
+    other[0] = len(x) - 1
+    alone = torch.zeros(len(x), dtype=torch.int64)
+    return not (
+        rows_equal(found[1:], augment(x[other], seed, 0)[1:])
+        and rows_equal(found[:1], augment(x[alone], seed, 0)[:1])
+    )
