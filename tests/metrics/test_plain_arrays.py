@@ -74,3 +74,9 @@ def test_metrics_need_no_torch():
     code = "import proponent, sys; proponent.metrics.lds; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("wrong", [np.array([1, 5, 7]), np.arange(12) % 10], ids=["indices", "labels"])
+def test_noisy_labels_are_flags(wrong):
+    with pytest.raises(UserError, match="noisy_labels: expected"):
+        proponent.metrics.mislabel(np.random.default_rng(0).normal(size=(3, 12)), wrong)

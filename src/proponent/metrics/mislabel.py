@@ -82,10 +82,15 @@ def mislabel_of_arrays(
         :func:`evaluate`.
 
     Raises:
-        UserError: as :func:`evaluate`.
+        UserError: as :func:`evaluate`; ``noisy_labels`` are neither True and False nor 1 and 0, or not one per example.
     """
+    flags = np.asarray(noisy_labels)
+    if flags.shape != np.shape(scores)[-1:] or not np.isin(flags, (0, 1)).all():
+        raise UserError(
+            "noisy_labels: expected (n_train,), True for examples whose label is known to be wrong and False for others"
+        )
     own = None if self_influence is None else np.asarray(self_influence)
-    inputs = MetricInputs(np.asarray(scores), own, noisy_labels=np.asarray(noisy_labels))
+    inputs = MetricInputs(np.asarray(scores), own, noisy_labels=flags.astype(bool))
     return evaluate(inputs, resamples=resamples, seed=seed)
 
 
