@@ -58,6 +58,7 @@ FACTORIES = {
     "scale": lambda by=255: lambda x: x.float() / by,
     "plain": lambda x, by=255: x.float() / by,
     "centred": Centred,
+    "by_name": lambda *, image, by=255: image.float() / by,
     "kept": lambda: lambda x: x,
     "random": lambda: lambda x: x.float() + torch.rand(x.shape),
     "batch": lambda: lambda x: x.float() - x.float().mean(0),
@@ -201,3 +202,10 @@ def test_several_inputs_are_given_as_the_model_takes_them(positional):
     same(outputs_of(model, rows), expected)
     same(vmap(lambda one: outputs_of(model, one[None])[0])(rows), expected)
     refuse_preprocess(Subject("lab", lambda _: model, Arrays(rows, Y, rows, Y), TASK, RECIPE), model)
+
+
+def test_inputs_may_be_keywords_only():
+    config = FactoryConfig("lab_preprocess:by_name", {"by": 100})
+    model = build_model(ModelSpec(NET, preprocess=config), 0)
+    plain = build_model(ModelSpec(NET), 0)
+    same(outputs_of(model, NamedRows({"image": BYTES})), plain(BYTES.float() / 100))

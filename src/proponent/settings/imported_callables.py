@@ -37,7 +37,8 @@ def call_factory(config: FactoryConfig, seed: int, kind: str = "factory") -> Any
 def function_of(config: FactoryConfig, kind: str, what: str, count: int | None = None) -> Callable[..., Any]:
     """Return a function that a setting names: itself, with its arguments as further keywords, or what a factory returns.
 
-    It is the function itself if it has parameters without a default that ``args`` does not give.
+    It is the function itself if it has parameters without a default that ``args`` does not give. Keyword-only ones count
+    where the number of arguments is not fixed.
 
     Args:
         config: name, arguments.
@@ -49,10 +50,13 @@ def function_of(config: FactoryConfig, kind: str, what: str, count: int | None =
         UserError: there is no such module or function, the arguments do not fit, or the result cannot be called.
     """
     function = imported(config.factory, kind)
+    given = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    if count is None:  # a dictionary of inputs is given by keyword
+        given.add(inspect.Parameter.KEYWORD_ONLY)
     to_give = [
         parameter
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if parameter.kind in given
         and parameter.default is parameter.empty
         and parameter.name not in config.args
     ]
