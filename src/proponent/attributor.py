@@ -35,7 +35,7 @@ from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_arguments import check_arguments, history_of, refuse_missing, usable_device
 from proponent.trained.given_data import check_like_train, given_rows
 from proponent.trained.given_models import Given, State, state_of
-from proponent.trained.given_task import given_task
+from proponent.trained.given_task import given_task, note_probabilities
 from proponent.trained.live_member import LiveMember, Problem
 from proponent.trained.method_choice import OF_MODELS, choose_method
 from proponent.trained.needed_memory import ModelSize, largest_block
@@ -270,6 +270,7 @@ class Attributor:
         with torch.no_grad():
             outputs = capture.outputs(problem.x[:2])
         problem.task.check_outputs(outputs, problem.y, "train")
+        note_probabilities(outputs, self._task)
         self._outputs = outputs
         compare_with_autograd(capture, problem.x, problem.y, target_cotangents(problem.task))
         return ModelSize.of(capture, problem.x)

@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 import proponent
 from proponent.errors import UserError
+from proponent.notes import Note
 from proponent.trained import given_data
 from proponent.trained.given_models import state_of
 
@@ -318,6 +319,11 @@ def test_methods_of_classes_refuse_ignored_labels(method):
 def test_methods_of_texts_refuse_other_inputs(method):
     with pytest.raises(UserError, match=f"method '{method}': train: a text needs token numbers"):
         scores_of(method)
+
+
+def test_probabilities_in_place_of_logits_are_noted():
+    with pytest.warns(Note, match="outputs look like probabilities: all in .* and rows sum to 1"):
+        scores_of("graddot", model=nn.Sequential(net(), nn.Softmax(-1)))
 
 
 def test_an_unknown_hyper_parameter_names_the_nearest():
