@@ -50,13 +50,13 @@ def function_of(config: FactoryConfig, kind: str, what: str, count: int | None =
         UserError: there is no such module or function, the arguments do not fit, or the result cannot be called.
     """
     function = imported(config.factory, kind)
-    given = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    if count is None:  # a dictionary of inputs is given by keyword
-        given.add(inspect.Parameter.KEYWORD_ONLY)
+    kind_of = inspect.Parameter
+    given = [kind_of.POSITIONAL_ONLY, kind_of.POSITIONAL_OR_KEYWORD]
+    by_keyword = [kind_of.KEYWORD_ONLY] if count is None else []  # a dictionary of inputs
     to_give = [
         parameter
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in given
+        if parameter.kind in (*given, *by_keyword)
         and parameter.default is parameter.empty
         and parameter.name not in config.args
     ]
