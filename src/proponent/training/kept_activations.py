@@ -36,6 +36,7 @@ def pass_bytes(model: nn.Module, x: Rows, y: Tensor, task: Task) -> PassBytes:
         y: (b, …) labels.
         task: task that gives the loss.
     """
+    x = x.clone()  # a model that changes its input is refused later, by name
     batch = [*named_tensors(x).values(), y]
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *buffers.values(), *batch)}

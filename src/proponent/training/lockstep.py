@@ -19,6 +19,7 @@ from proponent.config.schema import Precision, RecipeConfig
 from proponent.progress import progress
 from proponent.rows import Rows
 from proponent.settings.batch_augmentation import Augment
+from proponent.settings.model_preparation import prepare_model
 from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_compat import layered, stackable
@@ -128,7 +129,9 @@ def train(
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")
     (order,) = in_lockstep(recipe, runs, len(x), len(runs))
     stack = stack_models(build, [runs[index].init_seed for index in order], device)
-    choice = pass_choice(stack.template.train(), x, y, task, recipe, device)
+    # A model of its own is measured: one that makes a layer in its first pass is refused by the checks below.
+    measured = prepare_model(build(runs[0].init_seed)).to(device).train()
+    choice = pass_choice(measured, x, y, task, recipe, device)
     last = build(runs[order[-1]].init_seed).to(device)
     with stackable() if choice.stacked else layered():
         _prepare(stack, last, x[:2].to(device), recipe)
