@@ -129,10 +129,9 @@ def train(
         raise ValueError(f"checkpoints {list(checkpoints)} must lie between 1 and {shortest} steps")
     (order,) = in_lockstep(recipe, runs, len(x), len(runs))
     stack = stack_models(build, [runs[index].init_seed for index in order], device)
-    # A model of its own is measured: one that makes a layer in its first pass is refused by the checks below.
-    measured = prepare_model(build(runs[0].init_seed)).to(device).train()
-    choice = pass_choice(measured, x, y, task, recipe, device)
-    last = build(runs[order[-1]].init_seed).to(device)
+    # Not the template is measured: a model that makes a layer in its first pass is refused by the checks below.
+    last = prepare_model(build(runs[order[-1]].init_seed)).to(device)
+    choice = pass_choice(last.train(), x, y, task, recipe, device)
     with stackable() if choice.stacked else layered():
         _prepare(stack, last, x[:2].to(device), recipe)
         # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
