@@ -80,7 +80,7 @@ class TracedPass(StackedPass):
             recorded = simplify(make_fx(flat)(*tensors, *leaves))
             with torch.no_grad():
                 again = recorded(*tensors, *leaves)
-        except Exception:
+        except Exception:  # recording only saves time, and what it cannot express the plain pass computes
             return losses, gradients, {}
         largest = max(float(value.abs().max()) for value in gradients.values())
         pairs = zip((losses, *gradients.values()), again, strict=True)
