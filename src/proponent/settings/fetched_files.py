@@ -11,10 +11,11 @@ import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
 from urllib.parse import urlsplit
 
 from proponent.errors import UserError
@@ -46,7 +47,8 @@ def fetch(source: str, sha256: str) -> Path:
         raise UserError(f"fetch '{source}': sha256 must have 64 hexadecimal digits, not {sha256!r}")
     parts = urlsplit(source)
     if parts.scheme in _SCHEMES and parts.netloc:
-        return _download(source, wanted, cache_folder() / (wanted + _suffix(parts.path)))
+        target = cache_folder() / (wanted + _suffix(parts.path))
+        return kept_file(source, wanted, target, lambda temporary: _download(source, temporary))
     if "://" not in source:
         return _verified(_in_package(source), wanted, source)
     if parts.scheme == "file":
@@ -104,8 +106,18 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _download(url: str, wanted: str, target: Path) -> Path:
-    """Return the verified file of the cache, after downloading it if it is not there."""
+def kept_file(source: str, wanted: str, target: Path, obtain: Callable[[Path], None]) -> Path:
+    """Return a file of the cache with the given digest, after obtaining it if it is not there.
+
+    Args:
+        source: origin of the file, for messages.
+        wanted: SHA-256 digest of the file, in lower case.
+        target: path of the file in the cache.
+        obtain: function that writes the file to a path; it raises an OSError or a ValueError if it cannot.
+
+    Raises:
+        UserError: the file cannot be obtained, or has another digest; nothing is kept then.
+    """
     with contextlib.suppress(FileNotFoundError):
         if _digest(target) == wanted:
             return target
@@ -114,36 +126,44 @@ def _download(url: str, wanted: str, target: Path) -> Path:
             if target.exists() and _digest(target) == wanted:  # another process has downloaded it meanwhile
                 return target
             for left in target.parent.glob(f".{target.name}.*.part"):  # of a download that was killed
-                left.unlink(missing_ok=True)
-            _write(url, wanted, target)
+                _remove(left)
+            _obtain(source, wanted, target, obtain)
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise UserError(
-            f"fetch '{url}': {reason}; without a network, place the file with the sha256 {wanted} at {target}"
+            f"fetch '{source}': {reason}; without a network, place the file with the sha256 {wanted} at {target}"
         ) from error
     return target
 
 
-def _write(url: str, wanted: str, target: Path) -> None:
-    """Download to a temporary file, which takes the name of the target once its digest is right."""
-    print(f"downloading {url} to {target}", file=sys.stderr)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _obtain(source: str, wanted: str, target: Path, obtain: Callable[[Path], None]) -> None:
+    """Obtain a temporary file, which takes the name of the target once its digest is right."""
+    print(f"downloading {source} to {target}", file=sys.stderr)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            found = _stream(url, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+        obtain(temporary)
+        found = _digest(temporary)
         if found != wanted:
-            raise UserError(f"fetch '{url}': {_other_digest(found, wanted)}")
+            raise UserError(f"fetch '{source}': {_other_digest(found, wanted)}")
         temporary.chmod(0o644)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _stream(url: str, stream: IO[bytes]) -> str:
-    """Write the bytes behind a URL to a stream and return their digest.
+def _download(url: str, target: Path) -> None:
+    """Write the bytes behind a URL to a file.
 
     Raises:
         OSError: the server cannot be reached, refuses, or ends too early.
@@ -151,16 +171,14 @@ def _stream(url: str, stream: IO[bytes]) -> str:
     from http.client import HTTPException
     from urllib.request import urlopen
 
-    digest, read = hashlib.sha256(), 0
+    read = 0
     try:
-        with urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - the caller admits web addresses only
+        # The caller admits web addresses only.
+        with urlopen(url, timeout=TIMEOUT) as answer, target.open("wb") as stream:  # noqa: S310
             while chunk := answer.read(CHUNK):
-                stream.write(chunk)
-                digest.update(chunk)
-                read += len(chunk)
+                read += stream.write(chunk)
             expected = answer.headers.get("Content-Length")
     except HTTPException as error:
         raise OSError(f"the answer is malformed ({error})") from error
     if expected is not None and read < int(expected):
         raise OSError(f"the connection ended after {read} of {expected} bytes")
-    return digest.hexdigest()
