@@ -8,7 +8,7 @@ import pytest
 
 from proponent.config.benchmark_schema import MethodConfig
 from proponent.config.load import conforms, merge, structured
-from proponent.config.schema import RecipeConfig, SettingConfig, StageConfig
+from proponent.config.schema import Optimizer, Precision, RecipeConfig, SettingConfig, StageConfig
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
@@ -111,10 +111,70 @@ def test_impossible_stages_are_refused(recipe, said):
 
 
 def test_a_missing_key_is_named():
-    assert complaint(SettingConfig, {"dataset": {"factory": "a:b"}, "model": {"factory": "a:b"}}).endswith(
-        "'recipe' is missing"
-    )
+    assert "'dataset' is missing" in complaint(SettingConfig, {"model": {"factory": "a:b"}})
     assert complaint(SettingConfig, {**MINIMAL, "model": {}}).endswith("'model.factory' is missing")
+
+
+FACTORIES = {key: MINIMAL[key] for key in ("dataset", "model")}
+GIVEN = {"files": [{"final": "a.pt"}, {"final": "b.pt"}]}
+CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr": 0.1, "step": 20}]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {},
+            "'recipe' is missing; models that are trained elsewhere have training.command or ensemble.files",
+        ),
+        ({"training": {"optimizer": "sgd"}}, "'recipe' is missing"),
+        ({"recipe": {"epochs": 1}, "ensemble": GIVEN}, "not 'recipe' and 'ensemble.files'"),
+        ({"recipe": {"epochs": 1}, "training": {"command": "a"}}, "not 'recipe' and 'training.command'"),
+        ({"training": {"command": "a"}, "ensemble": GIVEN}, "not 'training.command' and 'ensemble.files'"),
+        ({"recipe": {"epochs": 1}, "training": {"momentum": 0.9}}, "with 'recipe', leave it out"),
+        (
+            {"ensemble": GIVEN, "designs": {"subsets": {}}},
+            "designs (subsets) need a recipe or training.command",
+        ),
+        ({"ensemble": GIVEN, "augment": {"factory": "a:b"}}, "augment changes training batches"),
+        ({"ensemble": GIVEN, "training": {"precision": "bf16"}}, "must be float32 or float64, not bf16"),
+        ({"ensemble": GIVEN, "training": {"momentum": 2}}, "training: momentum must"),
+        ({"ensemble": {"files": [{"final": "a.pt", "lr": 0.1}]}}, "lr and step belong to checkpoints"),
+        (
+            {"ensemble": {"files": [{"final": "a.pt", "checkpoints": CHECKPOINTS}]}},
+            "of the final model as well",
+        ),
+        (
+            {"ensemble": {"files": [{"final": "a.pt", "lr": 0.1, "step": 20, "checkpoints": CHECKPOINTS}]}},
+            "steps must grow from checkpoint to checkpoint, not [10, 20, 20]",
+        ),
+        (
+            {"ensemble": {"files": [{"final": "a.pt", "lr": 1, "step": 2, "checkpoints": [{"file": "b"}]}]}},
+            "'lr' is missing",
+        ),
+    ],
+    ids=str,
+)
+def test_a_setting_has_exactly_one_way_to_its_models(keys, said):
+    assert said in complaint(SettingConfig, {**FACTORIES, **keys})
+
+
+def test_numbers_of_members_and_checkpoints_are_those_of_the_files():
+    with_checkpoints = {"final": "a.pt", "lr": 0.1, "step": 30, "checkpoints": CHECKPOINTS}
+    facts = {"optimizer": "adam", "momentum": 0.5, "weight_decay": 0.1, "precision": "float64"}
+
+    def given(files):
+        content = {**FACTORIES, "training": facts, "ensemble": {"files": files}}
+        return structured(SettingConfig, content, "mine")
+
+    setting = given([with_checkpoints, {"final": "b.pt"}])
+    assert (setting.ensemble.members, setting.ensemble.checkpoints) == (2, 0)
+    assert given([with_checkpoints]).ensemble.checkpoints == 2
+    assert setting.ensemble.files[0].files == ["a-1.pt", "a-2.pt", "a.pt"]
+    assert setting.ensemble.files[0].steps == [10, 20, 30]
+    assert not setting.trains
+    known = (setting.optimizer, setting.momentum, setting.weight_decay, setting.precision)
+    assert known == (Optimizer.adam, 0.5, 0.1, Precision.float64)
 
 
 def test_a_scalar_where_keys_are_expected_is_refused():

@@ -196,14 +196,99 @@ class RecipeConfig:
 
 
 @dataclass
+class TrainingConfig:
+    """Training that this project does not perform: what is known about it, as far as methods need it."""
+
+    command: str | None = None
+    """Command that trains one model; None for a setting with trained models (``ensemble.files``)."""
+    optimizer: Optimizer | None = None
+    """Optimiser of the training; None if it is unknown, and then methods that were derived for one are left out."""
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    precision: Precision = Precision.float32
+    """Floating point numbers of data, models and features."""
+
+    def __post_init__(self) -> None:
+        check_within("training", 0, 1, momentum=self.momentum)
+        check_not_negative("training", weight_decay=self.weight_decay)
+        if self.precision is Precision.bf16:
+            raise ValueError(
+                "training: precision must be float32 or float64, not bf16; weights in bfloat16 are converted to float32"
+            )
+
+
+@dataclass
+class GivenCheckpointConfig:
+    """A checkpoint of a training outside this project."""
+
+    file: str
+    lr: float
+    """Learning rate at the checkpoint."""
+    step: int
+    """Number of optimiser steps until the checkpoint."""
+
+    def __post_init__(self) -> None:
+        check_positive("ensemble.files: checkpoint", lr=self.lr, step=self.step)
+
+
+@dataclass
+class GivenMemberConfig:
+    """A model that was trained outside this project, with checkpoints along its training if there are any."""
+
+    final: str
+    """File or folder with the trained model; of an entry that is text alone, a pattern such as ``runs/*/final.pt``."""
+    lr: float | None = None
+    """Learning rate at the end of training; with ``checkpoints`` only."""
+    step: int | None = None
+    """Number of optimiser steps of the training; with ``checkpoints`` only."""
+    checkpoints: list[GivenCheckpointConfig] = field(default_factory=list)
+    """Checkpoints before the end, in the order of training."""
+
+    def __post_init__(self) -> None:
+        where = f"ensemble.files: '{self.final}'"
+        if not self.checkpoints:
+            if self.lr is not None or self.step is not None:
+                raise ValueError(
+                    f"{where}: lr and step belong to checkpoints; add checkpoints, or leave both out"
+                )
+            return
+        if self.lr is None or self.step is None:
+            raise ValueError(f"{where}: with checkpoints, give 'lr' and 'step' of the final model as well")
+        check_positive(where, lr=self.lr, step=self.step)
+        if self.steps != sorted(set(self.steps)):
+            raise ValueError(f"{where}: steps must grow from checkpoint to checkpoint, not {self.steps}")
+
+    @property
+    def files(self) -> list[str]:
+        """Files of the checkpoints, that of the final model last."""
+        return [*(checkpoint.file for checkpoint in self.checkpoints), self.final]
+
+    @property
+    def steps(self) -> list[int]:
+        """Optimiser steps until each of :attr:`files`; for a final model alone, a single step of unknown length."""
+        return [*(checkpoint.step for checkpoint in self.checkpoints), self.step or 1]
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """Learning rate at each of :attr:`files`; 1 for a final model alone."""
+        return [*(checkpoint.lr for checkpoint in self.checkpoints), self.lr or 1.0]
+
+
+@dataclass
 class EnsembleConfig:
     """Independently seeded models trained on all examples."""
 
     members: int = 10
     checkpoints: int = 8
-    """Checkpoints saved along training in addition to the final model, each about twice as late as the one before."""
+    """Checkpoints saved along training in addition to the final model, each about twice as late as the one before. Of
+    ``files``, the smallest number that a member has."""
+    files: list[GivenMemberConfig] = field(default_factory=list)
+    """Models that are trained already, one entry per member; empty if the members are trained here."""
 
     def __post_init__(self) -> None:
+        if self.files:
+            self.members = len(self.files)
+            self.checkpoints = min(len(member.checkpoints) for member in self.files)
         check_positive("ensemble", members=self.members)
         check_not_negative("ensemble", checkpoints=self.checkpoints)
 
@@ -275,7 +360,10 @@ class SettingConfig:
 
     dataset: FactoryConfig
     model: ModelConfig
-    recipe: RecipeConfig
+    recipe: RecipeConfig | None = None
+    """Training by this project. Exactly one of ``recipe``, ``training.command`` and ``ensemble.files`` is given."""
+    training: TrainingConfig | None = None
+    """Training elsewhere, by a command or before."""
     preprocess: FactoryConfig | None = None
     """Factory of a function that is applied to the inputs of every model, for example from bytes to numbers in [0, 1]."""
     task: TaskConfig = field(default_factory=lambda: TaskConfig("classification"))
@@ -294,9 +382,67 @@ class SettingConfig:
     description: str = ""
 
     def __post_init__(self) -> None:
+        ways = {
+            "recipe": self.recipe is not None,
+            "training.command": self.training is not None and self.training.command is not None,
+            "ensemble.files": bool(self.ensemble.files),
+        }
+        given = [f"'{way}'" for way, is_given in ways.items() if is_given]
+        if not given:
+            raise ValueError(
+                "'recipe' is missing; models that are trained elsewhere have training.command or ensemble.files instead"
+            )
+        if len(given) > 1:
+            raise ValueError(f"give exactly one of {', '.join(ways)}, not {' and '.join(given)}")
+        if self.recipe is not None and self.training is not None:
+            raise ValueError("training describes a training elsewhere; with 'recipe', leave it out")
+        self._refuse_training_of_given_models()
         tuning = self.designs.get("tune")
         if tuning is not None and tuning.kind is not DesignKind.subsets:
             raise ValueError(f"designs: tune must be of kind subsets, not {tuning.kind.value}")
+
+    def _refuse_training_of_given_models(self) -> None:
+        """Refuse what only a training can use where all models are trained already."""
+        if not self.ensemble.files:
+            return
+        if self.designs:
+            raise ValueError(
+                f"designs ({', '.join(self.designs)}) need a recipe or training.command, which can train on subsets; "
+                "with ensemble.files, leave designs out"
+            )
+        if self.augment is not None:
+            raise ValueError(
+                "augment changes training batches, and ensemble.files are trained already; leave it out"
+            )
+
+    @property
+    def trains(self) -> bool:
+        """Whether members and retrainings are trained in this benchmark, by a recipe or a command."""
+        return not self.ensemble.files
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """Optimiser of the training; None if it is unknown."""
+        return self._training.optimizer
+
+    @property
+    def momentum(self) -> float:
+        """Momentum of the training, by which steps are longer than their learning rate."""
+        return self._training.momentum
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay of the training."""
+        return self._training.weight_decay
+
+    @property
+    def precision(self) -> Precision:
+        """Floating point numbers of data, models and features."""
+        return self._training.precision
+
+    @property
+    def _training(self) -> RecipeConfig | TrainingConfig:
+        return self.recipe or self.training or TrainingConfig()
 
     @property
     def factories(self) -> dict[str, FactoryConfig]:

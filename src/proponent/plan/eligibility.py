@@ -40,15 +40,20 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
         if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
             return f"needs {need}, and {file} has no design '{LEARNED_FROM[need]}'"
     if setting.ensemble.checkpoints < method.checkpoints:
-        return f"needs checkpoints along training, and {file} saves none"
+        return f"needs checkpoints along training, and {file} {'saves' if setting.trains else 'gives'} none"
     if setting.task.lacks_classes and method.config.params.get("labels") in method.labels:
         return f"needs the task classification for its labels, and {file} has {setting.task.lacks_classes}"
     if method.inputs is not None and setting.inputs.value != method.inputs:
         return f"needs 'inputs: {method.inputs}', and {file} has {setting.inputs.value}"
-    if method.optimizers is not None and setting.recipe.optimizer.value not in method.optimizers:
-        wanted, found = " or ".join(method.optimizers), setting.recipe.optimizer.value
-        return f"needs the optimizer {wanted}, and {file} has {found}"
-    if "replay" in method.all_needs and setting.recipe.precision is Precision.bf16:
+    if method.optimizers is not None and (
+        setting.optimizer is None or setting.optimizer.value not in method.optimizers
+    ):
+        wanted = " or ".join(method.optimizers)
+        found = f"has {setting.optimizer.value}" if setting.optimizer else "does not state training.optimizer"
+        return f"needs the optimizer {wanted}, and {file} {found}"
+    if "replay" in method.all_needs and setting.recipe is None:
+        return f"replays the training step by step, and {file} has no recipe"
+    if "replay" in method.all_needs and setting.precision is Precision.bf16:
         return f"replays the training, whose derivatives need float32 or float64, and {file} trains in bf16"
     if method.tasks is not None and not setting.task.is_among(method.tasks):
         found = setting.task.lacks_classes or setting.task.name

@@ -86,7 +86,7 @@ class MethodNodes:
             files = graph.digests_of(method.config.sources)
             return graph.add(path, AdoptSpec(**common), self._inputs(), files=files)
         setting, compute = self.base.setting, self.base.benchmark.config.compute
-        recipe, network, replay = setting.recipe, "network" in method.needs, "replay" in method.needs
+        network, replay = "network" in method.needs, "replay" in method.needs
         spec = AttributeSpec(
             **common,
             engine=self.base.engine,
@@ -107,11 +107,13 @@ class MethodNodes:
             scores=tuple(method.config.scores),
             memory_mib=compute.memory_mib,
             network=(
-                NetworkSpec(self.base.model, recipe.precision, recipe.weight_decay, recipe.momentum)
+                NetworkSpec(self.base.model, setting.precision, setting.weight_decay, setting.momentum)
                 if network
                 else None
             ),
-            replay=ReplaySpec(self.base.model, recipe, setting.augment, setting.seed) if replay else None,
+            replay=ReplaySpec(self.base.model, self.base.recipe, setting.augment, setting.seed)
+            if replay
+            else None,
         )
         code = [*method.code, *loaders_of(method.all_needs, method.arrays)]
         files = graph.digests_of(method.config.sources)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
-from proponent.config.schema import DesignConfig, DesignKind, FactoryConfig, SettingConfig, n_rows
+from proponent.config.schema import (
+    DesignConfig,
+    DesignKind,
+    FactoryConfig,
+    RecipeConfig,
+    SettingConfig,
+    n_rows,
+)
 from proponent.config.specifications.step_inputs import (
     DataInputs,
     FeaturizeInputs,
@@ -28,6 +35,7 @@ from proponent.config.specifications.step_specs import (
     TrainSpec,
 )
 from proponent.config.task_names import task_code
+from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
 from proponent.plan.graph import Graph
 
@@ -63,6 +71,13 @@ class SettingNodes:
             self._add_design(design, config)
 
     @property
+    def recipe(self) -> RecipeConfig:
+        """Recipe of the setting's trainings."""
+        if self.setting.recipe is None:
+            raise UserError(f"configs/settings/{self.name}.yaml: 'recipe' is missing")
+        return self.setting.recipe
+
+    @property
     def engine(self) -> Engine:
         """Where the setting's models are trained and used."""
         compute = self.benchmark.config.compute
@@ -88,8 +103,8 @@ class SettingNodes:
             inputs=setting.inputs,
             label_noise=setting.label_noise,
             queries=setting.queries,
-            stages=tuple(stage.examples for stage in setting.recipe.stages),
-            precision=setting.recipe.precision,
+            stages=tuple(stage.examples for stage in self.recipe.stages),
+            precision=setting.precision,
             seed=setting.seed,
         )
         files = self.graph.digests_of(setting.dataset.files)
@@ -107,7 +122,7 @@ class SettingNodes:
             queries=setting.queries,
             has_label_noise=setting.label_noise is not None,
             model=self.model,
-            recipe=setting.recipe,
+            recipe=self.recipe,
             augment=setting.augment,
             seed=setting.seed,
             designs=tuple(self._draw(design, config) for design, config in sorted(setting.designs.items())),
@@ -147,7 +162,7 @@ class SettingNodes:
             engine=self.engine,
             task=setting.task,
             model=self.model,
-            recipe=setting.recipe,
+            recipe=self.recipe,
             augment=setting.augment,
             seed=setting.seed,
             lockstep=self.benchmark.config.compute.lockstep,
@@ -168,8 +183,8 @@ class SettingNodes:
             kind=kind,
             members=tuple(members),
             model=self.model,
-            precision=setting.recipe.precision,
-            momentum=setting.recipe.momentum,
+            precision=setting.precision,
+            momentum=setting.momentum,
             memory_mib=self.benchmark.config.compute.memory_mib,
         )
         inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
@@ -189,7 +204,7 @@ class SettingNodes:
                 task=setting.task,
                 target=setting.target,
                 model=self.model,
-                recipe=setting.recipe,
+                recipe=self.recipe,
                 augment=setting.augment,
                 seed=setting.seed,
                 lockstep=compute.lockstep,
