@@ -59,3 +59,12 @@ def test_an_unknown_function_names_the_nearest(tree):
 
 def test_installed_packages_are_not_looked_into(tree):
     assert read_signature(tree, "torch.nn", "Linear", "x.yaml") is None
+
+
+def test_a_function_that_a_package_imports_from_its_module_is_read_there(tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__init__.py").write_text("from package.inner import attribute as scored, missing\n")
+    (tmp_path / "package/inner.py").write_text(SOURCE)
+    tree = SourceTree((tmp_path,))
+    assert read_signature(tree, "package", "scored", "x.yaml").positional == ("gradients", "data")
+    assert read_signature(tree, "package", "missing", "x.yaml") is None

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from archive_writers import write_deb, write_tgz
 from proponent.errors import UserError
 from proponent.settings.sources import Package, Registry, fetch_package, read_member, read_members
 
 CONTENT = {"usr/share/data/a.txt": b"first", "usr/share/data/b.txt": b"second", "usr/share/doc/c": b"third"}
-
-
-def tar_bytes(mode: str, prefix: str = "") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as tar:
-        folder = tarfile.TarInfo(f"{prefix}usr")
-        folder.type = tarfile.DIRTYPE
-        tar.addfile(folder)
-        for name, content in CONTENT.items():
-            entry = tarfile.TarInfo(prefix + name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def deb_bytes(members: dict[str, bytes]) -> bytes:
-    """Return an ar archive as ``dpkg-deb`` writes it (deb(5)): an odd member is padded to an even length."""
-    parts = [b"!<arch>\n"]
-    for name, content in members.items():
-        parts.append(f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode())
-        parts.append(content + b"\n" * (len(content) % 2))
-    return b"".join(parts)
 
 
 def write_archive(folder: Path, kind: str) -> Path:
@@ -49,10 +26,9 @@ def write_archive(folder: Path, kind: str) -> Path:
             for name, content in CONTENT.items():
                 file.writestr(name, content)
     elif kind == "tgz":
-        path.write_bytes(tar_bytes("w:gz"))
+        write_tgz(path, CONTENT)
     else:
-        control = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd"}
-        path.write_bytes(deb_bytes({**control, "data.tar.xz": tar_bytes("w:xz", "./")}))
+        write_deb(path, CONTENT)
     return path
 
 

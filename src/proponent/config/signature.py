@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from proponent.config.digests.module_source import STAR
+from proponent.config.digests.module_source import STAR, ModuleSource
 from proponent.config.digests.python_source import constants_of, dotted, is_literal
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import conforms, nearest
@@ -102,8 +102,8 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
         source: the file that names the function, the beginning of every error.
 
     Returns:
-        The signature; None if it cannot be told from the module: the function is defined in an installed package, a
-        compiled extension or another module, or it is the value of an assignment.
+        The signature; None if it cannot be told from the module: the function is defined in an installed package or a
+        compiled extension, reaches the module through more than one import, or is the value of an assignment.
 
     Raises:
         UserError: the module cannot be found, or has no such function.
@@ -123,7 +123,7 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
     if name not in definitions:
         read = tree.definitions.index.source(module)
         if read is not None and {name, STAR} & {*read.positions, *read.bindings}:
-            return None
+            return _imported_signature(tree, read, function, source)
         raise UserError(f"{source}: {path} has no function '{function}'{nearest(function, definitions)}")
     node = definitions[name]
     if method:
@@ -138,6 +138,19 @@ def read_signature(tree: SourceTree, module: str, function: str, source: str) ->
             return None
         return _signature(inits[0], f"{path}:{function}", body, skip=1)
     return _signature(node, f"{path}:{function}", body, skip=0)
+
+
+def _imported_signature(tree: SourceTree, read: ModuleSource, function: str, source: str) -> Signature | None:
+    """Return the signature of a function that a module imports from another module of the checkout, or None."""
+    name, dot, method = function.partition(".")
+    for position in read.bindings.get(name, ()):
+        one = read.imports[position]
+        path = tree.find(one.module)
+        if one.module == read.name or not one.attribute or path is None or path.suffix != ".py":
+            continue
+        if one.attribute in {getattr(node, "name", None) for node in tree.syntax(path).body}:
+            return read_signature(tree, one.module, f"{one.attribute}{dot}{method}", source)
+    return None
 
 
 def _signature(node: ast.FunctionDef, where: str, body: list[ast.stmt], skip: int) -> Signature:

@@ -31,12 +31,14 @@ class Split:
         class_names: names of the labels 0, 1, …
         image_shape: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, if a row of
             ``x`` is an image; a shape that can be read both ways has its channels first.
+        card: name of the dataset's card (:mod:`proponent.settings.cards`).
     """
 
     train: Any
     query: Any
     class_names: list[str] | None = None
     image_shape: tuple[int, ...] | None = None
+    card: str | None = None
 
 
 class Arrays(NamedTuple):

@@ -14,6 +14,7 @@ from proponent.config.specifications.step_specs import DataSpec
 from proponent.errors import UserError
 from proponent.rows import named_tensors
 from proponent.seeds import derive_seed
+from proponent.settings.cards import read_card
 from proponent.settings.label_noise import flip_labels
 from proponent.settings.large_arrays import large_arrays_in
 from proponent.settings.loaded_dataset import load_dataset
@@ -36,6 +37,8 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
             spec.setting,
             spec.precision,
         )
+    if split.card is not None:
+        read_card(split.card)
     if spec.inputs is Inputs.tokens:
         check_tokens(arrays, f"setting {spec.setting}")
     if arrays.weight_train is not None:
@@ -54,6 +57,7 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     described = {
         "class_names": split.class_names,
         "image_shape": split.image_shape,
+        "card": split.card,
         "n_train": n_train,
         "n_tune": spec.queries.tune,
         "n_test": spec.queries.test,
