@@ -74,12 +74,6 @@ def test_there_must_be_another_class_to_flip_to():
         flip_labels(torch.rand(5), 0.5, 0)
 
 
-def test_there_are_four_settings_with_noisy_variants_a_smooth_one_and_a_text():
-    clean = ["digits-lr", "digits-mlp", "mnist-lr", "mnist-mlp"]
-    noisy = [f"{name}-noisy" for name in clean]
-    assert sorted(SETTINGS) == sorted([*clean, *noisy, "digits-mlp-smooth", "docstrings"])
-
-
 @pytest.mark.parametrize("name", SETTINGS)
 def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(name):
     setting = read_setting(name)

@@ -25,6 +25,16 @@ def logistic_regression(n_features: int, n_classes: int) -> nn.Module:
     return nn.Linear(n_features, n_classes)
 
 
+def linear_regression(n_features: int, n_outputs: int = 1) -> nn.Module:
+    """Return one linear layer without bias, for features and labels of mean 0.
+
+    Args:
+        n_features: width of the input.
+        n_outputs: width of the output.
+    """
+    return nn.Linear(n_features, n_outputs, bias=False)
+
+
 def mlp(
     n_features: int, hidden: list[int], n_classes: int, activation: str = "relu", dropout: float = 0.0
 ) -> nn.Module:
