@@ -51,7 +51,7 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
         lists = ("settings", "methods", "metrics")
         given = {
             key: value if key not in lists or isinstance(value, list) else [value]
-            for key, value in overrides.items()
+            for key, value in _with_selection(config, overrides).items()
         }
         config = structured(BenchmarkConfig, merge(content, given), "--config")
     _check_lists(config, overrides or {})
@@ -66,6 +66,25 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
         metrics={name: files.metric(name) for name in config.metrics},
         tree=tree,
     )
+
+
+def _with_selection(config: BenchmarkConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of ``--config`` with the settings of a selection in place of its name.
+
+    Raises:
+        UserError: there is no such selection, or settings are given as well.
+    """
+    found = dict(overrides)
+    name = found.pop("selection", None)
+    if name is None:
+        return found
+    if "settings" in found:
+        raise UserError("--config: give either 'selection' or 'settings'")
+    if name not in config.selections:
+        raise UserError(
+            f"--config: no selection '{name}' in params.yaml{nearest(str(name), config.selections)}"
+        )
+    return {**found, "settings": config.selections[name]}
 
 
 def _check_overrides(root: Path, config: BenchmarkConfig, source: str) -> None:

@@ -109,3 +109,5 @@ class BenchmarkConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     overrides: dict[str, Any] = field(default_factory=dict)
     """``{settings: {name: {…}}, methods: {name: {…}}, designs: {…}, metrics: {…}}``, merged over the YAML files."""
+    selections: dict[str, list[str]] = field(default_factory=dict)
+    """Lists of settings by name; ``--config selection=NAME`` takes the place of ``settings``."""

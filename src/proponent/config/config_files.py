@@ -9,6 +9,7 @@ from typing import Any
 
 from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
 from proponent.config.digests.source_digest import SourceTree
+from proponent.config.extended_settings import extended
 from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, structured
 from proponent.config.names import check_names
@@ -51,6 +52,8 @@ class ConfigFiles:
         alone = self.averaged(name) if kind == "methods" else None
         if (folder / f"{name}.yaml").is_file():
             content = read_yaml(folder / f"{name}.yaml")
+            if kind == "settings":
+                content, source = extended(self.root, content, source)
         elif alone is not None:
             source = f"configs/methods/{alone}.yaml as {name}"
             content = over_members(read_yaml(folder / f"{alone}.yaml"), int(name.rpartition("-")[2]), source)
