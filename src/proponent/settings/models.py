@@ -108,3 +108,25 @@ def resnet9(channels: int, classes: int, width: int = 64) -> nn.Module:
         nn.Flatten(),
         nn.Linear(2 * width, classes),
     )
+
+
+def spectrogram_net(classes: int, width: int = 16) -> nn.Module:
+    """Return a small convolutional network for spectrograms (n, 1, bands, frames), without batch normalisation.
+
+    Three convolutions, each of which halves bands and frames, a mean over time, and one linear layer.
+
+    Args:
+        classes: width of the output.
+        width: channels of the first convolution; the later ones have twice as many.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, width, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d((4, 5)),
+        nn.Flatten(),
+        nn.Linear(2 * width * 20, classes),
+    )
