@@ -34,6 +34,7 @@ STEPS = {
     "data": "Load a setting's dataset, corrupt labels where asked, and store what is left of it.",
     "check": "Check a setting's model, data and methods before anything is trained.",
     "train": "Train a shard of ensemble members in lockstep.",
+    "adopt_models": "Copy a shard of models that were trained elsewhere.",
     "retrain": "Retrain a shard of a design's subsets in lockstep.",
     "ground_truth": "Merge a design's shards.",
     "featurize": "Turn a shard of members into features.",

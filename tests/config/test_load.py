@@ -168,8 +168,8 @@ def test_numbers_of_members_and_checkpoints_are_those_of_the_files():
         return structured(SettingConfig, content, "mine")
 
     setting = given([with_checkpoints, {"final": "b.pt"}])
-    assert (setting.ensemble.members, setting.ensemble.checkpoints) == (2, 0)
-    assert given([with_checkpoints]).ensemble.checkpoints == 2
+    assert (setting.ensemble.members, setting.ensemble.checkpoints) == (2, 2)
+    assert [setting.ensemble.checkpoints_of(members) for members in (1, 2)] == [2, 0]
     assert setting.ensemble.files[0].files == ["a-1.pt", "a-2.pt", "a.pt"]
     assert setting.ensemble.files[0].steps == [10, 20, 30]
     assert not setting.trains

@@ -9,9 +9,26 @@ use rule step as train with:
         "results/{setting}/ensemble/shard-{shard}.json",
     log:
         "logs/{setting}/train-{shard}.log",
+    wildcard_constraints:
+        setting=PLAN.settings_with(files=False),
     resources:
         mem_mb=memory,
         runtime=minutes(120),
         gpu=GPU,
     params:
         step="train",
+
+
+# The same for models that were trained elsewhere (ensemble.files): copies under the names of the setting's model.
+use rule step as adopt_models with:
+    input:
+        key=key_of("results/{setting}/ensemble/shard-{shard}.json"),
+        upstream=inputs_of("results/{setting}/ensemble/shard-{shard}.json"),
+    output:
+        "results/{setting}/ensemble/shard-{shard}.json",
+    log:
+        "logs/{setting}/adopt_models-{shard}.log",
+    wildcard_constraints:
+        setting=PLAN.settings_with(files=True),
+    params:
+        step="adopt-models",

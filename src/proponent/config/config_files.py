@@ -16,6 +16,7 @@ from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig, TaskConfig
 from proponent.config.signature import Signature, read_signature
 from proponent.config.task_names import TASKS, task_code, written_task
+from proponent.config.written_ensemble import written_ensemble
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 
@@ -93,6 +94,8 @@ class ConfigFiles:
             tune_alike(content["designs"])
         if "task" in content:
             content["task"] = written_task(content["task"], source)
+        if isinstance(content.get("ensemble"), Mapping):
+            content["ensemble"] = written_ensemble(content["ensemble"], source)
         setting = structured(SettingConfig, content, source)
         for key, factory in setting.factories.items():
             signature = self._factory(factory.factory, f"{source}: {key}.factory")

@@ -281,16 +281,20 @@ class EnsembleConfig:
     members: int = 10
     checkpoints: int = 8
     """Checkpoints saved along training in addition to the final model, each about twice as late as the one before. Of
-    ``files``, the smallest number that a member has."""
+    ``files``, the largest number that a member has."""
     files: list[GivenMemberConfig] = field(default_factory=list)
     """Models that are trained already, one entry per member; empty if the members are trained here."""
 
     def __post_init__(self) -> None:
         if self.files:
             self.members = len(self.files)
-            self.checkpoints = min(len(member.checkpoints) for member in self.files)
+            self.checkpoints = max(len(member.checkpoints) for member in self.files)
         check_positive("ensemble", members=self.members)
         check_not_negative("ensemble", checkpoints=self.checkpoints)
+
+    def checkpoints_of(self, members: int) -> int:
+        """Return the number of checkpoints that each of the first ``members`` members has."""
+        return min((len(member.checkpoints) for member in self.files[:members]), default=self.checkpoints)
 
 
 @dataclass

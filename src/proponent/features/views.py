@@ -6,6 +6,7 @@ checkpoint with that index, and only the most recent ones are kept in memory.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,24 @@ class CheckpointTimes:
     steps: Sequence[int]
     learning_rates: Sequence[float]
     durations: Sequence[float]
+
+    @classmethod
+    def from_rates(
+        cls, steps: Sequence[int], learning_rates: Sequence[float], momentum: float = 0.0
+    ) -> CheckpointTimes:
+        """Return the times of checkpoints whose learning rates were those of all steps since the checkpoint before.
+
+        Args:
+            steps: optimiser steps up to each checkpoint, ascending.
+            learning_rates: learning rate at each checkpoint.
+            momentum: momentum of the training.
+        """
+        before = [0, *steps[:-1]]
+        lengths = (
+            rate * (stop - start) / (1 - momentum)
+            for rate, start, stop in zip(learning_rates, before, steps, strict=True)
+        )
+        return cls(steps, learning_rates, list(itertools.accumulate(lengths)))
 
     def nearest(self, fraction: float) -> int:
         """Return the index of the checkpoint nearest, in ratio, to ``fraction`` of all steps.

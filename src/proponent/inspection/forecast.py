@@ -39,6 +39,7 @@ ESTIMATES: dict[str, Cost] = {
     "data": Cost(2, 500, 10e6),
     "check": Cost(3, 700, 1e3),
     "train": Cost(1, 500, 500e3),
+    "adopt_models": Cost(1, 500, 500e3),
     "retrain": Cost(0.5, 500, 5e3),
     "ground_truth": Cost(1, 300, 1e6),
     "featurize": Cost(2, 800, 10e6),

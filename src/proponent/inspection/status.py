@@ -31,6 +31,7 @@ _STAGES = {
     "data": "data",
     "check": "check",
     "train": "ensemble",
+    "adopt_models": "ensemble",
     "retrain": "retrainings",
     "ground_truth": "ground truth",
     "featurize": "features",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from proponent.config.specifications.need_loaders import LEARNED_FROM
 from proponent.config.specifications.step_specs import (
+    AdoptModelsSpec,
     FeaturizeSpec,
     GroundTruthSpec,
     MethodSpec,
@@ -59,6 +60,6 @@ def _is_charged(spec: StepSpec) -> bool:
 
 def _share(spec: StepSpec, used: int) -> float:
     """Return the part of a shard that belongs to the first ``used`` members; 1 for any other artefact."""
-    if isinstance(spec, (TrainSpec, FeaturizeSpec)):
+    if isinstance(spec, (TrainSpec, AdoptModelsSpec, FeaturizeSpec)):
         return sum(member < used for member in spec.members) / len(spec.members)
     return 1.0

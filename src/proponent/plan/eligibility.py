@@ -39,7 +39,7 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
     for need in method.all_needs:
         if need in LEARNED_FROM and LEARNED_FROM[need] not in setting.designs:
             return f"needs {need}, and {file} has no design '{LEARNED_FROM[need]}'"
-    if setting.ensemble.checkpoints < method.checkpoints:
+    if setting.ensemble.checkpoints_of(method.config.members) < method.checkpoints:
         return f"needs checkpoints along training, and {file} {'saves' if setting.trains else 'gives'} none"
     if setting.task.lacks_classes and method.config.params.get("labels") in method.labels:
         return f"needs the task classification for its labels, and {file} has {setting.task.lacks_classes}"

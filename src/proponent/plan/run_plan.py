@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from proponent.config.specifications.need_loaders import LEARNED_FROM
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
 from proponent.plan.eligibility import why_left_out
+from proponent.plan.given_members import with_members
 from proponent.plan.graph import Graph, Node
 from proponent.plan.method_nodes import MethodNodes
 from proponent.plan.setting_nodes import SettingNodes
@@ -43,6 +45,7 @@ class Plan:
     """Paths of the current artefacts, once :func:`proponent.plan.settle.settle` has found them."""
 
     def __post_init__(self) -> None:
+        self.benchmark = with_members(self.benchmark)
         self.graph = Graph(self.benchmark.root, self.benchmark.tree)
         for name, setting in self.benchmark.settings.items():
             reasons = why_left_out(name, setting, self.benchmark.methods)
@@ -96,6 +99,11 @@ class Plan:
         """Return a wildcard constraint that fits the methods of one family, and nothing if there are none."""
         names = [name for name, method in self.benchmark.methods.items() if method.config.family == family]
         return "|".join(names) or "(?!)"
+
+    def settings_with(self, *, files: bool) -> str:
+        """Return a wildcard constraint that fits the settings whose members are files, or those that train them."""
+        names = [name for name, one in self.benchmark.settings.items() if bool(one.ensemble.files) is files]
+        return "|".join(map(re.escape, names)) or "(?!)"
 
     def metrics_files(self) -> list[str]:
         """Return the metrics file of every method on every setting."""

@@ -16,12 +16,14 @@ from proponent.config.schema import (
     n_rows,
 )
 from proponent.config.specifications.step_inputs import (
+    CheckInputs,
     DataInputs,
     FeaturizeInputs,
     GroundTruthInputs,
     NoInputs,
 )
 from proponent.config.specifications.step_specs import (
+    AdoptModelsSpec,
     CheckSpec,
     DataSpec,
     Draw,
@@ -37,7 +39,9 @@ from proponent.config.specifications.step_specs import (
 from proponent.config.task_names import task_code
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
+from proponent.plan.given_members import digests_of_members, missing
 from proponent.plan.graph import Graph
+from proponent.store.manifest import is_current
 
 FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
 """Kinds of features that are stored."""
@@ -60,11 +64,16 @@ class SettingNodes:
     setting: SettingConfig
 
     def add(self) -> None:
-        """Add data, check, ensemble, features and retrainings, in this order."""
+        """Add data, check, ensemble, features and retrainings; inputs come first."""
         self._add_data()
+        if self.setting.ensemble.files:
+            # Copies of files, which the check tries: a model that does not fit is named before anything else.
+            for shard, members in enumerate(self.member_shards):
+                self._add_given_members(shard, members)
         self._add_check()
         for shard, members in enumerate(self.member_shards):
-            self._add_members(shard, members)
+            if not self.setting.ensemble.files:
+                self._add_members(shard, members)
             for kind in FEATURES:
                 self._add_features(kind, shard, members)
         for design, config in self.setting.designs.items():
@@ -103,7 +112,7 @@ class SettingNodes:
             inputs=setting.inputs,
             label_noise=setting.label_noise,
             queries=setting.queries,
-            stages=tuple(stage.examples for stage in self.recipe.stages),
+            stages=tuple(stage.examples for stage in setting.recipe.stages) if setting.recipe else (),
             precision=setting.precision,
             seed=setting.seed,
         )
@@ -122,7 +131,8 @@ class SettingNodes:
             queries=setting.queries,
             has_label_noise=setting.label_noise is not None,
             model=self.model,
-            recipe=self.recipe,
+            precision=setting.precision,
+            recipe=setting.recipe,
             augment=setting.augment,
             seed=setting.seed,
             designs=tuple(self._draw(design, config) for design, config in sorted(setting.designs.items())),
@@ -136,7 +146,8 @@ class SettingNodes:
             memory_mib=self.benchmark.config.compute.memory_mib,
             pretrained=setting.model.pretrained,
         )
-        inputs = DataInputs(data=paths.data(self.name))
+        given = paths.ensemble(self.name, 0) if setting.ensemble.files else ""
+        inputs = CheckInputs(data=paths.data(self.name), ensemble=given)
         code, files = self.with_target(self.training_sources())
         self.graph.add(paths.check(self.name), spec, inputs, [*code, setting.dataset.factory], files)
 
@@ -172,6 +183,27 @@ class SettingNodes:
         inputs = DataInputs(data=paths.data(self.name))
         path = paths.ensemble(self.name, shard)
         self.graph.add(path, spec, inputs, *self.training_sources(), self.after_check)
+
+    def _add_given_members(self, shard: int, members: range) -> None:
+        """Add a shard of trained models.
+
+        Raises:
+            UserError: a file is missing that has to be read.
+        """
+        setting, graph, path = self.setting, self.graph, paths.ensemble(self.name, shard)
+        own = setting.ensemble.files[members.start : members.stop]
+        spec = AdoptModelsSpec(
+            setting=self.name,
+            model=self.model,
+            precision=setting.precision,
+            members=tuple(members),
+            files=tuple(own),
+        )
+        code, files = self.factory_sources()
+        graph.add(path, spec, NoInputs(), code, {**files, **digests_of_members(graph, self.name, own)})
+        absent = [file for member in own for file in member.files if not (graph.root / file).exists()]
+        if absent and not is_current(graph.root, path, graph.nodes[path].key):
+            raise missing(self.name, absent[0])
 
     def _add_features(self, kind: FeatureKind, shard: int, members: range) -> None:
         setting = self.setting
@@ -236,13 +268,17 @@ class SettingNodes:
         weights = [model.pretrained.file] if model.pretrained else []
         return ModelSpec(model.factory, model.args, [*model.files, *weights], self.setting.preprocess)
 
-    def model_sources(self) -> tuple[list[str], dict[str, str]]:
-        """Return the definitions and the digests of files that decide what the model and its task are."""
+    def factory_sources(self) -> tuple[list[str], dict[str, str]]:
+        """Return the definitions and the digests of files that decide what the model is."""
         model = self.model
         factories: list[FactoryConfig] = [model, *([model.preprocess] if model.preprocess else [])]
         files = [file for factory in factories for file in factory.files]
-        code = [*(factory.factory for factory in factories), *self.task_code]
-        return code, self.graph.digests_of(files)
+        return [factory.factory for factory in factories], self.graph.digests_of(files)
+
+    def model_sources(self) -> tuple[list[str], dict[str, str]]:
+        """Return the definitions and the digests of files that decide what the model and its task are."""
+        code, files = self.factory_sources()
+        return [*code, *self.task_code], files
 
     def training_sources(self) -> tuple[list[str], dict[str, str]]:
         """Return the definitions and the digests of files that decide how the model is trained."""

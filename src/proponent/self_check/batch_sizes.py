@@ -27,12 +27,14 @@ _ROUNDING = 1e-4
 
 
 def batch_sizes(subject: Subject) -> dict[int, str]:
-    """Return the sizes of the batches of the setting's trainings, each with where it occurs first.
+    """Return the sizes of the batches of the setting's trainings, each with where it occurs first; none without trainings.
 
     The last batches of stages have a size of their own in every retraining; all sizes occur if there are enough of them, so
     that 1 is among those returned.
     """
     sizes: dict[int, str] = {}
+    if subject.recipe is None:
+        return sizes
     for where, run in _runs(subject):
         for stage in stages_of(subject.recipe, run, len(subject.data.x_train)):
             first, final = stage.batch(0), stage.batch(stage.batches - 1)
@@ -111,6 +113,8 @@ def refuse_lockstep(subject: Subject) -> None:
     Raises:
         UserError: the model cannot be trained in lockstep, or its gradients or its parameters differ there.
     """
+    if subject.recipe is None:
+        return
     x, y = subject.data.x_train, subject.data.y_train
     batch = min(_LOCKSTEP_BATCH, subject.recipe.batch_size, len(x))
     last = len(x) % subject.recipe.batch_size

@@ -19,7 +19,7 @@ from proponent.training.stack import refuse_batch_statistics
 
 
 def check_setting(subject: Subject, uses: Iterable[str] = ()) -> dict[str, str]:
-    """Try a setting in seconds, on an untrained model.
+    """Try a setting in seconds, on an untrained model or on one that is trained already.
 
     Args:
         subject: setting.
@@ -32,7 +32,7 @@ def check_setting(subject: Subject, uses: Iterable[str] = ()) -> dict[str, str]:
         UserError: the model cannot be trained or attributed on these data; one line with the cause and a way out.
     """
     elsewhere = in_fork(lambda: behaviour_elsewhere(subject))
-    model = subject.build(0)
+    model = subject.model()
     refuse_preprocess(subject, model)
     check_model(model, subject.data, subject.task, subject.setting)
     try:

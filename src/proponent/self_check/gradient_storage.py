@@ -31,8 +31,10 @@ def gradient_storage(
     if not sizes.factored:
         return None
     data = subject.data
-    stages = stages_of(subject.recipe, member_run(subject.seed, 0), len(data.x_train))
-    saved = sum(len(checkpoint_steps(stage.steps, checkpoints)) + 1 for stage in stages)
+    saved = checkpoints + 1
+    if subject.recipe is not None:
+        stages = stages_of(subject.recipe, member_run(subject.seed, 0), len(data.x_train))
+        saved = sum(len(checkpoint_steps(stage.steps, checkpoints)) + 1 for stage in stages)
     rows = (len(data.x_train) + len(data.x_query)) * saved
     own_mib = max(1, memory_mib // members)
     return choose_storage(rows, sizes.factored, sizes.last, sizes.itemsize, own_mib // 2)

@@ -25,12 +25,12 @@ class Behaviour:
 
     Attributes:
         state: the state dict.
-        outputs: outputs in eval and in training mode.
+        outputs: outputs in eval mode, and in training mode if the model is trained here.
         draws: dropout masks that training asks for.
     """
 
     state: dict[str, Tensor]
-    outputs: tuple[Tensor, Tensor]
+    outputs: tuple[Tensor, ...]
     draws: list[Draw]
 
 
@@ -106,9 +106,8 @@ def _refuse_other_state(
 
 def _behaviour(subject: Subject, model: nn.Module) -> Behaviour:
     x = join_rows([subject.data.x_train[subject.some(_ROWS)], subject.data.x_query[:_ROWS]])
-    plain, _ = forward(model, x.clone(), training=False)
-    trained, draws = forward(model, x.clone(), training=True)
-    return Behaviour(_state(model), (plain, trained), draws)
+    passes = [forward(model, x.clone(), training=training) for training in subject.modes]
+    return Behaviour(_state(model), tuple(outputs for outputs, _ in passes), passes[-1][1])
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

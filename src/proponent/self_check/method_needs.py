@@ -29,7 +29,7 @@ FEATURES: tuple[Kind, ...] = ("gradients", "outputs", "representations")
 
 
 class Trial:
-    """Needs of methods on an untrained model.
+    """Needs of methods on the model of a setting.
 
     Args:
         subject: setting whose model passed the other checks.
@@ -75,12 +75,12 @@ class Trial:
         except (MemoryError, RuntimeError):
             return None  # too little memory for this trial; the method itself has a budget
         if isinstance(found, Tensor) and not bool(found.isfinite().all()):
-            return f"its derivatives are not finite for '{use}' before any training"
+            return f"its derivatives are not finite for '{use}' {self._subject.when}"
         return None
 
     @cached_property
     def _model(self) -> nn.Module:
-        return self._subject.build(0).to(self._device)
+        return self._subject.model().to(self._device)
 
     def _state(self, _: int) -> dict[str, Tensor]:
         return self._model.state_dict()
@@ -103,8 +103,8 @@ class Trial:
             self._subject.task,
             self._data,
             0,
-            CheckpointTimes([1], [self._subject.recipe.lr], [1.0]),
-            weight_decay=self._subject.recipe.weight_decay,
+            CheckpointTimes([1], [1.0], [1.0]),
+            weight_decay=self._subject.recipe.weight_decay if self._subject.recipe else 0.0,
             memory_mib=1000,
         )
         return reader.network().at(1.0)
@@ -127,6 +127,8 @@ class Trial:
 
     @cached_property
     def _replay(self) -> Replay:
+        if self._subject.recipe is None:
+            raise UserError("the training cannot be replayed without a recipe")
         recipe = short_recipe(self._subject.recipe, _TRAIN)
         run = member_run(self._subject.seed, 0)
         return Replay(

@@ -1,4 +1,4 @@
-"""Forward and backward passes of an untrained model: finite for every example, and the same alone, in batches and twice."""
+"""Forward and backward passes of a model: finite for every example, and the same alone, in batches and twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RUNS = 64
 
 
 def refuse_not_finite(subject: Subject, model: nn.Module) -> None:
-    """Refuse examples whose outputs, loss or gradients are not finite before any training.
+    """Refuse examples whose outputs, loss or gradients are not finite before any training, or with the given weights.
 
     Raises:
         UserError: names the first such example.
@@ -44,23 +44,23 @@ def refuse_not_finite(subject: Subject, model: nn.Module) -> None:
             if bool(bad.any()):
                 row = _first_alone(model, x[rows], bad) + rows.start
                 raise subject.problem(
-                    _not_finite_outputs(what, row, outputs[bad], int(bad.sum()) == len(bad))
+                    _not_finite_outputs(subject, what, row, outputs[bad], int(bad.sum()) == len(bad))
                 )
             if not bool(values.isfinite().all()):
                 row = int((~values.isfinite()).nonzero()[0]) + rows.start
                 raise subject.problem(
-                    f"the {'loss' if value == subject.task.loss else 'target'} of {what} {row} is not finite before any "
-                    "training, although the outputs are; check its label"
+                    f"the {'loss' if value == subject.task.loss else 'target'} of {what} {row} is not finite "
+                    f"{subject.when}, although the outputs are; check its label"
                 )
             if not _all_finite(slopes):
                 row = _first_gradient(model, x[rows], y[rows], value, trained) + rows.start
                 raise subject.problem(
-                    f"the gradient of {what} {row} is not finite before any training, although its outputs are; the "
+                    f"the gradient of {what} {row} is not finite {subject.when}, although its outputs are; the "
                     "derivative of sqrt, norm or a division is infinite at 0: add a small constant inside"
                 )
 
 
-def _not_finite_outputs(what: str, row: int, outputs: Tensor, everywhere: bool) -> str:
+def _not_finite_outputs(subject: Subject, what: str, row: int, outputs: Tensor, everywhere: bool) -> str:
     has_nan = bool(outputs.isnan().any())
     kind = "NaN" if has_nan else "-inf" if bool((outputs == -torch.inf).any()) else "inf"
     remedy = (
@@ -69,7 +69,8 @@ def _not_finite_outputs(what: str, row: int, outputs: Tensor, everywhere: bool) 
         else "use a large finite number, such as -1e4 for a class that is masked out"
     )
     which = "every example tried" if everywhere else f"{what} {row}"
-    return f"the untrained model gives {kind} for {which} (before any training); {remedy}"
+    model = "given" if subject.weights else "untrained"
+    return f"the {model} model gives {kind} for {which} ({subject.when}); {remedy}"
 
 
 def _first_alone(model: nn.Module, x: Rows, bad: Tensor) -> int:
@@ -105,7 +106,7 @@ def refuse_changes_of_state(subject: Subject, model: nn.Module) -> None:
     """
     x = subject.data.x_train[subject.some(_ROWS)]
     saved = model.state_dict().keys()
-    for training in (False, True):
+    for training in subject.modes:
         before = {name: value.detach().clone() for name, value in _tensors(model).items()}
         may_change = {name for name, _ in model.named_buffers() if training and name in saved}
         model.train(training)
@@ -131,7 +132,7 @@ def refuse_disagreement(subject: Subject, model: nn.Module) -> None:
     """
     rows = subject.some(_ROWS)
     x = subject.data.x_train[rows]
-    for training in (False, True):
+    for training in subject.modes:
         run = partial(_outputs, model, training)
         if _agrees(run, x):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -54,9 +55,9 @@ def sizes_of(subject: Subject) -> Sizes:
         shapes = tuple(tuple(shape) for shape in capture.shapes.values())
         factored, last = capture.numbers_per_example(), capture.numbers_per_example(capture.last)
         n_outputs = capture.outputs(data.x_train[:1])[0].numel()
-    try:
-        flat = FlatModel(subject.build(0), subject.task, data.x_train[: recipe.largest_batch])
-        replay_mib = flat.pass_mib(max(len(data.x_query), recipe.largest_batch))
-    except (UserError, RuntimeError):
-        replay_mib = 0.0
+    replay_mib = 0.0
+    if recipe is not None:
+        with suppress(UserError, RuntimeError):
+            flat = FlatModel(subject.build(0), subject.task, data.x_train[: recipe.largest_batch])
+            replay_mib = flat.pass_mib(max(len(data.x_query), recipe.largest_batch))
     return Sizes(shapes, parameters[0].element_size(), n_outputs, factored, last, replay_mib)

@@ -27,22 +27,41 @@ class Subject:
         build: model factory, from a seed to a new model.
         data: training examples and queries, on the CPU.
         task: task that gives loss and target.
-        recipe: recipe of the trainings.
+        recipe: recipe of the trainings; None if models are trained elsewhere, and then nothing is tried in training mode.
         designs: designs of retrainings by name; the number of masks matters for ``loo`` only.
         seed: seed of the setting.
         device: device of the engines.
         augment: augmentation of the training batches.
+        weights: state dict of a model that is trained already; empty for models that are trained later.
     """
 
     setting: str
     build: Callable[[int], nn.Module]
     data: Arrays
     task: Task
-    recipe: RecipeConfig
+    recipe: RecipeConfig | None
     designs: Mapping[str, DesignConfig] = field(default_factory=dict)
     seed: int = 0
     device: str = "cpu"
     augment: Augment | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def modes(self) -> tuple[bool, ...]:
+        """Modes in which the model is tried: eval (False), and training (True) if this project trains it."""
+        return (False,) if self.recipe is None else (False, True)
+
+    @property
+    def when(self) -> str:
+        """State of the model that is tried, as the end of a sentence."""
+        return "with the weights of ensemble.files" if self.weights else "before any training"
+
+    def model(self) -> nn.Module:
+        """Return a new model, with the given weights if there are any."""
+        model = self.build(0)
+        if self.weights:
+            model.load_state_dict(self.weights)
+        return model
 
     def problem(self, text: str) -> UserError:
         """Return the error of a finding: the file of the setting, and one line."""

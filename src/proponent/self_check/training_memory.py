@@ -26,6 +26,8 @@ def refuse_training_memory(
     Raises:
         UserError: names the memory that is needed and the number of models that fits.
     """
+    if subject.recipe is None:
+        return
     data = subject.data
     for what, models, checkpoints in jobs:
         runs = [member_run(subject.seed, member) for member in range(models)]

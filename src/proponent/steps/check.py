@@ -7,10 +7,11 @@ from dataclasses import asdict
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from proponent.config.schema import PretrainedConfig
 from proponent.config.specifications.method_uses import TRIED
-from proponent.config.specifications.step_inputs import DataInputs
+from proponent.config.specifications.step_inputs import CheckInputs
 from proponent.config.specifications.step_specs import CheckSpec
 from proponent.errors import UserError
 from proponent.features.storage_choice import StorageChoice
@@ -30,9 +31,10 @@ from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import methods_left_out
 from proponent.steps.io.setting_inputs import load_data
+from proponent.store.tensors import load_tensors
 
 
-def run(job: Job[CheckSpec, DataInputs]) -> None:
+def run(job: Job[CheckSpec, CheckInputs]) -> None:
     """Write ``check.json``: needs of methods and their operations that this model does not allow, each with its reason."""
     spec = job.spec
     torch.set_num_threads(job.threads)
@@ -42,7 +44,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
     task, weighted = data.weighted(get_task(spec.task, spec.target))
     subject = Subject(
         setting=spec.setting,
-        build=partial(build_model, spec.model, precision=spec.recipe.precision),
+        build=partial(build_model, spec.model, precision=spec.precision),
         data=weighted,
         task=task,
         recipe=spec.recipe,
@@ -52,6 +54,7 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         },
         seed=spec.seed,
         device=job.device,
+        weights=_given_weights(job),
     )
     unusable = check_setting(subject, TRIED)
     if job.device == "cpu":  # on a GPU, jobs train as many models at a time as it holds
@@ -80,6 +83,13 @@ def run(job: Job[CheckSpec, DataInputs]) -> None:
         print(f"method {method} will be left out: {reason}", file=sys.stderr)
 
 
+def _given_weights(job: Job[CheckSpec, CheckInputs]) -> dict[str, Tensor]:
+    """Return the state dict of the first member if the members are trained already; nothing otherwise."""
+    if not job.inputs.ensemble:
+        return {}
+    return load_tensors(job.read(job.inputs.ensemble).parent / "member-000/final.safetensors")
+
+
 def _stored_gradients(subject: Subject, spec: CheckSpec, sizes: Sizes) -> StorageChoice | None:
     """Return the form in which gradients will be stored, and say so where it is not the exact one."""
     ensemble = spec.jobs[0]
@@ -99,8 +109,9 @@ def _stored_gradients(subject: Subject, spec: CheckSpec, sizes: Sizes) -> Storag
 def _refuse_other_data(spec: CheckSpec, data: Arrays) -> None:
     """Refuse a dataset factory that gives other data in another process, for example because a module keeps them."""
     seed, task = derive_seed(spec.seed, "dataset"), get_task(spec.task)
-    precision = spec.recipe.precision
-    found = in_fork(partial(dataset_digests, spec.dataset, seed, task, spec.queries, spec.setting, precision))
+    found = in_fork(
+        partial(dataset_digests, spec.dataset, seed, task, spec.queries, spec.setting, spec.precision)
+    )
     if found is not None:
         stored = digests_of(data)
         if spec.has_label_noise:

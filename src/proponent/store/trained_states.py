@@ -47,8 +47,8 @@ def state_dict_in(content: Any, where: str) -> dict[str, Tensor]:
     """Return the state dict of a mapping that is one, or that has one among other things.
 
     Args:
-        content: what a file or a user gave.
-        where: its name, the beginning of the error.
+        content: content of a file, or an argument of the user's.
+        where: name of the content, the beginning of the error.
 
     Raises:
         UserError: there is no tensor.

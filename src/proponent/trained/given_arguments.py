@@ -87,9 +87,4 @@ def history_of(
         steps.append(int(entry[2]) if len(entry) == 3 else number + 1)
     if steps != sorted(set(steps)):
         raise UserError(f"checkpoints must be in the order of training, with steps that grow, not {steps}")
-    before = [0, *steps[:-1]]
-    lengths = [
-        rate * (stop - start) / (1 - momentum) for rate, start, stop in zip(rates, before, steps, strict=True)
-    ]
-    durations = torch.tensor(lengths, dtype=torch.float64).cumsum(0).tolist()
-    return states, CheckpointTimes(steps, rates, durations)
+    return states, CheckpointTimes.from_rates(steps, rates, momentum)

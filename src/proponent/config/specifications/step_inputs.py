@@ -22,6 +22,14 @@ class DataInputs:
 
 
 @dataclass(frozen=True)
+class CheckInputs(DataInputs):
+    """Inputs of the check of a setting."""
+
+    ensemble: str = ""
+    """First shard of the ensemble, for models that are trained already; empty for others."""
+
+
+@dataclass(frozen=True)
 class GroundTruthInputs(DataInputs):
     """Inputs of the merge of a design's shards."""
 

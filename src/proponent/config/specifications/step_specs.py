@@ -15,6 +15,7 @@ from proponent.config.schema import (
     DesignConfig,
     DesignKind,
     FactoryConfig,
+    GivenMemberConfig,
     Inputs,
     LabelNoiseConfig,
     Precision,
@@ -103,6 +104,19 @@ class TrainSpec(TrainingSpec):
     """Checkpoints to save along training, in addition to the final model."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdoptModelsSpec(SettingSpec):
+    """A shard of ensemble members that were trained elsewhere."""
+
+    step: ClassVar[str] = "adopt_models"
+    inputs_type: ClassVar[type[Any]] = step_inputs.NoInputs
+    model: ModelSpec
+    precision: Precision
+    members: tuple[int, ...]
+    files: tuple[GivenMemberConfig, ...]
+    """Files of each member, in the order of ``members``."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """How the masks and seeds of a design are drawn, without their number: a shard does not depend on it."""
@@ -136,21 +150,23 @@ class CheckSpec(SettingSpec):
     """
 
     step: ClassVar[str] = "check"
-    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.CheckInputs
     task: TaskConfig
     target: FactoryConfig | None
     dataset: FactoryConfig
     queries: QueriesConfig
     has_label_noise: bool
     model: ModelSpec
-    recipe: RecipeConfig
+    precision: Precision
+    recipe: RecipeConfig | None
+    """Recipe of the trainings; None where this project does not train."""
     augment: FactoryConfig | None
     seed: int
     designs: tuple[Draw, ...]
     left_out_examples: dict[str, int]
     """Number of examples that each design of kind ``loo`` leaves out, one at a time."""
     jobs: tuple[TrainingJob, ...]
-    """Kinds of jobs that train models."""
+    """Kinds of jobs that train models, that of the ensemble first."""
     lockstep: int
     memory_mib: int
     pretrained: PretrainedConfig | None = None
@@ -348,7 +364,7 @@ class OverviewSpec(StepSpec):
 SPECS: dict[str, type[StepSpec]] = {
     kind.step: kind
     for kind in (
-        *(DataSpec, CheckSpec, TrainSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
+        *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
         *(AttributeSpec, AdoptSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
     )

@@ -22,8 +22,12 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         setting: name of the setting.
         trainings: contents of ``training.json`` of the members; uses ``loss``, ``loss_steps`` (optimiser steps of
-            these losses) and ``steps`` (optimiser steps of the checkpoints).
+            these losses) and ``steps`` (optimiser steps of the checkpoints). Members that were trained elsewhere have no
+            losses and are not drawn.
     """
+    known = [training for training in trainings if "loss" in training]
+    reason = "The losses of members that were trained elsewhere are not known." if trainings else ""
+    trainings = known
     figure = new_figure(3.9)
     members = f"{len(trainings)} members" if len(trainings) != 1 else "1 member"
     heading(
@@ -35,7 +39,14 @@ def draw(setting: str, trainings: Sequence[Mapping[str, Any]]) -> Figure:
     axes = figure.add_axes((0.085, 0.14, 0.83, 0.64))
     axes.set(xscale="log", xlabel="optimiser steps", ylabel="training loss")
     if not trainings:
-        axes.text(0.5, 0.5, "No member has been trained.", transform=axes.transAxes, ha="center", color=GREY)
+        axes.text(
+            0.5,
+            0.5,
+            reason or "No member has been trained.",
+            transform=axes.transAxes,
+            ha="center",
+            color=GREY,
+        )
         return figure
     steps, mean = average(trainings)
     faint = min(0.5, 3 / len(trainings))
