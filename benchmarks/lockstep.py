@@ -1,20 +1,23 @@
-"""Training several models: this library against an ordinary loop, for five kinds of networks, in one interleaved run.
+"""Training several models: this library against two ordinary loops, for five kinds of networks, in one interleaved run.
 
     python benchmarks/lockstep.py                          # all five networks
     python benchmarks/lockstep.py --networks lstm gpt      # some of them
     python benchmarks/lockstep.py --jobs 1 --threads 2     # one process with two threads
 
-The ordinary loop trains one model at a time as one writes it by hand: batches indexed from a tensor, ``zero_grad``,
-``backward`` and torch's fused SGD. Both ways train the same models (seed and order of the batches) on random numbers,
-and the parameters of the first model are compared at the end (BERT-mini draws other dropout masks); rounding grows along
-a training. This library's time includes the building of models and the passes that check them before the first step.
+Both loops train one model at a time. *Written* is the loop of most training scripts: a shuffling ``DataLoader`` over a
+``TensorDataset``, and ``torch.optim.SGD`` with its defaults. *Tuned* gathers each batch from the tensors by the indices
+of its examples, and uses torch's fused SGD. The tuned loop and this library train the same models (seed and order of the
+batches) on random numbers, and the parameters of the first model are compared at the end (*apart*; BERT-mini draws other
+dropout masks); rounding grows along a training. This library's time includes the building of models and the passes that
+check them before the first step.
 
-Each way runs in ``--jobs`` processes of its own with ``--threads`` threads; those of this library keep freed memory, as its
-jobs do (``steps/io/process.py``). The two ways take turns (``--rounds``), so
-that both see the same neighbours on a shared machine. Times are seconds per model: wall time divided by the models of
-all jobs, and processor time, which a busy machine disturbs less. The ratio is the median over the rounds. ``GEMM`` is the
-processor time that the necessary matrix products would take at the speed of a product of two 2048 x 2048 matrices in
-the same process, as a share of the processor time (networks of linear layers only): what a faster engine could still gain.
+Each way runs in ``--jobs`` processes of its own with ``--threads`` threads; all keep freed memory, as the jobs of this
+library do (``steps/io/process.py``). The ways take turns (``--rounds``), so that all see the same neighbours on a shared
+machine. Times are seconds per model, the least of all rounds: wall time divided by the models of all jobs, and processor
+time, which a busy machine disturbs less. Ratios are the loop's time divided by this library's: the median over the
+rounds, with the least and the largest. ``GEMM`` is the processor time that the necessary matrix products would take at
+the speed of a product of two 2048 x 2048 matrices in the same run, as a share of the processor time (networks of linear
+layers only): what a faster engine could still gain.
 """
 
 from __future__ import annotations
@@ -26,14 +29,15 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from proponent.config.schema import RecipeConfig
 from proponent.settings.models import mlp, resnet9
@@ -109,7 +113,7 @@ class Network:
         task: name of the task.
         examples: number of training examples.
         models: models per round for this library.
-        alone: models per round for the ordinary loop, whose time per model does not depend on their number.
+        alone: models per round for the loops, whose time per model does not depend on their number.
         recipe: optimiser, batch size and length.
     """
 
@@ -146,13 +150,13 @@ def _text(n: int) -> tuple[Tensor, Tensor]:
 
 
 NETWORKS = {
-    "mlp": Network(lambda: mlp(784, [128, 64], 10), _vectors, 2250, 50, 4, recipe=replace(RECIPE, epochs=20)),
+    "mlp": Network(lambda: mlp(784, [128, 64], 10), _vectors, 2250, 48, 6, recipe=replace(RECIPE, epochs=10)),
     "resnet9": Network(
         lambda: resnet9(1, 10, width=16), _pictures, 640, 2, 1, recipe=replace(RECIPE, epochs=4)
     ),
     "lstm": Network(LSTMClassifier, _tokens, 1280, 4, 2, recipe=replace(RECIPE, epochs=3)),
     "gpt": Network(GPT, _text, 640, 4, 2, task="language-model", recipe=replace(RECIPE, epochs=2)),
-    "bert-mini": Network(BERTMini, _tokens, 640, 2, 1, recipe=replace(RECIPE, epochs=2)),
+    "bert-mini": Network(BERTMini, _tokens, 128, 2, 1),
 }
 
 
@@ -166,22 +170,43 @@ def lockstep(network: Network, x: Tensor, y: Tensor) -> list[Tensor]:
     return [trained.state[name][0] for name, _ in trained.template.named_parameters()]
 
 
-def ordinary(network: Network, x: Tensor, y: Tensor) -> list[Tensor]:
-    """Train one model after the other, and return the parameters of the first."""
-    first, *_ = [_ordinary(network, Run(seed, seed), x, y) for seed in range(network.alone)]
-    return first
+def tuned(network: Network, x: Tensor, y: Tensor) -> list[Tensor]:
+    """Train one model after the other by a tuned loop, and return the parameters of the first."""
+
+    def batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+        (stage,) = stages_of(network.recipe, run, len(x))
+        for epoch in range(network.recipe.epochs or 0):
+            for batch in epoch_order(run, stage, epoch).split(network.recipe.batch_size):
+                yield x[batch], y[batch]
+
+    return _one_by_one(network, batches, fused=True)
 
 
-def _ordinary(network: Network, run: Run, x: Tensor, y: Tensor) -> list[Tensor]:
-    model, recipe = network.build(run.init_seed), network.recipe
-    optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, fused=True)
-    (stage,) = stages_of(recipe, run, len(x))
-    for epoch in range(recipe.epochs or 0):
-        for batch in epoch_order(run, stage, epoch).split(recipe.batch_size):
+def written(network: Network, x: Tensor, y: Tensor) -> list[Tensor]:
+    """Train one model after the other by a loop as it is usually written, and return the parameters of the first."""
+    loader = DataLoader(TensorDataset(x, y), network.recipe.batch_size, shuffle=True)
+
+    def batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+        torch.manual_seed(run.order_seed)
+        for _ in range(network.recipe.epochs or 0):
+            yield from loader
+
+    return _one_by_one(network, batches, fused=None)
+
+
+def _one_by_one(
+    network: Network, batches: Callable[[Run], Iterator[tuple[Tensor, Tensor]]], *, fused: bool | None
+) -> list[Tensor]:
+    found, recipe = [], network.recipe
+    for seed in range(network.alone):
+        model = network.build(seed)
+        optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, fused=fused)
+        for inputs, labels in batches(Run(seed, seed)):
             optimizer.zero_grad()
-            F.cross_entropy(model(x[batch]).flatten(0, -2), y[batch].flatten()).backward()
+            F.cross_entropy(model(inputs).flatten(0, -2), labels.flatten()).backward()
             optimizer.step()
-    return [parameter.detach() for parameter in model.parameters()]
+        found.append([parameter.detach() for parameter in model.parameters()])
+    return found[0]
 
 
 Way = Callable[[Network, Tensor, Tensor], list[Tensor]]
@@ -191,8 +216,7 @@ def _child(way: Way, name: str, threads: int, pipe: Any) -> None:
     """Train once per message, and answer with the times, the peak memory and the first parameters."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-    if way is lockstep:
-        keep_freed_memory()  # as every job does
+    keep_freed_memory()
     torch.manual_seed(0)
     network = NETWORKS[name]
     x, y = network.data(network.examples)
@@ -256,48 +280,62 @@ class Processes:
             pipe.send(False)
 
 
-def gemm_seconds(network: Network) -> float | None:
-    """Return the processor seconds of a model's matrix products at the speed of a large product; None if not all linear."""
+def gemm_seconds() -> float:
+    """Return the processor seconds per operation of a large matrix product."""
+    left, right = torch.rand(2048, 2048), torch.rand(2048, 2048)
+    start = time.process_time()
+    left @ right
+    return (time.process_time() - start) / (2 * 2048**3)
+
+
+def operations(network: Network) -> float | None:
+    """Return the operations of the matrix products that train a model; None if not all layers are linear."""
     layers = [
         module for module in network.make().modules() if next(module.parameters(False), None) is not None
     ]
     if not all(isinstance(layer, nn.Linear) for layer in layers):
         return None
-    left, right = torch.rand(2048, 2048), torch.rand(2048, 2048)
-    best = float("inf")
-    for _ in range(5):
-        start = time.process_time()
-        left @ right
-        best = min(best, time.process_time() - start)
-    weights = [layer.weight.numel() for layer in layers]
+    weights = [cast(Tensor, layer.weight).numel() for layer in layers]
     # Forward pass, gradient of the weights, and, after the first layer, gradient of the inputs.
     per_example = 2 * (2 * weights[0] + 3 * sum(weights[1:]))
-    return per_example * network.examples * (network.recipe.epochs or 0) * best / (2 * 2048**3)
+    return per_example * network.examples * (network.recipe.epochs or 0)
+
+
+WAYS: dict[str, Way] = {"written": written, "tuned": tuned, "ours": lockstep}
 
 
 def compare(name: str, rounds: int, jobs: int, threads: int) -> None:
-    """Print one row: both ways, their ratios, memory and agreement."""
-    ours, theirs = (Processes(way, name, jobs, threads) for way in (lockstep, ordinary))
+    """Print one row per way: times, ratios, share of the speed of a matrix product, memory and agreement."""
+    ways = {label: Processes(way, name, jobs, threads) for label, way in WAYS.items()}
+    product = float("inf")
     for _ in range(rounds):
-        theirs.round()
-        ours.round()
-    ratios = [
-        statistics.median(other / own for own, other in zip(mine, loops, strict=True))
-        for mine, loops in ((ours.seconds, theirs.seconds), (ours.processor, theirs.processor))
-    ]
-    apart = max(
-        (torch.tensor(mine) - torch.tensor(other)).abs().max().item()
-        for mine, other in zip(ours.corner, theirs.corner, strict=True)
-    )
-    bound = gemm_seconds(NETWORKS[name])
-    share = f"{bound / min(ours.processor):7.0%} {bound / min(theirs.processor):7.0%}" if bound else " " * 15
-    print(
-        f"{name:10} {min(theirs.seconds):9.3f} {min(ours.seconds):9.3f} {ratios[0]:6.2f} {min(theirs.processor):9.3f} "
-        f"{min(ours.processor):9.3f} {ratios[1]:6.2f} {share} {theirs.memory:8.0f} {ours.memory:8.0f} {apart:9.1e}",
-        flush=True,
-    )
-    for processes in (ours, theirs):
+        product = min(product, gemm_seconds())
+        for processes in ways.values():
+            processes.round()
+    ours, needed = ways["ours"], operations(NETWORKS[name])
+    for label, processes in ways.items():
+        row = f"{name:10} {label:8} {min(processes.seconds):9.4f} {min(processes.processor):9.4f}"
+        for mine, other in ((ours.seconds, processes.seconds), (ours.processor, processes.processor)):
+            row += f" {'' if processes is ours else _ratios(other, mine):>19}"
+        share = f"{needed * product / min(processes.processor):.0%}" if needed else ""
+        row += f" {share:>5} {processes.memory:6.0f}"
+        if processes is ours:
+            row += f" {_difference(ours.corner, ways['tuned'].corner):9.1e}"
+        print(row, flush=True)
+    for processes in ways.values():
         processes.close()
+
+
+def _ratios(numerators: list[float], denominators: list[float]) -> str:
+    """Return the median of the ratios, with the least and the largest."""
+    found = [one / other for one, other in zip(numerators, denominators, strict=True)]
+    return f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+
+
+def _difference(parameters: list[list[float]], others: list[list[float]]) -> float:
+    """Return the largest difference of two lists of parameters."""
+    pairs = zip(parameters, others, strict=True)
+    return max((torch.tensor(mine) - torch.tensor(other)).abs().max().item() for mine, other in pairs)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -306,18 +344,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--rounds", type=int, default=5, help="times that the two ways take turns")
+    parser.add_argument("--rounds", type=int, default=5, help="times that the ways take turns")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    print(f"{options.jobs} job(s) of {options.threads} thread(s); loop = ordinary loop, ours = this library")
     print(
-        f"{'':10} {'wall s per model':^19} {'':6} {'core s per model':^19} {'':6} {'share of GEMM':^15} {'MiB per job':^17}"
+        f"{options.jobs} job(s) of {options.threads} thread(s), {options.rounds} round(s); seconds per model; ratio = time "
+        "of the loop / ours, median (least-largest)"
     )
     print(
-        f"{'network':10} {'loop':>9} {'ours':>9} {'ratio':>6} {'loop':>9} {'ours':>9} {'ratio':>6} {'ours':>7} {'loop':>7} "
-        f"{'loop':>8} {'ours':>8} {'apart':>9}"
+        f"{'network':10} {'way':8} {'wall s':>9} {'core s':>9} {'wall ratio':>19} {'core ratio':>19} {'GEMM':>5} {'MiB':>6} "
+        f"{'apart':>9}"
     )
     for name in options.networks:
         compare(name, options.rounds, options.jobs, options.threads)
