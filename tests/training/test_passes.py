@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -17,9 +18,11 @@ from proponent.torch_compat import layered
 from proponent.training import lockstep, traced_pass
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
+from proponent.training.gradient_products import Product, computed
 from proponent.training.group import dropout_generator
 from proponent.training.pass_choice import pass_choice
 from proponent.training.predict import targets
+from proponent.training.recipe import StackedOptimizer
 from proponent.training.stack import state_dict
 from proponent.training.stages import epoch_order, stages_of
 
@@ -29,6 +32,7 @@ VECTORS, SEQUENCES = torch.randn(22, 12, generator=GENERATOR), torch.randn(22, 5
 TOKENS = torch.randint(7, (22, 5), generator=GENERATOR)
 LABELS = torch.randint(3, (22,), generator=GENERATOR)
 SGD = RecipeConfig(lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01, batch_size=5, epochs=3)
+MOMENTUM = RecipeConfig(lr=0.05, momentum=0.9, batch_size=5, epochs=3)
 ADAMW = RecipeConfig(optimizer=Optimizer.adamw, lr=0.01, eps=1e-3, weight_decay=0.1, batch_size=5, epochs=3)
 RUNS = [Run(1, 11), Run(2, 12, torch.arange(22) % 3 > 0), Run(3, 13, torch.arange(22) > 4, by_weight=True)]
 
@@ -73,7 +77,11 @@ def ordinary(build, x, recipe, run):
     model = build(run.init_seed).train()
     if recipe.optimizer is Optimizer.sgd:
         optimizer = torch.optim.SGD(
-            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+            model.parameters(),
+            recipe.lr,
+            recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
         )
     else:
         optimizer = torch.optim.AdamW(
@@ -95,10 +103,10 @@ def ordinary(build, x, recipe, run):
     return model.state_dict()
 
 
-def assert_equal_to_ordinary(build, x, recipe):
+def assert_equal_to_ordinary(build, x, recipe, runs=RUNS):
     x = x if x.dtype == torch.int64 else x.double()
-    trained = lockstep.train(build, x, LABELS, CLASSIFICATION, recipe, RUNS)
-    for index, run in enumerate(RUNS):
+    trained = lockstep.train(build, x, LABELS, CLASSIFICATION, recipe, runs)
+    for index, run in enumerate(runs):
         expected = ordinary(build, x, recipe, run)
         for name, value in trained.state.items():
             torch.testing.assert_close(value[index], expected[name], rtol=1e-10, atol=1e-10)
@@ -116,17 +124,73 @@ def assert_equal_to_ordinary(build, x, recipe):
     ids=["mlp", "mlp with dropout", "transformer", "transformer with dropout"],
 )
 def test_recorded_passes(monkeypatch, make, x, recipe):
-    used = []
-    monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
-    simplify = traced_pass.simplify
-
-    def noted(module):
-        recorded = simplify(module)
-        return lambda *values: used.append(len(values[0])) or recorded(*values)
-
-    monkeypatch.setattr(traced_pass, "simplify", noted)
+    used = record_after_three_passes(monkeypatch)
     assert_equal_to_ordinary(build_with(make), x, recipe)
     assert len(used) > 5
+
+
+def record_after_three_passes(monkeypatch):
+    """Record passes early, and return a list of the gradients of all recorded passes that are run."""
+    monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
+    used, call = [], traced_pass.Recorded.__call__
+
+    def noted(self, leaves):
+        losses, gradients = call(self, leaves)
+        used.append(gradients)
+        return losses, gradients
+
+    monkeypatch.setattr(traced_pass.Recorded, "__call__", noted)
+    return used
+
+
+def test_sgd_with_momentum_adds_recorded_products_to_its_moments(monkeypatch):
+    """Gradients of weights are left as products of output gradients and inputs, and no tensor is made of them."""
+    used = record_after_three_passes(monkeypatch)
+    assert_equal_to_ordinary(build_with(partial(mlp, 12, [8, 5], 3)), VECTORS, MOMENTUM, RUNS[:2])
+    products = {name for name, gradient in used[-1].items() if isinstance(gradient, Product)}
+    assert products == {name for name in used[-1] if name.endswith("weight")}
+
+    def is_made(self):
+        raise AssertionError("the gradient of a weight is made")
+
+    monkeypatch.setattr(Product, "value", is_made)
+    optimizer = StackedOptimizer(MOMENTUM, {"w": torch.zeros(2, 4, 3)})
+    optimizer.step(
+        {"w": Product(torch.ones(2, 3, 5), torch.ones(2, 5, 4), transposed=True)}, slice(0, 2), 0.1, 0
+    )
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("recipe", ["sgd", "momentum", "nesterov", "decay", "adamw"])
+def test_an_update_by_a_product_is_that_by_its_value(recipe, transposed):
+    recipe = {
+        "sgd": RecipeConfig(lr=0.1, batch_size=5, epochs=1),
+        "momentum": MOMENTUM,
+        "nesterov": replace(MOMENTUM, nesterov=True),
+        "decay": replace(MOMENTUM, weight_decay=0.1),
+        "adamw": ADAMW,
+    }[recipe]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    product = Product(draw(3, 4, 5), draw(3, 5, 2), transposed)
+    gradients = {"weight": product, "bias": draw(3, 2)}
+    weights = [draw(*product.value().shape)]
+    weights.append(weights[0].mT.contiguous().mT)  # the same numbers in another memory order
+    ends = []
+    for weight in weights:
+        for given in (gradients, {"weight": product.value(), "bias": gradients["bias"]}):
+            parameters = {"weight": weight.clone(), "bias": torch.zeros(3, 2, dtype=torch.float64)}
+            optimizer = StackedOptimizer(recipe, parameters)
+            for step in range(3):
+                some = {name: gradient[1:] for name, gradient in given.items()}
+                optimizer.step(some, slice(1, 3), 0.1, step)
+            torch.testing.assert_close(parameters["weight"][0], weights[0][0], rtol=0, atol=0)
+            ends.append(parameters)
+    for other in ends[1:]:
+        torch.testing.assert_close(other, ends[0], rtol=1e-12, atol=1e-12)
 
 
 def test_what_cannot_be_recorded_is_computed_as_before(monkeypatch):
@@ -141,14 +205,16 @@ def test_what_cannot_be_recorded_is_computed_as_before(monkeypatch):
 
 def test_a_recorded_pass_with_other_gradients_is_not_used(monkeypatch):
     monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
-    simplify = traced_pass.simplify
+    call, used = traced_pass.Recorded.__call__, []
 
-    def wrong(module):
-        recorded = simplify(module)
-        return lambda *values: tuple(1.01 * value for value in recorded(*values))
+    def wrong(self, leaves):
+        used.append(len(leaves))
+        losses, gradients = call(self, leaves)
+        return losses, {name: 1.01 * computed(gradient) for name, gradient in gradients.items()}
 
-    monkeypatch.setattr(traced_pass, "simplify", wrong)
+    monkeypatch.setattr(traced_pass.Recorded, "__call__", wrong)
     assert_equal_to_ordinary(build_with(partial(mlp, 12, [8], 3)), VECTORS, SGD)
+    assert used
 
 
 @pytest.mark.parametrize(

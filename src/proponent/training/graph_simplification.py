@@ -1,4 +1,7 @@
-"""Shorter graphs for traced passes: operations that do nothing are removed, and biases are added by matrix products."""
+"""Shorter graphs for traced passes: operations that do nothing are removed, and biases are added by matrix products.
+
+Gradients that end in a matrix product can be left as its two factors.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ _CONSTANT = (
     _aten.mul.Scalar,
 )
 """Operations that are computed once if their inputs are constants."""
+_FILLED = (_aten.ones_like.default, _aten.zeros_like.default, _aten.new_zeros.default, _aten.new_ones.default)
+"""Operations whose result depends on shape and type of the input only."""
 
 
 def simplify(module: GraphModule) -> GraphModule:
@@ -42,6 +47,8 @@ def simplify(module: GraphModule) -> GraphModule:
         if same is not None:
             node.replace_all_uses_with(same)
             graph.erase_node(node)
+        elif node.target in _FILLED:
+            _replace_by_constant(module, node, _filled(node))
         elif node.target in _CONSTANT and all(part.op == "get_attr" for part in node.all_input_nodes):
             _compute_once(module, node)
         elif node.target is _aten.add.Tensor:
@@ -52,12 +59,40 @@ def simplify(module: GraphModule) -> GraphModule:
     return module
 
 
+def open_products(module: GraphModule) -> list[bool | None]:
+    """Let a graph return the two factors of each output that is a product of matrices and not used otherwise.
+
+    Args:
+        module: graph that returns a tuple of tensors; it is changed in place.
+
+    Returns:
+        For each output, whether it is the transposed product of its two factors; None if it is returned as it is.
+    """
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    returned: list[Any] = []
+    transposed: list[bool | None] = []
+    for node in output.args[0]:
+        source = node
+        if node.target is _aten.transpose.int and sorted(node.args[1:]) == [1, 2] and len(node.users) == 1:
+            source = node.args[0]
+        opened = source.target is _aten.bmm.default and len(source.users) == 1
+        transposed.append(source is not node if opened else None)
+        returned.extend(source.args if opened else [node])
+    output.args = (tuple(returned),)
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+    return transposed
+
+
 def _same_as(node: Node) -> Node | None:
     """Return the node with the same values and shape, if there is one among the inputs."""
     source: Any = node.args[0] if node.args else None
     if not isinstance(source, Node) or not isinstance(_value(source), Tensor):
         return None
     if node.target is _aten.detach.default:
+        return source
+    if node.target is _aten.slice.Tensor and _value(node).shape == _value(source).shape:
         return source
     if node.target in _RESHAPES and _value(node).shape == _value(source).shape:
         return source
@@ -78,8 +113,19 @@ def _compute_once(module: GraphModule, node: Node) -> None:
 
     args = torch.fx.node.map_arg(node.args, constant)
     kwargs = torch.fx.node.map_arg(node.kwargs, constant)
+    _replace_by_constant(module, node, node.target(*args, **kwargs))  # type: ignore[operator]
+
+
+def _filled(node: Node) -> Tensor:
+    """Return the result of one of the operations :data:`_FILLED`."""
+    like = _value(node)
+    make = torch.ones if node.target in (_aten.ones_like.default, _aten.new_ones.default) else torch.zeros
+    return make(like.shape, dtype=like.dtype, device=like.device)
+
+
+def _replace_by_constant(module: GraphModule, node: Node, value: Tensor) -> None:
     name = f"_constant_{node.name}"
-    setattr(module, name, node.target(*args, **kwargs).detach().clone())  # type: ignore[operator]
+    module.register_buffer(name, value.detach().clone())
     with module.graph.inserting_before(node):
         replacement = module.graph.get_attr(name)
     replacement.meta = dict(node.meta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -16,6 +16,7 @@ from proponent.settings.batch_augmentation import Augment
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks
 from proponent.training.dropout_needs import DropoutNeeds
+from proponent.training.gradient_products import Gradient, computed, of_models
 from proponent.training.recipe import StackedOptimizer
 from proponent.training.stack import Stack
 from proponent.training.stacked_pass import Batches, ModelPass
@@ -109,10 +110,10 @@ class Group:
             size: examples per batch.
         """
         if min(starts) == max(starts):
-            index = self._orders[rows, starts[0] : starts[0] + size]
+            index = of_models(self._orders, rows)[:, starts[0] : starts[0] + size]
         else:
             positions = (torch.tensor(starts)[:, None] + torch.arange(size)).to(self._orders.device)
-            index = self._orders[rows].gather(1, positions)
+            index = of_models(self._orders, rows).gather(1, positions)
         chosen = index.flatten().to(self._y.device)  # that of the data, which may not fit on the device
         x = self._x.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
         y = self._y.index_select(0, chosen).to(index.device).unflatten(0, index.shape)
@@ -120,29 +121,30 @@ class Group:
             runs = self._runs[rows]
             changed = [self._augment(x[row], run.order_seed, step) for row, run in enumerate(runs)]
             x = join_rows(changed).unflatten(0, index.shape)
-        weights = self._weights[rows].gather(1, index) if self._weights is not None else None
+        weights = of_models(self._weights, rows).gather(1, index) if self._weights is not None else None
         masks = draw_masks(self._dropout.of(size, x[0]), self._generators[rows])
         return Batches(x, y, weights, [mask.to(y.device) for mask in masks])
 
-    def _update(self, step: int, rows: slice, gradients: dict[str, Tensor]) -> None:
+    def _update(self, step: int, rows: slice, gradients: Mapping[str, Gradient]) -> None:
         if self._optimizer is None:
             self._lay_out_like(gradients)
             self._optimizer = StackedOptimizer(self._recipe, self.stack.trained)
         rates = [self._rates[model][step] for model in range(rows.start, rows.stop)]
         for part in _equal_neighbours(rates):
-            own = {name: gradient[part] for name, gradient in gradients.items()}
+            own = {name: of_models(gradient, part) for name, gradient in gradients.items()}
             where = slice(rows.start + part.start, rows.start + part.stop)
             self._optimizer.step(own, where, rates[part.start], step)
 
-    def _lay_out_like(self, gradients: dict[str, Tensor]) -> None:
+    def _lay_out_like(self, gradients: Mapping[str, Gradient]) -> None:
         """Give parameters the memory order of their gradients, so that an update copies nothing.
 
         Autograd makes the gradient of a stack of weights (models, out, in) in the order (models, in, out).
         """
         for name, gradient in gradients.items():
             value = self.stack.trained[name]
+            strides = _strides(value.shape, computed(gradient))
             self.stack.trained[name] = torch.empty_strided(
-                value.shape, _strides(value.shape, gradient), dtype=value.dtype, device=value.device
+                value.shape, strides, dtype=value.dtype, device=value.device
             ).copy_(value)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+from proponent.training.gradient_products import Gradient, Product, computed, of_models
 from proponent.training.stages import Stage
 
 
@@ -56,10 +58,23 @@ class StackedOptimizer:
         self._moments = [
             {name: torch.zeros_like(value) for name, value in self._values.items()} for _ in range(n_moments)
         ]
+        # SGD with momentum adds gradients to the moments and nothing else: products of matrices can do that at once. No
+        # gradient of a weight is then written to memory and read again.
+        self._accumulates = (
+            recipe.optimizer is Optimizer.sgd
+            and recipe.momentum > 0
+            and not recipe.nesterov
+            and not recipe.weight_decay
+        )
+        if self._accumulates:
+            self._first_moments = {
+                name: value.permute([axes.index(axis) for axis in range(value.ndim)])
+                for (name, value), axes in zip(self._moments[0].items(), self._axes.values(), strict=True)
+            }
         self._fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
 
     @torch.no_grad()
-    def step(self, gradients: dict[str, Tensor], rows: slice, lr: float, step: int) -> None:
+    def step(self, gradients: Mapping[str, Gradient], rows: slice, lr: float, step: int) -> None:
         """Update some models.
 
         Args:
@@ -69,9 +84,18 @@ class StackedOptimizer:
             step: number of optimiser steps that these models have made before.
         """
         recipe = self._recipe
-        values = [self._values[name][rows] for name in gradients]
-        slopes = [gradient.permute(self._axes[name]).contiguous() for name, gradient in gradients.items()]
-        moments = [[moment[name][rows] for name in gradients] for moment in self._moments]
+        accumulated = []
+        if self._accumulates:
+            accumulated = [name for name, gradient in gradients.items() if isinstance(gradient, Product)]
+        for name in accumulated:  # before any update, since factors may be views of parameters
+            product: Any = gradients[name]
+            product.add_to(of_models(self._first_moments[name], rows), recipe.momentum)
+        for name in accumulated:
+            of_models(self._values[name], rows).add_(of_models(self._moments[0][name], rows), alpha=-lr)
+        rest = [name for name in gradients if name not in accumulated]
+        values = [of_models(self._values[name], rows) for name in rest]
+        slopes = [computed(gradients[name]).permute(self._axes[name]).contiguous() for name in rest]
+        moments = [[of_models(moment[name], rows) for name in rest] for moment in self._moments]
         if recipe.optimizer is Optimizer.sgd:
             sgd(
                 values,

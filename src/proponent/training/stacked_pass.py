@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from proponent.settings.model_diagnosis import diagnose, gradients_agree
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained
 from proponent.training.dropout import given_masks, recorded_draws
+from proponent.training.gradient_products import Gradient, computed
 from proponent.training.stack import Stack, call_in_training
 
 
@@ -47,7 +49,7 @@ class ModelPass(ABC):
     def __init__(self, task: Task, *, compare: bool) -> None:
         self._task, self._compare = task, compare
 
-    def gradients(self, stack: Stack, rows: slice, batches: Batches) -> tuple[Tensor, dict[str, Tensor]]:
+    def gradients(self, stack: Stack, rows: slice, batches: Batches) -> tuple[Tensor, Mapping[str, Gradient]]:
         """Return the losses (models,) of a range of models, and the gradients (models, …) by trained parameter.
 
         Parameters on which the loss does not depend have no gradient. Moving buffers of the stack are updated.
@@ -73,7 +75,7 @@ class ModelPass(ABC):
     @abstractmethod
     def _run(
         self, stack: Stack, rows: slice, batches: Batches
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    ) -> tuple[Tensor, Mapping[str, Gradient], dict[str, Tensor]]:
         """Return the losses, the gradients, and the moving buffers after the pass."""
 
     @abstractmethod
@@ -101,7 +103,7 @@ class ModelPass(ABC):
         return losses.mean() if weights is None else (losses * weights).mean(), moved
 
     def _compare_with_ordinary(
-        self, stack: Stack, rows: slice, gradients: dict[str, Tensor], batches: Batches
+        self, stack: Stack, rows: slice, gradients: Mapping[str, Gradient], batches: Batches
     ) -> None:
         """Refuse a model whose gradients differ from those of ordinary training.
 
@@ -125,8 +127,9 @@ class ModelPass(ABC):
                     f"the gradient of the model's '{name}' is NaN or infinite on the first batch, before any training; "
                     "look for a division, log, sqrt or norm of 0 in the model, and for extreme values in the data"
                 )
-            if not gradients_agree(gradients[name][-1], gradient, largest):
-                difference = float((gradients[name][-1] - gradient).abs().max())
+            found = computed(gradients[name][-1:])[0]
+            if not gradients_agree(found, gradient, largest):
+                difference = float((found - gradient).abs().max())
                 cause = diagnose(stack.template, lambda some: _ordinary(stack, own, buffers, some), batch.x)
                 raise UserError(
                     cause
@@ -140,7 +143,7 @@ class StackedPass(ModelPass):
 
     def _run(
         self, stack: Stack, rows: slice, batches: Batches
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    ) -> tuple[Tensor, Mapping[str, Gradient], dict[str, Tensor]]:
         trained = {name: value[rows].detach().requires_grad_() for name, value in stack.trained.items()}
         tensors = trained | {name: value[rows] for name, value in stack.fixed.items()}
         moving = {
