@@ -9,12 +9,14 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-text env-dev quickstart benchmark report ui test test-fast test-gpu test-slurm lint format clean
+.PHONY: help env env-speech env-text env-dev quickstart benchmark report ui test test-fast test-gpu test-slurm lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: .venv/.runtime  ## make the environment alone, in .venv
+
+env-speech: .venv/.speech  ## add soundfile, for settings with recordings
 
 env-text: .venv/.text  ## add transformers, peft and datasets, for settings with models of Hugging Face
 
@@ -72,10 +74,14 @@ clean:  ## remove the environment and caches; results/ stays
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+.venv/.speech: requirements-speech.lock .venv/.runtime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-speech.lock
+	@touch $@
+
 .venv/.text: requirements-text.lock .venv/.runtime
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-text.lock
 	@touch $@
 
-.venv/.development: requirements-dev.lock requirements-text.lock .venv/.runtime
+.venv/.development: requirements-dev.lock requirements-speech.lock requirements-text.lock .venv/.runtime
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@

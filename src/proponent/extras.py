@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+_SPEECH = frozenset({"soundfile"})
 _TEXT = frozenset({"accelerate", "datasets", "huggingface_hub", "peft", "tokenizers", "transformers"})
 
 
@@ -9,4 +10,6 @@ def how_to_install(module: str) -> str:
     """Return the way out for a module that is not installed: a clause for a message."""
     if module.partition(".")[0] in _TEXT:
         return "install it with 'make env-text', or with pip install 'proponent[text]'"
+    if module.partition(".")[0] in _SPEECH:
+        return "install it with 'make env-speech', or with pip install 'proponent[speech]'"
     return "install it"

@@ -103,6 +103,8 @@ def test_a_recipe_may_have_stages():
         ({"stages": STAGES, "steps": 9}, "exactly one of 'epochs', 'steps' and 'stages'"),
         ({"stages": STAGES, "schedule": "cosine"}, "stages have constant learning rates"),
         ({"stages": STAGES, "warmup_steps": 5}, "stages have constant learning rates"),
+        ({"stages": STAGES, "warmup_epochs": 5}, "stages have constant learning rates"),
+        ({"epochs": 2, "warmup_steps": 5, "warmup_epochs": 1}, "'warmup_steps' or 'warmup_epochs', not both"),
     ],
     ids=str,
 )

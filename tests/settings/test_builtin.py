@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from proponent.config.extended_settings import extended
 from proponent.config.load import merge, structured
 from proponent.config.schema import QueriesConfig, SettingConfig
 from proponent.config.task_names import written_task
@@ -22,15 +23,24 @@ from proponent.training.lockstep import train
 from proponent.training.stack import state_dict
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SETTINGS = sorted(path.stem for path in (CONFIGS / "settings").glob("*.yaml"))
+INSTALLED = ("datasets", "datasets.concrete", "datasets.diabetes", "datasets.rotated_mnist", "docstrings")
+"""Modules of proponent.settings whose data are in installed packages; others are downloaded or brought by users."""
 
 
 def read_setting(name):
-    content = read_yaml(CONFIGS / "settings" / f"{name}.yaml")
+    content, _ = extended(CONFIGS.parent, read_yaml(CONFIGS / "settings" / f"{name}.yaml"), name)
     for design, entry in content["designs"].items():
         content["designs"][design] = merge(read_yaml(CONFIGS / "designs" / f"{design}.yaml"), entry)
     content["task"] = written_task(content["task"], name)
     return structured(SettingConfig, content, name)
+
+
+def is_installed(name):
+    module = read_setting(name).dataset.factory.partition(":")[0]
+    return module.removeprefix("proponent.settings.") in INSTALLED
+
+
+SETTINGS = sorted(path.stem for path in (CONFIGS / "settings").glob("*.yaml") if is_installed(path.stem))
 
 
 @pytest.mark.parametrize(

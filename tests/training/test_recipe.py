@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.optim import SGD
@@ -53,6 +55,17 @@ def test_schedules_are_those_of_torch(schedule, scheduler, arguments):
 def test_warm_up_rises_to_the_learning_rate_and_the_schedule_follows():
     recipe = RecipeConfig(lr=0.4, warmup_steps=4, schedule=Schedule.linear, steps=8)
     assert rates(recipe, 100) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_a_warm_up_in_epochs_is_shorter_for_a_retraining_on_a_part():
+    """Peak after 2 of 4 epochs: of 5 steps each for 20 examples in batches of 4, of 3 steps each for 10 of them."""
+    recipe = RecipeConfig(lr=0.4, warmup_epochs=2, schedule=Schedule.linear, epochs=4, batch_size=4)
+    half = torch.arange(20) < 10
+    for mask, peak, total in ((None, 10, 20), (half, 6, 12)):
+        rates = learning_rates(recipe, stages_of(recipe, Run(0, 0, mask), 20))
+        assert (len(rates), int(rates.argmax())) == (total, peak - 1)
+        in_steps = replace(recipe, warmup_epochs=0, warmup_steps=peak)
+        assert torch.equal(rates, learning_rates(in_steps, stages_of(in_steps, Run(0, 0, mask), 20)))
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,9 @@ class RecipeConfig:
     """L2 penalty, added to the gradient (SGD, Adam) or decoupled (AdamW), as in torch.optim."""
     schedule: Schedule = Schedule.constant
     warmup_steps: int = 0
+    """Optimiser steps in which the learning rate rises from 0 to ``lr``, as many for a retraining on a part."""
+    warmup_epochs: float = 0.0
+    """The same in epochs, which have fewer steps for a retraining on a part."""
     step_size: int = 0
     """Epochs between two decays, for the schedule ``step``."""
     gamma: float = 0.1
@@ -168,10 +171,14 @@ class RecipeConfig:
     def __post_init__(self) -> None:
         if (self.epochs is not None) + (self.steps is not None) + bool(self.stages) != 1:
             raise ValueError("recipe: give exactly one of 'epochs', 'steps' and 'stages'")
-        if self.stages and (self.schedule is not Schedule.constant or self.warmup_steps):
+        if self.stages and (
+            self.schedule is not Schedule.constant or self.warmup_steps or self.warmup_epochs
+        ):
             raise ValueError(
-                "recipe: stages have constant learning rates; leave out 'schedule' and 'warmup_steps'"
+                "recipe: stages have constant learning rates; leave out 'schedule', 'warmup_steps' and 'warmup_epochs'"
             )
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError("recipe: give 'warmup_steps' or 'warmup_epochs', not both")
         check_positive(
             "recipe",
             lr=self.lr,
@@ -181,7 +188,12 @@ class RecipeConfig:
             eps=self.eps,
         )
         check_within("recipe", 0, 1, momentum=self.momentum, gamma=self.gamma)
-        check_not_negative("recipe", weight_decay=self.weight_decay, warmup_steps=self.warmup_steps)
+        check_not_negative(
+            "recipe",
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+            warmup_epochs=self.warmup_epochs,
+        )
         if self.schedule is Schedule.step:
             check_positive("recipe (schedule: step)", step_size=self.step_size)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):

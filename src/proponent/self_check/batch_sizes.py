@@ -173,6 +173,7 @@ def short_recipe(recipe: RecipeConfig, batch_size: int) -> RecipeConfig:
         stages=[],
         schedule=Schedule.constant,
         warmup_steps=0,
+        warmup_epochs=0.0,
         batch_size=batch_size,
     )
 

@@ -19,12 +19,14 @@ from proponent.training.stages import Stage
 def learning_rates(recipe: RecipeConfig, stages: Sequence[Stage]) -> Tensor:
     """Return the learning rate of every optimiser step of a run with these stages, (steps,) float64.
 
-    During ``warmup_steps`` the rate rises linearly to ``lr``. Then ``linear`` and ``cosine`` fall to 0, which they reach
-    one step after the last, and ``step`` multiplies by ``gamma`` after every ``step_size`` epochs.
+    During ``warmup_steps``, or the steps of ``warmup_epochs``, the rate rises linearly to ``lr``. Then ``linear`` and
+    ``cosine`` fall to 0, which they reach one step after the last, and ``step`` multiplies by ``gamma`` after every
+    ``step_size`` epochs.
     """
     total = stages[-1].stop
+    rising = recipe.warmup_steps or round(recipe.warmup_epochs * stages[0].batches)
     step = torch.arange(total, dtype=torch.float64)
-    done = ((step - recipe.warmup_steps) / max(1, total - recipe.warmup_steps)).clamp(min=0)
+    done = ((step - rising) / max(1, total - rising)).clamp(min=0)
     if recipe.schedule is Schedule.linear:
         factor = 1 - done
     elif recipe.schedule is Schedule.cosine:
@@ -33,7 +35,7 @@ def learning_rates(recipe: RecipeConfig, stages: Sequence[Stage]) -> Tensor:
         factor = recipe.gamma ** (step / (recipe.step_size * stages[0].batches)).floor()
     else:
         factor = torch.ones_like(step)
-    warmup = ((step + 1) / recipe.warmup_steps).clamp(max=1) if recipe.warmup_steps else torch.ones_like(step)
+    warmup = ((step + 1) / rising).clamp(max=1) if rising else torch.ones_like(step)
     lr = torch.cat([torch.full((stage.steps,), stage.lr, dtype=torch.float64) for stage in stages])
     return lr * factor * warmup
 
