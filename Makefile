@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-speech env-text env-dev quickstart benchmark report ui test test-fast test-gpu test-slurm lint format clean
+.PHONY: help env env-speech env-text env-dev quickstart benchmark report ui docs test test-fast test-gpu test-slurm lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ report: env  ## write report.html: the figures and tables, and where each comes 
 
 ui: env  ## compare runs in MLflow's UI, after snakemake publish: http://127.0.0.1:5000 (PORT=5001 for another)
 	@$(BIN)/proponent ui --port $(PORT)
+
+docs: env-dev  ## write the documentation and the reference of the Python interface as a site: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/website/mkdocs.yml
+	@echo "open site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 test: env-dev  ## install, run every test
 	@$(PYTEST) $(ARGS)
