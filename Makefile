@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-speech env-text env-dev quickstart benchmark report ui docs test test-fast test-gpu test-slurm lint format clean
+.PHONY: help env env-speech env-text env-dev quickstart benchmark report ui docs test test-fast test-gpu test-slurm bench-peers lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ test-slurm: env-dev  ## the tests on a real Slurm; as root: installs Debian's pa
 
 test-gpu: env-dev  ## every engine and kind of method on the GPU against the CPU (skipped by name without one)
 	@$(BIN)/python -m pytest -rs tests/gpu $(ARGS)
+
+bench-peers: env  ## compare with other libraries, each in an environment of its own: docs/peers.md
+	@$(BIN)/python benchmarks/peers/environments.py
+	@$(BIN)/python benchmarks/peers/run.py $(ARGS)
 
 lint: env-dev  ## ruff, types, spelling and style of the prose, formatting of the rules, snakemake's own lint
 	@$(BIN)/ruff check .

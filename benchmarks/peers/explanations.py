@@ -1,0 +1,49 @@
+"""The sentences of docs/peers.md."""
+
+from __future__ import annotations
+
+HEAD = """# Next to other libraries
+
+<!-- written by `python benchmarks/peers/run.py --page-only` from benchmarks/peers/results.json -->
+
+```bash
+make bench-peers
+```
+
+installs each library into an environment of its own (locked in `benchmarks/peers/environments/`), runs its own code
+and `proponent.Attributor` on the same trained models, and writes this page. It measures only what is not in
+`benchmarks/peers/results.json` yet; `make bench-peers ARGS=--fresh` measures everything again.
+
+![Seconds of other libraries relative to this one](images/peers.svg)
+
+Conditions: {processor}; {threads} for every library; torch {torch}; median load average {load}. Each measurement is a
+process of its own, which calls the method on 16 examples and 4 queries first, so that no import is measured;
+repetitions are the outer loop, so that the libraries take turns. Calls of more than 20 s are not repeated, and a call
+is ended after {limit} s: `> {limit}` is then a lower bound, and so is its ratio. Seconds are the median, with the
+range of the repetitions. *Peak* is the largest resident memory of the call above what the process had before it.
+*Lines* are the lines of code that a user writes for the method, given a trained model, data sets and hyper-parameters
+(`benchmarks/peers/adapters/`).
+
+*Agreement* is the median over queries of the correlation over training examples, Spearman / Pearson. The *dense
+reference* is the library's own definition of the method, computed in double precision by plain autograd
+(`benchmarks/peers/references.py`), for 500 training examples and 50 queries: influence functions have the inverse of
+the Gauss-Newton matrix for this library, and that of the Hessian for the others, each from conjugate gradients with a
+residual of 1e-8. Hyper-parameters are the same for all: damping 0.1 for influence functions; 0.1 times the mean
+squared gradient entry of a layer for DataInf, and 0.1 times its mean eigenvalue for EK-FAC; 0.1 times the mean
+diagonal of the Gram matrix for TRAK; 50 Arnoldi iterations for 30 eigenvectors; 500 steps of LiSSA with 32 examples;
+at most 20 iterations of conjugate gradients.
+
+## Goals
+"""
+
+FOOT = """## Reading the numbers
+
+- dattri, captum and pyDVL accept any differentiable function and write gradients out. This library looks at the layers and
+  computes inner products of gradients from their factors; it refuses models whose layers it does not know.
+- `trak` has no random projection here: the Gram matrix of the gradients is exact.
+- The small size is the check of accuracy. Times below 0.1 s are fixed costs of Python.
+"""
+
+_HESSIAN = "its curvature is the Hessian of the loss, ours the Gauss-Newton matrix"
+_PROJECTED = "gradients are projected to 512 random dimensions, its default; ours are exact"
+REASONS: dict[tuple[str, str], str] = {}
