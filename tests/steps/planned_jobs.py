@@ -35,7 +35,8 @@ def one_setting(
     (root / f"{name}_factories.py").write_text(factories)
     (root / f"configs/settings/{name}.yaml").write_text(setting)
     methods = "" if "methods:" in params else "methods: [random]\n"
-    (root / "params.yaml").write_text(f"settings: [{name}]\n{methods}metrics: []\n{params}")
+    metrics = "" if "metrics:" in params else "metrics: []\n"
+    (root / "params.yaml").write_text(f"settings: [{name}]\n{methods}{metrics}{params}")
     sys.path.insert(0, str(root))
     try:
         with contextlib.chdir(root):

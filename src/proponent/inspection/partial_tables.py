@@ -91,7 +91,14 @@ class PartialTables:
             for method in self.plan.scores[setting]
             if method not in methods
         }
-        add_summary(self.graph, setting, methods, left_out=self.plan.reasons[setting], failed=failed)
+        add_summary(
+            self.graph,
+            setting,
+            methods,
+            left_out=self.plan.reasons[setting],
+            missing=self.plan.missing[setting],
+            failed=failed,
+        )
         self._make(path, f"logs/{setting}/summary.log")
 
     def _make_figures(self, setting: str) -> None:

@@ -166,6 +166,11 @@ def show_status(plan: Plan, console: Console) -> None:
     for line in status.ways_out:
         console.print(f"  {line}", markup=False, soft_wrap=True)
     without = reasons_to_leave_out(plan)
+    without |= {
+        f"{setting}: {metric}": reason
+        for setting, reasons in plan.missing.items()
+        for metric, reason in reasons.items()
+    }
     if without:
         console.print("\nleft out", style="bold")
     for method, reason in _first(without, console):

@@ -45,6 +45,8 @@ def start(root: Path, flags: Flags, is_controller: bool, is_dry_run: bool) -> Pl
         if is_controller:
             for reason in plan.left_out:
                 print(f"left out: {reason}", file=sys.stderr)
+            for line in plan.without_metrics:
+                print(f"no value: {line}", file=sys.stderr)
             for line in unseen_code(plan.benchmark):
                 print(f"not seen: {line}", file=sys.stderr)
             if hold_checkout(root, wait=not is_dry_run):

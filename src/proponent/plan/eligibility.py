@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
 from proponent.config.schema import Precision, SettingConfig
+from proponent.config.signature import read_signature
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 
 
@@ -14,6 +16,29 @@ def has_need(setting: SettingConfig, need: str) -> bool:
     if need == "noisy_labels":
         return setting.label_noise is not None
     return need.removeprefix("ground_truth/") in setting.designs
+
+
+def metric_needs(benchmark: Benchmark, metric: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a configured metric needs, and what it uses if the setting has it."""
+    module = f"proponent.metrics.{benchmark.metrics[metric].metric}"
+    signature = read_signature(benchmark.tree, module, "evaluate", f"configs/metrics/{metric}.yaml")
+    constants = signature.constants if signature else {}
+    return tuple(constants.get("NEEDS", ())), tuple(constants.get("MAY_USE", ()))
+
+
+def missing_metrics(benchmark: Benchmark, name: str) -> dict[str, str]:
+    """Return, for each metric that needs retrainings which the setting ``name`` cannot make, the reason.
+
+    Settings that can train have the retrainings that they ask for, and no metric of theirs is missed.
+    """
+    if benchmark.settings[name].trains:
+        return {}
+    reason = f"needs retrainings, and configs/settings/{name}.yaml has trained models (ensemble.files) and no recipe"
+    return {
+        metric: reason
+        for metric in benchmark.metrics
+        if any(need.startswith("ground_truth/") for need in metric_needs(benchmark, metric)[0])
+    }
 
 
 def why_left_out(name: str, setting: SettingConfig, methods: Mapping[str, Method]) -> dict[str, str]:

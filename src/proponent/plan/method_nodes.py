@@ -7,7 +7,6 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
-from proponent.config.signature import read_signature
 from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.specifications.step_inputs import AttributeInputs, EvaluateInputs
@@ -21,7 +20,7 @@ from proponent.config.specifications.step_specs import (
 )
 from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
-from proponent.plan.eligibility import has_need
+from proponent.plan.eligibility import has_need, metric_needs
 from proponent.plan.setting_nodes import FEATURES, SettingNodes
 
 
@@ -156,16 +155,9 @@ class MethodNodes:
         """Return the configured metrics that the setting's ground truth allows."""
         asked: dict[str, MetricSpec] = {}
         for metric, config in self.base.benchmark.metrics.items():
-            signature = read_signature(
-                self.base.benchmark.tree,
-                f"proponent.metrics.{config.metric}",
-                "evaluate",
-                f"configs/metrics/{metric}.yaml",
-            )
-            constants = signature.constants if signature else {}
-            needs = tuple(constants.get("NEEDS", ()))
+            needs, may_use = metric_needs(self.base.benchmark, metric)
             if not all(has_need(self.base.setting, need) for need in needs):
                 continue
-            optional = (need for need in constants.get("MAY_USE", ()) if has_need(self.base.setting, need))
+            optional = (need for need in may_use if has_need(self.base.setting, need))
             asked[metric] = MetricSpec(config.metric, config.params, (*needs, *optional))
         return asked

@@ -12,7 +12,7 @@ from proponent.config.schema import n_rows
 from proponent.config.specifications.need_loaders import LEARNED_FROM
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
-from proponent.plan.eligibility import why_left_out
+from proponent.plan.eligibility import missing_metrics, why_left_out
 from proponent.plan.given_members import with_members
 from proponent.plan.graph import Graph, Node
 from proponent.plan.method_nodes import MethodNodes
@@ -41,6 +41,8 @@ class Plan:
     """Reason by setting and method, for the methods that cannot run on a setting."""
     scores: dict[str, list[str]] = field(default_factory=dict)
     """Methods that run, by setting."""
+    missing: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Reason by setting and metric, for the metrics whose retrainings a setting cannot make."""
     current: set[str] = field(default_factory=set)
     """Paths of the current artefacts, once :func:`proponent.plan.settle.settle` has found them."""
 
@@ -50,6 +52,7 @@ class Plan:
         for name, setting in self.benchmark.settings.items():
             reasons = why_left_out(name, setting, self.benchmark.methods)
             self.reasons[name] = reasons
+            self.missing[name] = missing_metrics(self.benchmark, name)
             self.scores[name] = [method for method in self.benchmark.methods if method not in reasons]
         if self.in_job:
             return
@@ -70,6 +73,15 @@ class Plan:
             f"{setting}/{method} {reason}"
             for setting, reasons in self.reasons.items()
             for method, reason in reasons.items()
+        ]
+
+    @property
+    def without_metrics(self) -> list[str]:
+        """Why settings have no value of a metric, one line per pair."""
+        return [
+            f"{setting}: {metric} {reason}"
+            for setting, reasons in self.missing.items()
+            for metric, reason in reasons.items()
         ]
 
     def key_file(self, path: str) -> str:
@@ -149,6 +161,6 @@ class Plan:
         name, methods = nodes.name, self.scores[nodes.name]
         if not methods:
             raise UserError(f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}")
-        add_summary(self.graph, name, methods, left_out=self.reasons[name])
+        add_summary(self.graph, name, methods, left_out=self.reasons[name], missing=self.missing[name])
         shards = [paths.ensemble(name, shard) for shard, _ in enumerate(nodes.member_shards)]
         add_figures(self.graph, name, methods, shards)

@@ -28,6 +28,7 @@ def add_summary(
     methods: Iterable[str],
     *,
     left_out: Mapping[str, str],
+    missing: Mapping[str, str],
     failed: Mapping[str, str] | None = None,
 ) -> str:
     """Add the summary of a setting.
@@ -37,10 +38,17 @@ def add_summary(
         setting: name of the setting.
         methods: methods that have metrics.
         left_out: reason by method that cannot run on the setting.
+        missing: reason by metric whose retrainings the setting cannot make.
         failed: reason by method without metrics because a job failed.
     """
     names = tuple(methods)
-    spec = SummarySpec(setting=setting, methods=names, left_out=dict(left_out), failed=dict(failed or {}))
+    spec = SummarySpec(
+        setting=setting,
+        methods=names,
+        left_out=dict(left_out),
+        missing=dict(missing),
+        failed=dict(failed or {}),
+    )
     check = paths.check(setting) if names else ""  # without the check, no method has metrics
     inputs = SummaryInputs({method: paths.metrics(setting, method) for method in names}, check)
     return graph.add(paths.summary(setting), spec, inputs)

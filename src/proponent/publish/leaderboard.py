@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proponent.publish.ranking import METRICS, Document, note
+from proponent.publish.ranking import METRICS, Document, note, reason
 
 COLUMNS = (
     "setting",
@@ -44,13 +44,16 @@ def leaderboard(documents: Iterable[Document]) -> list[Row]:
 
     A quantity that a method or metric does not have (a ceiling, a cost that was not measured) is None. A method without
     scores has a row without a value for each metric that tables show for its setting, so that it is among the rows of any
-    of these metrics. ``note`` has the reason, or the notes about a value.
+    of these metrics; so has a metric that needs retrainings, in a setting without them. ``note`` has the reason, or the
+    notes about a value.
     """
     documents = list(documents)
     shown: dict[str, list[str]] = {}
     for document in documents:
         own = shown.setdefault(document["setting"], [])
-        own += [name for name in METRICS if name in document["metrics"] and name not in own]
+        named = [*METRICS, *document.get("missing", ())]
+        found = {**document["metrics"], **document.get("missing", {})}
+        own += [name for name in dict.fromkeys(named) if name in found and name not in own]
     rows = [
         {
             "setting": document["setting"],
@@ -58,17 +61,25 @@ def leaderboard(documents: Iterable[Document]) -> list[Row]:
             "metric": metric,
             **{name: entry.get(name) for name in _OF_METRIC},
             **{name: document["cost"].get(name) for name in _OF_COST},
-            "note": note(document),
+            "note": entry.get("note") or note(document),
         }
         for document in documents
-        for metric, entry in (document["metrics"] or _without_values(shown[document["setting"]])).items()
+        for metric, entry in _entries(document, shown[document["setting"]]).items()
     ]
     return sorted(rows, key=lambda row: (row["setting"], row["method"], row["metric"]))
 
 
-def _without_values(metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return an empty entry per metric, or one under no name if no method of the setting has a metric."""
-    return {metric: {} for metric in metrics or ("",)}
+def _entries(document: Document, shown: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of a method by metric, those without a value included.
+
+    Args:
+        document: document of the method.
+        shown: metrics of its setting.
+    """
+    if reason(document):
+        return {metric: {} for metric in shown or ("",)}
+    missing = {metric: {"note": why} for metric, why in document.get("missing", {}).items()}
+    return {**document["metrics"], **missing} or {"": {}}
 
 
 def by_method(documents: Iterable[Document]) -> tuple[list[str], list[Row]]:

@@ -27,12 +27,17 @@ def markdown(rankings: Iterable[Ranking]) -> str:
         "The ceiling is the LDS that a noise-free predictor would reach, given the seed noise of the retrainings; "
         "the ceiling of a sum of scores is an upper bound for additive scores. "
         "Total time counts everything that a method needs, starting from raw data. "
-        "Below a table are notes on values, and the reason for each method without scores.",
+        "Below a table are notes on values, and the reason for each metric and each method without values.",
     ]
     for ranking in rankings:
         remarks = "\n".join(
-            f"- {', '.join(f'`{method}`' for method in methods)}: {note}"
-            for note, methods in ranking.methods_by_note.items()
+            [
+                *(f"- no `{metric}`: {why}" for metric, why in ranking.missing.items()),
+                *(
+                    f"- {', '.join(f'`{method}`' for method in methods)}: {note}"
+                    for note, methods in ranking.methods_by_note.items()
+                ),
+            ]
         )
         if ranking.shown:
             content = _content(ranking, compact=False)
@@ -56,10 +61,11 @@ def terminal(ranking: Ranking) -> RenderableType | None:
     from rich.text import Text
 
     table = _table(ranking) if ranking.shown else None
-    remarks = [
-        Text(f"{ranking.setting}/{', '.join(methods)}: {note}", style="dim")
-        for note, methods in ranking.methods_by_note.items()
+    lines = [f"{ranking.setting}: no {metric}: {why}" for metric, why in ranking.missing.items()]
+    lines += [
+        f"{ranking.setting}/{', '.join(methods)}: {note}" for note, methods in ranking.methods_by_note.items()
     ]
+    remarks = [Text(line, style="dim") for line in lines]
     return Group(*([table] if table else []), *remarks, Text()) if remarks else table
 
 

@@ -17,7 +17,8 @@ Document = Mapping[str, Any]
 """Content of ``results/S/metrics/M.json``; a ranking does not need its replicates, values per query and cost ledger.
 
 The document of a method without scores has no metrics and the reason instead: ``left_out``, why the method cannot run on
-the setting, or ``failed``, how its job ended. ``notes`` are lines about values that need an explanation.
+the setting, or ``failed``, how its job ended. ``notes`` are lines about values that need an explanation, and ``missing`` has
+the reason by metric that no method of the setting has, because its models cannot be trained again.
 """
 
 
@@ -56,6 +57,13 @@ class Ranking:
         for method, text in self.notes.items():
             found.setdefault(text, []).append(method)
         return found
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Reason by metric, for the metrics that no method has because the setting cannot retrain its model."""
+        return {
+            metric: why for document in self.documents for metric, why in document.get("missing", {}).items()
+        }
 
     @property
     def without_scores(self) -> dict[str, str]:

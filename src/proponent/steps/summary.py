@@ -26,6 +26,8 @@ def run(job: Job[SummarySpec, SummaryInputs]) -> None:
     documents = [read_json(job.read(path)) for path in job.inputs.metrics.values()]
     documents += [without_scores(setting, method, left_out=why) for method, why in job.spec.left_out.items()]
     documents += [without_scores(setting, method, failed=why) for method, why in job.spec.failed.items()]
+    if job.spec.missing:
+        documents = [{**document, "missing": job.spec.missing} for document in documents]
     comparisons, ranking = rank(setting, documents)
     job.write_json(ranking_path(setting), asdict(ranking))
     job.write_bytes(comparisons_path(setting), to_csv(comparisons, COMPARISON_COLUMNS).encode())
@@ -63,7 +65,9 @@ def rank(setting: str, documents: Sequence[Document]) -> tuple[list[Row], Rankin
 
 def _abridged(document: Document) -> dict[str, Any]:
     """Return a document without what a leaderboard does not show: replicates, values per query, the cost ledger."""
-    remarks = {name: document[name] for name in ("left_out", "failed", "notes") if document.get(name)}
+    remarks = {
+        name: document[name] for name in ("left_out", "failed", "notes", "missing") if document.get(name)
+    }
     return {
         **remarks,
         "setting": document["setting"],

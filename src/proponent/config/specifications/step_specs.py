@@ -322,6 +322,8 @@ class SummarySpec(SettingSpec):
     """Methods that have metrics."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Reason by method, for the methods that cannot run on the setting."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Reason by metric, for the metrics whose retrainings the setting cannot make."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reason by method, for the methods that have no metrics because a job failed; empty in the plan of a run."""
 
