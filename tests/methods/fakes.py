@@ -438,6 +438,10 @@ class Kronecker:
 class RotatedBlock(DenseBlock):
     """Coordinates in an eigenbasis."""
 
+    def inner(self, other: RotatedBlock, diagonal: Tensor) -> Tensor:
+        """Return all inner products under a diagonal metric."""
+        return self.values * diagonal @ other.values.T
+
     def squares_inner(self, vectors: Tensor) -> Tensor:
         """Return weighted sums of squares."""
         return self.values**2 @ vectors.T

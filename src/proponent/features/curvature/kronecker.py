@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from proponent.chunking import chunks
+from proponent.features.curvature.diagonal_products import Sides, diagonal_inner, squares_inner
 from proponent.features.curvature.kronecker_factors import OuterProducts, SideBasis, is_diagonalised
 from proponent.features.curvature.kronecker_layers import Layer, layer_spans, layers_of
 from proponent.features.gradients.factored_gradients import FactoredGradients
@@ -188,7 +189,7 @@ class KroneckerBasis:
     def _add_squares(self, root: FactoredGradients, index: int, layer: Layer, total: Tensor) -> None:
         uses = list(self._uses(root, layer))
         term, left_step, right_step = uses[0]
-        if len(uses) == 1 and term.positions == 1 and not term.left.tokens:
+        if self.single_term(root, index) is not None:
             # The rows of an example share one side, so that the squares of the other one can be summed first.
             left = self.left[index].to_eigenbasis(term.left[::left_step], 0, False, root.dtype).square()
             right = (
@@ -213,6 +214,11 @@ class KroneckerBasis:
         sums = total.new_zeros(len(pairs), layer.columns)
         sums.index_add_(0, where.flatten(), right.flatten(0, 1))
         total.index_add_(0, pairs % layer.rows, sums.square_())
+
+    def single_term(self, block: FactoredGradients, index: int) -> Term | None:
+        """Return the one outer product that each of one layer's gradients consists of; None where there are several."""
+        term, *others = (term for term, _, _ in self._uses(block, self.layers[index]))
+        return None if others or term.positions != 1 or term.left.tokens else term
 
     def layer_coordinates(self, block: FactoredGradients, index: int) -> Tensor:
         """Return one layer's gradients in the eigenbasis, (n, rows, columns)."""
@@ -246,26 +252,49 @@ class RotatedGradients:
         out = torch.zeros(
             len(self), len(self._basis.eigenvalues), dtype=self._block.dtype, device=self._block.device
         )
-        for rows, span, values in self._coordinates():
-            out[rows, span] = values
+        for index, span in enumerate(self._basis.spans):
+            for rows, values in self._written_out(index):
+                out[rows, span] = values
         return out
 
-    def inner_dense(self, vectors: Tensor) -> Tensor:
-        """Return the inner products with each row of ``vectors`` (k, coordinates), (n, k)."""
-        out = vectors.new_zeros(len(self), len(vectors))
-        for rows, span, values in self._coordinates():
-            out[rows].addmm_(values, vectors[:, span].T)
+    def inner(self, others: RotatedGradients, diagonal: Tensor) -> Tensor:
+        """Return ``sum_p c_p d_p o_p`` with the coordinates o of other gradients and d (coordinates,), (n, len(others))."""
+        out = diagonal.new_zeros(len(self), len(others))
+        for index, span in enumerate(self._basis.spans):
+            layer, own = self._basis.layers[index], diagonal[span]
+            mine, theirs = self._sides(index), others._sides(index)
+            if mine is not None and theirs is not None:
+                out += diagonal_inner(mine, theirs, own.unflatten(0, (layer.rows, layer.columns)))
+                continue
+            scaled = torch.cat([values for _, values in self._written_out(index)]).mul_(own)
+            for rows, values in others._written_out(index):
+                out[:, rows].addmm_(scaled, values.T)
         return out
 
     def squares_inner(self, vectors: Tensor) -> Tensor:
         """Return ``sum_p c_p² v_p``, with coordinates c, for each row v of ``vectors`` (k, coordinates), (n, k)."""
         out = vectors.new_zeros(len(self), len(vectors))
-        for rows, span, values in self._coordinates():
-            out[rows].addmm_(values.square_(), vectors[:, span].T)
+        for index, span in enumerate(self._basis.spans):
+            layer, sides = self._basis.layers[index], self._sides(index)
+            if sides is not None:
+                for column, weights in enumerate(vectors[:, span].unflatten(1, (layer.rows, layer.columns))):
+                    out[:, column] += squares_inner(sides, weights)
+                continue
+            for rows, values in self._written_out(index):
+                out[rows].addmm_(values.square_(), vectors[:, span].T)
         return out
 
-    def _coordinates(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        for index, span in enumerate(self._basis.spans):
-            step = temporary(self._block.dtype) // (2 * self._basis.layers[index].size)
-            for rows in chunks(len(self), step):
-                yield rows, span, self._basis.layer_coordinates(self._block.slice(rows), index).flatten(1)
+    def _sides(self, index: int) -> Sides | None:
+        """Return one layer's gradients as rotated outer products; None where they are sums of several ones."""
+        term = self._basis.single_term(self._block, index)
+        if term is None:
+            return None
+        layer, dtype = self._basis.layers[index], self._block.dtype
+        left = self._basis.left[index].to_eigenbasis(term.left, term.start - layer.start, False, dtype)
+        right = self._basis.right[index].to_eigenbasis(term.right, 0, layer.bias, dtype)
+        return Sides(left[:, 0], right[:, 0])
+
+    def _written_out(self, index: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield one layer's coordinates, of some examples at a time."""
+        for rows in chunks(len(self), temporary(self._block.dtype) // (2 * self._basis.layers[index].size)):
+            yield rows, self._basis.layer_coordinates(self._block.slice(rows), index).flatten(1)

@@ -16,7 +16,8 @@ RelatIF divides by the size of the example's own effect on the model: ``relative
 ``sqrt(grad_iᵀ M grad_i)`` (l-RelatIF), ``"parameter"`` by ``||M grad_i||`` (theta-RelatIF), M the inverse.
 
 Shapes: (n_query, n_train). Cost: two backward passes per output (or label draw), an eigendecomposition of each factor, and
-a product of all gradients, written out, with the queries. Fails where layers interact, and where influence functions do.
+a product of all gradients with the queries, n_train x n_query x n_parameters, or fewer in float32, where the curvature is
+flat. Fails where layers interact, and where influence functions do.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def attribute(
     basis = _basis(model, workspace, samples, derive_seed(seed, "ekfac", network.member))
     train = basis.rotate(model.train)
     inverse = damped_inverse(model, basis, train, eigenvalues, damping)
-    scores = torch.cat([train.inner_dense(basis.rotate(some).dense().mul_(inverse)).T for some in blocks])
+    scores = torch.cat([basis.rotate(some).inner(train, inverse) for some in blocks])
     if relative == "none":
         return scores * (model.loss_weight / model.n_train)
     # the weight of the example's loss is a factor of both, and cancels
@@ -75,8 +76,12 @@ def attribute(
 
 
 def memory(size: ProblemSize, queries: int) -> float:
-    """Return the memory for ``queries`` queries at a time, in MiB: the basis, and their rotated gradients."""
-    return size.kronecker() + size.vectors(queries) + size.scores()
+    """Return the memory for ``queries`` queries at a time, in MiB: the basis, and the rotated gradients of a layer.
+
+    Those of queries may have to be written out, for all layers at once in the worst case.
+    """
+    sides = max((rows + columns for rows, columns in size.layers()), default=0) * size.n_train
+    return size.kronecker() + size.vectors(queries) + size.numbers(2 * sides) + size.scores()
 
 
 def self_influence(

@@ -22,8 +22,8 @@ class RotatedGradients(Protocol):
         """Return the coordinates, (n, number of coordinates)."""
         ...
 
-    def inner_dense(self, vectors: Tensor) -> Tensor:
-        """Return the inner products with each row of ``vectors``, (n, k)."""
+    def inner(self, others: RotatedGradients, diagonal: Tensor) -> Tensor:
+        """Return ``sum_p c_p d_p o_p`` with coordinates c, those o of others, and d (coordinates,), (n, len(others))."""
         ...
 
     def squares_inner(self, vectors: Tensor) -> Tensor:
