@@ -67,6 +67,11 @@ def methods_of(family):
     return PLAN.methods_of(family)
 
 
+def settings_by(way):
+    """A wildcard constraint that fits the configured settings whose models are trained in one way: recipe, command or files."""
+    return PLAN.settings_by(way)
+
+
 def settings_in_order(wildcards):
     """Priority of a job: settings are finished in the order of params.yaml, so that the first leaderboard is soon complete."""
     settings = list(PLAN.benchmark.settings)

@@ -61,11 +61,18 @@ def test_old_partial_files_of_killed_jobs_are_removed(checkout):
         scores / ".trak.safetensors.4711.tmp",
         scores / ".gone.safetensors.lease.000001",
         shards / ".subsets-0009.safetensors.partial",
+        shards / ".subsets-0009.safetensors.work/model-1/out/final.safetensors",
     ]
-    young, goes_on = scores / ".graddot.safetensors.4712.tmp", shards / ".subsets-0001.safetensors.partial"
-    for path in (*old, young, goes_on):
+    left = [
+        shards / ".subsets-0001.safetensors.partial",  # the shard goes on from it
+        shards / ".subsets-0001.safetensors.work/model-1/out/final.safetensors",
+    ]
+    young = scores / ".graddot.safetensors.4712.tmp"
+    for path in (*old, *left, young):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
-    for path in (*old, goes_on):
+    for path in (*old, *left):
         os.utime(path, (1e9, 1e9))
-    assert "removed 3 files" in checkout.run_step("prune").stdout
-    assert [path.exists() for path in (*old, young, goes_on)] == [False, False, False, True, True]
+    assert "removed 4 files" in checkout.run_step("prune").stdout
+    assert not any(path.exists() for path in (*old, old[-1].parents[2]))
+    assert all(path.exists() for path in (*left, young))

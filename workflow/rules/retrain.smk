@@ -13,12 +13,22 @@ use rule step as retrain with:
         "results/{setting}/ground_truth/shards/{design}-{shard}.safetensors",
     log:
         "logs/{setting}/retrain-{design}-{shard}.log",
+    wildcard_constraints:
+        setting=settings_by("recipe"),
     resources:
         mem_mb=memory,
         runtime=minutes(240),
         gpu=GPU,
     params:
         step="retrain",
+
+
+# The same by a training script of the user's own (training.command), one process per model.
+use rule retrain as retrain_script with:
+    wildcard_constraints:
+        setting=settings_by("command"),
+    params:
+        step="retrain-script",
 
 
 use rule step as ground_truth with:

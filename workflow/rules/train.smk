@@ -10,7 +10,7 @@ use rule step as train with:
     log:
         "logs/{setting}/train-{shard}.log",
     wildcard_constraints:
-        setting=PLAN.settings_with(files=False),
+        setting=settings_by("recipe"),
     resources:
         mem_mb=memory,
         runtime=minutes(120),
@@ -29,6 +29,14 @@ use rule step as adopt_models with:
     log:
         "logs/{setting}/adopt_models-{shard}.log",
     wildcard_constraints:
-        setting=PLAN.settings_with(files=True),
+        setting=settings_by("files"),
     params:
         step="adopt-models",
+
+
+# The same by a training script of the user's own (training.command), one process per member.
+use rule train as train_script with:
+    wildcard_constraints:
+        setting=settings_by("command"),
+    params:
+        step="train-script",

@@ -16,6 +16,7 @@ from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig, TaskConfig
 from proponent.config.signature import Signature, read_signature
 from proponent.config.task_names import TASKS, task_code, written_task
+from proponent.config.training_command import files_of
 from proponent.config.written_ensemble import written_ensemble
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
@@ -94,6 +95,9 @@ class ConfigFiles:
             tune_alike(content["designs"])
         if "task" in content:
             content["task"] = written_task(content["task"], source)
+        if isinstance(content.get("training"), Mapping) and "command" in content["training"]:
+            # A recipe saves checkpoints by itself; a script saves those that its author wrote.
+            content["ensemble"] = merge({"checkpoints": 0}, content.get("ensemble") or {})
         if isinstance(content.get("ensemble"), Mapping):
             content["ensemble"] = written_ensemble(content["ensemble"], source)
         setting = structured(SettingConfig, content, source)
@@ -110,12 +114,26 @@ class ConfigFiles:
             raise UserError(
                 f"{source}: label_noise needs one class per example, and the task is {lacking}; leave label_noise out"
             )
-        pretrained = setting.model.pretrained
+        self._check_command(setting, source)
+        pretrained = setting.model.pretrained if setting.model else None
         if pretrained and not (self.root / pretrained.file).exists():
             raise UserError(
                 f"{source}: model.pretrained.file names '{pretrained.file}', which does not exist; place the weights there"
             )
         return setting
+
+    def _check_command(self, setting: SettingConfig, source: str) -> None:
+        """Refuse a training command whose files are unknown, since a change of them must train all models again."""
+        if setting.training is None or not setting.command:
+            return
+        for file in setting.training.sources:
+            if not (self.root / file).exists():
+                raise UserError(f"{source}: training.sources names '{file}', which does not exist")
+        if not setting.training.sources and not files_of(setting.command, self.root):
+            raise UserError(
+                f"{source}: training.command names no file of the checkout; list the files that decide what it computes in "
+                "training.sources"
+            )
 
     def _check_task(self, task: TaskConfig, source: str) -> None:
         """Refuse an unknown task, and arguments that it does not have or that are out of range."""

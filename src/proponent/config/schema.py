@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from proponent.config.ranges import check_not_negative, check_positive, check_within
+from proponent.config.training_command import split_command
 
 
 class Optimizer(Enum):
@@ -207,12 +208,25 @@ class RecipeConfig:
         return self.batch_size + (self.batch_size - 1 if self.last_batch is LastBatch.merge else 0)
 
 
+class TargetsFrom(Enum):
+    """Origin of the targets of the queries under a model that a command trained."""
+
+    weights = "weights"
+    """The weights that the command wrote, which this project evaluates."""
+    script = "script"
+    """The command itself, for models that torch cannot load."""
+
+
 @dataclass
 class TrainingConfig:
     """Training that this project does not perform: what is known about it, as far as methods need it."""
 
     command: str | None = None
-    """Command that trains one model; None for a setting with trained models (``ensemble.files``)."""
+    """Command that trains one model (:mod:`proponent.config.training_command`); None for a setting with trained models
+    (``ensemble.files``)."""
+    sources: list[str] = field(default_factory=list)
+    """Files and folders that the command reads, in addition to files that it names; their content is part of the key."""
+    targets: TargetsFrom = TargetsFrom.weights
     optimizer: Optimizer | None = None
     """Optimiser of the training; None if it is unknown, and then methods that were derived for one are left out."""
     momentum: float = 0.0
@@ -221,6 +235,12 @@ class TrainingConfig:
     """Floating point numbers of data, models and features."""
 
     def __post_init__(self) -> None:
+        if self.command is not None:
+            split_command(self.command)
+        elif self.sources or self.targets is not TargetsFrom.weights:
+            raise ValueError(
+                "training: sources and targets belong to a command; add 'command', or leave both out"
+            )
         check_within("training", 0, 1, momentum=self.momentum)
         check_not_negative("training", weight_decay=self.weight_decay)
         if self.precision is Precision.bf16:
@@ -375,7 +395,8 @@ class SettingConfig:
     """One problem on which methods are compared."""
 
     dataset: FactoryConfig
-    model: ModelConfig
+    model: ModelConfig | None = None
+    """Model; None only where ``training.targets`` is ``script``, and then no member of the ensemble is trained."""
     recipe: RecipeConfig | None = None
     """Training by this project. Exactly one of ``recipe``, ``training.command`` and ``ensemble.files`` is given."""
     training: TrainingConfig | None = None
@@ -412,7 +433,15 @@ class SettingConfig:
             raise ValueError(f"give exactly one of {', '.join(ways)}, not {' and '.join(given)}")
         if self.recipe is not None and self.training is not None:
             raise ValueError("training describes a training elsewhere; with 'recipe', leave it out")
+        if self.model is None and self.targets_from is TargetsFrom.weights:
+            raise ValueError(
+                "'model' is missing; only a setting with 'training: {targets: script}' can be without"
+            )
         self._refuse_training_of_given_models()
+        if self.trained_by == "command" and self.augment is not None:
+            raise ValueError(
+                "augment changes batches of a recipe; with training.command, the script augments"
+            )
         tuning = self.designs.get("tune")
         if tuning is not None and tuning.kind is not DesignKind.subsets:
             raise ValueError(f"designs: tune must be of kind subsets, not {tuning.kind.value}")
@@ -430,6 +459,23 @@ class SettingConfig:
             raise ValueError(
                 "augment changes training batches, and ensemble.files are trained already; leave it out"
             )
+
+    @property
+    def trained_by(self) -> str:
+        """How the models are trained: ``recipe``, ``command`` or, if they were trained before, ``files``."""
+        if self.recipe is not None:
+            return "recipe"
+        return "files" if self.ensemble.files else "command"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Arguments of the command that trains a model, with placeholders; empty without a command."""
+        return split_command(self.training.command) if self.training and self.training.command else ()
+
+    @property
+    def targets_from(self) -> TargetsFrom:
+        """Origin of the targets of retrained models."""
+        return self.training.targets if self.training else TargetsFrom.weights
 
     @property
     def trains(self) -> bool:

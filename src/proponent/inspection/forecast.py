@@ -41,6 +41,8 @@ ESTIMATES: dict[str, Cost] = {
     "train": Cost(1, 500, 500e3),
     "adopt_models": Cost(1, 500, 500e3),
     "retrain": Cost(0.5, 500, 5e3),
+    "train_script": Cost(30, 1000, 500e3),
+    "retrain_script": Cost(30, 1000, 5e3),
     "ground_truth": Cost(1, 300, 1e6),
     "featurize": Cost(2, 800, 10e6),
     "attribute": Cost(10, 800, 5e6),

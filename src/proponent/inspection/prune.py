@@ -20,8 +20,8 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
     """Return the files that belong to no artefact of ``graph``.
 
     These are artefacts, their parts and manifests, key files and failure records. Partial files and leases of killed jobs
-    are included after an hour, except the partial file of a shard that is still wanted, because the shard continues from
-    it. Other files without a manifest are not ours, so they stay.
+    are included after an hour, except the partial file of a shard that is still wanted, and the folder of its models from a
+    script, because the shard continues from them. Other files without a manifest are not ours, so they stay.
 
     Args:
         graph: the graph of the current configuration.
@@ -48,6 +48,7 @@ def unneeded(graph: Graph, below: Iterable[Path] = ()) -> list[Path]:
             elif path.name.endswith(SUFFIX):
                 found |= _of_manifest(graph.root, path.with_name(path.name.removesuffix(SUFFIX)), kept)
         found |= {path for path in folder.rglob(".*") if _is_abandoned(path, kept)}
+        found |= {path for work in folder.rglob(".*.work") for path in _abandoned_below(work, kept)}
     return sorted(path for path in found if path.exists())
 
 
@@ -55,6 +56,14 @@ def _is_abandoned(path: Path, kept: set[Path]) -> bool:
     unwanted = path.suffix == ".partial" and path.with_name(path.stem[1:]) not in kept
     named = unwanted or path.suffix == ".tmp" or path.stem.endswith(".lease")
     return named and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_AFTER
+
+
+def _abandoned_below(work: Path, kept: set[Path]) -> set[Path]:
+    """Return the files of a folder in which a script trained models for an artefact that is no longer wanted."""
+    files = {path for path in work.rglob("*") if path.is_file()}
+    unwanted = work.with_name(work.stem[1:]) not in kept
+    newest = max((path.stat().st_mtime for path in files), default=0.0)
+    return files if unwanted and time.time() - newest > _ABANDONED_AFTER else set()
 
 
 def _of_manifest(root: Path, artefact: Path, kept: set[Path]) -> set[Path]:

@@ -14,8 +14,10 @@ from proponent.config.specifications.step_specs import (
     FeaturizeSpec,
     GroundTruthSpec,
     MethodSpec,
+    RetrainScriptSpec,
     RetrainSpec,
     StepSpec,
+    TrainScriptSpec,
     TrainSpec,
 )
 from proponent.plan import artefact_paths as paths
@@ -53,13 +55,13 @@ def tuned_on(graph: Graph, setting: str, scores: str) -> tuple[str, ...]:
 
 
 def _is_charged(spec: StepSpec) -> bool:
-    if isinstance(spec, (RetrainSpec, GroundTruthSpec)):
+    if isinstance(spec, (RetrainSpec, RetrainScriptSpec, GroundTruthSpec)):
         return spec.design.name in LEARNED_FROM.values()
     return True
 
 
 def _share(spec: StepSpec, used: int) -> float:
     """Return the part of a shard that belongs to the first ``used`` members; 1 for any other artefact."""
-    if isinstance(spec, (TrainSpec, AdoptModelsSpec, FeaturizeSpec)):
+    if isinstance(spec, (TrainSpec, TrainScriptSpec, AdoptModelsSpec, FeaturizeSpec)):
         return sum(member < used for member in spec.members) / len(spec.members)
     return 1.0

@@ -59,6 +59,8 @@ def _lacks(name: str, setting: SettingConfig, method: Method) -> str | None:
     for left_out in (method.name, method.averaged):
         if left_out in setting.left_out:
             return setting.left_out[left_out]
+    if uses_models(method.all_needs) and setting.model is None:
+        return f"uses the model, and {file} has none"
     if uses_models(method.all_needs) and method.config.members > setting.ensemble.members:
         return f"needs {method.config.members} ensemble members, and {file} has {setting.ensemble.members}"
     for need in method.all_needs:

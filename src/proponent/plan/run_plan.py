@@ -112,9 +112,13 @@ class Plan:
         names = [name for name, method in self.benchmark.methods.items() if method.config.family == family]
         return "|".join(names) or "(?!)"
 
-    def settings_with(self, *, files: bool) -> str:
-        """Return a wildcard constraint that fits the settings whose members are files, or those that train them."""
-        names = [name for name, one in self.benchmark.settings.items() if bool(one.ensemble.files) is files]
+    def settings_by(self, way: str) -> str:
+        """Return a wildcard constraint that fits the settings whose models are trained in one way, or nothing if none is.
+
+        Args:
+            way: ``recipe``, ``command`` or ``files``.
+        """
+        names = [name for name, setting in self.benchmark.settings.items() if setting.trained_by == way]
         return "|".join(map(re.escape, names)) or "(?!)"
 
     def metrics_files(self) -> list[str]:

@@ -41,6 +41,7 @@ from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
 from proponent.plan.given_members import digests_of_members, missing
 from proponent.plan.graph import Graph
+from proponent.plan.script_nodes import command_files, members_spec, retrainings_spec
 from proponent.store.manifest import is_current
 
 FEATURES: tuple[FeatureKind, ...] = typing.get_args(FeatureKind)
@@ -94,7 +95,9 @@ class SettingNodes:
 
     @property
     def member_shards(self) -> list[range]:
-        """Members of the ensemble per shard."""
+        """Members of the ensemble per shard; none without a model."""
+        if self.setting.model is None:
+            return []
         return [
             range(members.start, members.stop)
             for members in chunks(
@@ -130,7 +133,7 @@ class SettingNodes:
             dataset=setting.dataset,
             queries=setting.queries,
             has_label_noise=setting.label_noise is not None,
-            model=self.model,
+            model=self.optional_model,
             precision=setting.precision,
             recipe=setting.recipe,
             augment=setting.augment,
@@ -144,7 +147,8 @@ class SettingNodes:
             jobs=self._training_jobs(),
             lockstep=self.benchmark.config.compute.lockstep,
             memory_mib=self.benchmark.config.compute.memory_mib,
-            pretrained=setting.model.pretrained,
+            pretrained=setting.model.pretrained if setting.model else None,
+            program=setting.command[0] if setting.trained_by == "command" else "",
         )
         given = paths.ensemble(self.name, 0) if setting.ensemble.files else ""
         inputs = CheckInputs(data=paths.data(self.name), ensemble=given)
@@ -167,7 +171,12 @@ class SettingNodes:
         return (paths.check(self.name),)
 
     def _add_members(self, shard: int, members: range) -> None:
-        setting = self.setting
+        setting, path = self.setting, paths.ensemble(self.name, shard)
+        inputs = DataInputs(data=paths.data(self.name))
+        if setting.trained_by == "command":
+            by_script = members_spec(self.name, setting, self.engine, self.model, members)
+            self.graph.add(path, by_script, inputs, *self._script_sources(), self.after_check)
+            return
         spec = TrainSpec(
             setting=self.name,
             engine=self.engine,
@@ -180,8 +189,6 @@ class SettingNodes:
             members=tuple(members),
             checkpoints=setting.ensemble.checkpoints,
         )
-        inputs = DataInputs(data=paths.data(self.name))
-        path = paths.ensemble(self.name, shard)
         self.graph.add(path, spec, inputs, *self.training_sources(), self.after_check)
 
     def _add_given_members(self, shard: int, members: range) -> None:
@@ -230,6 +237,14 @@ class SettingNodes:
         inputs = DataInputs(data=paths.data(self.name))
         shards = []
         for shard, runs in enumerate(chunks(n_rows(config) * config.seeds, compute.models_per_job)):
+            path = paths.retrained_shard(self.name, design, shard)
+            if setting.trained_by == "command":
+                by_script = retrainings_spec(self.name, setting, self.engine, self.optional_model, draw, runs)
+                code, files = self._script_sources()
+                if by_script.model is not None:
+                    code, files = self.with_target((code, files))
+                shards.append(self.graph.add(path, by_script, inputs, code, files, self.after_check))
+                continue
             spec = RetrainSpec(
                 setting=self.name,
                 engine=self.engine,
@@ -243,7 +258,6 @@ class SettingNodes:
                 design=draw,
                 runs=(runs.start, runs.stop),
             )
-            path = paths.retrained_shard(self.name, design, shard)
             sources = self.with_target(self.training_sources())
             shards.append(self.graph.add(path, spec, inputs, *sources, self.after_check))
         self.graph.add(
@@ -265,12 +279,21 @@ class SettingNodes:
     def model(self) -> ModelSpec:
         """How the setting's models are built. Name and licence of pretrained weights decide no number."""
         model = self.setting.model
+        if model is None:
+            raise UserError(f"configs/settings/{self.name}.yaml: 'model' is missing")
         weights = [model.pretrained.file] if model.pretrained else []
         return ModelSpec(model.factory, model.args, [*model.files, *weights], self.setting.preprocess)
 
+    @property
+    def optional_model(self) -> ModelSpec | None:
+        """The same; None for a setting without a model."""
+        return self.model if self.setting.model else None
+
     def factory_sources(self) -> tuple[list[str], dict[str, str]]:
         """Return the definitions and the digests of files that decide what the model is."""
-        model = self.model
+        model = self.optional_model
+        if model is None:
+            return [], {}
         factories: list[FactoryConfig] = [model, *([model.preprocess] if model.preprocess else [])]
         files = [file for factory in factories for file in factory.files]
         return [factory.factory for factory in factories], self.graph.digests_of(files)
@@ -287,6 +310,11 @@ class SettingNodes:
         if augment is None:
             return code, files
         return [*code, augment.factory], files | self.graph.digests_of(augment.files)
+
+    def _script_sources(self) -> tuple[list[str], dict[str, str]]:
+        """Return the definitions and the digests of files that decide how a script trains the model."""
+        code, files = self.model_sources()
+        return code, files | self.graph.digests_of(command_files(self.setting, self.graph.root))
 
     def with_target(self, sources: tuple[list[str], dict[str, str]]) -> tuple[list[str], dict[str, str]]:
         """Return definitions and digests of files with those of the target, if it is not that of the task."""

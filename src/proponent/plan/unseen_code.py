@@ -18,11 +18,13 @@ def unseen_code(benchmark: Benchmark) -> list[str]:
         lines.extend(f"{line}, which is in no key; list the file under {where}" for line in found)
 
     for name, setting in benchmark.settings.items():
-        weights = [setting.model.pretrained.file] if setting.model.pretrained else []
+        model = setting.model
+        weights = [model.pretrained.file] if model and model.pretrained else []
         for key, factory in setting.factories.items():
             listed = [*factory.files, *(weights if key == "model" else [])]
             add([factory.factory], listed, f"{key}.files of configs/settings/{name}.yaml")
-        add([task_code(setting.task)], setting.model.files, f"model.files of configs/settings/{name}.yaml")
+        listed = model.files if model else []
+        add([task_code(setting.task)], listed, f"model.files of configs/settings/{name}.yaml")
     for name, method in benchmark.methods.items():
         add(method.code, method.config.sources, f"'sources' of configs/methods/{name}.yaml")
     return lines

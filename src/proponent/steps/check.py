@@ -31,6 +31,7 @@ from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import methods_left_out
 from proponent.steps.io.setting_inputs import load_data
+from proponent.steps.io.training_script import refuse_missing_program
 from proponent.store.tensors import load_tensors
 
 
@@ -41,6 +42,14 @@ def run(job: Job[CheckSpec, CheckInputs]) -> None:
     data = load_data(job)
     with large_arrays_in((job.root / job.artefact).parent):
         _refuse_other_data(spec, data)
+    if spec.program:
+        refuse_missing_program(spec.program, job.root, spec.setting)
+    if spec.model is None:
+        unusable = dict.fromkeys(TRIED, "uses the model, and the setting has none")
+        content = {"setting": spec.setting, "unusable": unusable, "sizes": None, "gradients": None}
+        job.write_json(job.artefact, content)
+        job.details |= {"unusable": unusable, "methods_left_out": {}}
+        return
     task, weighted = data.weighted(get_task(spec.task, spec.target))
     subject = Subject(
         setting=spec.setting,

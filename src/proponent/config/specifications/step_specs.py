@@ -156,7 +156,8 @@ class CheckSpec(SettingSpec):
     dataset: FactoryConfig
     queries: QueriesConfig
     has_label_noise: bool
-    model: ModelSpec
+    model: ModelSpec | None
+    """None for a setting whose targets a script writes."""
     precision: Precision
     recipe: RecipeConfig | None
     """Recipe of the trainings; None where this project does not train."""
@@ -170,6 +171,8 @@ class CheckSpec(SettingSpec):
     lockstep: int
     memory_mib: int
     pretrained: PretrainedConfig | None = None
+    program: str = ""
+    """Program that trains the models; empty if they are not trained by a command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +182,42 @@ class RetrainSpec(TrainingSpec):
     step: ClassVar[str] = "retrain"
     inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
     target: FactoryConfig | None
+    design: Draw
+    runs: tuple[int, int]
+    """First retraining of the shard, and the first after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainScriptSpec(SettingSpec):
+    """A shard of ensemble members, trained by a script of the user's own."""
+
+    step: ClassVar[str] = "train_script"
+    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
+    task: TaskConfig
+    model: ModelSpec
+    precision: Precision
+    command: tuple[str, ...]
+    """Arguments of the command, with placeholders."""
+    seed: int
+    members: tuple[int, ...]
+    checkpoints: int
+    """Checkpoints that the script saves along training, in addition to the final model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainScriptSpec(SettingSpec):
+    """A shard of a design's retrainings, by a script of the user's own."""
+
+    step: ClassVar[str] = "retrain_script"
+    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
+    task: TaskConfig
+    target: FactoryConfig | None
+    model: ModelSpec | None
+    """Model whose targets are evaluated; None if the script writes the targets."""
+    precision: Precision
+    command: tuple[str, ...]
+    """Arguments of the command, with placeholders."""
+    seed: int
     design: Draw
     runs: tuple[int, int]
     """First retraining of the shard, and the first after it."""
@@ -367,6 +406,7 @@ SPECS: dict[str, type[StepSpec]] = {
     kind.step: kind
     for kind in (
         *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
+        *(TrainScriptSpec, RetrainScriptSpec),
         *(AttributeSpec, AdoptSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
     )

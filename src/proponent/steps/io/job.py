@@ -167,10 +167,12 @@ class Job(Generic[S, I]):
             path: self._input_digests[path] for path in self.input_keys if path in self._input_digests
         }
 
-    def _inputs_digest(self) -> str:
+    @property
+    def made_from(self) -> dict[str, str]:
+        """The key and a digest of all inputs: what an attempt must share with a later one that continues it."""
         from proponent.config.digests.keys import digest
 
-        return digest(self._digests_of_inputs())
+        return {"key": self.key, "inputs": digest(self._digests_of_inputs())}
 
     def write_tensors(
         self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
@@ -219,7 +221,7 @@ class Job(Generic[S, I]):
             return None
         try:
             with open_tensors(self._partial) as (get, names, metadata):
-                if (metadata.get("key"), metadata.get("inputs")) != (self.key, self._inputs_digest()):
+                if any(metadata.get(name) != value for name, value in self.made_from.items()):
                     return None
                 self._started -= float(metadata["seconds"])  # the cost is that of all attempts
                 return {name: get(name) for name in names}
@@ -230,8 +232,7 @@ class Job(Generic[S, I]):
         """Keep what is done so far next to the artefact, in a file that is removed when the artefact is whole."""
         from proponent.store.tensors import save_tensors
 
-        made_from = {"key": self.key, "inputs": self._inputs_digest()}
-        save_tensors(self._partial, tensors, {**made_from, "seconds": f"{self.seconds():.3f}"})
+        save_tensors(self._partial, tensors, {**self.made_from, "seconds": f"{self.seconds():.3f}"})
 
     @property
     def _partial(self) -> Path:
