@@ -92,6 +92,11 @@ def test_any_result_can_be_a_target(followed, reader):
 
 
 @pytest.mark.slow
+def test_make_docs_writes_a_site_that_begins_with_this_page(followed, reader):
+    assert "you trust to find them?" in (reader.root / "site/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_the_picture_of_the_chain_is_that_of_this_version(followed, reader):
     drawn = (REPOSITORY / "docs/images/rulegraph.svg").read_text(encoding="utf-8")
     command = re.search(r"<!-- (snakemake --rulegraph .*) \| dot", README)[1]
@@ -106,7 +111,12 @@ def test_the_picture_of_the_chain_is_that_of_this_version(followed, reader):
 @pytest.mark.slow
 def test_installing_is_part_of_each_make_target(reader):
     """The plan of `make` if nothing is installed: ``-W`` makes the stamp files of the fixture count as out of date."""
-    commands = {"quickstart": "snakemake quickstart", "benchmark": "snakemake", "test": "python -m pytest"}
+    commands = {
+        "quickstart": "snakemake quickstart",
+        "benchmark": "snakemake",
+        "docs": "python -m mkdocs",
+        "test": "python -m pytest",
+    }
     for target, command in commands.items():
         planned = reader.shell(f"make -n -W requirements.lock {target}", "this test")
         assert "pip install" in planned
