@@ -126,8 +126,23 @@ def test_the_page_says_what_was_ended_what_failed_and_what_is_not_installed(resu
     assert cells["captum"][2:4] == ["> 120", "> 2,400 ×"]
     assert cells["kronfluence"][2:4] == ["failed: MemoryError: a / b", ""]
     goal = next(row for row in rows if row[:2] == ["graddot", "100 ×"])
-    assert goal[3] == "yes"
+    assert goal[2:] == ["", "captum > 2,400 ×, dattri 200 ×", "yes"]
     assert "- `traker`: ERROR: no such version" in page(results)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ([], "not measured"),
+        ([(120.0, False), (300.0, True)], "yes"),
+        ([(99.0, False), (300.0, True)], "no"),
+        ([(120.0, False), (50.0, True)], "not known: calls were ended before"),
+    ],
+)
+def test_a_goal_is_reached_if_every_library_takes_that_long(ratios, verdict):
+    from page import _reached
+
+    assert _reached(ratios, 100) == verdict
 
 
 def test_the_figure_is_drawn(results):

@@ -51,7 +51,7 @@ def tracin(problem: Problem) -> Tensor:
 
 def if_arnoldi(problem: Problem) -> Tensor:
     """Influence functions in the leading eigenspace."""
-    from captum.influence import ArnoldiInfluenceFunction
+    from captum.influence._core.arnoldi_influence_function import ArnoldiInfluenceFunction
 
     def load(model: nn.Module, name: str) -> float:
         model.load_state_dict(problem.state(name))
