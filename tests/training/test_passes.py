@@ -261,6 +261,35 @@ def test_layer_by_layer_is_torchs_own_layer(kind):
     torch.testing.assert_close(final, last)
 
 
+@pytest.mark.parametrize(("norm", "inner"), [(nn.Identity, True), (partial(nn.GroupNorm, 2), False)])
+def test_filters_have_the_faster_memory_order(norm, inner):
+    """Channels are innermost, but for group normalisation; the models are those of ordinary training either way."""
+
+    def make():
+        first, second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 2, stride=2)
+        normed = norm() if norm is nn.Identity else norm(4)
+        return nn.Sequential(
+            nn.Unflatten(1, (1, 3, 4)), first, normed, nn.ReLU(), second, nn.Flatten(), nn.Linear(12, 3)
+        )
+
+    def build(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return make()
+
+    trained, again = (
+        lockstep.train(build, VECTORS, LABELS, CLASSIFICATION, MOMENTUM, RUNS[:2]) for _ in range(2)
+    )
+    filters = [value for value in trained.state.values() if value.ndim == 5]
+    assert [value[0].is_contiguous(memory_format=torch.channels_last) for value in filters[1:]] == [inner]
+    assert not trained.stacked
+    for index, run in enumerate(RUNS[:2]):
+        expected = ordinary(lambda seed: build(seed).double(), VECTORS.double(), MOMENTUM, run)
+        for name, value in trained.state.items():
+            torch.testing.assert_close(value[index].double(), expected[name], rtol=1e-5, atol=1e-6)
+            assert torch.equal(value, again.state[name])
+
+
 def test_a_packed_sequence_is_refused():
     class Packed(Recurrent):
         def forward(self, x):

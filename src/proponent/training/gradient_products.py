@@ -30,8 +30,11 @@ class Product:
         found = torch.bmm(self.left, self.right)
         return found.mT if self.transposed else found
 
-    def __len__(self) -> int:
-        return len(self.left)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the gradient."""
+        models, rows, columns = len(self.left), self.left.shape[1], self.right.shape[2]
+        return (models, columns, rows) if self.transposed else (models, rows, columns)
 
     def __getitem__(self, rows: slice) -> Product:
         """Return the gradients of some models."""
@@ -61,6 +64,6 @@ Stacked = TypeVar("Stacked", bound=Gradient)
 
 def of_models(stack: Stacked, rows: slice) -> Stacked:
     """Return a range of models of a stack; all of them are the stack itself, without the microseconds of a view."""
-    if rows.start == 0 and rows.stop == len(stack):
+    if rows.start == 0 and rows.stop == stack.shape[0]:
         return stack
     return cast(Stacked, stack[rows])

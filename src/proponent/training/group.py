@@ -16,7 +16,8 @@ from proponent.settings.batch_augmentation import Augment
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks
 from proponent.training.dropout_needs import DropoutNeeds
-from proponent.training.gradient_products import Gradient, computed, of_models
+from proponent.training.gradient_products import Gradient, of_models
+from proponent.training.memory_order import order_like
 from proponent.training.recipe import StackedOptimizer
 from proponent.training.stack import Stack
 from proponent.training.stacked_pass import Batches, ModelPass
@@ -127,25 +128,13 @@ class Group:
 
     def _update(self, step: int, rows: slice, gradients: Mapping[str, Gradient]) -> None:
         if self._optimizer is None:
-            self._lay_out_like(gradients)
+            order_like(self.stack, gradients)
             self._optimizer = StackedOptimizer(self._recipe, self.stack.trained)
         rates = [self._rates[model][step] for model in range(rows.start, rows.stop)]
         for part in _equal_neighbours(rates):
             own = {name: of_models(gradient, part) for name, gradient in gradients.items()}
             where = slice(rows.start + part.start, rows.start + part.stop)
             self._optimizer.step(own, where, rates[part.start], step)
-
-    def _lay_out_like(self, gradients: Mapping[str, Gradient]) -> None:
-        """Give parameters the memory order of their gradients, so that an update copies nothing.
-
-        Autograd makes the gradient of a stack of weights (models, out, in) in the order (models, in, out).
-        """
-        for name, gradient in gradients.items():
-            value = self.stack.trained[name]
-            strides = _strides(value.shape, computed(gradient))
-            self.stack.trained[name] = torch.empty_strided(
-                value.shape, strides, dtype=value.dtype, device=value.device
-            ).copy_(value)
 
 
 def _equal_neighbours(values: Sequence[float]) -> Iterator[slice]:
@@ -155,13 +144,3 @@ def _equal_neighbours(values: Sequence[float]) -> Iterator[slice]:
         stop = start + len(list(stretch))
         yield slice(start, stop)
         start = stop
-
-
-def _strides(shape: torch.Size, like: Tensor) -> tuple[int, ...]:
-    """Return dense strides that order the axes of ``shape`` as ``like`` does, the first axis outermost."""
-    axes = sorted(range(1, len(shape)), key=like.stride, reverse=True)
-    strides, size = [0] * len(shape), 1
-    for axis in reversed([0, *axes]):
-        strides[axis] = size
-        size *= shape[axis]
-    return tuple(strides)

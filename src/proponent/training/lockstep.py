@@ -30,6 +30,7 @@ from proponent.training.dropout_needs import DropoutNeeds
 from proponent.training.group import Group
 from proponent.training.looped_pass import LoopedPass
 from proponent.training.memory import fits_on_device
+from proponent.training.memory_order import order_filters
 from proponent.training.mixed_precision import train_in_bfloat16
 from proponent.training.pass_choice import pass_choice
 from proponent.training.recipe import learning_rates
@@ -134,6 +135,8 @@ def train(
     choice = pass_choice(last.train(), x, y, task, recipe, device)
     with stackable() if choice.stacked else layered():
         _prepare(stack, last, x[:2].to(device), recipe)
+        if not choice.stacked and device == "cpu":
+            order_filters(stack)
         # Rounding in bfloat16 is larger than the errors that the comparison finds; the check compares in float32.
         kind = TracedPass if choice.stacked else LoopedPass
         engine = kind(task, compare=recipe.precision is not Precision.bf16)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from proponent.errors import UserError
+from proponent.training.gradient_products import Gradient, computed
 from proponent.training.stack import Stack
-from proponent.training.stacked_pass import Batches, ModelPass, batch_of
+from proponent.training.stacked_pass import (
+    Batches,
+    ModelPass,
+    batch_of,
+    cause_of_difference,
+    refuse_not_finite,
+)
+
+SAME_LOSS = 1e-4
+"""Relative difference of the losses of two passes of one model over one batch that may be rounding."""
 
 
 class LoopedPass(ModelPass):
@@ -36,6 +49,27 @@ class LoopedPass(ModelPass):
             if slope is not None
         }
         return loss.detach(), gradients, moved
+
+    def _check_first(
+        self,
+        stack: Stack,
+        rows: slice,
+        losses: Tensor,
+        gradients: Mapping[str, Gradient],
+        batches: Batches,
+    ) -> None:
+        """Refuse a model that is random, and gradients that are not finite.
+
+        The pass is an ordinary one: another forward pass finds what another backward pass would find.
+        """
+        refuse_not_finite({name: computed(gradient[-1:]) for name, gradient in gradients.items()})
+        again, _ = self._ordinary_loss(stack, rows.stop - 1, batches)
+        if not torch.allclose(again, losses[-1], rtol=SAME_LOSS, atol=0):
+            raise UserError(
+                cause_of_difference(stack, rows.stop - 1, batches)
+                or f"two passes of the model over the first batch have losses that differ by "
+                f"{float((again - losses[-1]).abs()):.1e}; let it return the same outputs for the same inputs"
+            )
 
     def _failure(self, size: int) -> str:
         return f"cannot be trained on a batch of {size} examples"

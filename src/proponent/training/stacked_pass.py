@@ -67,7 +67,7 @@ class ModelPass(ABC):
         if self._compare:
             self._compare = False
             with explained(stack.template, "cannot be trained"):
-                self._compare_with_ordinary(stack, rows, gradients, batches)
+                self._check_first(stack, rows, losses, gradients, batches)
         for name, value in moved.items():
             stack.moving[name][rows] = value
         return losses, gradients
@@ -102,40 +102,24 @@ class ModelPass(ABC):
         losses = self._task.loss(outputs, y)
         return losses.mean() if weights is None else (losses * weights).mean(), moved
 
-    def _compare_with_ordinary(
-        self, stack: Stack, rows: slice, gradients: Mapping[str, Gradient], batches: Batches
+    @abstractmethod
+    def _check_first(
+        self,
+        stack: Stack,
+        rows: slice,
+        losses: Tensor,
+        gradients: Mapping[str, Gradient],
+        batches: Batches,
     ) -> None:
-        """Refuse a model whose gradients differ from those of ordinary training.
+        """Refuse a model whose first pass differs from an ordinary pass of its last model."""
 
-        This finds layers that treat stacked parameters wrongly. The last model is compared, since an error may spare
-        the first one of a stack (as with the padding of embeddings).
-        """
-        last = rows.stop - 1
-        own = {name: value[last].detach() for name, value in (stack.trained | stack.fixed).items()}
-        own |= {name: own[name].requires_grad_() for name in gradients}
-        buffers = {name: value[last] for name, value in stack.moving.items()}
+    def _ordinary_loss(self, stack: Stack, row: int, batches: Batches) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a model on the last of the batches by an ordinary pass, and the tensors of the model."""
+        own = {name: value[row].detach() for name, value in (stack.trained | stack.fixed).items()}
+        own |= {name: own[name].requires_grad_() for name in stack.trained}
         batch = batch_of(batches, -1)
-        loss, _ = self._loss(stack, own, buffers, batch._replace(x=batch.x.clone()))
-        slopes = torch.autograd.grad(loss, [own[name] for name in gradients])
-        ordinary = [slope.to_dense() for slope in slopes]
-        largest = max(float(gradient.abs().max()) for gradient in ordinary if gradient.numel())
-        for name, gradient in zip(gradients, ordinary, strict=True):
-            if not gradient.numel():
-                continue
-            if not bool(gradient.isfinite().all()):
-                raise UserError(
-                    f"the gradient of the model's '{name}' is NaN or infinite on the first batch, before any training; "
-                    "look for a division, log, sqrt or norm of 0 in the model, and for extreme values in the data"
-                )
-            found = computed(gradients[name][-1:])[0]
-            if not gradients_agree(found, gradient, largest):
-                difference = float((found - gradient).abs().max())
-                cause = diagnose(stack.template, lambda some: _ordinary(stack, own, buffers, some), batch.x)
-                raise UserError(
-                    cause
-                    or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
-                    f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
-                )
+        moving = {name: value[row] for name, value in stack.moving.items()}
+        return self._loss(stack, own, moving, batch._replace(x=batch.x.clone()))[0], own
 
 
 class StackedPass(ModelPass):
@@ -162,6 +146,34 @@ class StackedPass(ModelPass):
         gradients = {name: slope for name, slope in zip(trained, slopes, strict=True) if slope is not None}
         return losses.detach(), gradients, moved
 
+    def _check_first(
+        self,
+        stack: Stack,
+        rows: slice,
+        losses: Tensor,
+        gradients: Mapping[str, Gradient],
+        batches: Batches,
+    ) -> None:
+        """Refuse a model whose gradients differ from those of ordinary training.
+
+        This finds layers that treat stacked parameters wrongly. The last model is compared, since an error may spare
+        the first one of a stack (as with the padding of embeddings).
+        """
+        loss, own = self._ordinary_loss(stack, rows.stop - 1, batches)
+        slopes = torch.autograd.grad(loss, [own[name] for name in gradients])
+        ordinary = {name: slope.to_dense() for name, slope in zip(gradients, slopes, strict=True)}
+        refuse_not_finite(ordinary)
+        largest = max(float(gradient.abs().max()) for gradient in ordinary.values() if gradient.numel())
+        for name, gradient in ordinary.items():
+            found = computed(gradients[name][-1:])[0]
+            if gradient.numel() and not gradients_agree(found, gradient, largest):
+                difference = float((found - gradient).abs().max())
+                raise UserError(
+                    cause_of_difference(stack, rows.stop - 1, batches)
+                    or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
+                    f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
+                )
+
     def _failure(self, size: int) -> str:
         return f"cannot be trained in lockstep on a batch of {size} examples"
 
@@ -173,7 +185,24 @@ def batch_of(batches: Batches, model: int) -> Batches:
     return Batches(x[model], y[model], only, [mask[model] for mask in masks])
 
 
-def _ordinary(stack: Stack, tensors: dict[str, Tensor], moving: dict[str, Tensor], x: Rows) -> Tensor:
-    """Return the outputs of one model without dropout and statistics of the batch."""
-    with recorded_draws(), running_statistics():
-        return call_in_training(stack.template, tensors, moving, x)[0]
+def refuse_not_finite(gradients: Mapping[str, Tensor]) -> None:
+    """Raise a UserError if a gradient of the first batch is NaN or infinite."""
+    for name, gradient in gradients.items():
+        if not bool(gradient.isfinite().all()):
+            raise UserError(
+                f"the gradient of the model's '{name}' is NaN or infinite on the first batch, before any training; "
+                "look for a division, log, sqrt or norm of 0 in the model, and for extreme values in the data"
+            )
+
+
+def cause_of_difference(stack: Stack, row: int, batches: Batches) -> str | None:
+    """Return why two passes of one model over the last of the batches differ, as a message; None if it is not known."""
+    tensors = {name: value[row].detach() for name, value in (stack.trained | stack.fixed).items()}
+    moving = {name: value[row] for name, value in stack.moving.items()}
+
+    def outputs(x: Rows) -> Tensor:
+        """Return the outputs without dropout and statistics of the batch."""
+        with recorded_draws(), running_statistics():
+            return call_in_training(stack.template, tensors, moving, x)[0]
+
+    return diagnose(stack.template, outputs, batch_of(batches, -1).x)
