@@ -117,6 +117,7 @@ def test_a_missing_key_is_named():
     assert complaint(SettingConfig, {**MINIMAL, "model": {}}).endswith("'model.factory' is missing")
 
 
+COMMAND = "a {seed} {indices} {out}"
 FACTORIES = {key: MINIMAL[key] for key in ("dataset", "model")}
 GIVEN = {"files": [{"final": "a.pt"}, {"final": "b.pt"}]}
 CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr": 0.1, "step": 20}]
@@ -131,8 +132,11 @@ CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr
         ),
         ({"training": {"optimizer": "sgd"}}, "'recipe' is missing"),
         ({"recipe": {"epochs": 1}, "ensemble": GIVEN}, "not 'recipe' and 'ensemble.files'"),
-        ({"recipe": {"epochs": 1}, "training": {"command": "a"}}, "not 'recipe' and 'training.command'"),
-        ({"training": {"command": "a"}, "ensemble": GIVEN}, "not 'training.command' and 'ensemble.files'"),
+        ({"recipe": {"epochs": 1}, "training": {"command": COMMAND}}, "not 'recipe' and 'training.command'"),
+        (
+            {"training": {"command": COMMAND}, "ensemble": GIVEN},
+            "not 'training.command' and 'ensemble.files'",
+        ),
         ({"recipe": {"epochs": 1}, "training": {"momentum": 0.9}}, "with 'recipe', leave it out"),
         (
             {"ensemble": GIVEN, "designs": {"subsets": {}}},
@@ -141,6 +145,10 @@ CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr
         ({"ensemble": GIVEN, "augment": {"factory": "a:b"}}, "augment changes training batches"),
         ({"ensemble": GIVEN, "training": {"precision": "bf16"}}, "must be float32 or float64, not bf16"),
         ({"ensemble": GIVEN, "training": {"momentum": 2}}, "training: momentum must"),
+        ({"training": {"command": "a {seed} {keep} {out}"}}, "unknown placeholder '{keep}'"),
+        ({"training": {"command": COMMAND}, "augment": {"factory": "a:b"}}, "the script augments"),
+        ({"ensemble": GIVEN, "training": {"sources": ["a.py"]}}, "sources and targets belong to a command"),
+        ({"training": {"command": COMMAND}, "model": None}, "'model' is missing"),
         ({"ensemble": {"files": [{"final": "a.pt", "lr": 0.1}]}}, "lr and step belong to checkpoints"),
         (
             {"ensemble": {"files": [{"final": "a.pt", "checkpoints": CHECKPOINTS}]}},

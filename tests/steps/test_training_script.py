@@ -66,6 +66,15 @@ for step in range(30):
 weights = {"weight": weight.astype("float32"), "bias": bias.astype("float32")}
 save_file(weights, f"{out}/final.safetensors")
 '''
+BATCHES = SCRIPT.replace(
+    """for step in range(30):
+    p = np""",
+    """generator, all_x, all_y = np.random.default_rng(int(seed)), x, y
+for step in range(60):
+    chosen = generator.choice(len(rows), len(rows) // 2, replace=False)
+    x, y = all_x[chosen], all_y[chosen]
+    p = np""",
+)
 BY_RECIPE = "recipe: {lr: 0.5, weight_decay: 0.01, epochs: 30, batch_size: 40}"
 REST = """\
 ensemble: {members: 2, checkpoints: 0}
@@ -101,8 +110,8 @@ def refused(root: Path, plan, *steps: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def by_both(tmp_path_factory):
-    """The results of one problem, with models that a script trained and with models of a recipe."""
+def trained(tmp_path_factory):
+    """Results of one problem: of a recipe, of a script that does the same steps, and of one with other batches."""
     steps = (
         "data",
         "check",
@@ -116,45 +125,51 @@ def by_both(tmp_path_factory):
     )
     recipe = f'dataset: {{factory: "own_factories:blobs"}}\nmodel: {{factory: "own_factories:model"}}\n{BY_RECIPE}\n{REST}'
     found = {}
-    for name, setting in {"script": by_command(), "recipe": recipe}.items():
+    for name, (setting, script) in {
+        "script": (by_command(), SCRIPT),
+        "recipe": (recipe, SCRIPT),
+        "batches": (by_command(), BATCHES),
+    }.items():
         root = tmp_path_factory.mktemp(name)
-        with checkout(root, setting) as plan:
+        with checkout(root, setting, script) as plan:
             make(root, plan(), *steps)
         found[name] = root / "results/own"
     return found
 
 
 @pytest.mark.slow
-def test_a_script_that_does_the_same_steps_trains_the_same_models(by_both):
-    one, other = (
-        load_file(results / "ensemble/member-001/final.safetensors") for results in by_both.values()
-    )
+def test_a_script_that_does_the_same_steps_trains_the_same_models(trained):
+    file = "ensemble/member-001/final.safetensors"
+    one, other = (load_file(trained[name] / file) for name in ("script", "recipe"))
     assert one.keys() == other.keys()
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_its_retrainings_have_the_same_masks_and_targets(by_both):
-    one, other = (load_file(results / "ground_truth/subsets.safetensors") for results in by_both.values())
+def test_its_retrainings_have_the_same_masks_and_targets(trained):
+    file = "ground_truth/subsets.safetensors"
+    one, other = (load_file(trained[name] / file) for name in ("script", "recipe"))
     assert torch.equal(one["masks"], other["masks"]) and one["masks"].sum(1).unique().tolist() == [20]
     assert one["targets"].std(0).min() > 0.01
     torch.testing.assert_close(one["targets"], other["targets"], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_methods_score_its_models_and_their_values_agree(by_both):
-    values = []
-    for results in by_both.values():
+def test_methods_have_the_same_values_with_models_of_a_script(trained):
+    found = {}
+    for name, results in trained.items():
         scores = load_file(results / "scores/graddot.safetensors")["scores"].numpy()
         truth = load_file(results / "ground_truth/subsets.safetensors")
-        values.append(lds(scores, truth["masks"].numpy(), truth["targets"].numpy()))
-    assert values[0].value == pytest.approx(values[1].value, abs=1e-3)
+        found[name] = lds(scores, truth["masks"].numpy(), truth["targets"].numpy())
+    assert found["script"].value == pytest.approx(found["recipe"].value, abs=1e-3)
+    for one, other in (("batches", "recipe"), ("recipe", "batches")):
+        assert found[one].ci_low < found[other].value < found[one].ci_high
 
 
 @pytest.mark.slow
-def test_nothing_but_results_is_left_and_the_cost_is_that_of_the_script(by_both):
-    results = by_both["script"]
+def test_nothing_but_results_is_left_and_the_cost_is_that_of_the_script(trained):
+    results = trained["script"]
     assert not list(results.rglob(".*.work")) and not list(results.rglob(".*.partial"))
     manifest = json.loads((results / "ensemble/shard-000.json.manifest.json").read_text())
     assert manifest["seconds"] > 0.1 and manifest["details"]["command"][1] == "fit.py"

@@ -55,7 +55,7 @@ def run(job: Job[RetrainScriptSpec, DataInputs]) -> None:
         result["done"][row] = True
         script.discard(out)
         job.write_partial(result)
-    script.finish()
+    script.charge()
     diverged = ~result["targets"].isfinite().all(1)
     everything = torch.ones(n_train, dtype=torch.bool)
     masks = torch.stack([everything if one.mask is None else one.mask for one in runs])

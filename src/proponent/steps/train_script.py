@@ -57,7 +57,7 @@ def run(job: Job[TrainScriptSpec, DataInputs]) -> None:
         steps.append(record.steps)
         job.write_json(f"{own}/training.json", _described(member, job, record))
         job.write_tensors(f"{own}/final.safetensors", read_weights(out, like))
-    script.finish()
+    script.charge()
     job.details["command"] = list(spec.command)
     job.write_json(job.artefact, {"members": list(spec.members), "steps": steps[0]})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -235,6 +236,12 @@ class Job(Generic[S, I]):
         save_tensors(self._partial, tensors, {**self.made_from, "seconds": f"{self.seconds():.3f}"})
 
     @property
+    def work(self) -> Path:
+        """Folder next to the artefact for what a later attempt can use; removed when the artefact is whole."""
+        path = self.root / self.artefact
+        return path.with_name(f".{path.name}.work")
+
+    @property
     def _partial(self) -> Path:
         path = self.root / self.artefact
         return path.with_name(f".{path.name}.partial")
@@ -281,4 +288,5 @@ class Job(Generic[S, I]):
             record = manifest_path(self.root / path)
             move_to_new_second(record, self._replaced.get(record))
         self._partial.unlink(missing_ok=True)
+        shutil.rmtree(self.work, ignore_errors=True)
         return manifest

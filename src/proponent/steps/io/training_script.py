@@ -49,8 +49,7 @@ class TrainingScript:
     ) -> None:
         self._job, self._setting, self._arguments = job, setting, arguments
         self._data, self._n_train = data, n_train
-        artefact = job.root / job.artefact
-        self._folder = artefact.with_name(f".{artefact.name}.work")
+        self._folder = job.work
         self._earlier, self._earlier_peak = 0.0, 0.0
         refuse_missing_program(arguments[0], job.root, setting)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -118,9 +117,8 @@ class TrainingScript:
         """Remove the folder of a model that is no longer needed."""
         shutil.rmtree(out.parent, ignore_errors=True)
 
-    def finish(self) -> None:
-        """Remove all folders, and record the cost of the job: time of all attempts, memory of its largest process."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def charge(self) -> None:
+        """Record the cost of the job: the time of all attempts, and the memory of its largest process."""
         peak = max(peak_memory_mib(), _peak_of_processes_mib(), self._earlier_peak)
         self._job.measured = (self._job.seconds() + self._earlier, peak)
 
