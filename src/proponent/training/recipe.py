@@ -73,6 +73,7 @@ class StackedOptimizer:
                 name: value.permute([axes.index(axis) for axis in range(value.ndim)])
                 for (name, value), axes in zip(self._moments[0].items(), self._axes.values(), strict=True)
             }
+        self._asked: tuple[list[str], int, int] | None = None
         self._fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
 
     @torch.no_grad()
@@ -95,9 +96,8 @@ class StackedOptimizer:
         for name in accumulated:
             of_models(self._values[name], rows).add_(of_models(self._moments[0][name], rows), alpha=-lr)
         rest = [name for name in gradients if name not in accumulated]
-        values = [of_models(self._values[name], rows) for name in rest]
-        slopes = [computed(gradients[name]).permute(self._axes[name]).contiguous() for name in rest]
-        moments = [[of_models(moment[name], rows) for name in rest] for moment in self._moments]
+        values, moments = self._state_of(rest, rows)
+        slopes = [self._in_memory_order(name, computed(gradients[name])) for name in rest]
         if recipe.optimizer is Optimizer.sgd:
             sgd(
                 values,
@@ -132,3 +132,19 @@ class StackedOptimizer:
             eps=recipe.eps,
             maximize=False,
         )
+
+    def _state_of(self, names: list[str], rows: slice) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Return values and moments of some models; those of the step before are usually asked for again."""
+        asked = (names, rows.start, rows.stop)
+        if self._asked != asked:
+            values, *moments = (
+                [of_models(tensors[name], rows) for name in names]
+                for tensors in (self._values, *self._moments)
+            )
+            self._asked, self._found = asked, (values, moments)
+        return self._found
+
+    def _in_memory_order(self, name: str, gradient: Tensor) -> Tensor:
+        """Return a gradient with its axes in the order of the memory of its parameter, and contiguous."""
+        axes = self._axes[name]
+        return (gradient if axes == sorted(axes) else gradient.permute(axes)).contiguous()
