@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import pandas as pd
@@ -47,6 +48,16 @@ def test_the_ground_truth_has_the_numbers_of_the_yaml_file(followed, reader):
     truth = load_file(reader.root / "results/wine/ground_truth/subsets.safetensors")
     assert truth["targets"].shape == (40, 2, 60)
     assert (truth["masks"].sum(1) == 59).all()
+
+
+@pytest.mark.slow
+def test_trained_models_have_scores_and_no_lds(followed, reader):
+    """Their leaderboard states why; the other setting's results stay."""
+    summary = json.loads((reader.root / "results/summaries/wine-given.json").read_text())
+    ranking = json.loads((reader.root / "results/wine-given/leaderboard/ranking.json").read_text())
+    assert summary == {}  # values by metric of the methods that have one
+    assert all("needs retrainings" in document["missing"]["lds"] for document in ranking["documents"])
+    assert len(load_file(reader.root / "results/wine-given/scores/tracin.safetensors")["scores"]) == 60
 
 
 @pytest.mark.slow

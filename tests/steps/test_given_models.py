@@ -176,7 +176,7 @@ def test_the_leaderboard_has_what_needs_no_retraining_and_names_the_rest(made):
     assert "replays the training step by step" in notes["magic", "mislabel_auc"]
     assert "no design 'fit'" in notes["datamodels", "mislabel_auc"]
     assert "needs the optimizer adam or adamw" in notes["source-adam", "lds"]
-    assert f"- no `lds`: {reason}" in (made.root / "results/leaderboard.md").read_text()
+    assert f"- no `lds`, `loo`: {reason}" in (made.root / "results/leaderboard.md").read_text()
     console = Console(record=True, width=200)
     show_status(made.plan(), console)
     assert f"digits: lds  {reason}" in console.export_text()

@@ -32,7 +32,10 @@ def markdown(rankings: Iterable[Ranking]) -> str:
     for ranking in rankings:
         remarks = "\n".join(
             [
-                *(f"- no `{metric}`: {why}" for metric, why in ranking.missing.items()),
+                *(
+                    f"- no {', '.join(f'`{metric}`' for metric in metrics)}: {why}"
+                    for why, metrics in ranking.missing_by_reason.items()
+                ),
                 *(
                     f"- {', '.join(f'`{method}`' for method in methods)}: {note}"
                     for note, methods in ranking.methods_by_note.items()
@@ -61,7 +64,10 @@ def terminal(ranking: Ranking) -> RenderableType | None:
     from rich.text import Text
 
     table = _table(ranking) if ranking.shown else None
-    lines = [f"{ranking.setting}: no {metric}: {why}" for metric, why in ranking.missing.items()]
+    lines = [
+        f"{ranking.setting}: no {', '.join(metrics)}: {why}"
+        for why, metrics in ranking.missing_by_reason.items()
+    ]
     lines += [
         f"{ranking.setting}/{', '.join(methods)}: {note}" for note, methods in ranking.methods_by_note.items()
     ]

@@ -59,11 +59,15 @@ class Ranking:
         return found
 
     @property
-    def missing(self) -> dict[str, str]:
-        """Reason by metric, for the metrics that no method has because the setting cannot retrain its model."""
-        return {
-            metric: why for document in self.documents for metric, why in document.get("missing", {}).items()
+    def missing_by_reason(self) -> dict[str, list[str]]:
+        """Metrics by reason, for the metrics that no method has because the setting cannot retrain its model."""
+        found: dict[str, list[str]] = {}
+        missing = {
+            name: why for document in self.documents for name, why in document.get("missing", {}).items()
         }
+        for metric, why in missing.items():
+            found.setdefault(why, []).append(metric)
+        return found
 
     @property
     def without_scores(self) -> dict[str, str]:

@@ -60,9 +60,10 @@ class Trial:
             **{kind: partial(self._featurize, kind) for kind in FEATURES},
             "gradients.last": self._last_layer,
             "network": lambda: self._curvature.train,
-            "replay": lambda: self._replay.end().query_gradients(),
-            "replay.gradient_and_hessian_products": self._walk_back,
         }
+        if self._subject.recipe is not None:
+            attempts["replay"] = lambda: self._replay.end().query_gradients()
+            attempts["replay.gradient_and_hessian_products"] = self._walk_back
         if need == "network" and operation:
             attempts[use] = lambda: self._operate(operation)
         if use not in attempts:
@@ -127,8 +128,7 @@ class Trial:
 
     @cached_property
     def _replay(self) -> Replay:
-        if self._subject.recipe is None:
-            raise UserError("the training cannot be replayed without a recipe")
+        assert self._subject.recipe is not None  # noqa: S101 - replays are tried with a recipe only
         recipe = short_recipe(self._subject.recipe, _TRAIN)
         run = member_run(self._subject.seed, 0)
         return Replay(
