@@ -29,6 +29,7 @@ FREE = {
     "slurm",
     "torch_compat",
     "torch_failures",
+    "torch_imports",
     "torch_rewrites",
     "transformers_compat",
 }

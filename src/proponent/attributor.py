@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from proponent import __version__
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values, clear_unresolved_rows
 from proponent.chunking import chunks
@@ -31,6 +30,7 @@ from proponent.rows import Rows
 from proponent.settings.floating_types import converted_model
 from proponent.settings.model_preparation import prepare_model
 from proponent.settings.split import Arrays, check_tokens
+from proponent.trained.factorisation_cache import FactorisationCache
 from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_arguments import check_arguments, history_of, refuse_missing, usable_device
 from proponent.trained.given_data import check_like_train, given_rows
@@ -117,7 +117,7 @@ class Attributor:
         self._y = data.y_train
         weighted, data = data.weighted(self._task)
         own = (weighted, data.x_train, data.y_train)
-        kept = FeatureCache.of(Path(cache), module, *own, __version__) if cache is not None else None
+        kept = FeatureCache.of(Path(cache), module, *own) if cache is not None else None
         self._problem = Problem(*own, weight_decay, memory_mib, kept)
         if checkpoints is not None:
             histories = [history_of(checkpoints, module, momentum)]
@@ -129,7 +129,11 @@ class Attributor:
         self._size = self._check_model(module, histories[0][0][-1])
         self._keeps, along = self._kept_members(len(histories[0][0]))
         self._members = [
-            LiveMember(index, module, states, times, self._problem, along=along)
+            LiveMember(
+                *(index, module, states, times, self._problem),
+                along=along,
+                factorisations=self._factorisations(times),
+            )
             for index, (states, times) in enumerate(histories)
         ]
 
@@ -222,8 +226,18 @@ class Attributor:
         for member in progress(self._members, "attributing, by model", len(self._members)):
             needs = {need: member.need(need, data.x_query, data.y_query) for need in own}
             yield {**shared, **needs, "workspace": member.workspace}
+            member.store_factorisations()
             if member.index >= self._keeps:
                 member.release()
+
+    def _factorisations(self, times: CheckpointTimes) -> FactorisationCache | None:
+        """Return the folder for what the method keeps for the training set of a model; None without a cache."""
+        problem, choice = self._problem, self._choice
+        if problem.cache is None:
+            return None
+        numbers = [problem.weight_decay, problem.memory_mib, *times.learning_rates, *times.durations]
+        method = {"module": choice.module.__name__, "params": choice.params, "numbers": numbers}
+        return FactorisationCache(problem.cache, method, problem.x)
 
     def _rows(self, data: Any, where: str) -> tuple[Rows, Tensor]:
         x, y, _ = given_rows(data, self._task, self._dtype, where)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +16,9 @@ import proponent
 from proponent.features.gradients.capture import Capture
 from proponent.notes import Note
 from proponent.trained import live_member
+from proponent.trained.factorisation_cache import FactorisationCache
 from proponent.trained.given_task import given_task
+from proponent.trained.packed_values import NotPackable, pack, unpack
 from proponent.trained.task_description import described
 
 X, Y = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 3
@@ -187,3 +191,158 @@ def test_the_description_of_a_task_has_no_addresses(task):
     whole = json.dumps(described(given_task(task)[0]))
     assert whole == json.dumps(described(copy.deepcopy(given_task(task)[0])))
     assert "0x" not in whole
+
+
+def data_of(n: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    return X[:n], Y[:n]
+
+
+@pytest.fixture
+def found(monkeypatch) -> list[bool]:
+    """Whether each factorisation that a method asked for was on disk."""
+    answers: list[bool] = []
+    original = FactorisationCache.find
+
+    def spied(self, *given):
+        value = original(self, *given)
+        answers.append(value is not None)
+        return value
+
+    monkeypatch.setattr(FactorisationCache, "find", spied)
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("trak", {}),
+        ("trak", {"projection_dim": 8}),
+        ("trak", {"projection_dim": 64}),
+        ("ekfac", {}),
+        ("kfac", {}),
+        ("if-exact", {}),
+        ("if-arnoldi", {"iterations": 20, "rank": 5}),
+        ("dualda", {}),
+        ("rps", {}),
+    ],
+)
+def test_factorisations_are_found_by_a_later_attributor(tmp_path, found, method, params):
+    expected = proponent.Attributor(method, net(), (X, Y), **params).attribute(QUERIES)
+    first = proponent.Attributor(method, net(), (X, Y), cache=tmp_path, **params)
+    torch.testing.assert_close(first.attribute(QUERIES), expected)
+    assert found == [False]
+    assert len(list(tmp_path.glob("factorisation-*.safetensors"))) == 1
+    found.clear()
+    later = proponent.Attributor(method, net(), (X, Y), cache=tmp_path, **params)
+    torch.testing.assert_close(later.attribute(QUERIES), expected)
+    torch.testing.assert_close(
+        later.attribute((X[4:7], Y[4:7]))[:, 0], first.attribute((X[4:7], Y[4:7]))[:, 0]
+    )
+    assert set(found) == {True}
+
+
+def test_the_example_space_of_a_wide_model_is_found(tmp_path, found):
+    """More parameters than rows of the training set: the factor is that of a Gram matrix, with the rows themselves."""
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Linear(6, 30), nn.Tanh(), nn.Linear(30, 3))
+    scores = [
+        proponent.Attributor("if-exact", wide, data_of(20), cache=tmp_path).attribute(QUERIES)
+        for _ in range(2)
+    ]
+    assert found == [False, True]
+    torch.testing.assert_close(*scores)
+
+
+def test_other_hyper_parameters_models_and_data_have_other_factorisations(tmp_path, found):
+    for model, data, params in (
+        (net(), (X, Y), {"damping": 1.0}),
+        (net(), (X, Y), {"damping": 2.0}),
+        (net(1), (X, Y), {"damping": 1.0}),
+        (net(), (X, Y.flip(0)), {"damping": 1.0}),
+    ):
+        kept, new = (
+            proponent.Attributor("trak", model, data, cache=cache, **params).attribute(QUERIES)
+            for cache in (tmp_path, None)
+        )
+        torch.testing.assert_close(kept, new)
+    assert found == [False] * 4
+
+
+@pytest.mark.parametrize("damage", ["truncated", "manifest", "other bytes", "no manifest"])
+def test_a_damaged_factorisation_is_made_again(tmp_path, found, damage):
+    """A file without a manifest is what a process leaves that was killed between the two."""
+    expected = proponent.Attributor("ekfac", net(), (X, Y), cache=tmp_path).attribute(QUERIES)
+    (path,) = tmp_path.glob("factorisation-*.safetensors")
+    whole, manifest = path.read_bytes(), path.with_name(f"{path.name}.manifest.json")
+    if damage == "truncated":
+        path.write_bytes(whole[:-100])
+    elif damage == "manifest":
+        manifest.write_text(manifest.read_text()[:50])
+    elif damage == "no manifest":
+        manifest.unlink()
+    else:
+        path.write_bytes(b"x" * len(whole))
+    again = proponent.Attributor("ekfac", net(), (X, Y), cache=tmp_path).attribute(QUERIES)
+    torch.testing.assert_close(again, expected)
+    assert found == [False, False]
+    assert path.read_bytes() == whole
+
+
+def test_the_code_of_a_model_is_part_of_the_key(tmp_path):
+    """The two models agree on the first examples, and on the values that they hold."""
+
+    def model(late: str) -> nn.Module:
+        class Late(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = net()
+
+            if late == "doubled":
+
+                def forward(self, x: torch.Tensor) -> torch.Tensor:
+                    return self.net(x) * torch.where(x[:, :1] > 1, 2.0, 1.0)
+            else:
+
+                def forward(self, x: torch.Tensor) -> torch.Tensor:
+                    return self.net(x) * torch.where(x[:, :1] > 1, 3.0, 1.0)
+
+        return Late()
+
+    x = torch.where(torch.arange(50)[:, None] < 10, X.clamp_max(0.9), X)
+    for late in ("doubled", "tripled"):
+        kept, new = (
+            proponent.Attributor("trak", model(late), (x, Y), cache=cache).attribute(QUERIES)
+            for cache in (tmp_path, None)
+        )
+        torch.testing.assert_close(kept, new)
+
+
+def test_functions_are_not_packed():
+    with pytest.raises(NotPackable):
+        pack([torch.ones(2), lambda value: value], 2)
+
+
+def test_packed_values_come_back():
+    shared = torch.arange(6.0)
+    value = {"a": [shared, shared[2:4], (1, None, "b", 2.5)], 3: slice(1, None)}
+    tensors, structure = pack(value, 2)
+    again = unpack(json.loads(json.dumps(structure)), tensors.__getitem__, X[:2])
+    assert again[3] == slice(1, None)
+    assert again["a"][2] == (1, None, "b", 2.5)
+    assert [part.tolist() for part in again["a"][:2]] == [list(range(6)), [2, 3]]
+    with pytest.raises(ValueError, match="is not a module of this package"):
+        unpack({"object": "os:system", "values": {}}, tensors.__getitem__, X[:2])
+
+
+def test_the_compiler_of_torch_is_not_imported(tmp_path):
+    """Its import takes longer than to open a cache and to score a query."""
+    code = """if True:
+        import sys, torch, proponent
+        x, y = torch.eye(6), torch.arange(6) % 2
+        proponent.Attributor("trak", torch.nn.Linear(6, 2), (x, y), cache=sys.argv[1]).attribute((x[:1], y[:1]))
+        assert "torch._dynamo" not in sys.modules
+        import torch._dynamo
+        assert torch.func.grad(lambda value: value.square().sum())(x).equal(2 * x)
+        assert hasattr(torch._dynamo, "optimize")
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

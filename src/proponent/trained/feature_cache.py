@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proponent import __version__
 from proponent.config.digests.keys import digest
 from proponent.errors import UserError
 from proponent.features.gradients.block import Block
@@ -22,6 +23,7 @@ from proponent.settings.tasks import Task
 from proponent.store.files import sha256
 from proponent.store.manifest import Manifest, is_current, write_manifest
 from proponent.store.tensors import open_tensors, save_tensors
+from proponent.trained.model_description import described_model, package_digest
 from proponent.trained.task_description import described
 from proponent.trained.tensors_digest import tensors_digest
 
@@ -46,9 +48,7 @@ class FeatureCache:
     problem: Mapping[str, Any]
 
     @classmethod
-    def of(
-        cls, folder: Path, module: nn.Module, task: Task, x: Rows, y: Tensor, version: str
-    ) -> FeatureCache:
+    def of(cls, folder: Path, module: nn.Module, task: Task, x: Rows, y: Tensor) -> FeatureCache:
         """Return the cache of a training set.
 
         Args:
@@ -57,16 +57,20 @@ class FeatureCache:
             task: task that gives loss and target.
             x: (n_train, ...) inputs.
             y: (n_train, ...) labels.
-            version: version of this package.
         """
         return cls(
             folder,
             {
                 "data": tensors_digest({**named_tensors(x), "labels": y}),
                 "architecture": repr(module),
+                "code": digest(described_model(module)),
                 "dtype": str(next(module.parameters()).dtype),
                 "task": described(task),
-                "versions": {"proponent": version, "torch": torch.__version__},
+                "versions": {
+                    "proponent": __version__,
+                    "sources": package_digest(),
+                    "torch": torch.__version__,
+                },
             },
         )
 
@@ -80,8 +84,8 @@ class FeatureCache:
     ) -> dict[str, Any]:
         """Return features of all training examples: those on disk, or new ones, which are written.
 
-        What a key cannot contain is the code of the model, and of functions that a task of the user's own calls. Therefore
-        the first examples are computed again: features that differ from them are not used.
+        What a key cannot contain are functions that the methods of a model or of a task call. Therefore the first examples
+        are computed again: features that differ from them are not used.
 
         Args:
             kind: kind of the features.
@@ -129,10 +133,36 @@ class FeatureCache:
                 continue
             parts, layouts[entry] = to_tensors(value)
             tensors |= {f"{entry}/{part}": tensor for part, tensor in parts.items()}
-        path = self.folder / name
         # the order of parameters in a layout matters, and a manifest sorts its entries
-        save_tensors(path, tensors, {"key": key, "layouts": json.dumps(layouts)})
-        manifest = Manifest(name, key, sha256(path), path.stat().st_size, step="features of a trained model")
+        self.write(name, key, spec, tensors, {"layouts": json.dumps(layouts)}, seconds)
+
+    def write(
+        self,
+        name: str,
+        key: str,
+        spec: dict[str, Any],
+        tensors: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+        seconds: float,
+    ) -> None:
+        """Write a file with its manifest.
+
+        Args:
+            name: name of the file.
+            key: digest of ``spec``.
+            spec: everything that the content depends on.
+            tensors: content.
+            metadata: further content of the file, as texts.
+            seconds: time that the content took.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        path = self.folder / name
+        save_tensors(path, tensors, {"key": key, **metadata})
+        manifest = Manifest(
+            name, key, sha256(path), path.stat().st_size, step=f"{spec['kind']} of a trained model"
+        )
         manifest.spec, manifest.versions, manifest.seconds = spec, spec["versions"], round(seconds, 3)
         manifest.created_at = datetime.now(UTC).isoformat(timespec="seconds")
         write_manifest(self.folder, manifest)
@@ -142,15 +172,16 @@ def _agree(found: Mapping[str, Any], some: Mapping[str, Any]) -> bool:
     """Return whether features on disk are those of the first examples, computed again."""
     if set(found) != set(some):
         return False
-    return all(_close(_rows(found[name]), _rows(value)) for name, value in some.items())
+    return all(close(first_rows(found[name]), first_rows(value)) for name, value in some.items())
 
 
-def _rows(value: Tensor | Block) -> Tensor:
-    """Return the first rows, written out."""
+def first_rows(value: Tensor | Block) -> Tensor:
+    """Return the first rows of features, written out."""
     return value[:COMPARED] if isinstance(value, Tensor) else value.slice(slice(0, COMPARED)).dense()
 
 
-def _close(found: Tensor, expected: Tensor) -> bool:
+def close(found: Tensor, expected: Tensor) -> bool:
+    """Return whether two results of the same computation are equal up to rounding."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False
     difference = (found.double() - expected.double()).abs().max()

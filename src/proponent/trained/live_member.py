@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from proponent.config.digests.keys import digest
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.member_features import choose_form, gradients_in_form, note_projected
@@ -27,8 +28,10 @@ from proponent.methods.shared.workspace import Workspace
 from proponent.rows import Rows
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
+from proponent.trained.factorisation_cache import FactorisationCache
 from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_models import State
+from proponent.trained.tensors_digest import tensors_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class LiveMember:
         times: times of the checkpoints.
         problem: training examples, task and memory.
         along: whether values of the training set are kept for all checkpoints, and not for the last one only.
+        factorisations: folder for what a method keeps for the training set; None to compute it in each process.
     """
 
     def __init__(
@@ -73,18 +77,55 @@ class LiveMember:
         problem: Problem,
         *,
         along: bool = True,
+        factorisations: FactorisationCache | None = None,
     ) -> None:
         self.index, self.times, self.problem = index, times, problem
-        self.workspace = Workspace()
         self._module, self._states, self._along = module, states, along
+        self._factorisations = factorisations
+        self.workspace = self._new_workspace()
         self._kept: dict[Any, Any] = {}
         self._form: StorageChoice | None = None
         self._pass_mib = pass_memory_mib(problem.memory_mib)
 
     def release(self) -> None:
         """Release what is kept of the training set; the next call computes it again."""
-        self.workspace = Workspace()
+        self.workspace = self._new_workspace()
         self._kept.clear()
+
+    def store_factorisations(self) -> None:
+        """Write what the method keeps for the training set to the cache, if there is one.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        if self._factorisations is None:
+            return
+        for owner, key, value in self.workspace.items():
+            place = self._place(owner)
+            if place is not None:
+                self._factorisations.keep(*place, cast(Any, owner), key, value)
+
+    def _new_workspace(self) -> Workspace:
+        return Workspace(find=None if self._factorisations is None else self._find)
+
+    def _find(self, owner: object, key: Hashable) -> Any:
+        place = self._place(owner)
+        if place is None or self._factorisations is None:
+            return None
+        return self._factorisations.find(*place, cast(Any, owner), key)
+
+    @cached_property
+    def _digest(self) -> str:
+        """The digest of the model at all checkpoints."""
+        return digest([tensors_digest(state) for state in self._states])
+
+    def _place(self, owner: object) -> tuple[Any, str] | None:
+        """Return the kind and checkpoint of features of the training set, and the digest of their model."""
+        for (kind, index), kept in self._kept.items():
+            values = kept.values() if isinstance(kept, dict) else [kept.train]
+            if any(value is owner for value in values):
+                return (kind, index, self.index), self._digest
+        return None
 
     def need(self, name: str, x: Rows, y: Tensor) -> Any:
         """Return what a method is handed under the name of a need of one model.

@@ -39,7 +39,7 @@ def described(value: Any, within: tuple[int, ...] = ()) -> Any:
         return [described(item, within) for item in value]
     kind = type(value)
     if hasattr(value, "__dict__") and kind.__reduce__ is object.__reduce__ and not isinstance(value, type):
-        classes = [_class(base, within) for base in kind.__mro__ if base is not object]
+        classes = [described_class(base, within) for base in kind.__mro__ if base is not object]
         return {"classes": classes, "values": described(vars(value), within)}
     try:
         return [kind.__qualname__, sha256(pickle.dumps(value)).hexdigest()]
@@ -47,7 +47,7 @@ def described(value: Any, within: tuple[int, ...] = ()) -> Any:
         return repr(value)
 
 
-def _class(kind: type, within: tuple[int, ...]) -> list[Any]:
+def described_class(kind: type, within: tuple[int, ...] = ()) -> list[Any]:
     """Return the name of a class and what it defines; of a library's class, whose version is in the key, the name."""
     name = f"{kind.__module__}:{kind.__qualname__}"
     if kind.__module__.partition(".")[0] in ("proponent", "torch", "abc", "typing"):

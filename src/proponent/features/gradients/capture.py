@@ -36,6 +36,7 @@ from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_compat import unfused_attention
 from proponent.torch_failures import explained, layer_name
+from proponent.torch_imports import without_compiler
 
 ALONE = "cannot be run one example at a time by torch.func.vmap"
 
@@ -196,7 +197,12 @@ class Capture:
             back, rows = vmap(pull)(seed[:, None])
             return taken, back, rows, result[0]
 
-        with explained(self.module, ALONE), deterministic_eval(self.module), torch.no_grad():
+        with (
+            explained(self.module, ALONE),
+            deterministic_eval(self.module),
+            torch.no_grad(),
+            without_compiler(),
+        ):
             found = vmap(per_example)(x, seeds)
         taken, output_gradients, rows, alone = found
         self._check_alone(x, alone, outputs)

@@ -16,8 +16,7 @@ RelatIF divides by the size of the example's own effect on the model: ``relative
 ``sqrt(grad_iᵀ M grad_i)`` (l-RelatIF), ``"parameter"`` by ``||M grad_i||`` (theta-RelatIF), M the inverse.
 
 Shapes: (n_query, n_train). Cost: two backward passes per output (or label draw), an eigendecomposition of each factor, and
-a product of all gradients with the queries, n_train x n_query x n_parameters, or fewer in float32, where the curvature is
-flat. Fails where layers interact, and where influence functions do.
+a product of all gradients with the queries. Fails where layers interact, and where influence functions do.
 """
 
 from __future__ import annotations

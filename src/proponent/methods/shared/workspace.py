@@ -22,10 +22,15 @@ class Workspace:
 
     Args:
         dampings: dampings that are announced from the start.
+        find: function from an owner and a key to a value that was kept elsewhere, or None; it is asked before a value is
+            made.
     """
 
-    def __init__(self, dampings: Sequence[float] = ()) -> None:
+    def __init__(
+        self, dampings: Sequence[float] = (), find: Callable[[object, Hashable], Any] | None = None
+    ) -> None:
         self.dampings = tuple(dampings)
+        self._find = find
         self._kept: dict[int, tuple[weakref.ref[Any], Hashable, Any]] = {}
 
     def announce(self, dampings: Sequence[float]) -> None:
@@ -50,9 +55,16 @@ class Workspace:
         number = id(owner)
         if number not in self._kept or self._kept[number][1] != key:
             self._kept.pop(number, None)
-            self._kept[number] = (weakref.ref(owner, self._releaser(number)), key, make())
-        value: T = self._kept[number][2]
-        return value
+            found = None if self._find is None else self._find(owner, key)
+            value = make() if found is None else found
+            self._kept[number] = (weakref.ref(owner, self._releaser(number)), key, value)
+        kept: T = self._kept[number][2]
+        return kept
+
+    def items(self) -> list[tuple[object, Hashable, Any]]:
+        """Return the owners that are alive, with the key and the value that is kept for each."""
+        alive = [(reference(), key, value) for reference, key, value in self._kept.values()]
+        return [item for item in alive if item[0] is not None]
 
     def _releaser(self, number: int) -> Callable[[weakref.ref[Any]], None]:
         """Return a callback that does not hold the workspace, which would keep itself and its values alive."""
