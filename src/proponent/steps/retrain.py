@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from proponent.config.schema import DesignKind
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import RetrainSpec
 from proponent.settings.batch_augmentation import build_augment
@@ -31,7 +32,9 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     task, data = data.weighted(task)
     first, stop = spec.runs
     # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
-    design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))
+    # The first row of leave-one-out keeps all examples and does not count.
+    rows = -(-stop // spec.design.seeds) - (spec.design.kind is DesignKind.loo)
+    design = spec.design.config(count=max(rows, 1))
     runs = [
         run_at(design, spec.design.name, len(data.y_train), spec.seed, index) for index in range(first, stop)
     ]
