@@ -1,10 +1,4 @@
-"""Attribution from Python: any method that needs no retraining, on models that are trained already.
-
-attributor = proponent.Attributor("trak", model, train, task="classification", damping=10.0)
-scores = attributor.attribute(queries)
-index, value = attributor.top(queries, k=10)
-attributor.self_influence()
-"""
+"""Attribution from Python: any method that needs no retraining, on models that are trained already."""
 
 from __future__ import annotations
 
@@ -80,6 +74,24 @@ class Attributor:
     Raises:
         UserError: the method does not exist or needs something that was not given, a hyper-parameter is unknown, the data
             cannot be used, names of tensors do not match, or the model cannot be differentiated exactly.
+
+    Examples:
+        GradDot on a linear model with weights 0: the second example is a proponent of the query, the third an opponent.
+
+        >>> import proponent, torch
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> train = torch.tensor([[1.0, 0.0], [2.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> query = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+        >>> attributor = proponent.Attributor("graddot", model, train, task="classification")
+        >>> attributor.attribute(query)
+        tensor([[ 1.,  2., -1.]])
+        >>> attributor.top(query, k=2)
+        Top(indices=tensor([[1, 0]]), values=tensor([[2., 1.]]))
+        >>> attributor.top(query, k=1, opponents=True).indices
+        tensor([[2]])
+        >>> attributor.self_influence()
+        tensor([0.5000, 2.5000, 1.0000])
     """
 
     def __init__(
@@ -144,8 +156,9 @@ class Attributor:
             queries: queries with labels, in one of the forms of ``train``.
 
         Returns:
-            (n_query, n_train) float32 on the CPU. A positive score says that having the example in the training set
-            raises the target of the query (a proponent), a negative one that it lowers it (an opponent).
+            (n_query, n_train) float32 on the CPU, in the units of the method: the scores of one query can be compared with
+            each other, and those of different methods cannot. A positive score says that having the example in the
+            training set raises the target of the query (a proponent), a negative one that it lowers it (an opponent).
 
         Raises:
             UserError: the queries do not fit the training examples, or the method fails on this model.
@@ -174,6 +187,10 @@ class Attributor:
             k: number of examples per query, at most the number of training examples.
             opponents: the most negative scores instead of the most positive ones.
 
+        Returns:
+            Indices of training examples and their scores, both (n_query, k), the strongest first. The examples are the
+            k with the largest scores, also where fewer than k scores are positive.
+
         Raises:
             UserError: ``k`` is out of range, or :meth:`attribute` fails.
         """
@@ -184,7 +201,11 @@ class Attributor:
         return Top(indices, values)
 
     def self_influence(self) -> Tensor:
-        """Return the score of every training example on its own ``-loss``, (n_train,) float32; large ones are suspicious.
+        """Return the score of every training example for its own ``-loss``.
+
+        Returns:
+            (n_train,) float32 on the CPU. Large values are suspicious: such an example is memorised, as wrong labels often
+            are (Koh & Liang, 2017, section 5.4).
 
         Raises:
             UserError: the method does not define self-influence, or fails on this model.

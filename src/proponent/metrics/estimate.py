@@ -18,8 +18,20 @@ LEVEL = 0.95
 class Estimate:
     """The value of a metric, its 95 % interval, and the replicates from which the interval is computed.
 
-    ``replicates[b]`` of two methods of a setting belong to the same resample b, so that their difference is
-    paired. ``extras`` holds only values that JSON can represent: numbers, text, lists and None.
+    Attributes:
+        value: value of the metric.
+        ci_low: lower end of the 95 % interval.
+        ci_high: upper end of the 95 % interval.
+        replicates: (n_resamples,) float64, the values on the resamples. ``replicates[b]`` of two methods that were evaluated
+            with the same seed belong to the same resample b, so that their difference is paired.
+        extras: further values by name, which JSON can represent: numbers, text, lists and None.
+
+    Examples:
+        >>> import numpy as np
+        >>> from proponent.metrics.estimate import Estimate
+        >>> estimate = Estimate.from_replicates(0.5, np.array([0.4, 0.5, 0.6]))
+        >>> round(estimate.ci_low, 3), round(estimate.ci_high, 3)
+        (0.405, 0.595)
     """
 
     value: float
@@ -36,7 +48,14 @@ class Estimate:
         bounds: tuple[float, float] = (-np.inf, np.inf),
         extras: dict[str, Any] | None = None,
     ) -> Estimate:
-        """Return an estimate whose interval is :func:`interval` of ``replicates``."""
+        """Return an estimate whose interval is that of its replicates.
+
+        Args:
+            value: value on the sample itself.
+            replicates: (n_resamples,) values on the resamples.
+            bounds: smallest and largest possible value, to which the interval is restricted.
+            extras: further values by name.
+        """
         low, high = interval(value, replicates, bounds)
         return cls(float(value), low, high, np.asarray(replicates, dtype=np.float64), extras or {})
 

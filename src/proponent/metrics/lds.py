@@ -30,7 +30,10 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
 def lds_of_arrays(
     scores: ArrayLike, masks: ArrayLike, targets: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the LDS of scores that were computed anywhere: ``proponent.metrics.lds(scores, masks, targets)``.
+    """Return the linear data-modelling score (Park et al., 2023) of scores that were computed anywhere.
+
+    For each query, the scores of the examples that a subset keeps are summed, and Spearman's rank correlation with the
+    target after retraining on the subset is computed over the subsets. The value is its mean over queries.
 
     Args:
         scores: (n_query, n_train); positive = the example raises the query's target.
@@ -41,10 +44,22 @@ def lds_of_arrays(
         seed: seed of the resamples; equal seeds pair the scores of several methods.
 
     Returns:
-        As :func:`score`: the value in [-1, 1], its 95 % interval, and extras such as the ceiling.
+        The value in [-1, 1], 1 for a perfect prediction and 0 for chance; its 95 % bootstrap interval over subsets and
+        queries; and extras: with several seeds the ``ceiling`` and ``lds_over_ceiling`` with ``_low`` and ``_high``,
+        the values ``per_query``, ``n_diverged`` retrainings that were left out, and ``n_constant`` queries that count
+        as 0.
 
     Raises:
         UserError: shapes do not fit, scores are not finite, or too few retrainings are usable.
+
+    Examples:
+        >>> import numpy as np, proponent
+        >>> masks = np.random.default_rng(0).random((50, 4)) < 0.5
+        >>> effects = np.array([[1.0, 0.4, -0.3, 0.1]])  # of each example on the target
+        >>> scores = np.array([[1.0, 0.5, -0.5, 0.0]])
+        >>> lds = proponent.metrics.lds(scores, masks, masks @ effects.T)
+        >>> print(f"{lds.value:.3f} [{lds.ci_low:.3f}, {lds.ci_high:.3f}]")
+        0.973 [0.954, 0.985]
     """
     truth = {"masks": retrainings_of(masks, targets)}
     return score(MetricInputs(np.asarray(scores), ground_truth=truth), "masks", resamples, seed)

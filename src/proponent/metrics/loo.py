@@ -78,17 +78,35 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
 def loo_of_arrays(
     scores: ArrayLike, masks: ArrayLike, targets: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the leave-one-out correlation of any scores: ``proponent.metrics.loo(scores, masks, targets)``.
+    """Return the leave-one-out correlation (Koh & Liang, 2017) of scores that were computed anywhere.
+
+    The effect of an example on a query is the target after training on all examples, minus the target without the
+    example, for the same seed, averaged over seeds. Spearman's rank correlation with the scores is computed over the
+    examples that were left out. The value is its mean over queries.
 
     Args:
         scores: (n_query, n_train); positive = the example raises the query's target.
         masks: (1 + n_left_out, n_train), True = kept: row 0 keeps all examples, each other row all but one.
         targets: (1 + n_left_out, n_seeds, n_query), or (1 + n_left_out, n_query), targets after retraining on each row.
         resamples: number of bootstrap resamples.
-        seed: seed of the resamples.
+        seed: seed of the resamples; equal seeds pair the scores of several methods.
+
+    Returns:
+        The value in [-1, 1]; its 95 % bootstrap interval over examples and queries; and extras: ``pearson`` with
+        ``_low`` and ``_high``, with several seeds the ``ceiling`` and the ``reliability``, and the values
+        ``per_query``.
 
     Raises:
-        UserError: as :func:`evaluate`.
+        UserError: shapes do not fit, scores are not finite, a row does not leave out exactly one example, or too few
+            retrainings are usable.
+
+    Examples:
+        >>> import numpy as np, proponent
+        >>> masks = np.vstack([np.ones(4), 1 - np.eye(4)])  # row 0 keeps all examples
+        >>> effects = np.array([[1.0, 0.4, -0.3, 0.1]])
+        >>> scores = np.array([[1.0, 0.5, -0.5, 0.0]])  # in the same order
+        >>> proponent.metrics.loo(scores, masks, masks @ effects.T).value
+        1.0
     """
     truth = {"loo": retrainings_of(masks, targets)}
     inputs = MetricInputs(np.asarray(scores), ground_truth=truth)

@@ -68,7 +68,9 @@ def mislabel_of_arrays(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Return how well any scores find wrong labels: ``proponent.metrics.mislabel(scores, noisy_labels)``.
+    """Return how well scores that were computed anywhere find wrong labels (Koh & Liang, 2017, section 5.4).
+
+    An example is suspicious if its self-influence is large, or, without self-influence, if it lowers most targets.
 
     Args:
         scores: (n_query, n_train); positive = the example raises the query's target.
@@ -78,11 +80,20 @@ def mislabel_of_arrays(
         seed: seed of the resamples.
 
     Returns:
-        Estimates by name: ``mislabel_auc``, and the shares found among 10, 20 and 30 % of the examples; see
-        :func:`evaluate`.
+        Estimates by name, each in [0, 1] with its 95 % bootstrap interval over examples: ``mislabel_auc``, the area
+        under the ROC curve with wrong labels as positives (0.5 for chance); and ``mislabel_found_10``, ``_20`` and
+        ``_30``, the share of the wrong labels among the 10, 20 and 30 % most suspicious examples.
 
     Raises:
-        UserError: as :func:`evaluate`; ``noisy_labels`` are neither True and False nor 1 and 0, or not one per example.
+        UserError: shapes do not fit, values are not finite, all labels or none are wrong, or ``noisy_labels`` are
+            neither True and False nor 1 and 0.
+
+    Examples:
+        >>> import proponent
+        >>> scores = [[1.0, 0.5, -0.5, 0.0], [0.2, 0.1, -0.9, 0.3]]
+        >>> found = proponent.metrics.mislabel(scores, noisy_labels=[False, False, True, False])
+        >>> found["mislabel_auc"].value
+        1.0
     """
     flags = np.asarray(noisy_labels)
     if flags.shape != np.shape(scores)[-1:] or not np.isin(flags, (0, 1)).all():

@@ -23,6 +23,10 @@ def images(
         flip: whether to flip half of the images.
         pixels: largest shift, in pixels; 0 for none.
         square: side of the square that is set to 0, in pixels; 0 for none.
+
+    Examples:
+        >>> images(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0), flip=True, pixels=1).shape
+        torch.Size([2, 3, 8, 8])
     """
     if flip:
         x = horizontal_flip(x, generator)
@@ -38,6 +42,10 @@ def horizontal_flip(x: Tensor, generator: Generator, *, probability: float = 0.5
         x: images.
         generator: source of the random numbers.
         probability: probability of flipping an image.
+
+    Examples:
+        >>> horizontal_flip(torch.tensor([[[1, 2, 3]]]), torch.Generator(), probability=1.0)
+        tensor([[[3, 2, 1]]])
     """
     chosen = torch.rand(len(x), generator=generator) < probability
     return torch.where(_per_image(chosen, x), x.flip(-1), x)
@@ -50,6 +58,11 @@ def shift(x: Tensor, generator: Generator, *, pixels: int = 2) -> Tensor:
         x: images.
         generator: source of the random numbers.
         pixels: largest shift, in pixels.
+
+    Examples:
+        >>> shift(torch.ones(1, 2, 3), torch.Generator().manual_seed(0), pixels=1)
+        tensor([[[0., 1., 1.],
+                 [0., 0., 0.]]])
     """
     height, width = x.shape[-2:]
     down, right = torch.randint(2 * pixels + 1, (2, len(x)), generator=generator).to(x.device)
@@ -65,6 +78,11 @@ def cutout(x: Tensor, generator: Generator, *, square: int = 8) -> Tensor:
         x: images.
         generator: source of the random numbers.
         square: side of the square, in pixels; less of it is inside at the border.
+
+    Examples:
+        >>> cutout(torch.ones(1, 2, 3), torch.Generator().manual_seed(0), square=1)
+        tensor([[[0., 1., 1.],
+                 [1., 1., 1.]]])
     """
     height, width = x.shape[-2:]
     top = torch.randint(height, (len(x),), generator=generator) - square // 2

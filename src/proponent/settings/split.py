@@ -32,6 +32,12 @@ class Split:
         image_shape: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, if a row of
             ``x`` is an image; a shape that can be read both ways has its channels first.
         card: name of the dataset's card (:mod:`proponent.settings.cards`).
+
+    Examples:
+        >>> import numpy as np
+        >>> from proponent.settings import Split
+        >>> x, y = np.random.default_rng(0).random((100, 4)), np.arange(100) % 2
+        >>> split = Split(train=(x[:80], y[:80]), query=(x[80:], y[80:]), class_names=["even", "odd"])
     """
 
     train: Any

@@ -19,6 +19,13 @@ def logit(outputs: Tensor, y: Tensor, *, label: int | None = None) -> Tensor:
         outputs: logits, (n, C).
         y: labels, (n,).
         label: the class; None for that of each query.
+
+    Examples:
+        >>> outputs, y = torch.tensor([[0.0, 2.0], [1.0, 1.0]]), torch.tensor([1, 0])
+        >>> logit(outputs, y)
+        tensor([2., 1.])
+        >>> logit(outputs, y, label=0)
+        tensor([0., 1.])
     """
     if label is None:
         return outputs.gather(-1, y[:, None])[:, 0]
@@ -33,6 +40,10 @@ def logit_difference(outputs: Tensor, y: Tensor, *, label: int, other: int) -> T
         y: labels, which are not used.
         label: class that counts positively.
         other: class that counts negatively.
+
+    Examples:
+        >>> logit_difference(torch.tensor([[0.0, 2.0]]), torch.tensor([1]), label=1, other=0)
+        tensor([2.])
     """
     return _column(outputs, label, "label") - _column(outputs, other, "other")
 
@@ -44,6 +55,10 @@ def log_odds(outputs: Tensor, y: Tensor, *, label: int) -> Tensor:
         outputs: logits, (n, C).
         y: labels, which give the type of labels only.
         label: the class.
+
+    Examples:
+        >>> log_odds(torch.tensor([[0.0, 2.0]]), torch.tensor([0]), label=1)
+        tensor([2.])
     """
     _column(outputs, label, "label")
     return margin(outputs, y.new_full((len(outputs),), label))
@@ -55,6 +70,10 @@ def log_probability(outputs: Tensor, y: Tensor) -> Tensor:
     Args:
         outputs: logits, (n, C).
         y: labels, (n,).
+
+    Examples:
+        >>> log_probability(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))
+        tensor([-0.6931])
     """
     return -cross_entropy(outputs, y)
 
@@ -67,6 +86,10 @@ def label_margin(outputs: Tensor, y: Tensor, *, label: int) -> Tensor:
         y: labels, (n, L). Where it is not known whether the label applies (``ignore_index``), the margin is NaN, so that
             the check names the query.
         label: the label.
+
+    Examples:
+        >>> label_margin(torch.tensor([[0.5, 2.0]]), torch.tensor([[1, 0]]), label=1)
+        tensor([-2.])
     """
     logit_of_label = _column(outputs, label, "label")
     margins = torch.where(y[:, label] == 1, logit_of_label, -logit_of_label)
@@ -80,6 +103,10 @@ def output(outputs: Tensor, y: Tensor, *, index: int = 0) -> Tensor:
         outputs: outputs, (n, ...).
         y: labels, which are not used.
         index: position in the flattened outputs of an example.
+
+    Examples:
+        >>> output(torch.tensor([[0.5], [2.0]]), torch.zeros(2))
+        tensor([0.5000, 2.0000])
     """
     return _column(outputs.reshape(len(outputs), -1), index, "index")
 

@@ -105,7 +105,7 @@ class MethodTable(Sequence[MethodRow]):
 def method_table(
     model: nn.Module | None = None, train: Any = None, *, task: str | None = None
 ) -> MethodTable:
-    """Return a table of all methods: ``proponent.methods()``.
+    """Return a table of all methods.
 
     Args:
         model: a model, for which the memory of each method is computed.
@@ -114,6 +114,14 @@ def method_table(
 
     Returns:
         A sequence of :class:`MethodRow`, which prints as a table; ``to_frame()`` returns it as a frame of pandas.
+
+    Examples:
+        >>> import proponent
+        >>> table = proponent.methods(task="regression")
+        >>> [row.name for row in table if row.kind == "baselines"]
+        ['bm25', 'random', 'similarity-cosine', 'similarity-dot', 'tfidf']
+        >>> table[1].name, table[1].needs, table[1].cost
+        ('random', 'data', 'a random number per score')
 
     Raises:
         UserError: there is no such task, only one of ``model`` and ``train`` is given, or they do not fit each other.
