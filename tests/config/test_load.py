@@ -159,6 +159,16 @@ CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr
             "steps must grow from checkpoint to checkpoint, not [10, 20, 20]",
         ),
         (
+            {
+                "ensemble": {
+                    "files": [
+                        {"final": "a", "lr": 0, "step": 2, "checkpoints": [{"file": "b", "lr": 0, "step": 1}]}
+                    ]
+                }
+            },
+            "all learning rates are 0",
+        ),
+        (
             {"ensemble": {"files": [{"final": "a.pt", "lr": 1, "step": 2, "checkpoints": [{"file": "b"}]}]}},
             "'lr' is missing",
         ),
@@ -182,6 +192,7 @@ def test_numbers_of_members_and_checkpoints_are_those_of_the_files():
     assert [setting.ensemble.checkpoints_of(members) for members in (1, 2)] == [2, 0]
     assert setting.ensemble.files[0].files == ["a-1.pt", "a-2.pt", "a.pt"]
     assert setting.ensemble.files[0].steps == [10, 20, 30]
+    assert given([{**with_checkpoints, "lr": 0}]).ensemble.files[0].learning_rates == [0.1, 0.1, 0]
     assert not setting.trains
     known = (setting.optimizer, setting.momentum, setting.weight_decay, setting.precision)
     assert known == (Optimizer.adam, 0.5, 0.1, Precision.float64)

@@ -255,10 +255,29 @@ def test_only_other_bytes_of_a_tensor_file_make_results_new(checkout):
 
 def test_a_file_of_another_model_is_named_with_the_nearest_name(checkout):
     state = torch.load(checkout.root / "runs/a-20.pt", weights_only=True)
-    state["hiden.weight"] = state.pop("hidden.weight")
+    state["hdden.weight"] = state.pop("hidden.weight")
     torch.save(state, checkout.root / "runs/a-20.pt")
-    wanted = r"digits\.yaml: ensemble\.files: runs/a-20\.pt: has no 'hidden\.weight' .*nearest name there is 'hiden\.weight'"
+    wanted = r"digits\.yaml: ensemble\.files: runs/a-20\.pt: has no 'hidden\.weight' .*nearest name there is 'hdden\.weight'"
     with pytest.raises(UserError, match=wanted):
+        make(checkout.root, checkout.graph().nodes, "adopt_models")
+
+
+def test_a_folder_with_a_damaged_index_is_named(checkout):
+    (checkout.root / "runs/folder/model.safetensors.index.json").write_text('{"weight_map": 3}')
+    with pytest.raises(
+        UserError, match=r"names 'runs/folder': .*index\.json: is not an index of safetensors"
+    ):
+        checkout.plan()
+
+
+def test_adapters_need_a_base_that_the_factory_loads(checkout):
+    folder = checkout.root / "runs/folder"
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_file({"head.weight": state["head.weight"]}, folder / "adapter_model.safetensors")
+    with pytest.raises(
+        UserError, match=r"runs/folder: has adapters alone, and 'hidden\.weight' of the model is drawn"
+    ):
         make(checkout.root, checkout.graph().nodes, "adopt_models")
 
 

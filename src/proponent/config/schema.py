@@ -260,7 +260,8 @@ class GivenCheckpointConfig:
     """Number of optimiser steps until the checkpoint."""
 
     def __post_init__(self) -> None:
-        check_positive("ensemble.files: checkpoint", lr=self.lr, step=self.step)
+        check_not_negative("ensemble.files: checkpoint", lr=self.lr)
+        check_positive("ensemble.files: checkpoint", step=self.step)
 
 
 @dataclass
@@ -286,7 +287,10 @@ class GivenMemberConfig:
             return
         if self.lr is None or self.step is None:
             raise ValueError(f"{where}: with checkpoints, give 'lr' and 'step' of the final model as well")
-        check_positive(where, lr=self.lr, step=self.step)
+        check_not_negative(where, lr=self.lr)
+        check_positive(where, step=self.step)
+        if not any(self.learning_rates):
+            raise ValueError(f"{where}: all learning rates are 0; give those of the training")
         if self.steps != sorted(set(self.steps)):
             raise ValueError(f"{where}: steps must grow from checkpoint to checkpoint, not {self.steps}")
 
@@ -303,7 +307,7 @@ class GivenMemberConfig:
     @property
     def learning_rates(self) -> list[float]:
         """Learning rate at each of :attr:`files`; 1 for a final model alone."""
-        return [*(checkpoint.lr for checkpoint in self.checkpoints), self.lr or 1.0]
+        return [*(checkpoint.lr for checkpoint in self.checkpoints), 1.0 if self.lr is None else self.lr]
 
 
 @dataclass

@@ -49,7 +49,16 @@ def _read(job: Job[AdoptModelsSpec, NoInputs], file: str, model: nn.Module) -> d
     """Return the tensors of a file under the names of the model."""
     path = job.root / file
     where = f"configs/settings/{job.spec.setting}.yaml: ensemble.files: {file}"
-    state = fitted_state(read_state(path), model, where, partly=holds_adapters(path))
+    found, partly = read_state(path), holds_adapters(path)
+    state = fitted_state(found, model, where, partly=partly)
+    if partly:
+        other = fitted_state(found, build_model(job.spec.model, 1, job.spec.precision), where, partly=True)
+        drawn = next((name for name, value in state.items() if not torch.equal(value, other[name])), None)
+        if drawn:
+            raise UserError(
+                f"{where}: has adapters alone, and '{drawn}' of the model is drawn at random; load the base model in the "
+                "model factory, or give the whole model"
+            )
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise UserError(

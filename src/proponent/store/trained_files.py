@@ -23,8 +23,7 @@ def tensor_files(path: Path) -> list[Path]:
     """
     if path.is_dir():
         if (path / _INDEX).is_file():
-            parts = json.loads((path / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-            return [path / Path(part).name for part in sorted(set(parts))]
+            return _indexed_files(path / _INDEX)
         found = [path / name for name in _NAMES if (path / name).is_file()]
         if not found:
             raise UserError(f"{path}: the folder has none of {', '.join(_NAMES)}; name the file itself")
@@ -32,6 +31,15 @@ def tensor_files(path: Path) -> list[Path]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     return [path]
+
+
+def _indexed_files(index: Path) -> list[Path]:
+    """Return the files of a model whose tensors are divided among several, from their index."""
+    try:
+        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [index.with_name(Path(part).name) for part in sorted(set(parts))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{index}: is not an index of safetensors files; save the model again") from error
 
 
 def holds_adapters(path: Path) -> bool:
