@@ -159,8 +159,13 @@ def _digits(value: float) -> str:
 
 
 def _reasons(results: Results) -> Iterator[str]:
+    """Yield one item per method and reason, for the libraries that were measured."""
+    grouped: dict[tuple[str, str], list[str]] = {}
     for (method, library), reason in REASONS.items():
         if any(
             results.of((network, size, method, library)) for network in cells.NETWORKS for size in cells.SIZES
         ):
-            yield f"- **{method}, {library}**: {reason}"
+            grouped.setdefault((method, reason), []).append(library)
+    for (method, reason), libraries in grouped.items():
+        text = f"- **{method}** ({', '.join(libraries)}): {reason}"
+        yield textwrap.fill(text, 118, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

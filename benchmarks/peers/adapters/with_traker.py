@@ -14,7 +14,8 @@ def trak_over(problem: Problem, states: list[dict[str, Tensor]]) -> Tensor:
     """TRAK with the projector for CPUs."""
     from trak import TRAKer
 
-    damping = float(problem.constants()["trak_damping"]) / sum(p.numel() for p in problem.model.parameters())
+    # gradients are divided by the root of the number of parameters, and the projection is not divided by that of DIMENSIONS
+    scale = DIMENSIONS / sum(p.numel() for p in problem.model.parameters())
     traker = TRAKer(
         problem.model,
         "image_classification",
@@ -23,7 +24,7 @@ def trak_over(problem: Problem, states: list[dict[str, Tensor]]) -> Tensor:
         device="cpu",
         proj_dim=DIMENSIONS,
         use_half_precision=False,
-        lambda_reg=damping,
+        lambda_reg=float(problem.constants()["trak_damping"]) * scale,
         logging_level=30,
     )
     train, query = problem.loaders(BATCH)
