@@ -59,7 +59,7 @@ class Attributor:
         train: training examples in the order in which scores are wanted: a pair (inputs, labels) of arrays, a dataset of
             such pairs, or an unshuffled ``DataLoader``. Inputs are a tensor, a tuple or a dictionary of tensors.
         task: name of a task, a mapping of its name and arguments, or a class with methods ``loss`` and ``target`` (see
-            ``docs/adding-a-setting.md``).
+            ``docs/tasks.md``).
         models: independently trained models, over which scores are averaged: modules, state dicts or paths.
         checkpoints: checkpoints of one training, the final one last: pairs (state, learning rate) or triples (state,
             learning rate, number of optimiser steps until then). Without steps they are taken to be equally far apart.
@@ -156,9 +156,9 @@ class Attributor:
             queries: queries with labels, in one of the forms of ``train``.
 
         Returns:
-            (n_query, n_train) float32 on the CPU, in the units of the method: the scores of one query can be compared with
-            each other, and those of different methods cannot. A positive score says that having the example in the
-            training set raises the target of the query (a proponent), a negative one that it lowers it (an opponent).
+            (n_query, n_train) float32 on the CPU, in units of the method; compare the scores of one query with each other,
+            and not those of different methods. A positive score says that having the example in the training set raises
+            the target of the query (a proponent), a negative one that it lowers it (an opponent).
 
         Raises:
             UserError: the queries do not fit the training examples, or the method fails on this model.

@@ -62,6 +62,7 @@ def test_every_public_name_is_in_the_reference(site):
     ]  # a module, of which every function is there
     assert [name for name in documented if name not in text] == []
     assert not re.search(r":(func|class|meth|mod):|``", text)
+    assert "Tensor – (n_query, n_train) float32 on the CPU, in units of the method" in " ".join(text.split())
 
 
 @pytest.mark.slow

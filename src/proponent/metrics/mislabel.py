@@ -80,9 +80,9 @@ def mislabel_of_arrays(
         seed: seed of the resamples.
 
     Returns:
-        Estimates by name, each in [0, 1] with its 95 % bootstrap interval over examples: ``mislabel_auc``, the area
-        under the ROC curve with wrong labels as positives (0.5 for chance); and ``mislabel_found_10``, ``_20`` and
-        ``_30``, the share of the wrong labels among the 10, 20 and 30 % most suspicious examples.
+        Estimates by name, each in [0, 1] with its 95 % bootstrap interval over examples. ``mislabel_auc`` is the area under
+        the ROC curve with wrong labels as positives (0.5 for chance); ``mislabel_found_10``, ``_20`` and ``_30`` are the
+        shares of the wrong labels among the 10, 20 and 30 % most suspicious examples.
 
     Raises:
         UserError: shapes do not fit, values are not finite, all labels or none are wrong, or ``noisy_labels`` are
