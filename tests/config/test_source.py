@@ -111,12 +111,15 @@ def test_plumbing_defines_no_numerical_function():
     """Plumbing imports neither numpy nor scipy, and torch only to name a type or to pass tensors to safetensors.
 
     ``store/arrays.py`` and ``store/sharded_arrays.py`` make arrays contiguous and join files before they pass them on,
-    ``steps/io/device.py`` asks torch for GPUs, and ``transformers_compat.py`` asks it for the types of tensors.
+    ``store/trained_states.py`` reads files of ``torch.save``, ``steps/io/device.py`` asks torch for GPUs,
+    ``transformers_compat.py`` asks it for the types of tensors, and ``torch_imports.py`` keeps it from importing its compiler.
     """
     allowed = {
         ROOT / "src/proponent/store/arrays.py": {"numpy"},
         ROOT / "src/proponent/store/sharded_arrays.py": {"numpy"},
         ROOT / "src/proponent/steps/io/device.py": {"torch"},
+        ROOT / "src/proponent/store/trained_states.py": {"torch"},
+        ROOT / "src/proponent/torch_imports.py": {"torch"},
         ROOT / "src/proponent/transformers_compat.py": {"torch"},
     }
     tree = SourceTree((ROOT / "src",))

@@ -15,6 +15,7 @@ PLUMBING = (
     "proponent.notes",
     "proponent.progress",
     "proponent.slurm",
+    "proponent.torch_imports",  # looks in sys.modules, as the next one does
     "proponent.transformers_compat",  # looks in sys.modules, where a digest would find every method
     "proponent.plan",
     "proponent.inspection",
