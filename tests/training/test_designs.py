@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from proponent.config.schema import DesignConfig, DesignKind, n_rows
+from proponent.config.specifications.step_specs import Draw
 from proponent.errors import UserError
 from proponent.training.designs import mask_row, member_run, run_at
 
@@ -142,3 +143,14 @@ def test_designs_that_do_not_fit_the_data_are_refused():
         design("permutations", fraction=0.7)
     with pytest.raises(ValueError, match=r"fraction of complements must be 0\.5, not 0\.4"):
         design("complements", fraction=0.4)
+
+
+@pytest.mark.parametrize("kind", ["subsets", "loo", "complements", "permutations"])
+def test_a_shard_is_drawn_without_the_count_of_its_design(kind):
+    fields = {"fraction": 0.25} if kind == "permutations" else {}
+    whole = design(kind, count=N if kind == "loo" else 6, **fields)  # leave-one-out of every example
+    draw = Draw(name="d", kind=whole.kind, seeds=whole.seeds, fraction=whole.fraction)
+    last = n_rows(whole) * whole.seeds
+    for index in (0, 1, last - 1):
+        alone = run_at(draw.reaching(index + 1), "d", N, 3, index)
+        assert signature(alone) == signature(run_at(whole, "d", N, 3, index))

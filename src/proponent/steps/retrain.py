@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from proponent.config.schema import DesignKind
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_specs import RetrainSpec
 from proponent.settings.batch_augmentation import build_augment
@@ -31,10 +30,7 @@ def run(job: Job[RetrainSpec, DataInputs]) -> None:
     augment = build_augment(spec.augment)
     task, data = data.weighted(task)
     first, stop = spec.runs
-    # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
-    # The first row of leave-one-out keeps all examples and does not count.
-    rows = -(-stop // spec.design.seeds) - (spec.design.kind is DesignKind.loo)
-    design = spec.design.config(count=max(rows, 1))
+    design = spec.design.reaching(stop)
     runs = [
         run_at(design, spec.design.name, len(data.y_train), spec.seed, index) for index in range(first, stop)
     ]

@@ -34,8 +34,7 @@ def run(job: Job[RetrainScriptSpec, DataInputs]) -> None:
     n_train, n_query = len(data.y_train), len(data.y_query)
     targets_of = _reader(job, data)
     first, stop = spec.runs
-    # The number of masks is left to the rows that the shard reaches: a shard does not depend on those after it.
-    design = spec.design.config(count=max(-(-stop // spec.design.seeds), 1))
+    design = spec.design.reaching(stop)
     runs = [run_at(design, spec.design.name, n_train, spec.seed, index) for index in range(first, stop)]
     script = TrainingScript(job, spec.setting, spec.command, (job.root / job.inputs.data).parent, n_train)
     result = job.read_partial() or {

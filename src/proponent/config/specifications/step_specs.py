@@ -130,6 +130,14 @@ class Draw:
         """Return the design with ``count`` masks."""
         return DesignConfig(kind=self.kind, count=count, seeds=self.seeds, fraction=self.fraction)
 
+    def reaching(self, stop: int) -> DesignConfig:
+        """Return the design with the masks of its first ``stop`` retrainings, so that a shard does not depend on later ones.
+
+        The first row of leave-one-out keeps all examples, and does not count.
+        """
+        rows = -(-stop // self.seeds) - (self.kind is DesignKind.loo)
+        return self.config(max(rows, 1))
+
 
 @dataclass(frozen=True)
 class TrainingJob:
