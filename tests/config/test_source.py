@@ -112,7 +112,8 @@ def test_plumbing_defines_no_numerical_function():
 
     ``store/arrays.py`` and ``store/sharded_arrays.py`` make arrays contiguous and join files before they pass them on,
     ``store/trained_states.py`` reads files of ``torch.save``, ``steps/io/device.py`` asks torch for GPUs,
-    ``transformers_compat.py`` asks it for the types of tensors, and ``torch_imports.py`` keeps it from importing its compiler.
+    ``transformers_compat.py`` asks it for the types of tensors, and ``torch_imports.py`` keeps it from
+    importing its compiler.
     """
     allowed = {
         ROOT / "src/proponent/store/arrays.py": {"numpy"},
