@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from proponent.config.planted import PlantedConfig
 from proponent.config.ranges import check_not_negative, check_positive, check_within
 from proponent.config.training_command import split_command
 
@@ -417,6 +418,7 @@ class SettingConfig:
     designs: dict[str, DesignConfig] = field(default_factory=dict)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     label_noise: LabelNoiseConfig | None = None
+    planted: PlantedConfig | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     """Methods that are not run on this setting, with the reason for each."""
     seed: int = 0

@@ -114,6 +114,7 @@ class SettingNodes:
             dataset=setting.dataset,
             inputs=setting.inputs,
             label_noise=setting.label_noise,
+            planted=setting.planted,
             queries=setting.queries,
             stages=tuple(stage.examples for stage in setting.recipe.stages) if setting.recipe else (),
             precision=setting.precision,
@@ -132,7 +133,7 @@ class SettingNodes:
             target=setting.target,
             dataset=setting.dataset,
             queries=setting.queries,
-            has_label_noise=setting.label_noise is not None,
+            changed_data=changed_data(setting),
             model=self.optional_model,
             precision=setting.precision,
             recipe=setting.recipe,
@@ -323,3 +324,10 @@ class SettingNodes:
             return sources
         code, files = sources
         return [*code, target.factory], files | self.graph.digests_of(target.files)
+
+
+def changed_data(setting: SettingConfig) -> tuple[str, ...]:
+    """Return the parts of the data that are changed after the dataset factory returned them, such as ``train labels``."""
+    noisy = {"train labels"} if setting.label_noise is not None else set()
+    planted = set(setting.planted.changes) if setting.planted is not None else set()
+    return tuple(sorted(noisy | planted))

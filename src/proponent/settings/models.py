@@ -62,6 +62,23 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(width, n_classes))
 
 
+def convnet(channels: int, n_classes: int, widths: list[int], pooled: int = 1) -> nn.Module:
+    """Return a small convolutional network: 3 x 3 convolutions with ReLU and max-pooling, and a linear layer.
+
+    Args:
+        channels: channels of the images (n, channels, height, width).
+        n_classes: width of the output.
+        widths: channels of the convolutions; each is followed by pooling, which halves height and width.
+        pooled: height and width to which the last features are averaged.
+    """
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = width
+    head = nn.Linear(channels * pooled**2, n_classes)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(pooled), nn.Flatten(), head)
+
+
 class Residual(nn.Module):
     """A residual connection: the input plus what ``body`` makes of it."""
 

@@ -122,7 +122,13 @@ def _refuse_other_data(spec: CheckSpec, data: Arrays) -> None:
         partial(dataset_digests, spec.dataset, seed, task, spec.queries, spec.setting, spec.precision)
     )
     if found is not None:
-        stored = digests_of(data)
-        if spec.has_label_noise:
-            del stored["train y"]
+        stored = {name: of for name, of in digests_of(data).items() if _part(name) not in spec.changed_data}
         refuse_other_data(spec.dataset, stored, found, spec.setting)
+
+
+def _part(name: str) -> str:
+    """Return the part of the data, such as ``train labels``, that a digest of a tensor belongs to."""
+    part, _, tensor = name.partition(" ")
+    if not tensor:  # weights of the training examples
+        return "train inputs"
+    return f"{part} {'labels' if tensor == 'y' else 'inputs'}"

@@ -18,6 +18,7 @@ from proponent.settings.cards import read_card
 from proponent.settings.label_noise import flip_labels
 from proponent.settings.large_arrays import large_arrays_in
 from proponent.settings.loaded_dataset import load_dataset
+from proponent.settings.planted_truth import plant
 from proponent.settings.split import Arrays, check_tokens
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
@@ -44,6 +45,14 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     if arrays.weight_train is not None:
         text = f"note: setting {spec.setting}: losses of training examples are multiplied by their column 'weight'"
         print(f"{text}; give it another name if it is an input", file=sys.stderr)
+    class_names = split.class_names
+    if spec.planted is not None:
+        planted_seed = derive_seed(spec.seed, "planted")
+        where = f"setting {spec.setting}"
+        arrays, class_names, truth = plant(
+            arrays, class_names, split.image_shape, spec.planted, planted_seed, where
+        )
+        job.write_tensors(str(folder / "planted.safetensors"), truth)
     y_train = arrays.y_train
     if spec.label_noise is not None:
         y_train, mask = flip_labels(y_train, spec.label_noise.fraction, derive_seed(spec.seed, "label-noise"))
@@ -55,7 +64,7 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
             f"{sum(spec.stages)} examples, but the training set has {n_train}"
         )
     described = {
-        "class_names": split.class_names,
+        "class_names": class_names,
         "image_shape": split.image_shape,
         "card": split.card,
         "n_train": n_train,

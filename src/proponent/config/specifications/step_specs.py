@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from proponent.config.benchmark_schema import Combine
+from proponent.config.planted import PlantedConfig
 from proponent.config.schema import (
     DesignConfig,
     DesignKind,
@@ -73,6 +74,7 @@ class DataSpec(SettingSpec):
     dataset: FactoryConfig
     inputs: Inputs
     label_noise: LabelNoiseConfig | None
+    planted: PlantedConfig | None
     queries: QueriesConfig
     stages: tuple[int, ...]
     """Examples per stage of training; empty for a training in one stage."""
@@ -163,7 +165,8 @@ class CheckSpec(SettingSpec):
     target: FactoryConfig | None
     dataset: FactoryConfig
     queries: QueriesConfig
-    has_label_noise: bool
+    changed_data: tuple[str, ...]
+    """Parts of the data that are changed after the factory returned them, such as ``train labels``."""
     model: ModelSpec | None
     """None for a setting whose targets a script writes."""
     precision: Precision

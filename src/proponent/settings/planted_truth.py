@@ -1,0 +1,167 @@
+"""Changes of the data whose truth is known: shortcuts, merged classes and duplicates.
+
+Metrics compare scores with the truth, which is stored next to the data; no method reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proponent.config.planted import DuplicatesConfig, PlantedConfig, ShortcutConfig, SubclassConfig
+from proponent.errors import UserError
+from proponent.rows import map_rows
+from proponent.settings.split import Arrays
+
+
+class Planted(NamedTuple):
+    """Data after a change, and what was changed."""
+
+    arrays: Arrays
+    class_names: list[str] | None
+    truth: dict[str, Tensor]
+    """``shortcut`` (n_train,) and ``shortcut_queries`` (n_query,), bool; ``subclass`` and ``subclass_queries``, the labels
+    before; or ``duplicate_of`` (n_train,), the number of the original of a copy and -1 for other examples."""
+
+
+def plant(
+    arrays: Arrays,
+    class_names: list[str] | None,
+    image_shape: Sequence[int] | None,
+    config: PlantedConfig,
+    seed: int,
+    where: str,
+) -> Planted:
+    """Change data as a setting asks for.
+
+    Args:
+        arrays: data of the dataset factory, which stay as they are.
+        class_names: names of the labels.
+        image_shape: shape of an image, for a shortcut.
+        config: the change.
+        seed: seed of the choice of examples.
+        where: beginning of messages.
+
+    Raises:
+        UserError: the data do not allow the change.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if config.shortcut is not None:
+        arrays, truth = _stamp(arrays, image_shape, config.shortcut, generator, where)
+    elif config.subclass is not None:
+        arrays, truth = _merge(arrays, config.subclass, where)
+        class_names = _merged_names(class_names, config.subclass)
+    elif config.duplicates is not None:
+        arrays, truth = _duplicate(arrays, config.duplicates, generator, where)
+    else:
+        truth = {}
+    return Planted(arrays, class_names, truth)
+
+
+def _stamp(
+    arrays: Arrays,
+    image_shape: Sequence[int] | None,
+    config: ShortcutConfig,
+    generator: torch.Generator,
+    where: str,
+) -> tuple[Arrays, dict[str, Tensor]]:
+    """Set a square of some images to the largest value of the training images."""
+    if (
+        image_shape is None
+        or not isinstance(arrays.x_train, Tensor)
+        or not isinstance(arrays.x_query, Tensor)
+    ):
+        raise UserError(
+            f"{where}: planted.shortcut needs images; give image_shape in the Split, and one input"
+        )
+    _check_classes(arrays, where, "shortcut")
+    corner = _corner(image_shape, config.pixels, where)
+    of_class = (arrays.y_train == config.label).nonzero()[:, 0]
+    others = (arrays.y_query != config.label).nonzero()[:, 0]
+    if not len(of_class):
+        raise UserError(f"{where}: no training example has the label {config.label} of planted.shortcut")
+    brightest = arrays.x_train.max()
+    stamped, truth = [], []
+    for x, rows, fraction in (
+        (arrays.x_train, of_class, config.fraction),
+        (arrays.x_query, others, config.query_fraction),
+    ):
+        chosen = rows[torch.randperm(len(rows), generator=generator)[: round(fraction * len(rows))]]
+        images = x.clone()
+        pixels = images[chosen].reshape(len(chosen), -1)
+        pixels[:, corner] = brightest
+        images[chosen] = pixels.reshape(len(chosen), *x.shape[1:])
+        stamped.append(images)
+        truth.append(torch.zeros(len(x), dtype=torch.bool).index_fill(0, chosen, True))
+    changed = arrays._replace(x_train=stamped[0], x_query=stamped[1])
+    return changed, {"shortcut": truth[0], "shortcut_queries": truth[1]}
+
+
+def _corner(image_shape: Sequence[int], pixels: int, where: str) -> Tensor:
+    """Return the positions, in a flat image, of the pixels in the lower right square, in all channels."""
+    has_channels = len(image_shape) == 3
+    is_channels_first = has_channels and image_shape[0] in (1, 3, 4)
+    height, width = image_shape[1:] if is_channels_first else image_shape[:2]
+    if pixels > min(height, width):
+        raise UserError(f"{where}: planted.shortcut.pixels is {pixels}, but an image has {height} x {width}")
+    mask = torch.zeros(tuple(image_shape), dtype=torch.bool)
+    rows, columns = slice(height - pixels, height), slice(width - pixels, width)
+    if is_channels_first:
+        mask[:, rows, columns] = True
+    else:
+        mask[rows, columns] = True
+    return mask.flatten().nonzero()[:, 0]
+
+
+def _merge(arrays: Arrays, config: SubclassConfig, where: str) -> tuple[Arrays, dict[str, Tensor]]:
+    """Replace labels by the numbers of their groups."""
+    _check_classes(arrays, where, "subclass")
+    labels = torch.cat([arrays.y_train, arrays.y_query])
+    group_of = torch.full((int(labels.max()) + 1,), -1, dtype=labels.dtype)
+    for number, group in enumerate(config.groups):
+        for label in group:
+            if label < len(group_of):
+                group_of[label] = number
+    left = labels[group_of[labels] < 0]
+    if len(left):
+        raise UserError(
+            f"{where}: planted.subclass.groups has no group for the label {int(left[0])}; add it to one"
+        )
+    truth = {"subclass": arrays.y_train, "subclass_queries": arrays.y_query}
+    return arrays._replace(y_train=group_of[arrays.y_train], y_query=group_of[arrays.y_query]), truth
+
+
+def _merged_names(class_names: list[str] | None, config: SubclassConfig) -> list[str] | None:
+    if class_names is None:
+        return None
+    return [
+        " + ".join(class_names[label] for label in group if label < len(class_names))
+        for group in config.groups
+    ]
+
+
+def _duplicate(
+    arrays: Arrays, config: DuplicatesConfig, generator: torch.Generator, where: str
+) -> tuple[Arrays, dict[str, Tensor]]:
+    """Replace random examples by copies of others, each of which is copied once."""
+    n = len(arrays.y_train)
+    count = round(config.fraction * n)
+    if not count:
+        raise UserError(f"{where}: planted.duplicates.fraction of {n} examples is less than one; raise it")
+    order = torch.randperm(n, generator=generator)
+    copies, originals = order[:count], order[count : 2 * count]
+    source = torch.arange(n).index_put((copies,), originals)
+    changed = arrays._replace(
+        x_train=map_rows(arrays.x_train, lambda x: x[source]),
+        y_train=arrays.y_train[source],
+        weight_train=None if arrays.weight_train is None else arrays.weight_train[source],
+    )
+    return changed, {"duplicate_of": torch.full((n,), -1).index_put((copies,), originals)}
+
+
+def _check_classes(arrays: Arrays, where: str, kind: str) -> None:
+    if arrays.y_train.ndim != 1 or arrays.y_train.is_floating_point():
+        raise UserError(f"{where}: planted.{kind} needs one class per example; leave it out")
