@@ -7,29 +7,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import QueriesConfig
+from proponent.config.extended_settings import extended
+from proponent.config.load import merge, structured
+from proponent.config.schema import QueriesConfig, SettingConfig
+from proponent.config.task_names import written_task
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 from proponent.settings.datasets import digits, mnist5k
 from proponent.settings.factories import build_dataset, build_model
 from proponent.settings.label_noise import flip_labels
-from proponent.settings.planted_truth import plant
 from proponent.settings.split import check_model, materialise
 from proponent.settings.tasks import get_task
 from proponent.training.designs import member_run
 from proponent.training.lockstep import train
 from proponent.training.stack import state_dict
-from registry_data import need_packages
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 INSTALLED = ("datasets", "datasets.concrete", "datasets.diabetes", "datasets.rotated_mnist", "docstrings")
 """Modules of proponent.settings whose data are in installed packages; others are downloaded or brought by users."""
 
 
-@pytest.fixture(scope="module")
-def settings():
-    return load_benchmark(CONFIGS.parent, {"settings": SETTINGS, "methods": ["random"]}).settings
+def read_setting(name):
+    content, _ = extended(CONFIGS.parent, read_yaml(CONFIGS / "settings" / f"{name}.yaml"), name)
+    for design, entry in content["designs"].items():
+        content["designs"][design] = merge(read_yaml(CONFIGS / "designs" / f"{design}.yaml"), entry)
+    content["task"] = written_task(content["task"], name)
+    return structured(SettingConfig, content, name)
 
 
 def is_installed(name):
@@ -82,17 +85,13 @@ def test_there_must_be_another_class_to_flip_to():
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(settings, name):
-    setting = settings[name]
-    need_packages(setting.dataset.factory)
+def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(name):
+    setting = read_setting(name)
     task = get_task(setting.task)
-    split = build_dataset(setting.dataset, setting.seed)
-    arrays = materialise(split, task, setting.queries, name)
-    if setting.planted is not None:
-        arrays = plant(arrays, split.class_names, split.image_shape, setting.planted, 0, name).arrays
+    arrays = materialise(build_dataset(setting.dataset, setting.seed), task, setting.queries, name)
     check_model(build_model(setting.model, 0), arrays, task, name)
     if name.endswith("-noisy"):
-        clean = settings[name.removesuffix("-noisy")]
+        clean = read_setting(name.removesuffix("-noisy"))
         for part in ("dataset", "model", "recipe", "queries"):
             assert getattr(setting, part) == getattr(clean, part)
         assert setting.ensemble.checkpoints == clean.ensemble.checkpoints
@@ -102,8 +101,8 @@ def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(settings
 
 
 @pytest.mark.parametrize("name, accuracy", [("digits-lr", 0.95), ("digits-mlp", 0.97), ("docstrings", 0.7)])
-def test_the_recipe_learns(settings, name, accuracy):
-    setting = settings[name]
+def test_the_recipe_learns(name, accuracy):
+    setting = read_setting(name)
     task = get_task(setting.task)
     arrays = materialise(build_dataset(setting.dataset, setting.seed), task, QueriesConfig(100, 200), name)
     runs = [member_run(setting.seed, member) for member in range(3)]
@@ -124,7 +123,9 @@ def test_the_recipe_learns(settings, name, accuracy):
     assert torch.stack(right).mean() > accuracy
 
 
-def test_selections_name_settings_that_exist_and_all_names_every_one_whose_data_can_be_fetched():
+def test_selections_name_settings_and_all_names_each_whose_data_can_be_fetched():
+    names = {path.stem for path in (CONFIGS / "settings").glob("*.yaml")}
     selections = read_yaml(CONFIGS.parent / "params.yaml")["selections"]
-    assert {name for names in selections.values() for name in names} <= set(SETTINGS)
-    assert sorted(selections["all"]) == sorted(set(SETTINGS) - set(selections.get("paper", [])))
+    assert {name for chosen in selections.values() for name in chosen} <= names
+    brought_by_users = {*selections["paper"], "imagenet-resnet50"}
+    assert sorted(selections["all"]) == sorted(names - brought_by_users)
