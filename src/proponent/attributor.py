@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,7 +112,8 @@ class Attributor:
         cache: str | PathLike[str] | None = None,
         **params: Any,
     ) -> None:
-        check_arguments(model, models, checkpoints, dtype)
+        training = {"weight_decay": weight_decay, "momentum": momentum}
+        check_arguments(model, models, checkpoints, dtype, **training, memory_mib=memory_mib, cache=cache)
         self._choice = choose_method(method, params, final_only=checkpoints is None)
         self._task, configured = given_task(task)
         count = len(models) if models is not None else 1
@@ -195,8 +197,8 @@ class Attributor:
             UserError: ``k`` is out of range, or :meth:`attribute` fails.
         """
         n_train = len(self._problem.x)
-        if not 1 <= k <= n_train:
-            raise UserError(f"k must be between 1 and the number of training examples, {n_train}, not {k}")
+        if not isinstance(k, Integral) or not 1 <= k <= n_train:
+            raise UserError(f"k must be between 1 and the number of training examples, {n_train}, not {k!r}")
         values, indices = self.attribute(queries).topk(k, largest=not opponents)
         return Top(indices, values)
 

@@ -216,8 +216,15 @@ def test_loaders_whose_order_is_known_and_others():
         ({"a": QUERIES[0], "y": QUERIES[1]}, "queries: the inputs are a, and those of train are x"),
         ((QUERIES[0].long(), QUERIES[1]), "queries: 'x' is torch.int64, and that of train torch.float32"),
         ((QUERIES[0] / 0, QUERIES[1]), "queries: x holds NaN or infinite numbers in 6 rows"),
+        (
+            (QUERIES[0][:0], QUERIES[1][:0]),
+            "queries: there are 0 inputs and 0 labels; give one label per example",
+        ),
+        ((QUERIES[0], QUERIES[1] - 1), "queries: label -1 is negative"),
+        (QUERIES[0], r"queries: row 0 must be a pair \(x, y\), not a Tensor"),
+        (None, "queries: must be a pair"),
     ],
-    ids=["shape", "label", "single", "names", "type", "finite"],
+    ids=["shape", "label", "single", "names", "type", "finite", "empty", "negative", "no labels", "none"],
 )
 def test_queries_that_do_not_fit_are_one_line(queries, reason):
     with pytest.raises(UserError, match=reason) as refusal:
@@ -238,13 +245,38 @@ def test_queries_that_do_not_fit_are_one_line(queries, reason):
             "momentum must be at least 0 and below 1, not 1.0",
         ),
         ({"dtype": torch.float16}, "dtype must be torch.float32 or torch.float64, not torch.float16"),
+        ({"dtype": "float64"}, "dtype must be torch.float32 or torch.float64, not float64"),
+        ({"device": [1]}, r"device '\[1\]' cannot be used"),
+        ({"models": []}, "models is an empty list; give at least one"),
+        ({"models": [3]}, "a trained model must be a module, a state dict or the path of one, not a int"),
+        ({"checkpoints": []}, "checkpoints is an empty list"),
+        (
+            {"checkpoints": [(net(), "a")]},
+            r"checkpoints\[0\]: the learning rate must be a finite number .*not 'a'",
+        ),
+        (
+            {"checkpoints": [(net(), -1.0)]},
+            "the learning rate must be a finite number of at least 0, not -1.0",
+        ),
+        ({"checkpoints": [(net(), 0.1, "a")]}, "the number of steps must be an integer, not 'a'"),
+        ({"momentum": "a"}, "momentum must be at least 0 and below 1, not 'a'"),
+        ({"weight_decay": float("nan")}, "weight_decay must be a finite number of at least 0, not nan"),
+        ({"memory_mib": "4"}, "memory_mib must be a whole number of MiB of at least 1, not '4'"),
+        ({"memory_mib": 0}, "memory_mib must be a whole number of MiB of at least 1, not 0"),
+        ({"memory_mib": 1}, "method 'graddot' needs 3 MiB of memory and memory_mib is 1: raise it to 3"),
+        ({"cache": 3}, "cache must be the path of a folder, not a int"),
+        ({"method": 3}, r"method must be the name of a method, not a int; proponent\.methods"),
+        ({"task": None}, "NoneType has no method loss"),
+        ({"train": "data.csv"}, "train: must be a pair"),
+        ({"train": (TRAIN[0][:0], TRAIN[1][:0])}, "train: there are 0 inputs and 0 labels"),
+        ({"train": (TRAIN[0], TRAIN[1] + 3)}, "train: label 5 is out of range for 3 classes"),
         ({"model": nn.Flatten()}, "has no parameters"),
         ({"model": "model.pt"}, "model must be a torch.nn.Module, not a str"),
     ],
 )
 def test_arguments_of_another_kind_are_one_line(given, reason):
     with pytest.raises(UserError, match=reason) as refusal:
-        scores_of("graddot", **given)
+        scores_of(**{"method": "graddot", **given})
     assert "\n" not in str(refusal.value)
 
 
@@ -422,3 +454,41 @@ def test_a_query_whose_label_is_ignored_is_refused():
 def test_short_work_shows_no_progress(capfd):
     scores_of("if-cg")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("k", [0, 41, 2.5, "a"])
+def test_top_refuses_other_numbers_than_those_of_examples(k):
+    with pytest.raises(UserError, match="k must be between 1 and the number of training examples, 40, not"):
+        proponent.Attributor("graddot", net(), TRAIN).top(QUERIES, k=k)
+
+
+def test_top_returns_as_many_examples_as_asked_for_where_scores_are_equal():
+    same = (TRAIN[0][:1].expand(5, 4), TRAIN[1][:1].expand(5))
+    indices, values = proponent.Attributor("graddot", net(), same).top(QUERIES, k=5)
+    assert indices.sort(1).values.tolist() == [list(range(5))] * len(QUERIES[1])
+    torch.testing.assert_close(values, values[:, :1].expand_as(values))
+
+
+def test_models_whose_weights_no_gradient_reaches_are_refused():
+    quantised = torch.ao.quantization.quantize_dynamic(net(), {nn.Linear}, dtype=torch.qint8)
+    for model, reason in (
+        (quantised, "has no parameters, so that there is nothing to attribute"),
+        (net().requires_grad_(False), "the model has no trainable parameter"),
+        (net().to(torch.complex64), "the model's parameter '0.weight' is complex"),
+        (net().to("meta"), "the model's '0.weight' has no values"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            scores_of("graddot", model=model)
+
+
+def test_a_model_in_train_mode_is_attributed_in_eval_mode():
+    model = nn.Sequential(net(), nn.Dropout(0.5)).train()
+    torch.testing.assert_close(scores_of("graddot", model=model), scores_of("graddot"))
+
+
+def test_outputs_that_are_not_finite_are_one_line():
+    broken = net()
+    broken[0].weight.data[0, 0] = float("nan")
+    with pytest.raises(UserError, match=r"the outputs of an example .* are NaN or infinite") as refusal:
+        scores_of("graddot", model=broken)
+    assert "\n" not in str(refusal.value)

@@ -43,8 +43,15 @@ def test_a_task_selects_rows():
     assert "trak" in names
     assert "dualda" not in names
     assert "dualda" in {row.name for row in proponent.methods(task="binary")}
-    with pytest.raises(UserError, match="no task 'regresion'; did you mean 'regression'"):
+    with pytest.raises(UserError, match="unknown task 'regresion'; did you mean 'regression'"):
         proponent.methods(task="regresion")
+    smooth = {"name": "classification", "label_smoothing": 0.1}
+    assert {row.name for row in proponent.methods(task=smooth)} >= {"trak", "graddot"}
+    for task in (object, 3):
+        with pytest.raises(UserError, match="has no method loss"):
+            proponent.methods(task=task)
+    with pytest.raises(UserError, match=r"model must be a torch\.nn\.Module, not a str"):
+        proponent.methods("model.pt", (torch.eye(3), torch.arange(3)))
 
 
 def test_the_memory_is_that_of_the_model_and_the_data():

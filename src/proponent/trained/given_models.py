@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from proponent.errors import UserError
 from proponent.settings.fitted_states import fitted_state
 from proponent.store.trained_files import holds_adapters
 from proponent.store.trained_states import read_state, state_dict_in
@@ -34,6 +35,10 @@ def state_of(given: Given, like: nn.Module) -> State:
     if isinstance(given, Mapping):
         return fitted_state(
             state_dict_in(given, "the given mapping"), like, "the given state dict", partly=False
+        )
+    if not isinstance(given, (str, PathLike)):
+        raise UserError(
+            f"a trained model must be a module, a state dict or the path of one, not a {type(given).__name__}"
         )
     path = Path(given)
     return fitted_state(read_state(path), like, str(path), partly=holds_adapters(path))

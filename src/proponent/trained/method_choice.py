@@ -142,6 +142,10 @@ def signature_of(function: Callable[..., Any]) -> Signature:
 
 
 def _config(name: str) -> MethodConfig:
+    if not isinstance(name, str):
+        raise UserError(
+            f"method must be the name of a method, not a {type(name).__name__}; proponent.methods() lists them"
+        )
     path = METHOD_FILES / f"{name}.yaml"
     alone, _, members = name.rpartition("-")
     if re.fullmatch(r"[\w-]+", name) and path.is_file():

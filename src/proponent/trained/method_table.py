@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, overload
 from tabulate import tabulate
 from torch import nn
 
-from proponent.config.load import nearest
-from proponent.config.schema import TaskConfig
 from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture
 from proponent.features.variants import copy_module
 from proponent.settings.model_preparation import prepare_model
-from proponent.settings.tasks import TASKS, get_task
+from proponent.settings.tasks import Task
+from proponent.trained.given_arguments import check_model
 from proponent.trained.given_data import given_rows
+from proponent.trained.given_task import given_task
 from proponent.trained.method_choice import OF_MODELS, Choice, choose_method, method_names
 from proponent.trained.needed_memory import ModelSize
 
@@ -102,15 +102,13 @@ class MethodTable(Sequence[MethodRow]):
         return str(tabulate(rows, headers, tablefmt=style, disable_numparse=True))
 
 
-def method_table(
-    model: nn.Module | None = None, train: Any = None, *, task: str | None = None
-) -> MethodTable:
+def method_table(model: nn.Module | None = None, train: Any = None, *, task: Any = None) -> MethodTable:
     """Return a table of all methods.
 
     Args:
         model: a model, for which the memory of each method is computed.
         train: its training examples, in one of the forms that :class:`proponent.Attributor` takes.
-        task: name of a task, to list only the methods that can run on it.
+        task: a task as :class:`proponent.Attributor` takes it, to list only the methods that can run on it.
 
     Returns:
         A sequence of :class:`MethodRow`, which prints as a table; ``to_frame()`` returns it as a frame of pandas.
@@ -126,17 +124,15 @@ def method_table(
     Raises:
         UserError: there is no such task, only one of ``model`` and ``train`` is given, or they do not fit each other.
     """
-    if task is not None and task not in TASKS:
-        raise UserError(f"no task '{task}'{nearest(task, list(TASKS))}")
+    chosen, config = given_task("classification" if task is None else task)
     if (model is None) != (train is None):
         raise UserError(
             "the memory of methods depends on the model and the training examples; give both, or neither"
         )
     choices = [choose_method(name, {}) for name in method_names()]
     if task is not None:
-        config = TaskConfig(task)
         choices = [choice for choice in choices if choice.tasks is None or config.is_among(choice.tasks)]
-    memory = {} if model is None else _memory(choices, model, train, task or "classification")
+    memory = {} if model is None else _memory(choices, model, train, chosen)
     rows = [_row(choice, memory.get(choice.name)) for choice in choices]
     return MethodTable(sorted(rows, key=lambda row: (row.kind, row.name)))
 
@@ -172,10 +168,11 @@ def _cost(choice: Choice) -> str:
     return clause.strip()
 
 
-def _memory(choices: Sequence[Choice], model: nn.Module, train: Any, task: str) -> dict[str, float]:
+def _memory(choices: Sequence[Choice], model: nn.Module, train: Any, task: Task) -> dict[str, float]:
     """Return the memory of each method that a model is enough for, in MiB."""
+    check_model(model)
     module = prepare_model(copy_module(model)).eval()
-    x, *_ = given_rows(train, get_task(task), next(module.parameters()).dtype, "train")
+    x, *_ = given_rows(train, task, next(module.parameters()).dtype, "train")
     size = ModelSize.of(Capture(module, x[:1]), x)
     enough = {*OF_MODELS, "data", "workspace"}
     return {
