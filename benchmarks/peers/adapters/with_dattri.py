@@ -20,7 +20,8 @@ def loss_of(model: nn.Module, single: bool) -> Callable[[Any, Pair], Tensor]:
 
     def loss(parameters: Any, pair: Pair) -> Tensor:
         x, y = (each[None] for each in pair) if single else pair
-        return nn.functional.cross_entropy(functional_call(model, parameters, (x,)), y)
+        # LiSSA passes labels as floating point numbers
+        return nn.functional.cross_entropy(functional_call(model, parameters, (x,)), y.long())
 
     return loss
 
