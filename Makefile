@@ -37,7 +37,7 @@ ui: env  ## compare runs in MLflow's UI, after snakemake publish: http://127.0.0
 	@$(BIN)/proponent ui --port $(PORT)
 
 docs: env-dev  ## write the documentation and the reference of the Python interface as a site: site/index.html
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/website/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/website/mkdocs.yml
 	@echo "open site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 test: env-dev  ## install, run every test
