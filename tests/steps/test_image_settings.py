@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from steps.planned_jobs import make
 from steps.thumbnails import lds_of_thumbnail, thumbnail
+from workflow.checkout import REPOSITORY
 
 FEW_EPOCHS = {"recipe": {"epochs": 2, "batch_size": 16}}
 
@@ -86,3 +89,25 @@ def test_a_variant_differs_from_its_setting_in_what_the_stored_truth_tells(tmp_p
 
 def described(root):
     return json.loads((root / "results/thumbnail/data/description.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_page_of_settings_reads_the_accuracy_of_a_real_run(tmp_path):
+    """The oracle runs the stored members on the stored test queries."""
+    spec = importlib.util.spec_from_file_location("settings_page", REPOSITORY / "benchmarks/settings_page.py")
+    settings_page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(settings_page)
+    changes = {**data(n_train=300), "queries": {"tune": 4, "test": 200}}
+    with thumbnail(tmp_path, "digits-mlp", changes) as nodes:
+        for step in ("data", "check", "train", "featurize"):
+            make(tmp_path, nodes, step)
+    folder = tmp_path / "results/thumbnail"
+    query = load_file(folder / "data/query.safetensors")
+    probabilities = []
+    for member in range(2):
+        model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        model.load_state_dict(load_file(folder / f"ensemble/member-00{member}/final.safetensors"))
+        probabilities.append(model(query["x"][4:]).softmax(1))
+    right = (sum(probabilities).argmax(1) == query["y"][4:]).double().mean().item()
+    assert 0.5 < right < 1
+    assert settings_page.quality(folder, 4) == {"accuracy": pytest.approx(right)}

@@ -1,0 +1,163 @@
+"""Values of finished settings for docs/settings.md: ``record NAME…`` stores them, and ``write`` makes the page of them.
+
+``python benchmarks/settings_page.py record fmnist-mlp`` reads ``results/fmnist-mlp`` and writes
+``docs/data/settings/fmnist-mlp.json``; ``python benchmarks/settings_page.py write`` writes ``docs/settings.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from proponent.config.benchmark import load_benchmark
+from proponent.settings.cards import read_card
+
+ROOT = Path(__file__).parents[1]
+BEST = 5
+"""Methods per setting in the second table."""
+FRAME = """# Settings
+
+One row per setting whose results are recorded below. `python benchmarks/settings_page.py write` makes this page of the
+files in `docs/data/settings/`, which `python benchmarks/settings_page.py record NAME` writes from finished results.
+`snakemake --config selection=images` runs a selection of `params.yaml`. Accuracy is that of the ensemble's mean probability
+on the test queries, and R² that of its mean prediction. Seconds are those of all jobs, added up.
+
+"""
+
+
+def record(root: Path, name: str) -> dict[str, Any]:
+    """Return what the page shows of a finished setting.
+
+    Args:
+        root: the checkout.
+        name: name of the setting.
+    """
+    folder = root / "results" / name
+    described = json.loads((folder / "data/description.json").read_text())
+    manifests = [json.loads(path.read_text()) for path in folder.rglob("*.manifest.json")]
+    jobs = [manifest for manifest in manifests if "seconds" in manifest]
+    state = load_file(folder / "ensemble/member-000/final.safetensors")
+    truths = [
+        load_file(path)["targets"].shape for path in sorted((folder / "ground_truth").glob("*.safetensors"))
+    ]
+    documents = [
+        json.loads(path.read_text())
+        for path in sorted((folder / "metrics").glob("*.json"))
+        if not path.name.endswith(".manifest.json")
+    ]
+    lds = {
+        document["method"]: document["metrics"]["lds"]
+        for document in documents
+        if "lds" in document["metrics"]
+    }
+    best = sorted(lds, key=lambda method: -lds[method]["value"])[:BEST]
+    first = lds[best[0]] if best else {}
+    return {
+        "setting": name,
+        "data": described["card"],
+        "n_train": described["n_train"],
+        **quality(folder, described["n_tune"]),
+        "parameters": sum(
+            value.size for key, value in state.items() if "running_" not in key and "num_batches" not in key
+        ),
+        "members": len(list((folder / "ensemble").glob("member-*"))),
+        "retrainings": sum(shape[0] * (shape[1] if len(shape) == 3 else 1) for shape in truths),
+        "seconds": round(sum(manifest["seconds"] for manifest in jobs)),
+        "peak_memory_mib": round(max(manifest["peak_memory_mib"] for manifest in jobs)),
+        "ceiling": first.get("ceiling"),
+        "ceiling_additive": first.get("ceiling_additive"),
+        "best": [[method, *(lds[method][key] for key in ("value", "ci_low", "ci_high"))] for method in best],
+    }
+
+
+def quality(folder: Path, n_tune: int) -> dict[str, float]:
+    """Return the accuracy, or R², of the mean of the members' final models on the test queries.
+
+    Args:
+        folder: folder of the setting's results.
+        n_tune: number of queries before the test queries.
+    """
+    outputs: dict[str, np.ndarray] = {}
+    for path in sorted((folder / "features").glob("outputs-*.safetensors")):
+        found = load_file(path)
+        for member in sorted({key.partition("/")[0] for key in found}):
+            last = max(int(key.split("/")[1].split(".")[0]) for key in found if key.startswith(f"{member}/"))
+            outputs[member] = found[f"{member}/{last}.query"][n_tune:].astype(np.float64)
+    y = load_file(folder / "data/query.safetensors")["y"][n_tune:]
+    stacked = np.stack(list(outputs.values()))
+    if np.issubdtype(y.dtype, np.floating):
+        mean = stacked.mean(0).reshape(y.shape)
+        return {"r2": float(1 - ((y - mean) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())}
+    exp = np.exp(stacked - stacked.max(-1, keepdims=True))
+    mean = (exp / exp.sum(-1, keepdims=True)).mean(0)
+    return {"accuracy": float((mean.argmax(-1) == y).mean())}
+
+
+def page(recorded: list[dict[str, Any]], descriptions: dict[str, str]) -> str:
+    """Return the page of recorded values, with the settings in the order of their names.
+
+    Args:
+        recorded: results of :func:`record`.
+        descriptions: description of each setting, from its YAML.
+    """
+    rows = sorted(recorded, key=lambda entry: entry["setting"])
+    if not rows:
+        return FRAME + "No results are recorded yet.\n"
+    columns = ["setting", "data, licence", "training examples", "accuracy or R²", "parameters", "members"]
+    columns += ["retrainings", "seconds", "MiB"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for entry in rows:
+        card = read_card(entry["data"]) if entry["data"] else None
+        data = f"{card.title}, {card.licence}" if card else "–"
+        value = entry.get("accuracy", entry.get("r2"))
+        lines.append(
+            f"| `{entry['setting']}` | {data} | {entry['n_train']:,} | {value:.3f} | {entry['parameters']:,} | "
+            f"{entry['members']} | {entry['retrainings']:,} | {entry['seconds']:,} | {entry['peak_memory_mib']:,} |"
+        )
+    for entry in rows:
+        lines += ["", f"## {entry['setting']}", "", descriptions.get(entry["setting"], ""), ""]
+        lines += [
+            f"Ceiling {_number(entry['ceiling'])}, additive ceiling {_number(entry['ceiling_additive'])}.",
+            "",
+        ]
+        lines += ["| method | LDS | 95 % interval |", "|---|---|---|"]
+        lines += [
+            f"| `{method}` | {value:.3f} | {low:.3f} to {high:.3f} |"
+            for method, value, low, high in entry["best"]
+        ]
+    return FRAME + "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def stored(root: Path) -> str:
+    """Return the page of the values that are stored in a checkout."""
+    recorded = [json.loads(path.read_text()) for path in sorted((root / "docs/data/settings").glob("*.json"))]
+    names = [entry["setting"] for entry in recorded]
+    settings = load_benchmark(root, {"settings": names, "methods": ["random"]}).settings if names else {}
+    return page(recorded, {name: setting.description for name, setting in settings.items()})
+
+
+def main(arguments: list[str]) -> None:
+    """Run ``record NAME…`` or ``write``."""
+    if arguments[:1] == ["record"]:
+        for name in arguments[1:]:
+            path = ROOT / f"docs/data/settings/{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(record(ROOT, name), indent=1) + "\n", encoding="utf-8")
+    elif arguments == ["write"]:
+        (ROOT / "docs/settings.md").write_text(stored(ROOT), encoding="utf-8")
+    else:
+        sys.exit("usage: settings_page.py record NAME… | write")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
