@@ -8,6 +8,7 @@ from torch import nn
 
 import proponent
 from proponent.errors import UserError
+from proponent.memory_budget import MemoryBudget
 
 N_TRAIN = 400
 X, Y = torch.randn(N_TRAIN, 8, generator=torch.Generator().manual_seed(0)), torch.arange(N_TRAIN) % 3
@@ -66,3 +67,18 @@ def test_too_little_memory_is_refused_before_anything_is_computed(method):
     assert "\n" not in str(refusal.value)
     enough = int(str(refusal.value).rpartition("raise it to ")[2].partition(",")[0])
     proponent.Attributor(method, net(0), (X.repeat(10, 1), Y.repeat(10)), memory_mib=enough)
+
+
+@pytest.mark.parametrize("method", ["if-cg", "ekfac"])
+def test_queries_of_methods_of_the_network_count(method):
+    """The gradients of all queries of a call are held together."""
+    attributor = proponent.Attributor(method, net(0), (X, Y), memory_mib=600)
+    attributor.attribute((X[:3], Y[:3]))
+    curvature = attributor._members[0]._kept["network", 0]
+    few = curvature.with_queries(X[:2], Y[:2]).budget.held_mib
+    assert curvature.with_queries(X[:100], Y[:100]).budget.held_mib > few
+    curvature.budget = MemoryBudget(curvature.budget.held_mib + 0.001, curvature.budget.held_mib)
+    with pytest.raises(
+        UserError, match=r"the gradients of 400 queries do not fit into .* give fewer queries per call"
+    ):
+        attributor.attribute((X, Y))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from proponent.chunking import chunks
+from proponent.errors import UserError
 from proponent.features import variants
 from proponent.features.curvature.curvature_products import CurvatureProducts
 from proponent.features.curvature.gauss_newton import PlainLayers, root_cotangents, sampled_cotangents
@@ -101,8 +102,18 @@ class Curvature:
         Args:
             x: (n_query, ...) inputs of the queries.
             y: (n_query, ...) labels of the queries.
+
+        Raises:
+            UserError: the gradients of the queries do not fit into what the training examples leave of the memory.
         """
         other = copy.copy(self)
+        held = len(x) * self._capture.numbers_per_example() * self._itemsize / MIB
+        other.budget = self.budget.holding(held)
+        if other.budget.held_mib > other.budget.total_mib:
+            raise UserError(
+                f"the gradients of {len(x)} queries do not fit into memory_mib ({other.budget.total_mib:.0f}): raise it to "
+                f"{math.ceil(other.budget.held_mib)} or more, or give fewer queries per call"
+            )
         other._query_data = (x, y)
         cotangents = target_cotangents(self._task)
         other.query, _ = self._capture.all_gradients(x, y, cotangents, self._memory_mib)
