@@ -97,7 +97,9 @@ def _members(root: Path, name: str, written: GivenMemberConfig) -> list[GivenMem
         finals = {member["final"] for made in _adopted(root, name) for member in made.spec["files"]}
         found = sorted(path for path in finals if _fits(path, pattern))
     if not found:
-        raise UserError(f"{_where(name)} has the pattern '{pattern}', which no file fits; correct the path")
+        raise UserError(
+            f"{_where(name)} has the pattern '{pattern}', which no file fits; correct it, or run `dvc pull`"
+        )
     return [GivenMemberConfig(final=path) for path in found]
 
 
