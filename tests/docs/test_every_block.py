@@ -23,6 +23,7 @@ import torch
 import yaml
 from torch import nn
 
+from archive_writers import write_deb
 from docs.guides import REPOSITORY, Block, Reader, blocks_of
 from proponent.config.benchmark_schema import BenchmarkConfig
 from proponent.config.config_files import ConfigFiles
@@ -142,6 +143,19 @@ def test_the_example_of_a_download(npz):
     assert defined(Block(block.where, "python", None, text), np=np).dataset().tolist() == [0, 1, 2]
 
 
+def test_the_example_of_a_file_in_a_package(tmp_path, monkeypatch):
+    """The archive of the cache stands for the download of the registry's client."""
+    (block,) = [block for _, block in values(others("python")) if "fetch_package(" in block.text]
+    member = re.search(r'"(usr/[^"]+)"', block.text)[1]
+    monkeypatch.setenv("PROPONENT_CACHE", str(tmp_path))
+    write_deb(tmp_path / "package", {member: b"pictures"})
+    digest = hashlib.sha256((tmp_path / "package").read_bytes()).hexdigest()
+    text = block.text.replace("39e172fe…", digest) + "    return images\n"
+    names = defined(Block(block.where, "python", None, text))
+    (tmp_path / "package").rename(names.FASHION_MNIST.cached)
+    assert names.dataset() == b"pictures"
+
+
 def check_target(block: Block) -> None:
     values = defined(block).entropy(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))
     assert values.tolist() == pytest.approx([np.log(4)] * 2)
@@ -197,7 +211,8 @@ def check_attributor(block: Block) -> None:
 
 PYTHON: dict[str, Callable[[Block], None] | None] = {
     "def scale": check_scale,
-    "import fetch": None,  # test_the_example_of_a_download
+    "import fetch\n": None,  # test_the_example_of_a_download
+    "fetch_package(": None,  # test_the_example_of_a_file_in_a_package
     "def noise": check_noise,
     "def entropy": check_target,
     "get_peft_model(": check_adapters,
