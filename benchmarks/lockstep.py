@@ -150,7 +150,7 @@ def _text(n: int) -> tuple[Tensor, Tensor]:
 
 
 NETWORKS = {
-    "mlp": Network(lambda: mlp(784, [128, 64], 10), _vectors, 2250, 48, 6, recipe=replace(RECIPE, epochs=10)),
+    "mlp": Network(lambda: mlp(784, [128, 64], 10), _vectors, 2250, 48, 6, recipe=replace(RECIPE, epochs=20)),
     "resnet9": Network(
         lambda: resnet9(1, 10, width=16), _pictures, 640, 2, 1, recipe=replace(RECIPE, epochs=4)
     ),
