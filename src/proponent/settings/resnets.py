@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-_STAGES = (64, 128, 256, 512)
-"""Channels of the four stages, before the expansion of a bottleneck."""
-
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
@@ -79,6 +76,7 @@ class ResNet(nn.Module):
         classes: width of the output.
         small: whether the first convolution has size 3 and keeps the resolution, as is usual for images of 32 x 32 pixels;
             otherwise it has size 7, and it and a maximum each halve the resolution.
+        width: channels of the first stage, before the expansion of a bottleneck; each later one has twice as many.
     """
 
     layer1: nn.Module
@@ -93,13 +91,14 @@ class ResNet(nn.Module):
         channels: int,
         classes: int,
         small: bool,
+        width: int,
     ) -> None:
         super().__init__()
-        width = _STAGES[0]
+        stages = [width, 2 * width, 4 * width, 8 * width]
         self.conv1 = _convolution(channels, width, 3) if small else _convolution(channels, width, 7, 2)
         self.bn1, self.relu = nn.BatchNorm2d(width), nn.ReLU()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
-        for stage, (count, own) in enumerate(zip(blocks, _STAGES, strict=True), start=1):
+        for stage, (count, own) in enumerate(zip(blocks, stages, strict=True), start=1):
             layers: list[nn.Module] = []
             for index in range(count):
                 layers.append(block(width, own, stride=2 if stage > 1 and index == 0 else 1))
@@ -117,23 +116,25 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def resnet18(channels: int = 3, classes: int = 1000, small: bool = False) -> nn.Module:
+def resnet18(channels: int = 3, classes: int = 1000, small: bool = False, width: int = 64) -> nn.Module:
     """Return ResNet-18.
 
     Args:
         channels: channels of the images.
         classes: width of the output.
         small: whether images are small (:class:`ResNet`).
+        width: channels of the first stage.
     """
-    return ResNet(BasicBlock, (2, 2, 2, 2), channels, classes, small)
+    return ResNet(BasicBlock, (2, 2, 2, 2), channels, classes, small, width)
 
 
-def resnet50(channels: int = 3, classes: int = 1000, small: bool = False) -> nn.Module:
+def resnet50(channels: int = 3, classes: int = 1000, small: bool = False, width: int = 64) -> nn.Module:
     """Return ResNet-50.
 
     Args:
         channels: channels of the images.
         classes: width of the output.
         small: whether images are small (:class:`ResNet`).
+        width: channels of the first stage.
     """
-    return ResNet(Bottleneck, (3, 4, 6, 3), channels, classes, small)
+    return ResNet(Bottleneck, (3, 4, 6, 3), channels, classes, small, width)
