@@ -171,30 +171,6 @@ def thumbnail(tmp_path_factory) -> Path:
     return folder
 
 
-EXACT = ("graddot", "tracin", "datainf", "ekfac", "trak", "rps", "knn-shapley")
-
-
-@pytest.mark.slow
-def test_this_library_equals_the_dense_references_and_they_the_definition(thumbnail):
-    import harness
-    import references
-    import with_proponent
-
-    references.make(thumbnail, *THUMBNAIL)
-    problem = harness.load(thumbnail, thumbnail)
-    stored = {path.stem.split("-", 2)[2]: np.load(path)["scores"] for path in thumbnail.glob("reference-*")}
-    for method in EXACT:
-        own = getattr(with_proponent, method.replace("-", "_"))(problem).numpy()
-        np.testing.assert_allclose(own, stored[method], rtol=1e-3, atol=1e-5 * abs(stored[method]).max())
-    model = references.Reference(problem)
-    product = torch.vmap(model.ggn_product)(torch.eye(len(model.theta), dtype=torch.float64)[:5])
-    jacobian = torch.func.jacrev(lambda flat: model.logits(flat, model.x))(model.theta)
-    p = model.module(model.x).softmax(1).detach()
-    bend = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-    dense = torch.einsum("ncp,ncd,ndq->pq", jacobian[:, :, :5], bend, jacobian) / len(p)
-    torch.testing.assert_close(product, dense)
-
-
 @pytest.mark.slow
 def test_a_method_is_measured_in_a_process_of_its_own(thumbnail, monkeypatch):
     import cells
