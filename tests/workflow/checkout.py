@@ -58,7 +58,9 @@ class Checkout:
 
     root: Path
 
-    def run(self, *command: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 300, **options
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout and return its result, with stderr as part of stdout.
 
         Raises:
@@ -71,7 +73,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=timeout,
             **options,
         )
         if check and done.returncode:
