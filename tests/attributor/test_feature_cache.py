@@ -346,3 +346,18 @@ def test_the_compiler_of_torch_is_not_imported(tmp_path):
         assert hasattr(torch._dynamo, "optimize")
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_what_needs_the_compiler_of_torch_during_a_derivative_gets_it():
+    """Gradient checkpointing and a thread that compiles a model import it."""
+    code = """if True:
+        import sys, torch
+        from torch.utils.checkpoint import checkpoint
+        from proponent.torch_imports import without_compiler
+
+        with without_compiler():
+            assert "torch._dynamo" not in sys.modules
+            assert checkpoint(torch.exp, torch.zeros(1, requires_grad=True), use_reentrant=False) == 1
+        assert hasattr(torch._dynamo, "optimize")
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
