@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import abc
 import copy
+import functools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +23,7 @@ from proponent.notes import Note
 from proponent.trained import live_member
 from proponent.trained.factorisation_cache import FactorisationCache
 from proponent.trained.given_task import given_task
+from proponent.trained.model_description import described_model
 from proponent.trained.packed_values import NotPackable, pack, unpack
 from proponent.trained.task_description import described
 
@@ -191,6 +197,63 @@ def test_the_description_of_a_task_has_no_addresses(task):
     whole = json.dumps(described(given_task(task)[0]))
     assert whole == json.dumps(described(copy.deepcopy(given_task(task)[0])))
     assert "0x" not in whole
+
+
+class Described(nn.Module, abc.ABC):
+    """A model with all kinds of attributes: some change its outputs, others are results of its last pass."""
+
+    def __init__(self, seed: int = 0, **changed: Any) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.recurrent, self.head = nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 3)
+        self._scale, self.offset, self.names = 1.0, torch.zeros(3), {"a", "b", "c"}
+        self.register_buffer("shift", torch.zeros(3), persistent=False)
+        self.last = self.head.weight * 2
+        for name, value in changed.items():
+            setattr(self, name, value)
+
+    @property
+    def width(self) -> int:
+        return self.head.in_features
+
+    @functools.cached_property
+    def doubled(self) -> int:
+        return 2 * self.width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._scale * self.head(self.recurrent(x)[0][:, -1]) + self.offset + self.shift
+
+
+def test_the_description_of_a_model_is_that_of_every_process():
+    """It has no addresses, and depends neither on the values of saved tensors nor on the order of a set."""
+    whole = json.dumps(described_model(Described()))
+    assert whole == json.dumps(described_model(Described(seed=1)))
+    assert "0x" not in whole
+    code = f"""if True:
+        import json, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_feature_cache import Described, described_model
+        print(json.dumps(described_model(Described())))
+    """
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", code]
+    other = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.strip() == whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"_scale": 2.0}, {"offset": torch.ones(3)}, {"shift": torch.ones(3)}, {"names": {"a"}}],
+    ids=["private", "tensor", "buffer that is not saved", "set"],
+)
+def test_values_outside_of_the_state_dict_are_described(changed):
+    assert described_model(Described()) != described_model(Described(**changed))
+
+
+def test_frozen_parameters_are_described():
+    frozen = Described()
+    frozen.head.requires_grad_(False)
+    assert described_model(Described()) != described_model(frozen)
 
 
 def data_of(n: int = 50) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import proponent
 from proponent.trained.task_description import described, described_class
+from proponent.trained.tensors_digest import tensors_digest
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_DATA = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, Tensor, FunctionType, type(None))
 
 
 def described_model(module: nn.Module) -> list[Any]:
-    """Return the classes of a model and of its submodules, with the source of their methods and the values that they hold.
+    """Return what a model does besides its state dict.
 
-    Classes of installed libraries are described by their version. Functions and constants of modules that methods use are
-    not covered.
+    This is the source of the methods of its classes and of those of its submodules, the values that they hold, the buffers
+    that are not saved, and which parameters are trained. Classes of installed libraries are described by their version.
+    Functions and constants of modules that methods use are not covered.
     """
     parts = dict(module.named_modules())
     classes = {
-        base: _class(base) for part in parts.values() for base in type(part).__mro__ if base is not object
+        base: described_class(base)
+        for part in parts.values()
+        for base in type(part).__mro__
+        if base is not object
     }
+    registered = (*parts.values(), *module.parameters(), *module.buffers())
+    within = tuple(map(id, registered))  # not described where an attribute holds them once more
     values = [
-        [name, type(part).__qualname__, {key: described(value) for key, value in _settings(part).items()}]
-        for name, part in parts.items()
+        [name, type(part).__qualname__, described(_settings(part), within)] for name, part in parts.items()
     ]
-    return [list(classes.values()), values]
+    saved = module.state_dict().keys()
+    unsaved = {name: value for name, value in module.named_buffers() if name not in saved}
+    trained = [name for name, value in module.named_parameters() if value.requires_grad]
+    return [list(classes.values()), values, tensors_digest(unsaved), trained]
 
 
 @cache
@@ -41,18 +55,24 @@ def package_digest() -> str:
     return found.hexdigest()
 
 
-def _class(kind: type) -> Any:
-    library = sys.modules.get(kind.__module__.partition(".")[0])
-    installed = "site-packages" in Path(getattr(library, "__file__", None) or "").parts
-    if installed and (version := getattr(library, "__version__", None)) is not None:
-        return [f"{kind.__module__}:{kind.__qualname__}", version]
-    return described_class(kind)
-
-
 def _settings(part: nn.Module) -> dict[str, Any]:
-    """Return the attributes that are neither those of every module nor parameters, which have digests of their own."""
+    """Return the attributes of a module that are neither those of every module nor results of its last pass.
+
+    Private ones count if they are data: others are what a library keeps for itself, such as the trainer of a module.
+    """
     return {
         name: value
         for name, value in vars(part).items()
-        if not name.startswith("_") and name != "training" and not isinstance(value, (Tensor, nn.Module))
+        if name not in _OF_EVERY_MODULE
+        and not isinstance(value, nn.Module)
+        and not (isinstance(value, Tensor) and value.grad_fn is not None)
+        and (not name.startswith("_") or _is_data(value))
     }
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_data, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_data, value))
+    return isinstance(value, _DATA)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import inspect
 import marshal
 import pickle
+import sys
+import sysconfig
 from collections.abc import Mapping
+from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -37,6 +41,12 @@ def described(value: Any, within: tuple[int, ...] = ()) -> Any:
         return {str(key): described(item, within) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [described(item, within) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((described(item, within) for item in value), key=repr)
+    if isinstance(value, property):
+        return described([value.fget, value.fset, value.fdel], within)
+    if isinstance(value, cached_property):
+        return described(value.func, within)
     kind = type(value)
     if hasattr(value, "__dict__") and kind.__reduce__ is object.__reduce__ and not isinstance(value, type):
         classes = [described_class(base, within) for base in kind.__mro__ if base is not object]
@@ -48,11 +58,22 @@ def described(value: Any, within: tuple[int, ...] = ()) -> Any:
 
 
 def described_class(kind: type, within: tuple[int, ...] = ()) -> list[Any]:
-    """Return the name of a class and what it defines; of a library's class, whose version is in the key, the name."""
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    if kind.__module__.partition(".")[0] in ("proponent", "torch", "abc", "typing"):
+    """Return the name of a class and what it defines; of a library's class, the version of the library."""
+    name, top = f"{kind.__module__}:{kind.__qualname__}", kind.__module__.partition(".")[0]
+    library = sys.modules.get(top)
+    path = Path(getattr(library, "__file__", None) or "")
+    installed = bool({"site-packages", "dist-packages"} & set(path.parts))
+    if top == "proponent" or top in sys.builtin_module_names:
         return [name]
-    plain = {key: value for key, value in vars(kind).items() if not key.startswith("__") or callable(value)}
+    if installed and hasattr(library, "__version__"):
+        return [name, str(library.__version__)]
+    if not installed and path.is_relative_to(sysconfig.get_path("stdlib")):
+        return [name]
+    plain = {
+        key: value
+        for key, value in vars(kind).items()
+        if key != "_abc_impl" and (not key.startswith("__") or callable(value))
+    }
     return [name, {key: described(getattr(value, "__func__", value), within) for key, value in plain.items()}]
 
 
