@@ -65,8 +65,9 @@ def described_class(kind: type, within: tuple[int, ...] = ()) -> list[Any]:
     installed = bool({"site-packages", "dist-packages"} & set(path.parts))
     if top == "proponent" or top in sys.builtin_module_names:
         return [name]
-    if installed and hasattr(library, "__version__"):
-        return [name, str(library.__version__)]
+    version = getattr(library, "__version__", None)
+    if installed and version is not None:
+        return [name, str(version)]
     if not installed and path.is_relative_to(sysconfig.get_path("stdlib")):
         return [name]
     plain = {
