@@ -46,8 +46,9 @@ def small_package(tmp_path, monkeypatch):
     }
     for language, hertz, count in (("fr", 500, 10), ("es", 2000, 10), ("el", 900, 2)):
         for number in range(count):
-            content = tone(hertz, channels=1 + number % 2)
-            files[f"usr/share/tuxpaint/stamps/a/{number}_desc_{language}.ogg"] = content
+            content = tone(hertz + number, channels=1 + number % 2)
+            for folder in "ab":  # the package has copies of recordings
+                files[f"usr/share/tuxpaint/stamps/{folder}/{number}_desc_{language}.ogg"] = content
     monkeypatch.setenv("PROPONENT_CACHE", str(tmp_path))
     write_deb(tmp_path / "package", files)
     content = (tmp_path / "package").read_bytes()
@@ -65,6 +66,14 @@ def test_captions_of_the_chosen_languages_and_their_sound(small_package):
         assert x.shape[1:] == (1, 32, 20)
         loudest = centres[x[:, 0, :, 2:8].mean(2).argmax(1)]
         assert (np.abs(loudest - np.array([500, 2000])[y]) < 120).all()
+
+
+def test_a_recording_is_read_once(small_package):
+    captions = read_captions(module.PACKAGE.cached, ["fr", "el"])
+    assert [(caption.language, caption.stamp) for caption in captions] == [
+        *(("el", f"a/{number}") for number in range(2)),
+        *(("fr", f"a/{number}") for number in range(10)),
+    ]
 
 
 def test_another_seed_draws_other_captions(small_package):
@@ -105,6 +114,7 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
         decode(b"")
 
 
+@pytest.mark.slow
 def test_the_card_counts_the_captions_of_the_package():
     """The package has 161 MB and is not downloaded for a test."""
     card = read_card("spoken-captions")

@@ -102,6 +102,15 @@ def small_package(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PACKAGE", package)
 
 
+def test_a_picture_of_a_query_is_not_trained_on_under_the_name_of_another_emoji(small_package, monkeypatch):
+    """The pictures of the six flags are all the same."""
+    monkeypatch.setattr(module, "decode", lambda content: decode(content).clip(min=60 / 255))
+    for seed in range(3):
+        split = twemoji(n_train=5, n_query=4, seed=seed)
+        asked = {x.tobytes() for x in split.query[0]}
+        assert not asked & {x.tobytes() for x in split.train[0]}
+
+
 def numbers_of(x: np.ndarray) -> list[int]:
     return [round(value * 255) for value in x[:, 0, 0, 0]]
 

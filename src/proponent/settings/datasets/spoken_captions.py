@@ -31,7 +31,7 @@ LANGUAGES = {
     "be": "Belarusian", "bg": "Bulgarian", "ca": "Catalan", "el": "Greek",
     "es": "Spanish", "fr": "French", "ro": "Romanian", "ru": "Russian",
 }  # fmt: skip
-"""Languages with 500 captions or more."""
+"""Languages with 500 different recordings or more."""
 _NAME = re.compile(r"usr/share/tuxpaint/stamps/(?P<stamp>.+)_desc_(?P<language>[a-z]+)\.ogg")
 
 
@@ -44,18 +44,22 @@ class Caption(NamedTuple):
 
 
 def read_captions(archive: Path, languages: Sequence[str]) -> list[Caption]:
-    """Return the captions of some languages, by language and stamp.
+    """Return the captions of some languages, by language and stamp, and each recording once.
+
+    Stamps that show the same thing share their recording, of which the stamp that is first by name is kept: otherwise
+    queries would be among the training examples.
 
     Args:
         archive: the package.
         languages: codes of languages.
     """
-    found = []
+    found: list[Caption] = []
     for name, content in read_members(archive, lambda name: _NAME.fullmatch(name) is not None):
         match = _NAME.fullmatch(name)
         if match is not None and match["language"] in languages:
             found.append(Caption(match["language"], match["stamp"], content))
-    return sorted(found)
+    by_recording = {caption.content: caption for caption in sorted(found, reverse=True)}
+    return sorted(by_recording.values())
 
 
 def decode(content: bytes) -> tuple[NDArray[np.float32], int]:

@@ -32,7 +32,8 @@ def twemoji(n_train: int = 2800, n_query: int = 400, seed: int = 0) -> Split:
     """Return pictures of emoji (3, 32, 32) on white, in [0, 1], with their categories.
 
     A query is the picture of an emoji without a skin tone, and no picture of the same emoji is a training example. The
-    training examples are the pictures of the other emoji, in every skin tone.
+    training examples are the pictures of the other emoji, in every skin tone, without those that are equal to a query:
+    some emoji share a picture.
 
     Args:
         n_train: number of training examples.
@@ -50,12 +51,17 @@ def twemoji(n_train: int = 2800, n_query: int = 400, seed: int = 0) -> Split:
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(emoji))
     queries = [(emoji[row]["image"], label_of(emoji[row])) for row in order[:n_query]]
-    others = [(name, label_of(emoji[row])) for row in order[n_query:] for name in pictures_of(emoji[row])]
+    pictures = {name: decode(content) for name, content in read_members(archive, _is_picture)}
+    asked = {pictures[_PICTURES + name].tobytes() for name, _ in queries}
+    others = [
+        (name, label_of(emoji[row]))
+        for row in order[n_query:]
+        for name in pictures_of(emoji[row])
+        if pictures[_PICTURES + name].tobytes() not in asked
+    ]
     if not 0 < n_train <= len(others):
         raise UserError(f"dataset.args.n_train must lie between 1 and {len(others)}, not {n_train}")
     train = [others[row] for row in generator.permutation(len(others))[:n_train]]
-    wanted = {_PICTURES + name for name, _ in (*train, *queries)}
-    pictures = {name: decode(content) for name, content in read_members(archive, wanted.__contains__)}
     return Split(
         train=_arrays(train, pictures),
         query=_arrays(queries, pictures),
@@ -99,6 +105,10 @@ def decode(content: bytes) -> np.ndarray:
     colour, opacity = pixels[..., :3], pixels[..., 3:]
     composed = colour * opacity + (1 - opacity)
     return composed.reshape(_SIDE, 2, _SIDE, 2, 3).mean((1, 3)).transpose(2, 0, 1)
+
+
+def _is_picture(name: str) -> bool:
+    return name.startswith(_PICTURES) and name.endswith(".png")
 
 
 def _arrays(rows: list[tuple[str, int]], pictures: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
