@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from proponent.config.load import structured
 from proponent.config.planted import DuplicatesConfig, PlantedConfig, ShortcutConfig, SubclassConfig
 from proponent.config.schema import SettingConfig
 from proponent.errors import UserError
+from proponent.settings import large_arrays
 from proponent.settings.planted_truth import plant
 from proponent.settings.split import Arrays
 
@@ -104,13 +108,52 @@ def test_the_choice_of_examples_follows_from_the_seed(config):
         (PlantedConfig(shortcut=ShortcutConfig(2)), None, "needs images; give image_shape in the Split"),
         (PlantedConfig(shortcut=ShortcutConfig(9)), (6, 6), "no training example has the label 9"),
         (PlantedConfig(shortcut=ShortcutConfig(2, pixels=7)), (6, 6), "pixels is 7, but an image has 6 x 6"),
+        (PlantedConfig(shortcut=ShortcutConfig(2, fraction=0.01)), (6, 6), "of 10 examples is less than one"),
         (PlantedConfig(subclass=SubclassConfig([[0], [1, 2]])), None, "has no group for the label 3; add it"),
+        (
+            PlantedConfig(subclass=SubclassConfig([[0, 1], [2, 3], [30]])),
+            None,
+            "names the label 30, but there are 4 classes",
+        ),
         (PlantedConfig(duplicates=DuplicatesConfig(0.01)), None, "of 40 examples is less than one; raise it"),
     ],
 )
 def test_data_that_do_not_allow_the_change_are_refused(config, image_shape, message):
     with pytest.raises(UserError, match=f"setting s: .*{message}"):
         planted(config, arrays(), image_shape)
+
+
+def test_an_ignored_label_needs_a_group_as_well():
+    data = arrays()._replace(y_train=torch.full((N,), -100))
+    with pytest.raises(UserError, match="no group for the label -100"):
+        planted(PlantedConfig(subclass=SubclassConfig([[0, 1], [2, 3]])), data)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_half_of_the_examples_may_be_copies_of_the_other_half(n):
+    data = Arrays(torch.rand(n, 4), torch.arange(n), torch.rand(1, 4), torch.zeros(1, dtype=torch.int64))
+    _, _, truth = planted(PlantedConfig(duplicates=DuplicatesConfig(0.5)), data, None)
+    originals = truth["duplicate_of"][truth["duplicate_of"] >= 0]
+    assert len(originals) == len(originals.unique()) == n // 2
+
+
+def test_no_query_needs_to_be_stamped():
+    config = PlantedConfig(shortcut=ShortcutConfig(label=2, query_fraction=0))
+    assert not planted(config, arrays()).truth["shortcut_queries"].any()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [PlantedConfig(shortcut=ShortcutConfig(label=1)), PlantedConfig(duplicates=DuplicatesConfig(0.2))],
+)
+def test_large_inputs_stay_in_files_of_the_data_folder(config, tmp_path, monkeypatch):
+    data = arrays()
+    monkeypatch.setattr(large_arrays, "LARGE", 4 * N * 36)
+    with large_arrays.large_arrays_in(tmp_path / "data"):
+        found = planted(config, data)
+    mapped = re.findall(rf"{re.escape(str(tmp_path))}\S* \(deleted\)", Path("/proc/self/maps").read_text())
+    assert len(mapped) == 1
+    assert torch.equal(found.arrays.x_train, planted(config, data).arrays.x_train)
 
 
 def test_labels_that_are_not_classes_are_refused():
@@ -150,8 +193,9 @@ def test_the_key_is_read_from_yaml():
         ),
         (
             {"subclass": {"groups": [[0, 1], [1]]}},
-            "groups must be two or more lists in which no label is twice",
+            "groups must be two or more lists of labels from 0, in which no label is twice",
         ),
+        ({"subclass": {"groups": [[0, 1], [-1]]}}, "lists of labels from 0"),
         ({"subclass": {"groups": [["a"], [1]]}}, "planted.subclass.groups"),
         ({"duplicates": {"fraction": 0.6}}, "fraction must be above 0 and at most 0.5, not 0.6"),
     ],

@@ -37,9 +37,10 @@ class SubclassConfig:
 
     def __post_init__(self) -> None:
         labels = [label for group in self.groups for label in group]
-        if len(self.groups) < 2 or not all(self.groups) or len(set(labels)) < len(labels):
+        if len(self.groups) < 2 or not all(self.groups) or len(set(labels)) < len(labels) or min(labels) < 0:
             raise ValueError(
-                f"planted.subclass: groups must be two or more lists in which no label is twice, not {self.groups}"
+                "planted.subclass: groups must be two or more lists of labels from 0, in which no label is twice, not "
+                f"{self.groups}"
             )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from proponent.config.planted import DuplicatesConfig, PlantedConfig, ShortcutConfig, SubclassConfig
 from proponent.errors import UserError
 from proponent.rows import map_rows
+from proponent.settings.large_arrays import empty_rows, row_chunks
 from proponent.settings.split import Arrays
 
 
@@ -53,7 +54,7 @@ def plant(
         arrays, truth = _stamp(arrays, image_shape, config.shortcut, generator, where)
     elif config.subclass is not None:
         arrays, truth = _merge(arrays, config.subclass, where)
-        class_names = _merged_names(class_names, config.subclass)
+        class_names = _merged_names(class_names, config.subclass, where)
     elif config.duplicates is not None:
         arrays, truth = _duplicate(arrays, config.duplicates, generator, where)
     else:
@@ -83,6 +84,10 @@ def _stamp(
     others = (arrays.y_query != config.label).nonzero()[:, 0]
     if not len(of_class):
         raise UserError(f"{where}: no training example has the label {config.label} of planted.shortcut")
+    if not round(config.fraction * len(of_class)):
+        raise UserError(
+            f"{where}: planted.shortcut.fraction of {len(of_class)} examples is less than one; raise it"
+        )
     brightest = arrays.x_train.max()
     stamped, truth = [], []
     for x, rows, fraction in (
@@ -90,10 +95,9 @@ def _stamp(
         (arrays.x_query, others, config.query_fraction),
     ):
         chosen = rows[torch.randperm(len(rows), generator=generator)[: round(fraction * len(rows))]]
-        images = x.clone()
-        pixels = images[chosen].reshape(len(chosen), -1)
-        pixels[:, corner] = brightest
-        images[chosen] = pixels.reshape(len(chosen), *x.shape[1:])
+        images = _copied(x)
+        for row in chosen.tolist():
+            images[row].view(-1)[corner] = brightest
         stamped.append(images)
         truth.append(torch.zeros(len(x), dtype=torch.bool).index_fill(0, chosen, True))
     changed = arrays._replace(x_train=stamped[0], x_query=stamped[1])
@@ -119,28 +123,27 @@ def _corner(image_shape: Sequence[int], pixels: int, where: str) -> Tensor:
 def _merge(arrays: Arrays, config: SubclassConfig, where: str) -> tuple[Arrays, dict[str, Tensor]]:
     """Replace labels by the numbers of their groups."""
     _check_classes(arrays, where, "subclass")
-    labels = torch.cat([arrays.y_train, arrays.y_query])
-    group_of = torch.full((int(labels.max()) + 1,), -1, dtype=labels.dtype)
-    for number, group in enumerate(config.groups):
-        for label in group:
-            if label < len(group_of):
-                group_of[label] = number
-    left = labels[group_of[labels] < 0]
-    if len(left):
-        raise UserError(
-            f"{where}: planted.subclass.groups has no group for the label {int(left[0])}; add it to one"
-        )
+    number_of = {label: number for number, group in enumerate(config.groups) for label in group}
+    for label in torch.cat([arrays.y_train, arrays.y_query]).unique().tolist():
+        if label not in number_of:
+            raise UserError(
+                f"{where}: planted.subclass.groups has no group for the label {label}; add it to one"
+            )
+    group_of = torch.tensor([number_of.get(label, -1) for label in range(max(number_of) + 1)])
     truth = {"subclass": arrays.y_train, "subclass_queries": arrays.y_query}
     return arrays._replace(y_train=group_of[arrays.y_train], y_query=group_of[arrays.y_query]), truth
 
 
-def _merged_names(class_names: list[str] | None, config: SubclassConfig) -> list[str] | None:
+def _merged_names(class_names: list[str] | None, config: SubclassConfig, where: str) -> list[str] | None:
     if class_names is None:
         return None
-    return [
-        " + ".join(class_names[label] for label in group if label < len(class_names))
-        for group in config.groups
-    ]
+    highest = max(label for group in config.groups for label in group)
+    if highest >= len(class_names):
+        raise UserError(
+            f"{where}: planted.subclass.groups names the label {highest}, but there are {len(class_names)} classes; "
+            "correct it"
+        )
+    return [" + ".join(class_names[label] for label in group) for group in config.groups]
 
 
 def _duplicate(
@@ -148,18 +151,33 @@ def _duplicate(
 ) -> tuple[Arrays, dict[str, Tensor]]:
     """Replace random examples by copies of others, each of which is copied once."""
     n = len(arrays.y_train)
-    count = round(config.fraction * n)
+    count = min(round(config.fraction * n), n // 2)
     if not count:
         raise UserError(f"{where}: planted.duplicates.fraction of {n} examples is less than one; raise it")
     order = torch.randperm(n, generator=generator)
     copies, originals = order[:count], order[count : 2 * count]
-    source = torch.arange(n).index_put((copies,), originals)
+    pairs = list(zip(copies.tolist(), originals.tolist(), strict=True))
+
+    def replaced(values: Tensor) -> Tensor:
+        found = _copied(values)
+        for copy, original in pairs:
+            found[copy] = values[original]
+        return found
+
     changed = arrays._replace(
-        x_train=map_rows(arrays.x_train, lambda x: x[source]),
-        y_train=arrays.y_train[source],
-        weight_train=None if arrays.weight_train is None else arrays.weight_train[source],
+        x_train=map_rows(arrays.x_train, replaced),
+        y_train=replaced(arrays.y_train),
+        weight_train=None if arrays.weight_train is None else replaced(arrays.weight_train),
     )
     return changed, {"duplicate_of": torch.full((n,), -1).index_put((copies,), originals)}
+
+
+def _copied(values: Tensor) -> Tensor:
+    """Return a contiguous copy of rows, which is a map of a file where they are large."""
+    found = empty_rows(values.shape, values.dtype)
+    for rows in row_chunks(values):
+        found[rows] = values[rows]
+    return found
 
 
 def _check_classes(arrays: Arrays, where: str, kind: str) -> None:

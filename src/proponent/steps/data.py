@@ -49,9 +49,10 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
     if spec.planted is not None:
         planted_seed = derive_seed(spec.seed, "planted")
         where = f"setting {spec.setting}"
-        arrays, class_names, truth = plant(
-            arrays, class_names, split.image_shape, spec.planted, planted_seed, where
-        )
+        with large_arrays_in(job.root / folder):
+            arrays, class_names, truth = plant(
+                arrays, class_names, split.image_shape, spec.planted, planted_seed, where
+            )
         job.write_tensors(str(folder / "planted.safetensors"), truth)
     y_train = arrays.y_train
     if spec.label_noise is not None:
