@@ -104,6 +104,13 @@ def test_without_a_network_the_message_says_what_to_place_where(cache):
     assert "\n" not in str(error.value)
 
 
+def test_a_cache_that_cannot_be_a_folder_is_one_line(cache):
+    cache.write_bytes(b"a file")
+    with pytest.raises(UserError, match=r"Not a directory.*; without a network, place the file") as error:
+        fetch("http://127.0.0.1:9/data.csv.gz", DIGEST)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "path, message",
     [

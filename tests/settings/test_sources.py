@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,17 @@ from proponent.settings.sources import Package, Registry, fetch_package, read_me
 CONTENT = {"usr/share/data/a.txt": b"first", "usr/share/data/b.txt": b"second", "usr/share/doc/c": b"third"}
 
 
-def write_archive(folder: Path, kind: str) -> Path:
+def write_archive(folder: Path, kind: str, files: Mapping[str, bytes] = CONTENT) -> Path:
     path = folder / f"package.{kind}"
     if kind == "whl":
-        with zipfile.ZipFile(path, "w") as file:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             file.mkdir("usr")
-            for name, content in CONTENT.items():
+            for name, content in files.items():
                 file.writestr(name, content)
     elif kind == "tgz":
-        write_tgz(path, CONTENT)
+        write_tgz(path, files)
     else:
-        write_deb(path, CONTENT)
+        write_deb(path, files)
     return path
 
 
@@ -43,12 +44,25 @@ def test_the_chosen_files_of_an_archive_are_read_in_its_order(tmp_path, kind):
         read_member(archive, "usr/share/data/d.txt")
 
 
-@pytest.mark.parametrize("kind", ["deb", "tgz", "whl"])
-@pytest.mark.parametrize("damage", ["cut", "other"])
+@pytest.mark.parametrize(
+    "kind, damage",
+    [
+        *((kind, damage) for kind in ("deb", "tgz", "whl") for damage in ("cut", "other")),
+        ("deb", "changed"),
+        ("whl", "changed"),
+    ],
+)
 def test_a_damaged_archive_is_one_line(tmp_path, kind, damage):
-    archive = write_archive(tmp_path, kind)
-    whole = archive.read_bytes()
-    archive.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"<html>" * 100)
+    archive = write_archive(tmp_path, kind, {"numbers": b" ".join(b"%d" % row for row in range(20000))})
+    whole = bytearray(archive.read_bytes())
+    middle = slice(len(whole) // 2, len(whole) // 2 + 50)
+    if damage == "cut":
+        del whole[middle.start :]
+    elif damage == "changed":
+        whole[middle] = bytes(byte ^ 255 for byte in whole[middle])
+    else:
+        whole = bytearray(b"<html>" * 100)
+    archive.write_bytes(whole)
     with pytest.raises(UserError, match="cannot be read as an archive") as error:
         list(read_members(archive, lambda name: True))
     assert "\n" not in str(error.value)

@@ -127,10 +127,10 @@ def kept_file(source: str, wanted: str, target: Path, obtain: Callable[[Path], N
     Raises:
         UserError: the file cannot be obtained, or has another digest; nothing is kept then.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if _digest(target) == wanted:
-            return target
     try:
+        with contextlib.suppress(FileNotFoundError):
+            if _digest(target) == wanted:
+                return target
         with exclusive(target.with_name(f".{target.name}.lock")):
             if target.exists() and _digest(target) == wanted:  # another process has downloaded it meanwhile
                 return target

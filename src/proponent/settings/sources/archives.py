@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import IO
 from proponent.errors import UserError
 
 _AR_MAGIC = b"!<arch>\n"
+_DAMAGED = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""Errors of readers of archives whose bytes are not those of an archive."""
 _AR_HEADER = 60
 """Bytes of the header of a member of an ar archive: name (16), times and owners (32), size (10), end (2)."""
 
@@ -34,7 +38,7 @@ def read_members(archive: Path, choose: Callable[[str], bool]) -> Iterator[tuple
         else:
             with _tar_stream(archive) as stream, tarfile.open(fileobj=stream, mode="r:*") as tar:
                 yield from _in_tar(tar, choose)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{archive}: cannot be read as an archive ({reason}); delete it, and run again"
