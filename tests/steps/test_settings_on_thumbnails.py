@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from proponent.settings.cards import read_card
 from proponent.settings.datasets import espeak, spoken_captions
 from registry_data import need_package
 from settings.small_archives import write_cifar
-from steps.thumbnails import lds_of_thumbnail, thumbnail
+from steps.thumbnails import Thumbnails, thumbnails
 
 pytestmark = pytest.mark.slow
 QUERIES = {"queries": {"tune": 2, "test": 3}}
@@ -40,7 +41,7 @@ METHODS = {
 """A method that is tested on each setting."""
 
 
-def thumbnails(root: Path) -> dict[str, dict]:
+def changes(root: Path) -> dict[str, dict]:
     """Return what each thumbnail changes, and write the data that they need below ``root``."""
     digest = write_cifar(root / "cifar.tar.gz", n_train=60, n_test=40)
     archive = {"archive": (root / "cifar.tar.gz").as_uri(), "sha256": digest}
@@ -50,6 +51,7 @@ def thumbnails(root: Path) -> dict[str, dict]:
         "diabetes-ridge": {
             "dataset": {"args": {"n_train": 40}},
             "recipe": {"batch_size": 40},
+            "designs": {"subsets": {"count": 4, "seeds": 1}, "loo": {"count": 40, "seeds": 1}},
         },
         "mnist-mlp-early": {"dataset": {"args": {"n_train": 40}}},
         "mnist-stages": {
@@ -109,18 +111,24 @@ def captions(tmp_path, monkeypatch):
     monkeypatch.setenv("PROPONENT_CACHE", str(cache))
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thumbnails]:
+    root = tmp_path_factory.mktemp("settings")
+    methods = {"source": {}, "graddot": {}, "if-exact": {"damping": 0.0}}
+    with thumbnails(root / "checkout", changes(root), methods) as found:
+        yield found
+
+
 @pytest.mark.parametrize("setting", METHODS)
-def test_a_setting_runs_from_its_data_to_the_lds(tmp_path, request, setting):
+def test_a_setting_runs_from_its_data_to_the_lds(small, request, setting):
     if setting == "speech-languages":
         request.getfixturevalue("captions")
     if setting == "speech-intents":
         need_package(espeak.package())
     method = METHODS[setting]
-    changes = thumbnails(tmp_path)[setting]
-    with thumbnail(tmp_path / "checkout", setting, changes, method, {}) as nodes:
-        lds = lds_of_thumbnail(tmp_path / "checkout", nodes, method)
+    lds = small.lds(setting, method)
     assert -1 <= lds["ci_low"] <= lds["value"] <= lds["ci_high"] <= 1
-    folder = tmp_path / "checkout/results/thumbnail"
+    folder = small.make(setting)
     scores = load_file(folder / f"scores/{method}.safetensors")["scores"]
     assert (
         scores.shape == (5, len(load_file(folder / "data/train.safetensors")["y"]))
@@ -134,18 +142,11 @@ def test_a_setting_runs_from_its_data_to_the_lds(tmp_path, request, setting):
         assert (scores.abs().sum(0) > 0).all(), "examples of both stages have effects"
 
 
-@pytest.fixture(scope="module")
-def ridge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def ridge(small: Thumbnails) -> Path:
     """Results of ridge regression on 40 examples, each left out once."""
-    root = tmp_path_factory.mktemp("ridge")
-    changes = QUERIES | {
-        "dataset": {"args": {"n_train": 40}},
-        "recipe": {"batch_size": 40},
-        "designs": {"subsets": {"count": 4, "seeds": 1}, "loo": {"count": 40, "seeds": 1}},
-    }
-    with thumbnail(root / "checkout", "diabetes-ridge", changes, "if-exact", {"damping": 0.0}) as nodes:
-        lds_of_thumbnail(root / "checkout", nodes, "if-exact")
-    return root / "checkout/results/thumbnail"
+    small.lds("diabetes-ridge", "if-exact")
+    return small.make("diabetes-ridge")
 
 
 def test_leave_one_out_of_the_ridge_regression_is_the_closed_form(ridge):

@@ -1,9 +1,10 @@
-"""Built-in settings on a thumbnail: tens of examples and two members, from the data to metrics."""
+"""Built-in settings on thumbnails: tens of examples and two members, from the data to metrics."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,38 +22,68 @@ SMALL = {
 STEPS = ("data", "check", "train", "retrain", "ground_truth", "featurize", "attribute", "evaluate")
 
 
-@contextlib.contextmanager
-def thumbnail(
-    root: Path,
-    setting: str,
-    changes: Mapping[str, object],
-    method: str = "graddot",
-    params: Mapping[str, object] | None = None,
-) -> Iterator[dict[str, Node]]:
-    """Lay out a checkout of a small variant of a built-in setting, called ``thumbnail``, and give its plan.
+class Thumbnails:
+    """Small variants of built-in settings in one checkout, each called ``small-`` and the name of the setting.
 
     Args:
         root: folder of the checkout.
-        setting: name of the built-in setting.
-        changes: values over those of the setting and :data:`SMALL`, such as ``{"dataset": {"args": {"n_train": 40}}}``.
-        method: the method that is planned.
-        params: hyper-parameters of the method, which is not tuned then.
+        nodes: plan of all of them.
     """
-    content = yaml.safe_dump({"extends": setting, **SMALL, **changes})
-    with one_setting(root, "thumbnail", content, "", f"methods: [{method}]\n") as plan:
-        written = {"settings": ["thumbnail"], "methods": [method], "metrics": ["lds"]}
-        if params is not None:
-            written["overrides"] = {"methods": {method: {"tune": None, "params": dict(params)}}}
-        (root / "params.yaml").write_text(yaml.safe_dump(written))
-        nodes = plan()
-        spec = nodes["results/thumbnail/data/train.safetensors"].spec
-        need_packages(spec.dataset.factory)
-        yield nodes
+
+    def __init__(self, root: Path, nodes: Mapping[str, Node]) -> None:
+        self.root, self._nodes = root, nodes
+
+    def make(self, setting: str, *steps: str, method: str = "graddot") -> Path:
+        """Make the artefacts of some steps that are not there, and return the folder of the setting's results.
+
+        Scores and metrics are those of one method.
+        """
+        prefix = f"results/small-{setting}/"
+        need_packages(self._nodes[f"{prefix}data/train.safetensors"].spec.dataset.factory)
+        missing = {
+            path: node
+            for path, node in self._nodes.items()
+            if path.startswith(prefix)
+            and not (self.root / path).exists()
+            and (node.step not in ("attribute", "evaluate") or Path(path).stem == method)
+        }
+        for step in steps:
+            make(self.root, missing, step)
+        return self.root / prefix
+
+    def lds(self, setting: str, method: str = "graddot") -> dict[str, float]:
+        """Make everything that a method needs on a setting, and return its LDS with the interval."""
+        found = json.loads((self.make(setting, *STEPS, method=method) / f"metrics/{method}.json").read_text())
+        return found["metrics"]["lds"]
 
 
-def lds_of_thumbnail(root: Path, nodes: dict[str, Node], method: str = "graddot") -> dict[str, float]:
-    """Make everything and return the LDS of the method with its interval."""
-    for step in STEPS:
-        make(root, nodes, step)
-    found = json.loads((root / f"results/thumbnail/metrics/{method}.json").read_text())
-    return found["metrics"]["lds"]
+@contextlib.contextmanager
+def thumbnails(
+    root: Path,
+    changes: Mapping[str, Mapping[str, object]],
+    methods: Mapping[str, Mapping[str, object]] = types.MappingProxyType({"graddot": {}}),
+) -> Iterator[Thumbnails]:
+    """Lay out a checkout of thumbnails, and enter it.
+
+    Args:
+        root: folder of the checkout.
+        changes: values over those of each setting and :data:`SMALL`, such as ``{"recipe": {"epochs": 2}}``.
+        methods: methods that are planned, untuned, with their hyper-parameters.
+    """
+    contents = {
+        name: yaml.safe_dump({"extends": name, **SMALL, **changed}) for name, changed in changes.items()
+    }
+    first = next(iter(contents))
+    with one_setting(root, f"small-{first}", contents[first], "", "methods: [graddot]\n") as plan:
+        for name, content in contents.items():
+            (root / f"configs/settings/small-{name}.yaml").write_text(content)
+        params = {
+            "settings": [f"small-{name}" for name in contents],
+            "methods": list(methods),
+            "metrics": ["lds"],
+            "overrides": {
+                "methods": {name: {"tune": None, "params": dict(values)} for name, values in methods.items()}
+            },
+        }
+        (root / "params.yaml").write_text(yaml.safe_dump(params))
+        yield Thumbnails(root, plan())
