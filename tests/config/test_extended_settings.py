@@ -143,3 +143,13 @@ def test_params_yaml_names_settings_and_no_selection(root):
     (root / "params.yaml").write_text("selection: small\n" + PARAMS)
     with pytest.raises(UserError, match=r"params\.yaml: unknown key 'selection'; did you mean 'selections'"):
         load_benchmark(root)
+
+
+def test_a_variant_takes_trained_models_in_place_of_a_recipe(root):
+    variant = "extends: parent\nrecipe: null\ndesigns: {}\nensemble: {files: [a.pt]MORE}\n"
+    write(root, "child", variant.replace("MORE", ", members: null, checkpoints: null"))
+    child = load_benchmark(root, {"settings": ["child"]}).settings["child"]
+    assert child.trained_by == "files" and child.ensemble.members == 1 and child.ensemble.checkpoints == 0
+    write(root, "child", variant.replace("MORE", ""))
+    with pytest.raises(UserError, match=r"ensemble\.members follows from ensemble\.files"):
+        load_benchmark(root, {"settings": ["child"]})

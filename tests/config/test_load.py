@@ -149,6 +149,14 @@ CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr
         ({"training": {"command": COMMAND}, "augment": {"factory": "a:b"}}, "the script augments"),
         ({"ensemble": GIVEN, "training": {"sources": ["a.py"]}}, "sources and targets belong to a command"),
         ({"training": {"command": COMMAND}, "model": None}, "'model' is missing"),
+        (
+            {
+                "training": {"command": COMMAND, "targets": "script"},
+                "model": None,
+                "target": {"factory": "a:b"},
+            },
+            "target belongs to a model, and there is none",
+        ),
         ({"ensemble": {"files": [{"final": "a.pt", "lr": 0.1}]}}, "lr and step belong to checkpoints"),
         (
             {"ensemble": {"files": [{"final": "a.pt", "checkpoints": CHECKPOINTS}]}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proponent.config.training_command import files_of, fill, split_command
+from proponent.config.training_command import file_outside, files_of, fill, split_command
 
 VALUES = {
     "seed": 7,
@@ -43,6 +43,8 @@ def test_spaces_between_arguments_do_not_matter():
         ("a {} {seed} {indices} {out}", "braces must hold one of"),
         ("a {seed.real} {seed} {indices} {out}", "braces must hold one of"),
         ("a {seed {indices} {out}", "write {{ and }} for braces"),
+        ("a {seed} {indices} {out} > log.txt", "command has '>', and no shell reads it"),
+        ("cd lab && a {seed} {indices} {out}", "command has '&&', and no shell reads it"),
     ],
 )
 def test_a_mistake_is_named(command, said):
@@ -57,3 +59,13 @@ def test_files_of_the_checkout_are_found_in_a_command(tmp_path):
         (tmp_path / name).write_text("")
     command = ["python", "./lab/train.py", "--config=lab/net.yaml", "lab", "{out}", "/etc/hostname", "../x"]
     assert files_of(command, tmp_path) == ["lab/train.py", "lab/net.yaml"]
+    assert file_outside(command, tmp_path) == "/etc/hostname"
+    assert file_outside(["/bin/sh", "lab/train.py"], tmp_path) is None
+
+
+def test_an_interpreter_of_an_environment_is_left_out(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to("/bin/sh")
+    (tmp_path / "train.sh").write_text("")
+    assert files_of(["bin/python", "train.sh"], tmp_path) == ["train.sh"]
+    assert files_of(["./train.sh", "{seed}"], tmp_path) == ["train.sh"]

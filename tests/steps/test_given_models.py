@@ -240,6 +240,20 @@ def test_nothing_is_made_again_without_the_original_files(checkout):
         checkout.plan()
 
 
+@pytest.mark.parametrize("written", ["./runs//", "{root}/runs/", "../copy/runs/"])
+def test_a_clone_elsewhere_needs_no_original_however_paths_are_written(checkout, written, monkeypatch):
+    runs = written.format(root=checkout.root)
+    for path in ("runs/a", "runs/lightning", "runs/folder"):
+        file = checkout.root / "configs/settings/digits.yaml"
+        file.write_text(file.read_text().replace(path, path.replace("runs/", runs)))
+    make(checkout.root, checkout.graph().nodes, "adopt_models")
+    clone = checkout.root.with_name("clone")
+    checkout.root.rename(clone)
+    shutil.rmtree(clone / "runs")
+    monkeypatch.chdir(clone)
+    assert "adopt_models" not in Checkout(clone).to_make()
+
+
 def test_only_other_bytes_of_a_tensor_file_make_results_new(checkout):
     for file in (checkout.root / "runs").rglob("*"):
         os.utime(file)
@@ -295,7 +309,7 @@ def test_numbers_that_are_not_finite_are_refused(checkout):
         ("runs/folder", "runs/folders", r"ensemble\.files names 'runs/folders', which does not exist"),
         ("*.ckpt", "*.pt", r"ensemble\.files has the pattern 'runs/lightning/\*\.pt', which no file fits"),
         ("runs/folder", "runs", r"the folder has none of adapter_model\.safetensors"),
-        ("runs/folder", "runs/a.pt", r"names 'runs/a\.pt' twice"),
+        ("runs/folder", "./runs/a.pt", r"names 'runs/a\.pt' twice"),
         ("final: runs/a.pt", "final: runs/?.pt", r"has checkpoints for the pattern 'runs/\?\.pt'"),
         ("  files:", "  members: 3\n  files:", r"ensemble\.members follows from ensemble\.files"),
         ("- runs/folder", "- 3", r"ensemble\.files\[2\] must be a path, or a mapping"),

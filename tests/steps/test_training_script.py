@@ -181,12 +181,11 @@ def test_nothing_but_results_is_left_and_the_cost_is_that_of_the_script(trained)
 def refusal_of(root: Path, setting: str, step: str) -> Iterator[Callable[[str], str]]:
     """Yield a function that tries a script on data that are made once, and returns the line of its refusal."""
     with checkout(root, setting) as plan:
-        nodes = plan()
-        make(root, nodes, "data")
+        make(root, plan(), "data")
 
         def tried(script: str) -> str:
             (root / "fit.py").write_text(script)
-            return refused(root, lambda: nodes, step)
+            return refused(root, plan, step)
 
         yield tried
 
@@ -218,6 +217,32 @@ def test_a_script_that_fails_is_reported_in_one_line(weights_refused, body, said
     text = weights_refused(f"{WRITE}{body}\n")
     assert text.startswith("configs/settings/own.yaml: training.command ") and said in text
     assert not Path("results/own/ensemble/shard-000.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "said"),
+    [
+        (f"python fitt.py {ARGUMENTS}", "", "names 'fitt.py', which does not exist"),
+        (f"python fit.py results/own/data {ARGUMENTS}", "", r"write \{data\} for the folder of the data"),
+        (f"python fit.py /etc/hostname {ARGUMENTS}", "", "outside the checkout; list it in training.sources"),
+        (f"python fit.py {ARGUMENTS}", ", sources: [.]", "names '.', which contains results/"),
+        (f"python -m lab {ARGUMENTS}", "", "names no file of the checkout"),
+    ],
+)
+def test_files_of_a_command_must_be_there_and_in_its_key(tmp_path, command, more, said):
+    with (
+        checkout(tmp_path, by_command(command, more)) as plan,
+        pytest.raises(UserError, match=rf"configs/settings/own\.yaml: training\.(command|sources) .*{said}"),
+    ):
+        plan()
+
+
+def test_a_script_that_is_edited_while_it_trains_is_noticed(tmp_path):
+    editing = SCRIPT + "if __file__: open(__file__, 'a').write('x = 3\\n')\n"
+    with checkout(tmp_path, by_command(), editing) as plan:
+        make(tmp_path, plan(), "data")
+        assert "fit.py changed since this run was planned" in refused(tmp_path, plan, "train_script")
+        assert not (tmp_path / "results/own/ensemble/shard-000.json").exists()
 
 
 def test_a_program_that_is_not_there_is_found_by_the_check(tmp_path):

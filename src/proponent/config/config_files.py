@@ -16,7 +16,7 @@ from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig, TaskConfig
 from proponent.config.signature import Signature, read_signature
 from proponent.config.task_names import TASKS, task_code, written_task
-from proponent.config.training_command import files_of
+from proponent.config.training_command import file_outside, files_of, missing_script, result_in
 from proponent.config.written_ensemble import written_ensemble
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
@@ -126,10 +126,29 @@ class ConfigFiles:
         """Refuse a training command whose files are unknown, since a change of them must train all models again."""
         if setting.training is None or not setting.command:
             return
-        for file in setting.training.sources:
+        sources = setting.training.sources
+        for file in sources:
             if not (self.root / file).exists():
                 raise UserError(f"{source}: training.sources names '{file}', which does not exist")
-        if not setting.training.sources and not files_of(setting.command, self.root):
+            if (self.root / "results").resolve().is_relative_to((self.root / file).resolve()):
+                raise UserError(
+                    f"{source}: training.sources names '{file}', which contains results/, and every run changes them; "
+                    "name the files"
+                )
+        if (script := missing_script(setting.command, self.root)) is not None:
+            raise UserError(f"{source}: training.command names '{script}', which does not exist")
+        if (result := result_in(setting.command)) is not None:
+            raise UserError(
+                f"{source}: training.command names '{result}', and results are made again by every change; write "
+                "{data} for the folder of the data, or copy the file to another folder"
+            )
+        outside = file_outside(setting.command, self.root)
+        if outside is not None and outside not in sources:
+            raise UserError(
+                f"{source}: training.command names '{outside}' outside the checkout; list it in training.sources as well, "
+                "so that a change of it trains again"
+            )
+        if not sources and not files_of(setting.command, self.root):
             raise UserError(
                 f"{source}: training.command names no file of the checkout; list the files that decide what it computes in "
                 "training.sources"

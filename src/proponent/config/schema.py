@@ -443,6 +443,10 @@ class SettingConfig:
             raise ValueError(
                 "'model' is missing; only a setting with 'training: {targets: script}' can be without"
             )
+        if self.model is None and (self.target is not None or self.preprocess is not None):
+            raise ValueError(
+                f"{'target' if self.target else 'preprocess'} belongs to a model, and there is none; leave it out"
+            )
         self._refuse_training_of_given_models()
         if self.trained_by == "command" and self.augment is not None:
             raise ValueError(

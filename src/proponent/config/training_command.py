@@ -18,6 +18,8 @@ PLACEHOLDERS = ("seed", "indices", "out", "data", "threads", "device")
 REQUIRED = ("seed", "indices", "out")
 """Placeholders without which a command cannot train the models of a setting."""
 
+_SHELL_SYNTAX = ("&&", "||", "|", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>")
+
 
 def split_command(command: str) -> tuple[str, ...]:
     """Return the arguments of a command, the program first.
@@ -33,6 +35,11 @@ def split_command(command: str) -> tuple[str, ...]:
         ) from error
     if not arguments:
         raise ValueError("training: command is empty; give the program and its arguments")
+    for argument in arguments:
+        if argument in _SHELL_SYNTAX:
+            raise ValueError(
+                f"training: command has '{argument}', and no shell reads it; write a script with these lines, and name it"
+            )
     found = {name for argument in arguments for name in _placeholders(argument)}
     for name in sorted(found - set(PLACEHOLDERS)):
         raise ValueError(
@@ -62,13 +69,46 @@ def fill(arguments: Iterable[str], values: Mapping[str, object]) -> list[str]:
 def files_of(arguments: Iterable[str], root: Path) -> list[str]:
     """Return the files of the checkout that a command names, relative to its root, such as the script itself.
 
+    A program that is a link out of the checkout, such as ``.venv/bin/python``, differs between machines and is left out.
+
     Args:
         arguments: arguments of the command; of ``--option=value``, the value is considered too.
         root: the checkout, in which the command is run.
     """
-    parts = [Path(part) for argument in arguments for part in (argument, argument.partition("=")[2]) if part]
-    inside = [part for part in parts if not part.is_absolute() and ".." not in part.parts]
+    program, *given = arguments
+    named = _parts(given)
+    if (root / program).resolve().is_relative_to(root.resolve()):
+        named.insert(0, program)
+    inside = [part for part in map(Path, named) if not _leaves_root(part)]
     return list(dict.fromkeys(part.as_posix() for part in inside if (root / part).is_file()))
+
+
+def file_outside(arguments: Iterable[str], root: Path) -> str | None:
+    """Return the first file outside the checkout that a command gives to its program; None if there is none."""
+    _, *given = arguments
+    return next(
+        (part for part in _parts(given) if _leaves_root(Path(part)) and (root / part).is_file()), None
+    )
+
+
+def missing_script(arguments: Iterable[str], root: Path) -> str | None:
+    """Return the first Python file of the checkout that a command names and that does not exist; None if there is none."""
+    named = (argument for argument in arguments if argument.endswith(".py") and "{" not in argument)
+    return next((one for one in named if not _leaves_root(Path(one)) and not (root / one).exists()), None)
+
+
+def result_in(arguments: Iterable[str]) -> str | None:
+    """Return the first path below ``results/`` that a command names; None if there is none."""
+    return next((part for part in _parts(arguments) if Path(part).parts[:1] == ("results",)), None)
+
+
+def _parts(arguments: Iterable[str]) -> list[str]:
+    """Return what may be paths: the arguments and, of ``--option=value``, the values."""
+    return [part for argument in arguments for part in (argument, argument.partition("=")[2]) if part]
+
+
+def _leaves_root(path: Path) -> bool:
+    return path.is_absolute() or ".." in path.parts
 
 
 def _placeholders(argument: str) -> list[str]:

@@ -25,8 +25,11 @@ def written_ensemble(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         raise UserError(
             f"{source}: ensemble.files must be a list of paths, for example [runs/a.safetensors], not {files!r}"
         )
+    rest = {
+        key: value for key, value in content.items() if value is not None
+    }  # a variant takes values away by a null
     for key in ("members", "checkpoints"):
-        if key in content:
+        if key in rest:
             raise UserError(
                 f"{source}: ensemble.{key} follows from ensemble.files, which names every member; leave it out"
             )
@@ -36,4 +39,4 @@ def written_ensemble(content: Mapping[str, Any], source: str) -> dict[str, Any]:
                 f"{source}: ensemble.files[{place}] must be a path, or a mapping with 'final' and 'checkpoints', not "
                 f"{entry!r}"
             )
-    return {**content, "files": [{"final": entry} if isinstance(entry, str) else entry for entry in files]}
+    return {**rest, "files": [{"final": entry} if isinstance(entry, str) else entry for entry in files]}

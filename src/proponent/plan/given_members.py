@@ -33,7 +33,7 @@ def with_members(benchmark: Benchmark) -> Benchmark:
 
 
 def digests_of_members(graph: Graph, setting: str, members: Iterable[GivenMemberConfig]) -> dict[str, str]:
-    """Return the digest of each file or folder of trained models, by the path that the setting has.
+    """Return the digest of each file of trained models, by the path that the setting has, which is the same in every clone.
 
     Of a folder, the files with its tensors are digested, and not the logs and optimiser states next to them.
 
@@ -51,7 +51,7 @@ def digests_of_members(graph: Graph, setting: str, members: Iterable[GivenMember
         if (graph.root / path).exists():
             try:
                 found |= graph.digests_of(
-                    str(file.relative_to(graph.root)) if file.is_relative_to(graph.root) else str(file)
+                    str(Path(path) / file.relative_to(graph.root / path))
                     for file in tensor_files(graph.root / path)
                 )
             except UserError as error:
@@ -76,7 +76,8 @@ def _with_members(root: Path, name: str, setting: SettingConfig) -> SettingConfi
     if not setting.ensemble.files:
         return setting
     files = [member for written in setting.ensemble.files for member in _members(root, name, written)]
-    repeated = {member.final for member in files if [one.final for one in files].count(member.final) > 1}
+    finals = [str(Path(member.final)) for member in files]
+    repeated = {final for final in finals if finals.count(final) > 1}
     if repeated:
         raise UserError(f"{_where(name)} names '{min(repeated)}' twice; name each model once")
     return replace(setting, ensemble=replace(setting.ensemble, files=files))
@@ -120,7 +121,7 @@ def _fits(path: str, pattern: str) -> bool:
 
 def _is_of(file: str, path: str) -> bool:
     """Return whether a file is the one at ``path``, or in the folder at ``path``."""
-    return file == path or Path(path) in Path(file).parents
+    return Path(path) in (Path(file), *Path(file).parents)
 
 
 def _where(setting: str) -> str:

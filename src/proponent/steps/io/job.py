@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -124,10 +124,22 @@ class Job(Generic[S, I]):
             UserError: the source or a file changed since the plan was made, or an input was made under another key.
         """
         tree = SourceTree((self.root / "src", self.root))
-        changed = tree.changes(self.roots, self.sources)
+        self._refuse(tree.changes(self.roots, self.sources))
+        self.check_files()
+
+    def check_files(self) -> None:
+        """Refuse to continue if a file that decides the result is not as planned.
+
+        Raises:
+            UserError: a file changed since the plan was made.
+        """
         if self.files:
             digests = FileDigests.read(self.root)
-            changed += [name for name, known in self.files.items() if digests.of(self.root / name) != known]
+            self._refuse(
+                [name for name, known in self.files.items() if digests.of(self.root / name) != known]
+            )
+
+    def _refuse(self, changed: Sequence[str]) -> None:
         if changed:
             raise UserError(
                 f"{self.artefact}: {changed[0]} changed since this run was planned; run snakemake again"

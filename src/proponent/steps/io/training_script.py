@@ -65,7 +65,7 @@ class TrainingScript:
             run: seeds and kept examples.
 
         Raises:
-            UserError: the command ended with an error.
+            UserError: the command ended with an error, or one of its files changed.
         """
         attempt = Path(tempfile.mkdtemp(prefix=f"{model.replace(' ', '-')}-", dir=self._folder))
         out, indices = attempt / "out", attempt / "indices.txt"
@@ -87,6 +87,7 @@ class TrainingScript:
             how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
             said = "; ".join(log_tail(attempt / "output.log", 1)) or "it printed nothing"
             raise self.problem(f"{how} for {model} (seed {seed}, {len(kept)} examples): {said}")
+        self._job.check_files()  # every model starts the script anew, perhaps after an edit
         write_json(attempt / "seconds.json", self._job.seconds() - started)
         return out
 
