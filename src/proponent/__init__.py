@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proponent.callable_modules import make_callable
+from proponent.errors import UserError
 
 if TYPE_CHECKING:
     from proponent import metrics as metrics
@@ -27,7 +28,7 @@ else:
     make_callable("proponent.methods", _list_methods)
 
 __version__ = "0.1.0"
-__all__ = ["Attributor", "methods", "metrics"]
+__all__ = ["Attributor", "UserError", "methods", "metrics"]
 
 
 def __getattr__(name: str) -> Any:

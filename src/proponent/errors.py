@@ -6,7 +6,16 @@ import errno
 
 
 class UserError(Exception):
-    """A mistake that the user can correct; printed as one line, without a traceback."""
+    """A mistake that the user can correct; printed as one line, without a traceback.
+
+    Examples:
+        >>> import proponent
+        >>> try:
+        ...     proponent.methods(task="regresion")
+        ... except proponent.UserError as error:
+        ...     print(error)
+        unknown task 'regresion'; did you mean 'regression'? (a task of your own reads 'package.module:Task')
+    """
 
 
 def line_for(error: Exception) -> str | None:

@@ -34,6 +34,7 @@ CLASSES: dict[str, type] = {
 }
 MODULES = (
     "proponent.attributor",
+    "proponent.errors",
     *(f"proponent.metrics.{name}" for name in ("estimate", "lds", "loo", "mislabel")),
     *(f"proponent.settings.{name}" for name in ("augmentation", "fetched_files", "split", "targets")),
     "proponent.trained.method_table",
@@ -57,7 +58,7 @@ def test_every_public_name_is_in_a_table_of_this_module():
         for module in ("proponent", "proponent.metrics", "proponent.settings")
         for name in importlib.import_module(module).__all__
     }
-    assert names - {"proponent.metrics"} <= {*FUNCTIONS, *CLASSES}
+    assert names - {"proponent.metrics", "proponent.UserError"} <= {*FUNCTIONS, *CLASSES}
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
