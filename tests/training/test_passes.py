@@ -193,6 +193,29 @@ def test_an_update_by_a_product_is_that_by_its_value(recipe, transposed):
         torch.testing.assert_close(other, ends[0], rtol=1e-12, atol=1e-12)
 
 
+def test_batches_of_another_shape_have_a_recording_of_their_own(monkeypatch):
+    """An augmentation may shorten sequences, whose length is a constant of a recorded pass."""
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(SEQUENCES.shape[2], 3)
+
+        def forward(self, x):
+            return self.head(x.sum(1) / x.shape[1])
+
+    def shorter(x, seed, step):
+        return x[:, : 5 - step % 2]
+
+    ends = []
+    for after in (10**9, 3):
+        monkeypatch.setattr(traced_pass, "TRACED_AFTER", after)
+        build = build_with(Mean)
+        data = SEQUENCES.double(), LABELS, CLASSIFICATION
+        ends.append(lockstep.train(build, *data, MOMENTUM, RUNS[:2], augment=shorter).state)
+    torch.testing.assert_close(*ends, rtol=1e-10, atol=1e-10)
+
+
 def test_what_cannot_be_recorded_is_computed_as_before(monkeypatch):
     monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
 

@@ -66,7 +66,8 @@ class TracedPass(StackedPass):
         if stack.moving or batches.y.device.type != "cpu":
             return super()._run(stack, rows, batches)
         trained = [of_models(value, rows) for value in stack.trained.values()]
-        shape = (*batches.y.shape, batches.weights is None, *(value.stride() for value in trained))
+        inputs = (value.shape for value in named_tensors(batches.x).values())
+        shape = (*batches.y.shape, *inputs, batches.weights is None, *(value.stride() for value in trained))
         recorded = self._recorded.get(shape)
         if recorded is not None:
             fixed = [of_models(value, rows) for value in stack.fixed.values()]
