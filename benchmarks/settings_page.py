@@ -150,9 +150,12 @@ def main(arguments: list[str]) -> None:
     """Run ``record NAME…`` or ``write``."""
     if arguments[:1] == ["record"]:
         for name in arguments[1:]:
+            if not list((ROOT / "results" / name / "metrics").glob("*.json")):
+                sys.exit(f"results/{name} has no metrics; run snakemake --config 'settings=[{name}]' first")
+            text = json.dumps(record(ROOT, name), indent=1) + "\n"
             path = ROOT / f"docs/data/settings/{name}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(record(ROOT, name), indent=1) + "\n", encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     elif arguments == ["write"]:
         (ROOT / "docs/settings.md").write_text(stored(ROOT), encoding="utf-8")
     else:

@@ -96,6 +96,10 @@ def test_errors_name_all_files_that_a_value_may_come_from(root):
             "configs/settings/child.yaml: extends names 'parnt', which does not exist; did you mean 'parent'?",
         ),
         (
+            "extends: ../settings/parent\n",
+            "configs/settings/child.yaml: extends names '../settings/parent', which does not exist; did you mean 'parent'?",
+        ),
+        (
             "extends: child\n",
             "configs/settings/child.yaml: extends names 'child', which extends this setting",
         ),
@@ -129,6 +133,10 @@ def test_a_selection_takes_the_place_of_the_settings(root):
     "flags, message",
     [
         ({"selection": "smal"}, "--config: no selection 'smal' in params.yaml; did you mean 'small'?"),
+        (
+            {"selection": ["small"]},
+            "--config: no selection '['small']' in params.yaml; did you mean 'small'?",
+        ),
         ({"selection": "small", "settings": ["child"]}, "--config: give either 'selection' or 'settings'"),
     ],
 )

@@ -79,3 +79,10 @@ def test_the_quality_of_a_regression_is_its_explained_variance(finished):
     save_file({"member-000/0.query": y * 0 + 2}, folder / "features/outputs-000.safetensors")
     save_file({"member-001/0.query": y * 0 + 2}, folder / "features/outputs-001.safetensors")
     assert settings_page.quality(folder, 1) == {"r2": pytest.approx(0.0)}
+
+
+def test_a_setting_that_is_not_finished_is_named_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings_page, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match="results/fmnist has no metrics; run snakemake"):
+        settings_page.main(["record", "fmnist"])
+    assert not list(tmp_path.iterdir())

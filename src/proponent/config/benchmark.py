@@ -80,7 +80,7 @@ def _with_selection(config: BenchmarkConfig, overrides: Mapping[str, Any]) -> di
         return found
     if "settings" in found:
         raise UserError("--config: give either 'selection' or 'settings'")
-    if name not in config.selections:
+    if not isinstance(name, str) or name not in config.selections:
         raise UserError(
             f"--config: no selection '{name}' in params.yaml{nearest(str(name), config.selections)}"
         )

@@ -34,9 +34,8 @@ def extended(root: Path, content: Mapping[str, Any], source: str) -> tuple[dict[
     folder, files = root / "configs/settings", [source]
     found = dict(content)
     while (parent := found.pop(EXTENDS, None)) is not None:
-        path = folder / f"{parent}.yaml"
-        if not path.is_file():
-            valid = [entry.stem for entry in folder.glob("*.yaml")]
+        valid = [entry.stem for entry in folder.glob("*.yaml")]
+        if parent not in valid:
             raise UserError(
                 f"{files[-1]}: {EXTENDS} names '{parent}', which does not exist{nearest(str(parent), valid)}"
             )
@@ -45,7 +44,7 @@ def extended(root: Path, content: Mapping[str, Any], source: str) -> tuple[dict[
                 f"{files[-1]}: {EXTENDS} names '{parent}', which extends this setting; leave one out"
             )
         files.append(f"configs/settings/{parent}.yaml")
-        base = read_yaml(path)
+        base = read_yaml(folder / f"{parent}.yaml")
         own = {key: found[key] for key in _REPLACED if key in found}
         found = {**merge(base, found), **own}
         if EXTENDS in base:
