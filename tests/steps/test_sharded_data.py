@@ -93,3 +93,17 @@ def test_an_array_in_several_files_is_read_row_by_row():
     assert int(made.max()) == 19
     with pytest.raises(IndexError):
         made[10]
+
+
+@pytest.mark.slow
+def test_the_truth_of_a_change_that_is_not_made_any_more_is_removed(tmp_path):
+    changes = "planted: {duplicates: {fraction: 0.2}}\nlabel_noise: {fraction: 0.1}\n"
+    setting = SETTING.replace("NAME", "changed")
+    with one_setting(tmp_path, "changed", setting + changes, FACTORIES) as plan:
+        make(tmp_path, plan(), "data")
+        folder = tmp_path / "results/changed/data"
+        truths = [folder / "planted.safetensors", folder / "noisy_labels.safetensors"]
+        assert all(path.exists() for path in truths)
+        (tmp_path / "configs/settings/changed.yaml").write_text(setting)
+        make(tmp_path, plan(), "data")
+        assert not any(path.exists() for path in truths)

@@ -64,6 +64,9 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
             f"configs/settings/{spec.setting}.yaml: recipe.stages have {' + '.join(map(str, spec.stages))} = "
             f"{sum(spec.stages)} examples, but the training set has {n_train}"
         )
+    for truth_file, change in (("planted", spec.planted), ("noisy_labels", spec.label_noise)):
+        if change is None:  # of data that had a change
+            (job.root / folder / f"{truth_file}.safetensors").unlink(missing_ok=True)
     described = {
         "class_names": class_names,
         "image_shape": split.image_shape,
