@@ -104,34 +104,33 @@ def _add_constant(query: Sides, train: Sides, values: Tensor, columns: slice, ou
 
 def _constant_tiles(query: Sides, train: Sides, diagonal: Tensor) -> tuple[Tensor, Tensor]:
     """Return which tiles are taken as constant, (row tiles, column tiles), and the means of D, (rows, column tiles)."""
-    weights = train.right.square().mean(0).double()
-    rows = train.left.square().mean(0).double()
-    exact = diagonal.double()
+    rows, weights = (side.square().mean(0).double() for side in (train.left, train.right))
+    left, right = query.left.square(), query.right.square()
     columns = len(weights)
     short = -columns % TILE[1]
-    # columns of padding repeat the last one, and have no weight
-    padded = F.pad(exact[None], (0, short), mode="replicate")[0].unflatten(1, (-1, TILE[1]))
-    means = padded.mean(2)
-    deviations = padded - means[..., None]
-    relative = (deviations.abs().amax(2) / means.clamp_min(torch.finfo(torch.float64).tiny)).T
-    relative = F.pad(relative, (0, -len(exact) % TILE[0])).unflatten(1, (-1, TILE[0])).amax(2).T
-    # mean squared error, and mean squared score, of each query
-    squares = (deviations.square().flatten(1)[:, :columns] * rows[:, None] * weights).to(diagonal.dtype)
-    left, right = query.left.square(), query.right.square()
-    whole = squares_inner(query, (exact.square() * rows[:, None] * weights).to(diagonal.dtype))
-    errors = torch.stack(
-        [
-            F.pad((left[:, some] @ squares[some]) * right, (0, short)).unflatten(1, (-1, TILE[1])).sum(2)
-            for some in chunks(len(exact), TILE[0])
-        ],
-        1,
-    ).flatten(1)
-    errors = errors / whole.clamp_min(torch.finfo(whole.dtype).tiny)[:, None]
-    largest = errors.amax(0)
-    largest[(relative > LARGEST_DEVIATION).flatten()] = torch.inf
+    means, relative, errors = [], [], []
+    whole = diagonal.new_zeros(len(left))
+    for some in chunks(len(diagonal), TILE[0]):  # since double precision takes several times the memory of D
+        exact = diagonal[some].double()
+        # columns of padding repeat the last one, and have no weight
+        padded = F.pad(exact[None], (0, short), mode="replicate")[0].unflatten(1, (-1, TILE[1]))
+        mean = padded.mean(2)
+        deviations = padded - mean[..., None]
+        tiny = torch.finfo(torch.float64).tiny
+        means.append(mean.to(diagonal.dtype))
+        relative.append((deviations.abs().amax(2) / mean.clamp_min(tiny)).amax(0))
+        # mean squared error per tile, and mean squared score, of each query
+        expected = rows[some, None] * weights
+        squares = (deviations.flatten(1)[:, :columns].square() * expected).to(diagonal.dtype)
+        own = F.pad((left[:, some] @ squares) * right, (0, short))
+        errors.append(own.unflatten(1, (-1, TILE[1])).sum(2))
+        whole += ((left[:, some] @ (exact.square() * expected).to(diagonal.dtype)) * right).sum(1)
+    shares = torch.cat(errors, 1) / whole.clamp_min(torch.finfo(whole.dtype).tiny)[:, None]
+    largest = shares.amax(0)
+    largest[torch.cat(relative) > LARGEST_DEVIATION] = torch.inf
     order = largest.argsort()
-    total = errors[:, order].double().cumsum(1).amax(0).masked_fill_(largest[order].isinf(), torch.inf)
+    total = shares[:, order].double().cumsum(1).amax(0).masked_fill_(largest[order].isinf(), torch.inf)
     limit = (4 * torch.finfo(diagonal.dtype).eps) ** 2
     constant = torch.zeros_like(largest, dtype=torch.bool)
     constant[order[total <= limit]] = True
-    return constant.unflatten(0, relative.shape), means.to(diagonal.dtype)
+    return constant.unflatten(0, (len(relative), -1)), torch.cat(means)
