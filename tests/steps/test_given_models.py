@@ -276,6 +276,12 @@ def test_a_file_of_another_model_is_named_with_the_nearest_name(checkout):
         make(checkout.root, checkout.graph().nodes, "adopt_models")
 
 
+def test_nothing_is_computed_before_every_model_is_known_to_fit(made):
+    nodes = made.graph().nodes
+    shards = {path for path, node in nodes.items() if node.step == "adopt_models"}
+    assert len(shards) == 2 and shards <= set(nodes["results/digits/check.json"].inputs)
+
+
 def test_a_folder_with_a_damaged_index_is_named(checkout):
     (checkout.root / "runs/folder/model.safetensors.index.json").write_text('{"weight_map": 3}')
     with pytest.raises(

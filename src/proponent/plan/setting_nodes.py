@@ -151,7 +151,8 @@ class SettingNodes:
             pretrained=setting.model.pretrained if setting.model else None,
             program=setting.command[0] if setting.trained_by == "command" else "",
         )
-        given = paths.ensemble(self.name, 0) if setting.ensemble.files else ""
+        shards = self.member_shards if setting.ensemble.files else []
+        given = tuple(paths.ensemble(self.name, shard) for shard, _ in enumerate(shards))
         inputs = CheckInputs(data=paths.data(self.name), ensemble=given)
         code, files = self.with_target(self.training_sources())
         self.graph.add(paths.check(self.name), spec, inputs, [*code, setting.dataset.factory], files)

@@ -96,7 +96,7 @@ def _given_weights(job: Job[CheckSpec, CheckInputs]) -> dict[str, Tensor]:
     """Return the state dict of the first member if the members are trained already; nothing otherwise."""
     if not job.inputs.ensemble:
         return {}
-    return load_tensors(job.read(job.inputs.ensemble).parent / "member-000/final.safetensors")
+    return load_tensors(job.read(job.inputs.ensemble[0]).parent / "member-000/final.safetensors")
 
 
 def _stored_gradients(subject: Subject, spec: CheckSpec, sizes: Sizes) -> StorageChoice | None:

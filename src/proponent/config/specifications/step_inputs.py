@@ -25,8 +25,8 @@ class DataInputs:
 class CheckInputs(DataInputs):
     """Inputs of the check of a setting."""
 
-    ensemble: str = ""
-    """First shard of the ensemble, for models that are trained already; empty for others."""
+    ensemble: tuple[str, ...] = ()
+    """Shards of the ensemble, for models that are trained already; empty for others."""
 
 
 @dataclass(frozen=True)
