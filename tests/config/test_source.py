@@ -107,6 +107,14 @@ def test_no_method_is_in_a_digest_as_a_whole():
         ]
 
 
+def test_data_depend_on_the_program_that_speaks_and_not_on_downloads():
+    """A program that runs in a process of its own is imported for its path alone."""
+    datasets = "proponent.settings.datasets"
+    sources, _ = SourceTree((ROOT / "src",)).digest([f"{datasets}.spoken_intents:spoken_intents"])
+    assert {f"{datasets}.espeak_worker", "proponent.settings.log_mel"} <= set(sources)
+    assert not {"proponent.settings.fetched_files", "proponent.settings.sources.registries"} & set(sources)
+
+
 def test_plumbing_defines_no_numerical_function():
     """Plumbing imports neither numpy nor scipy, and torch only to name a type or to pass tensors to safetensors.
 

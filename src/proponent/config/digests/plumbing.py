@@ -20,6 +20,8 @@ PLUMBING = (
     "proponent.plan",
     "proponent.inspection",
     "proponent.config",
+    "proponent.settings.fetched_files",  # the digests of files are in the modules that name them
+    "proponent.settings.sources.registries",
     "proponent.store",
     "proponent.steps.adopt",
     "proponent.steps.io.job",

@@ -6,6 +6,7 @@ with the process, and a failure of native code is an error message.
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 import subprocess
@@ -87,7 +88,9 @@ def speak(utterances: Sequence[Utterance]) -> Speech:
         library = _unpack(archive, folder)
         command = [
             sys.executable,
-            espeak_worker.__file__,
+            inspect.getfile(
+                espeak_worker.main
+            ),  # a use of its definitions, which are part of the content key then
             str(library),
             str(library.parent),
             str(folder / "samples"),
