@@ -149,6 +149,8 @@ CHECKPOINTS = [{"file": "a-1.pt", "lr": 0.1, "step": 10}, {"file": "a-2.pt", "lr
         ({"training": {"command": COMMAND}, "augment": {"factory": "a:b"}}, "the script augments"),
         ({"ensemble": GIVEN, "training": {"sources": ["a.py"]}}, "sources and targets belong to a command"),
         ({"training": {"command": COMMAND}, "model": None}, "'model' is missing"),
+        ({"training": {"command": [COMMAND]}}, "training.command: must be text, not a list"),
+        ({"training": {"command": COMMAND, "sources": "a.py"}}, "training.sources: must be a list"),
         (
             {
                 "training": {"command": COMMAND, "targets": "script"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,19 +122,27 @@ class ConfigFiles:
             )
         return setting
 
+    def check_sources(self, sources: Iterable[str], where: str) -> None:
+        """Refuse files and folders that are missing, and folders that every run changes.
+
+        Args:
+            sources: paths relative to the checkout.
+            where: file and key that list them, the beginning of the error.
+        """
+        for file in sources:
+            if not (self.root / file).exists():
+                raise UserError(f"{where} names '{file}', which does not exist")
+            if (self.root / "results").resolve().is_relative_to((self.root / file).resolve()):
+                raise UserError(
+                    f"{where} names '{file}', which contains results/, and every run changes them; name the files"
+                )
+
     def _check_command(self, setting: SettingConfig, source: str) -> None:
         """Refuse a training command whose files are unknown, since a change of them must train all models again."""
         if setting.training is None or not setting.command:
             return
         sources = setting.training.sources
-        for file in sources:
-            if not (self.root / file).exists():
-                raise UserError(f"{source}: training.sources names '{file}', which does not exist")
-            if (self.root / "results").resolve().is_relative_to((self.root / file).resolve()):
-                raise UserError(
-                    f"{source}: training.sources names '{file}', which contains results/, and every run changes them; "
-                    "name the files"
-                )
+        self.check_sources(sources, f"{source}: training.sources")
         if (script := missing_script(setting.command, self.root)) is not None:
             raise UserError(f"{source}: training.command names '{script}', which does not exist")
         if (result := result_in(setting.command)) is not None:

@@ -33,6 +33,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+_MEANING = {
+    "is not a ListConfig": "must be a list, for example [a, b]",
+    "Cannot convert 'ListConfig' to string": "must be text, not a list",
+    "Cannot convert 'DictConfig' to string": "must be text, not a mapping",
+}
+"""What messages of OmegaConf, by a part of them, say of the value."""
+
+
 def structured(schema: type[C], content: Mapping[str, Any], source: str) -> C:
     """Validate ``content`` against the dataclass ``schema`` and return an instance of it.
 
@@ -56,7 +64,8 @@ def structured(schema: type[C], content: Mapping[str, Any], source: str) -> C:
     except MissingMandatoryValue as error:
         raise UserError(f"{source}: '{error.full_key}' is missing") from error
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
+        first = str(error).splitlines()[0]
+        reason = next((said for part, said in _MEANING.items() if part in first), first)
         raise UserError(f"{source}: {error.full_key or 'content'}: {reason}") from error
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error

@@ -42,9 +42,7 @@ class _Reader:
     """The file of the method, the beginning of every error."""
 
     def read(self) -> Method:
-        for file in self.config.sources:
-            if not (self.files.root / file).exists():
-                raise UserError(f"{self.source}: sources names '{file}', which does not exist")
+        self.files.check_sources(self.config.sources, f"{self.source}: sources")
         if self.config.family == EXTERNAL:
             return self._external()
         module, function, signature = self._find()
