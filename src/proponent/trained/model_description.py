@@ -58,7 +58,8 @@ def package_digest() -> str:
 def _settings(part: nn.Module) -> dict[str, Any]:
     """Return the attributes of a module that are neither those of every module nor results of its last pass.
 
-    Private ones count if they are data: others are what a library keeps for itself, such as the trainer of a module.
+    Private ones count if they are data: others are what a library keeps for itself, such as the trainer of a module, which
+    is None before the training.
     """
     return {
         name: value
@@ -66,7 +67,7 @@ def _settings(part: nn.Module) -> dict[str, Any]:
         if name not in _OF_EVERY_MODULE
         and not isinstance(value, nn.Module)
         and not (isinstance(value, Tensor) and value.grad_fn is not None)
-        and (not name.startswith("_") or _is_data(value))
+        and (not name.startswith("_") or (value is not None and _is_data(value)))
     }
 
 

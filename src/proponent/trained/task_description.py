@@ -50,7 +50,9 @@ def described(value: Any, within: tuple[int, ...] = ()) -> Any:
     kind = type(value)
     if hasattr(value, "__dict__") and kind.__reduce__ is object.__reduce__ and not isinstance(value, type):
         classes = [described_class(base, within) for base in kind.__mro__ if base is not object]
-        return {"classes": classes, "values": described(vars(value), within)}
+        # hashes of texts differ in each process; a GenerationConfig of transformers holds one
+        values = {name: held for name, held in vars(value).items() if not name.endswith("_hash")}
+        return {"classes": classes, "values": described(values, within)}
     try:
         return [kind.__qualname__, sha256(pickle.dumps(value)).hexdigest()]
     except (pickle.PicklingError, TypeError, AttributeError):
