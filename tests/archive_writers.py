@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from proponent.settings.sources import Package, Registry
 
 
 def tar_bytes(files: Mapping[str, bytes], mode: str, prefix: str = "") -> bytes:
@@ -45,3 +51,27 @@ def write_deb(path: Path, files: Mapping[str, bytes]) -> None:
 def write_tgz(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a package of npm: a compressed tar archive."""
     path.write_bytes(tar_bytes(files, "w:gz"))
+
+
+def place_package(
+    module: ModuleType,
+    registry: Registry,
+    files: Mapping[str, bytes],
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+) -> None:
+    """Place a small package in a new cache, and let a dataset's module read it in place of the real one.
+
+    Args:
+        module: module that names its package ``PACKAGE``.
+        registry: the registry, which decides the format of the package.
+        files: content by name.
+        folder: the cache.
+        patch: keeps the change until the end of the test.
+    """
+    patch.setenv("PROPONENT_CACHE", str(folder))
+    write = {Registry.debian: write_deb, Registry.npm: write_tgz}[registry]
+    write(folder / "package", files)
+    package = Package(registry, "small", "1", hashlib.sha256((folder / "package").read_bytes()).hexdigest())
+    (folder / "package").rename(package.cached)
+    patch.setattr(module, "PACKAGE", package)

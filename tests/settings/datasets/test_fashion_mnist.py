@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import struct
 
 import numpy as np
 import pytest
 
-from archive_writers import write_deb
+from archive_writers import place_package
 from proponent.errors import UserError
 from proponent.settings.cards import read_card
 from proponent.settings.datasets import fashion_mnist as module
 from proponent.settings.datasets.fashion_mnist import CLASSES, PACKAGE, fashion_mnist, read_idx
-from proponent.settings.sources import Package, Registry
+from proponent.settings.sources import Registry
 from registry_data import need_package
 
 
@@ -50,12 +49,7 @@ def small_package(tmp_path, monkeypatch):
         labels = (np.arange(n) % 6).astype(np.uint8)
         files[f"usr/share/datasets/fashion-mnist/{part}-images-idx3-ubyte.gz"] = idx(images)
         files[f"usr/share/datasets/fashion-mnist/{part}-labels-idx1-ubyte.gz"] = idx(labels)
-    monkeypatch.setenv("PROPONENT_CACHE", str(tmp_path))
-    write_deb(tmp_path / "package", files)
-    content = (tmp_path / "package").read_bytes()
-    package = Package(Registry.debian, "small", "1", hashlib.sha256(content).hexdigest())
-    (tmp_path / "package").rename(package.cached)
-    monkeypatch.setattr(module, "PACKAGE", package)
+    place_package(module, Registry.debian, files, tmp_path, monkeypatch)
 
 
 def numbers_of(x: np.ndarray) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 from collections import Counter
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from archive_writers import write_deb
+from archive_writers import place_package
 from proponent.errors import UserError
 from proponent.settings.cards import read_card
 from proponent.settings.datasets import spoken_captions as module
@@ -23,7 +22,7 @@ from proponent.settings.datasets.spoken_captions import (
     spoken_captions,
 )
 from proponent.settings.log_mel import mel_bands
-from proponent.settings.sources import Package, Registry
+from proponent.settings.sources import Registry
 
 RATE = 22050
 
@@ -49,12 +48,7 @@ def small_package(tmp_path, monkeypatch):
             content = tone(hertz + number, channels=1 + number % 2)
             for folder in "ab":  # the package has copies of recordings
                 files[f"usr/share/tuxpaint/stamps/{folder}/{number}_desc_{language}.ogg"] = content
-    monkeypatch.setenv("PROPONENT_CACHE", str(tmp_path))
-    write_deb(tmp_path / "package", files)
-    content = (tmp_path / "package").read_bytes()
-    package = Package(Registry.debian, "small", "1", hashlib.sha256(content).hexdigest())
-    (tmp_path / "package").rename(package.cached)
-    monkeypatch.setattr(module, "PACKAGE", package)
+    place_package(module, Registry.debian, files, tmp_path, monkeypatch)
 
 
 def test_captions_of_the_chosen_languages_and_their_sound(small_package):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archive_writers import write_tgz
+from archive_writers import place_package
 from proponent.errors import UserError
 from proponent.settings.cards import read_card
 from proponent.settings.datasets import twemoji as module
 from proponent.settings.datasets.twemoji import CATEGORIES, PACKAGE, decode, label_of, pictures_of, twemoji
-from proponent.settings.sources import Package, Registry, fetch_package, read_member, read_members
+from proponent.settings.sources import Registry, fetch_package, read_member, read_members
 from registry_data import need_package
 
 
@@ -94,12 +94,7 @@ def small_package(tmp_path, monkeypatch):
     entries.append({**entries[0], "unified": "99", "category": "Component"})
     entries.append({**entries[0], "unified": "98", "has_img_twitter": False})
     files["package/emoji.json"] = json.dumps(entries).encode()
-    monkeypatch.setenv("PROPONENT_CACHE", str(tmp_path))
-    write_tgz(tmp_path / "package", files)
-    content = (tmp_path / "package").read_bytes()
-    package = Package(Registry.npm, "small", "1", hashlib.sha256(content).hexdigest())
-    (tmp_path / "package").rename(package.cached)
-    monkeypatch.setattr(module, "PACKAGE", package)
+    place_package(module, Registry.npm, files, tmp_path, monkeypatch)
 
 
 def test_a_picture_of_a_query_is_not_trained_on_under_the_name_of_another_emoji(small_package, monkeypatch):
