@@ -11,10 +11,10 @@ class UserError(Exception):
     Examples:
         >>> import proponent
         >>> try:
-        ...     proponent.methods(task="regresion")
+        ...     proponent.methods(task="regressions")
         ... except proponent.UserError as error:
         ...     print(error)
-        unknown task 'regresion'; did you mean 'regression'? (a task of your own reads 'package.module:Task')
+        unknown task 'regressions'; did you mean 'regression'? (a task of your own reads 'package.module:Task')
     """
 
 
