@@ -43,9 +43,10 @@ def executed(folder: Path, checks: Mapping[int, str] | None = None) -> Any:
         run.cells.append(cell)
         if checks and position in checks:
             run.cells.append(nbformat.v4.new_code_cell(checks[position]))
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    # One thread: next to other tests, a second one waits for a core and takes processor time while it does.
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
     client = NotebookClient(
-        run, timeout=300, resources={"metadata": {"path": str(folder)}}, record_timing=False
+        run, timeout=1800, resources={"metadata": {"path": str(folder)}}, record_timing=False
     )
     client.execute(env=environment)
     for number, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):

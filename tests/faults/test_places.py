@@ -122,7 +122,7 @@ def test_snakefile_from_elsewhere_is_one_line_of_snakemake_and_writes_no_results
         "1",
         "-n",
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     errors = [
         line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")
     ]

@@ -183,7 +183,7 @@ def test_jobs_times_memory_with_the_real_snakemake(tmp_path):
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     command = [sys.executable, "-m", "snakemake", "--cores", "4", "--scheduler", "greedy"]
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     times = [tuple(map(int, (tmp_path / f"{n}.txt").read_text().split())) for n in range(4)]
     at_once = [sum(start <= other[0] < end for other in times) for start, end in times]
@@ -324,7 +324,7 @@ def measured(memory_mib: int, *methods: str) -> list[dict[str, Any]]:
     script = Path(__file__).parent / "method_memory.py"
     command = [sys.executable, str(script), str(memory_mib), "240", "80", "160", *methods]
     environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -59,7 +59,7 @@ class Checkout:
     root: Path
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 300, **options
+        self, *command: str, check: bool = True, timeout: float = 1200, **options
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout and return its result, with stderr as part of stdout.
 

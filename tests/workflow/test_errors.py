@@ -241,7 +241,7 @@ def test_two_runs_at_once_in_one_checkout(fresh):
         time.sleep(0.1)
     assert "is already running in this checkout" in complaint(fresh)
     assert fresh.snakemake("-n", check=False).returncode == 0, "a dry run may look on"
-    assert first.wait(timeout=200) == 0
+    assert first.wait(timeout=900) == 0
 
 
 def test_a_results_folder_that_cannot_be_written(fresh):

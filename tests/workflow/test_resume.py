@@ -57,7 +57,7 @@ def test_a_killed_job_is_run_again_and_the_others_are_kept(fresh, finished_run):
     killed = jobs_of(fresh)
     for job in killed:
         os.kill(job, signal.SIGKILL)
-    assert process.wait(timeout=120) != 0
+    assert process.wait(timeout=600) != 0
     assert killed
     before = {path: (fresh.root / path).stat().st_ino for path in fresh.tensors()}
     fresh.snakemake()

@@ -40,7 +40,7 @@ def on_a_terminal(checkout: Checkout, *arguments: str) -> str:
     while chunk := read(ours):
         written += chunk
     os.close(ours)
-    assert run.wait(timeout=60) == 0, written.decode()
+    assert run.wait(timeout=300) == 0, written.decode()
     return written.decode()
 
 
