@@ -84,7 +84,7 @@ def files_of(arguments: Iterable[str], root: Path) -> list[str]:
 
 
 def file_outside(arguments: Iterable[str], root: Path) -> str | None:
-    """Return the first file outside the checkout that a command gives to its program; None if there is none."""
+    """Return the first file outside the checkout that a command gives to its program, or None."""
     _, *given = arguments
     return next(
         (part for part in _parts(given) if _leaves_root(Path(part)) and (root / part).is_file()), None
@@ -92,13 +92,13 @@ def file_outside(arguments: Iterable[str], root: Path) -> str | None:
 
 
 def missing_script(arguments: Iterable[str], root: Path) -> str | None:
-    """Return the first Python file of the checkout that a command names and that does not exist; None if there is none."""
+    """Return the first Python file of the checkout that a command names and that does not exist, or None."""
     named = (argument for argument in arguments if argument.endswith(".py") and "{" not in argument)
     return next((one for one in named if not _leaves_root(Path(one)) and not (root / one).exists()), None)
 
 
 def result_in(arguments: Iterable[str]) -> str | None:
-    """Return the first path below ``results/`` that a command names; None if there is none."""
+    """Return the first path below ``results/`` that a command names, or None."""
     return next((part for part in _parts(arguments) if Path(part).parts[:1] == ("results",)), None)
 
 

@@ -65,7 +65,7 @@ def package() -> Package:
     """Return the package with the library for this machine.
 
     Raises:
-        UserError: there is none.
+        UserError: eSpeak NG has no package for this kind of machine.
     """
     machine = (platform.system(), platform.machine())
     if machine not in _DIGESTS:
