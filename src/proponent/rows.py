@@ -112,6 +112,8 @@ def outputs_and_tensors(
     model: nn.Module, x: Rows, tensors: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the outputs as :func:`outputs_of`, and ``tensors`` with those that the model assigned anew."""
+    if not tensors:
+        return outputs_of(model, x), {}
     positional, keywords = arguments_of(x)
     own = dict(tensors)
     outputs: Tensor = functional_call(model, own, positional, keywords)

@@ -129,6 +129,19 @@ def test_recorded_passes(monkeypatch, make, x, recipe):
     assert len(used) > 5
 
 
+def test_passes_of_many_parameters_are_recorded_earlier(monkeypatch):
+    used = record_after_three_passes(monkeypatch)
+    monkeypatch.setattr(traced_pass, "LARGE_TRACED_AFTER", 2)
+    found = []
+    one_model = 8 * (12 * 8 + 8 + 8 * 3 + 3)  # bytes in float64; a pass has two
+    for limit in (2 * one_model, one_model):
+        monkeypatch.setattr(traced_pass, "LARGE_BYTES", limit)
+        used.clear()
+        assert_equal_to_ordinary(build_with(partial(mlp, 12, [8], 3)), VECTORS, SGD, RUNS[:1] * 2)
+        found.append(len(used))
+    assert found[1] == found[0] + 2  # one each of the two shapes of batches
+
+
 def record_after_three_passes(monkeypatch):
     """Record passes early, and return a list of the gradients of all recorded passes that are run."""
     monkeypatch.setattr(traced_pass, "TRACED_AFTER", 3)
@@ -256,6 +269,20 @@ def test_recurrent_layers_train_one_model_after_the_other(kind, options):
     build = build_with(partial(Recurrent, kind, **options))
     assert not choice(build(0), SEQUENCES).stacked
     assert_equal_to_ordinary(build, SEQUENCES, SGD)
+
+
+def test_models_trained_alone_keep_their_own_frozen_tensors():
+    """Models that share the template one after the other differ in trained, frozen and buffered tensors."""
+
+    def make():
+        model = Recurrent("GRU")
+        model.layer.weight_ih_l0.requires_grad_(False)
+        model.register_buffer("scale", torch.rand(3))
+        model.register_forward_hook(lambda model, x, outputs: outputs * model.scale)
+        return model
+
+    for runs in (RUNS, RUNS[:1]):
+        assert_equal_to_ordinary(build_with(make), SEQUENCES, SGD, runs)
 
 
 def test_targets_of_recurrent_models_are_those_of_torchs_kernel():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from proponent.errors import UserError
+from proponent.settings.tasks import Task
 from proponent.training.gradient_products import Gradient, computed
 from proponent.training.stack import Stack
 from proponent.training.stacked_pass import (
@@ -25,6 +27,12 @@ SAME_LOSS = 1e-4
 class LoopedPass(ModelPass):
     """One ordinary pass per model, with torch's own kernels for convolutions, recurrent layers and attention."""
 
+    def __init__(self, task: Task, *, compare: bool) -> None:
+        super().__init__(task, compare=compare)
+        self._lent: list[Tensor] = []
+        self._lent_row = -1
+        self._parameters: dict[str, Tensor] = {}
+
     def _run(
         self, stack: Stack, rows: slice, batches: Batches
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
@@ -38,9 +46,12 @@ class LoopedPass(ModelPass):
     def _one(
         self, stack: Stack, row: int, batch: Batches
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        trained = {name: value[row].detach().requires_grad_() for name, value in stack.trained.items()}
-        tensors = trained | {name: value[row] for name, value in stack.fixed.items()}
         moving = {name: value[row] for name, value in stack.moving.items()}
+        if moving:
+            trained = {name: value[row].detach().requires_grad_() for name, value in stack.trained.items()}
+            tensors = trained | {name: value[row] for name, value in stack.fixed.items()}
+        else:
+            trained, tensors = self._lend(stack, row), {}
         loss, moved = self._loss(stack, tensors, moving, batch)
         slopes = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
         gradients = {
@@ -49,6 +60,22 @@ class LoopedPass(ModelPass):
             if slope is not None
         }
         return loss.detach(), gradients, moved
+
+    def _lend(self, stack: Stack, row: int) -> dict[str, Tensor]:
+        """Let the template have the memory of a model's tensors, and return its trained parameters.
+
+        They follow every update in place, so that this is done once per model and not in every step, where replacing the
+        tensors takes 0.3 ms for an LSTM and 0.9 ms for a transformer.
+        """
+        lent = [*stack.trained.values(), *stack.fixed.values()]
+        known = len(lent) == len(self._lent) and all(map(operator.is_, lent, self._lent))
+        if not known or row != self._lent_row:
+            own = dict(stack.template.named_parameters()) | dict(stack.template.named_buffers())
+            for name, value in (stack.trained | stack.fixed).items():
+                own[name].data = value[row].detach()
+            self._lent, self._lent_row = lent, row
+            self._parameters = {name: own[name] for name in stack.trained}
+        return self._parameters
 
     def _check_first(
         self,
