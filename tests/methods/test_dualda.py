@@ -26,7 +26,7 @@ def blobs(n: int = 80, d: int = 5, n_classes: int = 3) -> tuple[np.ndarray, np.n
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
 def test_the_layer_is_that_of_scikit_learn(bound: float, n_classes: int) -> None:
     x, y = blobs(n_classes=n_classes)
-    alpha = multiclass_svm_duals(x, y, bound, rounds=2000, tolerance=1e-9)
+    alpha = multiclass_svm_duals(x, y, bound, tolerance=1e-9)
     theirs = LinearSVC(
         multi_class="crammer_singer",
         C=bound,
@@ -50,15 +50,29 @@ def test_no_feasible_point_nearby_is_better() -> None:
     def objective(alpha: np.ndarray) -> float:
         return 0.5 * ((x.T @ alpha) ** 2).sum() - alpha[np.arange(len(y)), y].sum()
 
-    best = multiclass_svm_duals(x, y, 0.5, rounds=2000, tolerance=1e-9)
+    best = multiclass_svm_duals(x, y, 0.5, tolerance=1e-9)
     generator = np.random.default_rng(1)
     for scale in (1e-3, 1e-1, 1):
         for _ in range(50):
             moved = best + scale * generator.normal(size=best.shape)
-            feasible = np.stack(
-                [nearest_feasible(row, label, 0.5) for row, label in zip(moved, y, strict=True)]
-            )
+            feasible = nearest_feasible(moved, 0.5 * np.eye(3)[y])
             assert objective(feasible) >= objective(best) - 1e-9
+
+
+@pytest.mark.parametrize("bound", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2], [0, 2, 3]])
+def test_the_dual_value_is_the_primal_value(bound: float, classes: list[int]) -> None:
+    """Without a duality gap both are optimal; the class that no example has is one that could be predicted."""
+    x, y = blobs(n_classes=len(classes))
+    y = np.array(classes)[y]
+    alpha = multiclass_svm_duals(x, y, bound, classes[-1] + 1)
+    layer = x.T @ alpha
+    margins = x @ layer + 1 - np.eye(classes[-1] + 1)[y]
+    own = (x @ layer)[np.arange(len(y)), y]
+    primal = 0.5 * (layer**2).sum() + bound * (margins.max(1) - own).sum()
+    dual = alpha[np.arange(len(y)), y].sum() - 0.5 * (layer**2).sum()
+    assert primal - dual == pytest.approx(0, abs=2e-4 * bound * len(y))
+    assert (alpha <= bound * np.eye(classes[-1] + 1)[y] + 1e-15).all()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +130,7 @@ def test_self_influence_is_at_its_bound_on_the_wrong_side_of_the_margin(found) -
 def test_the_error_names_the_rounds_and_the_remedy() -> None:
     x, y = blobs()
     with pytest.raises(UserError, match=r"not converged after 1 rounds .* lower 'cost'"):
-        multiclass_svm_duals(x, y, 100.0, rounds=1)
+        multiclass_svm_duals(x, y, 1e4, rounds=1, tolerance=1e-15)
 
 
 def test_a_mean_over_members_keeps_scalars_and_a_single_member_keeps_all_tensors() -> None:

@@ -12,8 +12,8 @@ At its minimum the layer, hence every logit, is a sum over the training examples
 with c the query's label: ``sum_i scores[q, i]`` is the SVM's logit of c. Most examples are not support vectors; their
 alpha and their column of the scores are zero.
 
-Shapes: (n_query, n_train). Cost: the dual descent of :mod:`proponent.methods.shared.solvers.svm_duals` (4500 x 65 and ten
-classes: 1 to 2 s on 2 CPU cores). The scores explain the SVM instead of the network; how often the two agree is
+Shapes: (n_query, n_train). Cost: the solver :mod:`proponent.methods.shared.solvers.svm_duals` (4500 x 65 and ten classes:
+0.2 s on one CPU core). The scores explain the SVM instead of the network; how often the two agree is
 recorded in the manifest.
 """
 
