@@ -21,6 +21,8 @@ from proponent.settings.cards import read_card
 ROOT = Path(__file__).parents[1]
 BEST = 5
 """Methods per setting in the second table."""
+OPPONENTS = 10
+"""Opponents of a query whose labels are counted."""
 FRAME = """# Settings
 
 One row per setting whose results are recorded below. `python benchmarks/settings_page.py write` makes this page of the
@@ -56,8 +58,8 @@ def record(root: Path, name: str) -> dict[str, Any]:
         for document in documents
         if "lds" in document["metrics"]
     }
-    best = sorted(lds, key=lambda method: -lds[method]["value"])[:BEST]
-    first = lds[best[0]] if best else {}
+    ordered = sorted(lds, key=lambda method: -lds[method]["value"])
+    first = lds[ordered[0]] if ordered else {}
     return {
         "setting": name,
         "data": described["card"],
@@ -72,8 +74,64 @@ def record(root: Path, name: str) -> dict[str, Any]:
         "peak_memory_mib": round(max(manifest["peak_memory_mib"] for manifest in jobs)),
         "ceiling": first.get("ceiling"),
         "ceiling_additive": first.get("ceiling_additive"),
-        "best": [[method, *(lds[method][key] for key in ("value", "ci_low", "ci_high"))] for method in best],
+        "lds": [
+            [method, *(lds[method][key] for key in ("value", "ci_low", "ci_high"))] for method in ordered
+        ],
+        "attribution_seconds": {
+            document["method"]: document["cost"]["attribution_seconds"]
+            for document in documents
+            if "cost" in document
+        },
+        "candidates": candidates(folder),
+        "mislabel": {
+            document["method"]: {
+                name: metric["value"] for name, metric in document["metrics"].items() if "mislabel" in name
+            }
+            for document in documents
+        },
+        "opponents": opponents(folder, described),
     }
+
+
+def candidates(folder: Path) -> dict[str, list[list[Any]]]:
+    """Return what each method tried: for each candidate its hyper-parameters and its LDS on the tune queries and masks."""
+    found = {}
+    for path in sorted((folder / "tuning").glob("*.json")):
+        if path.name.endswith(".manifest.json"):
+            continue
+        document = json.loads(path.read_text())
+        found[document["method"]] = [[entry["params"], entry["lds"]] for entry in document["candidates"]]
+    return found
+
+
+def opponents(folder: Path, described: dict[str, Any], method: str = "tracin") -> dict[str, Any]:
+    """Return the labels of the strongest opponents of test queries.
+
+    Args:
+        folder: folder of the setting's results.
+        described: description of the data.
+        method: method whose scores are looked at.
+
+    Returns:
+        Names of the classes, and for each class of queries the share of each class among their ``OPPONENTS`` strongest
+        opponents; empty for data without classes and without scores of the method.
+    """
+    path = folder / f"scores/{method}.safetensors"
+    names = described.get("class_names")
+    if not names or not path.exists():
+        return {}
+    scores = load_file(path)["scores"][described["n_tune"] :]
+    train, query = (load_file(folder / f"data/{part}.safetensors")["y"] for part in ("train", "query"))
+    query = query[described["n_tune"] :]
+    strongest = train[np.argsort(scores, axis=1)[:, :OPPONENTS]]
+    shares = [
+        [
+            float((strongest[query == own] == other).mean()) if (query == own).any() else None
+            for other in range(len(names))
+        ]
+        for own in range(len(names))
+    ]
+    return {"method": method, "classes": names, "shares": shares}
 
 
 def quality(folder: Path, n_tune: int) -> dict[str, float]:
@@ -129,7 +187,7 @@ def page(recorded: list[dict[str, Any]], descriptions: dict[str, str]) -> str:
         lines += ["| method | LDS | 95 % interval |", "|---|---|---|"]
         lines += [
             f"| `{method}` | {value:.3f} | {low:.3f} to {high:.3f} |"
-            for method, value, low, high in entry["best"]
+            for method, value, low, high in entry["lds"][:BEST]
         ]
     return FRAME + "\n".join(lines) + "\n"
 

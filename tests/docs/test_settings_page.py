@@ -56,7 +56,7 @@ def test_a_record_holds_the_quality_of_the_ensemble_and_the_best_methods(finishe
     )  # the mean of both members is right on all three test queries
     assert (found["parameters"], found["members"], found["retrainings"]) == (12, 2, 16)
     assert (found["seconds"], found["peak_memory_mib"]) == (70, 106)
-    assert [entry[0] for entry in found["best"]] == ["m6", "m5", "m4", "m3", "m2"]
+    assert [entry[0] for entry in found["lds"]] == ["m6", "m5", "m4", "m3", "m2", "m1", "m0"]
     assert (found["ceiling"], found["ceiling_additive"]) == (0.8, 0.7)
     text = settings_page.page([found], {"small": "A small setting."})
     assert (
@@ -65,6 +65,20 @@ def test_a_record_holds_the_quality_of_the_ensemble_and_the_best_methods(finishe
     )
     assert "Ceiling 0.800, additive ceiling 0.700." in text
     assert "| `m6` | 0.600 | 0.000 to 0.900 |" in text
+    assert "`m1`" not in text  # the best five
+
+
+def test_the_labels_of_the_strongest_opponents_are_counted(finished, monkeypatch):
+    folder = finished / "results/small"
+    (folder / "scores").mkdir()
+    save_file({"y": np.array([0, 0, 1, 1, 2])}, folder / "data/train.safetensors")
+    scores = np.array([[0, 0, 0, 0, 0], [9, 9, -2, 9, -1], [-3, -1, 0, 1, 2], [9, -5, -4, 9, 9]], np.float32)
+    save_file({"scores": scores}, folder / "scores/tracin.safetensors")
+    monkeypatch.setattr(settings_page, "OPPONENTS", 2)
+    described = {"class_names": ["a", "b", "c", "d"], "n_tune": 1}
+    found = settings_page.opponents(folder, described)
+    assert found["shares"] == [[0, 0.5, 0.5, 0], [1, 0, 0, 0], [0.5, 0.5, 0, 0], [None] * 4]
+    assert settings_page.opponents(folder, {"class_names": None}) == {}
 
 
 def test_the_quality_of_a_regression_is_its_explained_variance(finished):

@@ -22,7 +22,7 @@ from oracles.ridge import leave_one_out
 from proponent.settings.cards import read_card
 from proponent.settings.datasets import espeak, spoken_captions
 from registry_data import need_package
-from settings.small_archives import write_cifar
+from settings.small_archives import write_cifar, write_image_folders
 from steps.thumbnails import Thumbnails, thumbnails
 
 pytestmark = pytest.mark.slow
@@ -37,6 +37,7 @@ METHODS = {
     "cifar2-resnet9": "graddot",
     "cifar10-resnet9": "graddot",
     "cifar10-resnet18": "graddot",
+    "imagenet-resnet50": "graddot",
 }
 """A method that is tested on each setting."""
 
@@ -46,6 +47,7 @@ def changes(root: Path) -> dict[str, dict]:
     digest = write_cifar(root / "cifar.tar.gz", n_train=60, n_test=40)
     archive = {"archive": (root / "cifar.tar.gz").as_uri(), "sha256": digest}
     small = {"epochs": 1, "batch_size": 4}
+    train, val = write_image_folders(root / "imagenet", classes=3, per_class=4)
     found = {
         "concrete-mlp": {"dataset": {"args": {"n_train": 40}}, "recipe": {"epochs": 2}},
         "diabetes-ridge": {
@@ -78,6 +80,15 @@ def changes(root: Path) -> dict[str, dict]:
             "dataset": {"args": {"n_train": 8, "n_query": 5, **archive}},
             "model": {"args": {"width": 4}},
             "recipe": small,
+        },
+        "imagenet-resnet50": {
+            "dataset": {
+                "args": {"train": train, "query": val, "size": 32, "n_query": 5},
+                "files": [train, val],
+            },
+            "model": {"args": {"width": 2, "classes": 3}},
+            "designs": {"subsets": {"count": 3, "seeds": 2}, "tune": {"count": 2}},
+            "recipe": {**small, "lr": 0.001},  # its own is for batches of 256
         },
     }
     return {name: QUERIES | changed for name, changed in found.items()}

@@ -1,0 +1,256 @@
+"""Figures over all recorded settings, from the files that ``settings_page.py record`` writes.
+
+``python benchmarks/settings_figures.py`` writes them to ``docs/images/``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parents[1]
+Entry = Mapping[str, Any]
+KINDS = {
+    "learned from retrainings": ("datamodels", "airrep"),
+    "TRAK": ("trak",),
+    "influence functions": ("if-", "ekfac", "kfac"),
+    "unrolling": ("source", "magic", "dvemb"),
+    "gradient similarity": ("grad", "tracin", "less"),
+    "representer points": ("rps", "dualda"),
+    "baselines": ("random", "same-label", "similarity"),
+}
+"""Beginnings of the names of methods, by kind."""
+STAGES = ("mnist-mlp", "mnist-mlp-early", "mnist-stages")
+EARLY = ("graddot", "trak", "ekfac")
+AVERAGED = (("graddot", "graddot-10"), ("trak", "trak-10"), ("ekfac", "ekfac-10"))
+
+
+def kind_of(method: str) -> str:
+    """Return the kind of a method, from the beginning of its name."""
+    return next((kind for kind, beginnings in KINDS.items() if method.startswith(beginnings)), "other")
+
+
+def overview(entries: Mapping[str, Entry]) -> Figure:
+    """Draw one row per setting: the LDS of each method with its interval, and both ceilings."""
+    names = [name for name, entry in entries.items() if entry["lds"]]
+    figure, axes = plt.subplots(figsize=(9, 0.62 * len(names) + 1.4), layout="constrained")
+    colours = dict(zip([*KINDS, "other"], mpl.color_sequences["tab10"], strict=False))
+    for row, name in enumerate(names):
+        entry = entries[name]
+        methods = entry["lds"]
+        for place, (method, value, low, high) in enumerate(methods):
+            height = row + 0.36 - 0.72 * place / max(1, len(methods) - 1)
+            axes.plot([low, high], [height, height], color=colours[kind_of(method)], lw=1, alpha=0.6)
+            axes.plot(value, height, "o", ms=3.5, color=colours[kind_of(method)])
+        for key, style in (("ceiling", "-"), ("ceiling_additive", ":")):
+            if entry[key] is not None:
+                axes.plot([entry[key]] * 2, [row - 0.42, row + 0.42], style, color="black", lw=1.2)
+        axes.annotate(
+            methods[0][0],
+            (methods[0][3], row + 0.36),
+            (4, 0),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.8", lw=0.8, zorder=0)
+    axes.set_xlabel(
+        "LDS on the test queries, with 95 % interval; the lines are the ceiling and the additive ceiling (dotted)"
+    )
+    used = [
+        kind
+        for kind in [*KINDS, "other"]
+        if any(kind_of(row[0]) == kind for name in names for row in entries[name]["lds"])
+    ]
+    axes.legend(
+        [plt.Line2D([], [], marker="o", ls="", color=colours[kind]) for kind in used],
+        used,
+        fontsize=7,
+        ncols=4,
+        loc="upper center",
+        bbox_to_anchor=(0.45, 1.16),
+        frameon=False,
+    )
+    return figure
+
+
+def stages(entries: Mapping[str, Entry]) -> Figure:
+    """Draw SOURCE next to influence functions where training converges, where it does not, and in two stages."""
+    names = [name for name in STAGES if name in entries]
+    methods = [
+        method
+        for method in (
+            "source",
+            "source-fast",
+            "ekfac",
+            "kfac",
+            "if-cg",
+            "tracin",
+            "trak",
+            "source-10",
+            "ekfac-10",
+            "trak-10",
+        )
+        if any(method == row[0] for name in names for row in entries[name]["lds"])
+    ]
+    return _bars(entries, names, methods, "LDS")
+
+
+def averages(entries: Mapping[str, Entry]) -> Figure:
+    """Draw the LDS of methods on one member and averaged over ten."""
+    names = [
+        name
+        for name, entry in entries.items()
+        if {"graddot-10", "trak-10"} & {row[0] for row in entry["lds"]}
+    ]
+    return _bars(entries, names, [method for pair in AVERAGED for method in pair], "LDS")
+
+
+def _bars(entries: Mapping[str, Entry], names: list[str], methods: list[str], label: str) -> Figure:
+    figure, axes = plt.subplots(figsize=(max(6, 1.5 * len(names) + 2), 3.6), layout="constrained")
+    colours = mpl.color_sequences["tab20"]
+    width = 0.84 / max(1, len(methods))
+    for place, method in enumerate(methods):
+        found = [
+            (row, *values)
+            for row, name in enumerate(names)
+            for other, *values in entries[name]["lds"]
+            if other == method
+        ]
+        if not found:
+            continue
+        rows, values, low, high = np.array(found).T
+        axes.bar(
+            rows - 0.42 + (place + 0.5) * width,
+            values,
+            width,
+            yerr=[values - low, high - values],
+            color=colours[place],
+            label=method,
+            error_kw={"lw": 0.8},
+        )
+    for row, name in enumerate(names):
+        if entries[name]["ceiling_additive"] is not None:
+            axes.plot(
+                [row - 0.44, row + 0.44], [entries[name]["ceiling_additive"]] * 2, ":", color="black", lw=1
+            )
+    axes.set_xticks(range(len(names)), names, rotation=20 if len(names) > 4 else 0)
+    axes.set_ylabel(f"{label}; dotted: additive ceiling")
+    axes.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.22), frameon=False)
+    return figure
+
+
+def early_checkpoints(entries: Mapping[str, Entry]) -> Figure:
+    """Draw the best LDS of each checkpoint on the tune queries, as a share of that of the best checkpoint."""
+    figure, panels = plt.subplots(1, len(EARLY), figsize=(11, 3.4), sharey=True, layout="constrained")
+    markers = "osD^v<>Pphd*X"
+    for axes, method in zip(panels, EARLY, strict=True):
+        for place, (name, entry) in enumerate(entries.items()):
+            best: dict[float, float] = {}
+            for params, lds in entry["candidates"].get(method, []):
+                where = float(params.get("checkpoint", 1.0))
+                best[where] = max(best.get(where, -1.0), lds)
+            if len(best) > 1 and max(best.values()) > 0:
+                fractions = sorted(best)
+                axes.plot(
+                    fractions,
+                    [best[at] / max(best.values()) for at in fractions],
+                    marker=markers[place % len(markers)],
+                    ms=4,
+                    lw=1,
+                    label=name,
+                )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([1 / 16, 1 / 8, 1 / 4, 1], ["1/16", "1/8", "1/4", "1"])
+        axes.set_title(method, fontsize=9)
+        axes.set_xlabel("checkpoint, share of training")
+    panels[0].set_ylabel("LDS / LDS of the best checkpoint\n(tune queries)")
+    panels[-1].legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figure:
+    """Draw LDS against the number of trained models on the convolutional network."""
+    lds = {row[0]: row[1:] for row in entries[name]["lds"]}
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    lines = {
+        "trak": [(1, "trak"), (2, "trak-2"), (5, "trak-5"), (10, "trak-10")],
+        "graddot": [(1, "graddot"), (10, "graddot-10")],
+        "ekfac": [(1, "ekfac"), (10, "ekfac-10")],
+        "trak-dropout (one model, ten masks)": [(1, "trak-dropout")],
+        "datamodels (LASSO)": [(100, "datamodels")],
+    }
+    for label, places in lines.items():
+        found = [(count, *lds[method]) for count, method in places if method in lds]
+        if found:
+            counts, values, low, high = np.array(found).T
+            axes.errorbar(counts, values, [values - low, high - values], marker="o", ms=4, lw=1, label=label)
+    axes.axhline(entries[name]["ceiling"], color="black", lw=1)
+    axes.axhline(entries[name]["ceiling_additive"], color="black", lw=1, ls=":")
+    axes.set_xscale("log")
+    axes.set_xlabel("models trained")
+    axes.set_ylabel("LDS")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def spoken_opponents(entries: Mapping[str, Entry], name: str = "speech-intents") -> Figure:
+    """Draw which labels the strongest opponents of each intent have."""
+    found = entries[name]["opponents"]
+    shares = np.array([[np.nan if value is None else value for value in row] for row in found["shares"]])
+    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
+    image = axes.imshow(shares, cmap="magma_r", vmin=0)
+    axes.set_xticks(range(len(shares)), found["classes"], rotation=60, ha="right", fontsize=7)
+    axes.set_yticks(range(len(shares)), found["classes"], fontsize=7)
+    axes.set_xlabel("label of the opponent")
+    axes.set_ylabel("label of the query")
+    for row, column in np.argwhere(shares >= 0.005):
+        axes.text(
+            column,
+            row,
+            f"{shares[row, column]:.2f}"[1:] if shares[row, column] < 1 else "1",
+            ha="center",
+            va="center",
+            fontsize=6,
+            color="white" if shares[row, column] > np.nanmax(shares) / 2 else "black",
+        )
+    figure.colorbar(image, label=f"share of the ten strongest opponents ({found['method']})", shrink=0.8)
+    return figure
+
+
+FIGURES: dict[str, tuple[Callable[[Mapping[str, Entry]], Figure], tuple[str, ...]]] = {
+    "settings": (overview, ()),
+    "stages": (stages, STAGES[1:]),
+    "averages": (averages, ()),
+    "early-checkpoints": (early_checkpoints, ()),
+    "models-resnet9": (models, ("fmnist2-resnet9",)),
+    "spoken-opponents": (spoken_opponents, ("speech-intents",)),
+}
+"""Figures by the name of their file, and the settings without which one cannot be drawn."""
+
+
+def main() -> None:
+    """Write every figure whose settings are recorded."""
+    mpl.rcParams["svg.hashsalt"] = "settings"
+    entries = {
+        path.stem: json.loads(path.read_text())
+        for path in sorted((ROOT / "docs/data/settings").glob("*.json"))
+    }
+    for name, (draw, needed) in FIGURES.items():
+        if all(setting in entries for setting in needed):
+            figure = draw(entries)
+            figure.savefig(ROOT / f"docs/images/{name}.svg", metadata={"Date": None})
+            plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
