@@ -41,6 +41,7 @@ wildcard_constraints:
     setting=r"[\w.-]+",
     method=r"[\w.-]+",
     design=r"[\w.-]+",
+    metric=r"[\w.-]+",
     kind=r"[a-z]+",
     shard=r"\d+",
 

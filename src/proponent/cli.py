@@ -36,6 +36,8 @@ STEPS = {
     "train": "Train a shard of ensemble members in lockstep.",
     "adopt_models": "Copy a shard of models that were trained elsewhere.",
     "retrain": "Retrain a shard of a design's subsets in lockstep.",
+    "derive_masks": "Derive the masks of a metric that retrains from scores or data.",
+    "retrain_masks": "Retrain a shard of derived masks in lockstep.",
     "train_script": "Train a shard of ensemble members with a script of your own.",
     "retrain_script": "Retrain a shard of a design's subsets with a script of your own.",
     "ground_truth": "Merge a design's shards.",

@@ -25,6 +25,7 @@ def nodes() -> list[Node]:
     asked = {
         "settings": ["digits-mlp", "digits-lr-noisy", "digits-mlp-smooth"],
         "methods": ["random", "trak", "if-cg", "magic", "datamodels-ridge", "data-shapley", "airrep"],
+        "metrics": ["lds", "loo", "mislabel", "counterfactual"],
     }
     return list(Plan(load_benchmark(REPOSITORY, asked)).graph.nodes.values())
 

@@ -42,3 +42,44 @@ use rule step as ground_truth with:
     localrule: True
     params:
         step="ground-truth",
+
+
+# results/S/ground_truth/derived/: masks that a metric derives from a method's scores or from the data, and the retrainings on them.
+use rule step as derive_masks with:
+    input:
+        key=key_of(
+            "results/{setting}/ground_truth/derived/{metric}/masks/{method}.safetensors"
+        ),
+        upstream=inputs_of(
+            "results/{setting}/ground_truth/derived/{metric}/masks/{method}.safetensors"
+        ),
+    output:
+        "results/{setting}/ground_truth/derived/{metric}/masks/{method}.safetensors",
+    log:
+        "logs/{setting}/derive_masks-{metric}-{method}.log",
+    localrule: True
+    params:
+        step="derive-masks",
+
+
+use rule step as retrain_masks with:
+    input:
+        key=key_of(
+            "results/{setting}/ground_truth/derived/{metric}/shards/{method}-{shard}.safetensors"
+        ),
+        upstream=inputs_of(
+            "results/{setting}/ground_truth/derived/{metric}/shards/{method}-{shard}.safetensors"
+        ),
+        check=check_before(
+            "results/{setting}/ground_truth/derived/{metric}/shards/{method}-{shard}.safetensors"
+        ),
+    output:
+        "results/{setting}/ground_truth/derived/{metric}/shards/{method}-{shard}.safetensors",
+    log:
+        "logs/{setting}/retrain_masks-{metric}-{method}-{shard}.log",
+    resources:
+        mem_mb=memory,
+        runtime=minutes(240),
+        gpu=GPU,
+    params:
+        step="retrain-masks",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from proponent.config.derived_designs import BudgetConfig, DerivedDesignConfig, refuse_above_budget
 from proponent.config.ranges import check_positive
 
 
@@ -70,6 +71,13 @@ class MetricConfig:
 
     metric: str
     params: dict[str, Any] = field(default_factory=dict)
+    design: DerivedDesignConfig | None = None
+    """Retrainings that the metric asks for; None for a metric that uses the designs of the setting, or none."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+    def __post_init__(self) -> None:
+        if self.design is not None:
+            refuse_above_budget(self.design, self.budget)
 
 
 @dataclass

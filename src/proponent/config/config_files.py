@@ -193,4 +193,18 @@ class ConfigFiles:
         if signature:
             config.params = signature.keywords_only().check_arguments(config.params, source, "params.")
             signature.check_ranges(config.params, f"{source}: params.")
+            _check_design(config, signature.constants.get("DESIGN"), source)
         return config
+
+
+def _check_design(config: MetricConfig, wanted: str | None, source: str) -> None:
+    """Refuse a metric that retrains without a design of its kind, and a design for a metric that does not retrain."""
+    found = config.design.kind.value if config.design else None
+    if found == wanted:
+        return
+    if wanted is None:
+        raise UserError(f"{source}: the metric {config.metric} does not retrain; leave 'design' out")
+    raise UserError(
+        f"{source}: the metric {config.metric} retrains; give it a 'design' with 'kind: {wanted}', as in the "
+        "files of configs/metrics/"
+    )

@@ -15,6 +15,7 @@ from proponent.formatting import duration, size
 from proponent.inspection.declared_resources import Workflow, read_workflow
 from proponent.inspection.forecast import BASES, Cost, Forecast, Resources, forecast, to_run
 from proponent.inspection.measured_costs import read_history
+from proponent.inspection.planned_retrainings import lines_on_retrainings
 from proponent.inspection.submissions import LOCAL, Profile, read_profile
 from proponent.machine_limits import machine_limits
 from proponent.memory_budget import PlannedMemory
@@ -82,6 +83,8 @@ def show_plan(
     _print_rules(total, console)
     already = f"; {total.current} artefacts are current" if total.current else ""
     console.print(f"{total.jobs} jobs{already}")
+    for line in lines_on_retrainings(jobs, workflow.plan.benchmark.metrics):
+        console.print(line, markup=False, soft_wrap=True)
     for line in lines_on_memory(jobs, planned_of) if planned_of else ():
         console.print(line, markup=False, soft_wrap=True)
     if chosen is None or chosen.executor == "local":

@@ -41,6 +41,8 @@ ESTIMATES: dict[str, Cost] = {
     "train": Cost(1, 500, 500e3),
     "adopt_models": Cost(1, 500, 500e3),
     "retrain": Cost(0.5, 500, 5e3),
+    "derive_masks": Cost(1, 300, 1e6),
+    "retrain_masks": Cost(0.5, 500, 5e3),
     "train_script": Cost(30, 1000, 500e3),
     "retrain_script": Cost(30, 1000, 5e3),
     "ground_truth": Cost(1, 300, 1e6),

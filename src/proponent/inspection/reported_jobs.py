@@ -35,7 +35,7 @@ def kind_of(task: Task) -> tuple[str, str]:
 
 def units(task: Task) -> int:
     """Return the number of models that a job trains or reads: retrainings or members, and 1 for other steps."""
-    if task.step in ("retrain", "retrain_script"):
+    if task.step in ("retrain", "retrain_script", "retrain_masks"):
         first, stop = task.content["runs"]
         return int(stop) - int(first)
     members = task.content.get("members")

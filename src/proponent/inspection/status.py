@@ -35,6 +35,8 @@ _STAGES = {
     "train_script": "ensemble",
     "retrain": "retrainings",
     "retrain_script": "retrainings",
+    "derive_masks": "retrainings",
+    "retrain_masks": "retrainings",
     "ground_truth": "ground truth",
     "featurize": "features",
     "attribute": "scores",

@@ -2,8 +2,9 @@
 
 A metric is a module with two names. ``NEEDS`` is a tuple of text literals that is read from the source at parse time:
 ``"ground_truth/<design>"`` or ``"noisy_labels"``. ``evaluate(inputs, *, <parameters>) -> dict[str, Estimate]`` takes its
-parameters from ``configs/metrics/<name>.yaml`` and returns one entry per metric of the leaderboard. An optional third
-name, ``MAY_USE``, lists inputs that the metric uses if the setting has them.
+parameters from ``configs/metrics/<name>.yaml`` and returns one entry per metric of the leaderboard. Two names are optional:
+``MAY_USE`` lists inputs that the metric uses if the setting has them, and ``DESIGN`` is the kind of the design that the YAML
+file of a metric that retrains must have (:mod:`proponent.config.derived_designs`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,20 @@ class Retrainings:
 
 
 @dataclass(frozen=True)
+class DerivedRetrainings:
+    """Retrainings on masks that a metric derived from scores or from the data, for the queries on which it is reported."""
+
+    masks: NDArray[np.bool_]
+    """(n_masks, n_train), True = kept; no two are equal."""
+    targets: NDArray[np.floating]
+    """(n_masks, n_seeds, n_query); NaN where a retraining diverged."""
+    rows: Mapping[str, NDArray[np.integer]]
+    """Rows of the masks by what they vary, such as ``scores`` (queries, shares); see :mod:`proponent.steps.derive_masks`."""
+    correct: NDArray[np.bool_] | None = None
+    """(n_masks, n_seeds, n_query), whether the query's label is predicted; None where queries do not have one class each."""
+
+
+@dataclass(frozen=True)
 class MetricInputs:
     """Results of one method on one setting, with the ground truth of that setting."""
 
@@ -42,6 +57,9 @@ class MetricInputs:
     """Retrainings by name of the design."""
     noisy_labels: NDArray[np.bool_] | None = None
     """(n_train,), True = the label was corrupted. Methods never see it."""
+    derived: Mapping[str, DerivedRetrainings] = field(default_factory=dict)
+    """For a metric that retrains: its retrainings on masks that all methods share (``shared``), and on masks from the scores
+    of this method (``own``)."""
 
 
 def retrainings_of(masks: ArrayLike, targets: ArrayLike) -> Retrainings:

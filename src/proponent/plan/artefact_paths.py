@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 
 LEADERBOARD = "results/leaderboard.csv"
 OVERVIEW = "results/figures/overview.svg"
+SHARED = "all-methods"
+"""Name, in place of a method's, of masks that do not depend on scores."""
 
 
 def data(setting: str) -> str:
@@ -36,6 +38,16 @@ def retrained_shard(setting: str, design: str, shard: int) -> str:
 def ground_truth(setting: str, design: str) -> str:
     """Return the path of a design's merged retrainings."""
     return f"results/{setting}/ground_truth/{design}.safetensors"
+
+
+def derived_masks(setting: str, metric: str, source: str) -> str:
+    """Return the path of masks that a metric derived from the scores of a method, or of :data:`SHARED` masks."""
+    return f"results/{setting}/ground_truth/derived/{metric}/masks/{source}.safetensors"
+
+
+def derived_shard(setting: str, metric: str, source: str, shard: int) -> str:
+    """Return the path of a shard of retrainings on derived masks."""
+    return f"results/{setting}/ground_truth/derived/{metric}/shards/{source}-{shard:04d}.safetensors"
 
 
 def scores(setting: str, method: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
+from proponent.config.derived_designs import DerivedDesignConfig, DerivedKind, GroupBy
 from proponent.config.schema import Precision, SettingConfig
 from proponent.config.signature import read_signature
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
@@ -29,16 +30,34 @@ def metric_needs(benchmark: Benchmark, metric: str) -> tuple[tuple[str, ...], tu
 def missing_metrics(benchmark: Benchmark, name: str) -> dict[str, str]:
     """Return, for each metric that needs retrainings which the setting ``name`` cannot make, the reason.
 
-    Settings that can train have the retrainings that they ask for, and no metric of theirs is missed.
+    A setting that can train has the retrainings that it asks for, and no metric that uses them is missed.
     """
-    if benchmark.settings[name].trains:
-        return {}
-    reason = f"needs retrainings, and configs/settings/{name}.yaml has trained models (ensemble.files) and no recipe"
-    return {
+    setting, file = benchmark.settings[name], f"configs/settings/{name}.yaml"
+    reasons = {
+        metric: why
+        for metric, config in benchmark.metrics.items()
+        if config.design is not None and (why := _cannot_retrain(setting, file, config.design))
+    }
+    if setting.trains:
+        return reasons
+    reason = f"needs retrainings, and {file} has trained models (ensemble.files) and no recipe"
+    return reasons | {
         metric: reason
         for metric in benchmark.metrics
         if any(need.startswith("ground_truth/") for need in metric_needs(benchmark, metric)[0])
     }
+
+
+def _cannot_retrain(setting: SettingConfig, file: str, design: DerivedDesignConfig) -> str | None:
+    """Return why a setting cannot make the retrainings of a metric; None if it can."""
+    if setting.trained_by == "files":
+        return f"needs retrainings, and {file} has trained models (ensemble.files) and no recipe"
+    if setting.trained_by == "command":
+        return f"retrains by a recipe, and {file} has training.command"
+    lacking = setting.task.lacks_classes
+    if design.kind is DerivedKind.groups and design.by is GroupBy.classes and lacking:
+        return f"leaves out classes, and {file} has the task {lacking}"
+    return None
 
 
 def why_left_out(name: str, setting: SettingConfig, methods: Mapping[str, Method]) -> dict[str, str]:

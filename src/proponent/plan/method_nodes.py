@@ -20,7 +20,8 @@ from proponent.config.specifications.step_specs import (
 )
 from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
-from proponent.plan.eligibility import has_need, metric_needs
+from proponent.plan.derived_nodes import DerivedNodes
+from proponent.plan.eligibility import has_need, metric_needs, missing_metrics
 from proponent.plan.setting_nodes import FEATURES, SettingNodes
 
 
@@ -132,6 +133,10 @@ class MethodNodes:
             for need in metric.needs
             if need.startswith("ground_truth/")
         ]
+        derived: dict[str, tuple[str, ...]] = {}
+        for metric in asked:
+            config = self.base.benchmark.metrics[metric]
+            derived |= DerivedNodes(self.base).add(metric, config, method.name)
         spec = EvaluateSpec(
             setting=name,
             method=method.name,
@@ -145,6 +150,7 @@ class MethodNodes:
             data=paths.data(name),
             scores=scores,
             ground_truth={design: paths.ground_truth(name, design) for design in designs},
+            derived=derived,
         )
         code = [f"proponent.metrics.{metric.metric}:evaluate" for metric in asked.values()]
         if method.groups:
@@ -154,10 +160,13 @@ class MethodNodes:
     def _metrics(self) -> dict[str, MetricSpec]:
         """Return the configured metrics that the setting's ground truth allows."""
         asked: dict[str, MetricSpec] = {}
+        missing = missing_metrics(self.base.benchmark, self.base.name)
         for metric, config in self.base.benchmark.metrics.items():
+            if metric in missing:
+                continue
             needs, may_use = metric_needs(self.base.benchmark, metric)
             if not all(has_need(self.base.setting, need) for need in needs):
                 continue
             optional = (need for need in may_use if has_need(self.base.setting, need))
-            asked[metric] = MetricSpec(config.metric, config.params, (*needs, *optional))
+            asked[metric] = MetricSpec(config.metric, config.params, (*needs, *optional), config.design)
         return asked

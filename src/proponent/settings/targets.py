@@ -48,6 +48,21 @@ def logit_difference(outputs: Tensor, y: Tensor, *, label: int, other: int) -> T
     return _column(outputs, label, "label") - _column(outputs, other, "other")
 
 
+def lead(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the logit of the query's label minus the largest logit of another class: positive where it is predicted.
+
+    Args:
+        outputs: logits, (n, C).
+        y: labels, (n,).
+
+    Examples:
+        >>> lead(torch.tensor([[0.0, 2.0], [1.0, 1.5]]), torch.tensor([1, 0]))
+        tensor([ 2.0000, -0.5000])
+    """
+    label = y[:, None]
+    return (outputs.gather(-1, label) - outputs.scatter(-1, label, -torch.inf).amax(-1, keepdim=True))[:, 0]
+
+
 def log_odds(outputs: Tensor, y: Tensor, *, label: int) -> Tensor:
     """Return log(p / (1 - p)) of one class, whatever the labels of the queries.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from proponent.config.specifications.step_specs import EvaluateSpec
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
+from proponent.steps.io.derived_retrainings import cost_of_retrainings, read_derived
 from proponent.steps.io.job import Job
 from proponent.steps.io.stored_arrays import count_examples
 from proponent.store.arrays import load_arrays
@@ -31,14 +33,15 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
     if reason:
         job.write_json(job.artefact, {**header, "metrics": {}, "left_out": reason, "cost": costs})
         return
-    inputs = _metric_inputs(job)
-    for metric in spec.metrics.values():
+    inputs, costs = _metric_inputs(job), costs | cost_of_retrainings(job)
+    for name, metric in spec.metrics.items():
         evaluate = importlib.import_module(f"proponent.metrics.{metric.metric}").evaluate
+        retrained = read_derived(job, name) if metric.design else {}
         try:
-            estimates = evaluate(inputs, **metric.params)
+            estimates = evaluate(replace(inputs, derived=retrained), **metric.params)
         except UserError as error:
             raise UserError(f"results/{spec.setting}: {error}") from error
-        metrics |= {name: estimate.as_dict() for name, estimate in estimates.items()}
+        metrics |= {entry: estimate.as_dict() for entry, estimate in estimates.items()}
     content = {**header, "metrics": metrics, "cost": costs}
     notes = [*_manifest(job.root, job.inputs.scores).details.get("notes", []), *constant_notes(metrics)]
     job.write_json(job.artefact, content | ({"notes": notes} if notes else {}))

@@ -37,6 +37,21 @@ class GroundTruthInputs(DataInputs):
 
 
 @dataclass(frozen=True)
+class DeriveMasksInputs(DataInputs):
+    """Inputs of masks that are derived from scores or from the data."""
+
+    scores: str = ""
+    """Scores of the method; empty for masks that all methods share."""
+
+
+@dataclass(frozen=True)
+class RetrainMasksInputs(DataInputs):
+    """Inputs of a shard of retrainings on derived masks."""
+
+    masks: str
+
+
+@dataclass(frozen=True)
 class FeaturizeInputs(DataInputs):
     """Inputs of a shard of features."""
 
@@ -65,6 +80,8 @@ class EvaluateInputs(DataInputs):
     scores: str
     ground_truth: dict[str, str]
     """Retrainings per design."""
+    derived: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Derived masks and the shards of their retrainings, by metric, and by metric and method (``coreset/trak``)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from proponent.config.benchmark_schema import Combine
+from proponent.config.derived_designs import DerivedDesignConfig
 from proponent.config.planted import PlantedConfig
 from proponent.config.schema import (
     DesignConfig,
@@ -199,6 +200,48 @@ class RetrainSpec(TrainingSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeriveMasksSpec(SettingSpec):
+    """The masks of a metric that retrains: those of one method, or those that all methods share."""
+
+    step: ClassVar[str] = "derive_masks"
+    inputs_type: ClassVar[type[Any]] = step_inputs.DeriveMasksInputs
+    metric: str
+    method: str
+    """Method from whose scores masks are derived; empty for masks that all methods share."""
+    design: DerivedDesignConfig
+    inputs: Inputs
+    has_classes: bool
+    """Whether every example has one class."""
+    queries: QueriesConfig
+    seed: int
+
+
+@dataclass(frozen=True)
+class SeedRule:
+    """How the seeds of retrainings on derived masks are drawn."""
+
+    metric: str
+    """Name of the metric; retrainings that are not paired draw independently for each metric."""
+    seeds: int
+    paired: bool
+    """Whether repeat r has the same seeds for every mask and metric."""
+    by_weight: bool
+    """Whether left-out examples stay in their batches with weight 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainMasksSpec(TrainingSpec):
+    """A shard of retrainings on derived masks."""
+
+    step: ClassVar[str] = "retrain_masks"
+    inputs_type: ClassVar[type[Any]] = step_inputs.RetrainMasksInputs
+    target: FactoryConfig | None
+    seeds: SeedRule
+    runs: tuple[int, int]
+    """First retraining of the shard, and the first after it. There may be fewer masks than were planned."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainScriptSpec(SettingSpec):
     """A shard of ensemble members, trained by a script of the user's own."""
 
@@ -343,6 +386,8 @@ class MetricSpec:
     metric: str
     params: dict[str, Any]
     needs: tuple[str, ...]
+    design: DerivedDesignConfig | None = None
+    """Retrainings that the metric asked for; None for a metric that uses those of the setting, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,7 +462,7 @@ SPECS: dict[str, type[StepSpec]] = {
     kind.step: kind
     for kind in (
         *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
-        *(TrainScriptSpec, RetrainScriptSpec),
+        *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec),
         *(AttributeSpec, AdoptSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
     )

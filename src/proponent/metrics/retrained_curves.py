@@ -1,0 +1,116 @@
+"""Statistics of retrainings on derived masks: paired effects, curves over sizes, and intervals over queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proponent.errors import UserError
+from proponent.metrics.estimate import Array, Estimate, interval
+from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.statistics import draw
+
+
+def retrained(inputs: MetricInputs, metric: str, source: str) -> DerivedRetrainings:
+    """Return the retrainings of a metric from one source, ``shared`` or ``own``.
+
+    Raises:
+        UserError: the metric was configured without a ``design``.
+    """
+    if source not in inputs.derived:
+        raise UserError(
+            f"metric {metric}: its YAML file has no 'design' of the right kind; see configs/metrics/{metric}.yaml"
+        )
+    return inputs.derived[source]
+
+
+def alive(retrainings: DerivedRetrainings) -> NDArray[np.bool_]:
+    """Return the retrainings that did not diverge, (n_masks, n_seeds)."""
+    found: NDArray[np.bool_] = np.isfinite(retrainings.targets).all(axis=-1)
+    return found
+
+
+def mean_over_seeds(values: Array, usable: NDArray[np.bool_], metric: str) -> Array:
+    """Return the mean over the last axis, of the usable seeds only.
+
+    Args:
+        values: (…, n_seeds).
+        usable: (…, n_seeds), False for retrainings that diverged.
+        metric: name of the metric, for messages.
+
+    Raises:
+        UserError: all retrainings of a mask diverged.
+    """
+    counts = usable.sum(axis=-1)
+    if not counts.all():
+        raise UserError(
+            f"metric {metric}: all retrainings on {int((counts == 0).sum())} of {counts.size} masks diverged; lower the "
+            "recipe's lr or raise design.seeds"
+        )
+    return np.asarray(np.where(usable, values, 0.0).sum(axis=-1) / counts)
+
+
+def area_weights(positions: Array) -> Array:
+    """Return weights of points of a curve whose weighted sum is the area below it, divided by its width (trapezoids).
+
+    Args:
+        positions: (n_points,) growing positions; one point has the weight 1.
+    """
+    if len(positions) == 1:
+        return np.ones(1)
+    steps = np.diff(positions)
+    weights = np.zeros(len(positions))
+    weights[:-1] += steps / 2
+    weights[1:] += steps / 2
+    return np.asarray(weights / steps.sum())
+
+
+def curve_estimate(
+    curves: Mapping[str, Array],
+    combination: Mapping[str, float],
+    weights: Array,
+    *,
+    resamples: int,
+    seed: int,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    extras: Mapping[str, Any] | None = None,
+) -> Estimate:
+    """Return the area below a curve, averaged over queries, with an interval over queries.
+
+    Args:
+        curves: curves by name, (n_points, n_query) each.
+        combination: factors by name of a curve: the value is the area below the sum of these curves. Every other curve is
+            a control: the area below it is given as an extra, together with the value minus this area.
+        weights: (n_points,) weights of the points.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds and numbers of queries pair the methods of a setting.
+        bounds: smallest and largest possible value.
+        extras: further values by name.
+
+    Returns:
+        The estimate. Its extras: ``per_query`` areas; per curve ``curve_NAME`` with ``_low`` and ``_high``, the points of
+        the mean over queries with intervals; per control ``NAME`` and ``over_NAME``, with ``_low`` and ``_high``.
+    """
+    areas = {name: weights @ curve for name, curve in curves.items()}
+    per_query = np.sum([factor * areas[name] for name, factor in combination.items()], axis=0)
+    joint = draw(1, len(per_query), resamples, seed)
+    values = joint.mean(per_query)
+    found: dict[str, Any] = {}
+    for name, curve in curves.items():
+        points = joint.queries @ curve.T
+        ends = [interval(point[0], point[1:]) for point in points.T]
+        found |= {
+            f"curve_{name}": points[0].tolist(),
+            f"curve_{name}_low": [low for low, _ in ends],
+            f"curve_{name}_high": [high for _, high in ends],
+        }
+        if name not in combination:
+            control = joint.mean(areas[name])
+            for entry, sample in ((name, control), (f"over_{name}", values - control)):
+                low, high = interval(sample[0], sample[1:])
+                found |= {entry: float(sample[0]), f"{entry}_low": low, f"{entry}_high": high}
+    found |= {"n_queries": len(per_query), "per_query": per_query.tolist(), **(extras or {})}
+    return Estimate.from_replicates(values[0], values[1:], bounds=bounds, extras=found)

@@ -1,0 +1,94 @@
+"""Nodes of metrics that retrain: masks derived from scores or from the data, and the retrainings on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proponent.chunking import chunks
+from proponent.config.benchmark_schema import MetricConfig
+from proponent.config.derived_designs import DerivedDesignConfig
+from proponent.config.specifications.step_inputs import DeriveMasksInputs, RetrainMasksInputs
+from proponent.config.specifications.step_specs import DeriveMasksSpec, Engine, RetrainMasksSpec, SeedRule
+from proponent.plan import artefact_paths as paths
+from proponent.plan.setting_nodes import SettingNodes
+
+
+@dataclass(frozen=True)
+class DerivedNodes:
+    """Adds the retrainings of metrics to the graph of a setting.
+
+    Args:
+        base: nodes of the setting, already added.
+    """
+
+    base: SettingNodes
+
+    def add(self, metric: str, config: MetricConfig, method: str) -> dict[str, tuple[str, ...]]:
+        """Add the masks and retrainings that a metric needs for one method, those that are shared once.
+
+        Args:
+            metric: name of the metric's YAML file.
+            config: its content.
+            method: method whose scores are in the graph.
+
+        Returns:
+            Masks and shards by the names of :class:`~proponent.config.specifications.step_inputs.EvaluateInputs`; empty for
+            a metric without a design.
+        """
+        design = config.design
+        if design is None:
+            return {}
+        found = {metric: self._add_source(metric, design, "", design.shared_rows)}
+        if design.kind.uses_scores:
+            found[f"{metric}/{method}"] = self._add_source(metric, design, method, design.own_rows)
+        return found
+
+    def _add_source(
+        self, metric: str, design: DerivedDesignConfig, method: str, rows: int
+    ) -> tuple[str, ...]:
+        """Return the masks of one source and the shards of their retrainings, after adding those that are not there."""
+        name, graph, compute = self.base.name, self.base.graph, self.base.benchmark.config.compute
+        source = method or paths.SHARED
+        masks = paths.derived_masks(name, metric, source)
+        runs = list(chunks(rows * design.seeds, compute.models_per_job))
+        shards = tuple(paths.derived_shard(name, metric, source, shard) for shard, _ in enumerate(runs))
+        if masks in graph.nodes:
+            return (masks, *shards)
+        setting, data = self.base.setting, paths.data(name)
+        spec = DeriveMasksSpec(
+            setting=name,
+            engine=Engine(threads=compute.threads),
+            metric=metric,
+            method=method,
+            design=design,
+            inputs=setting.inputs,
+            has_classes=setting.task.lacks_classes is None,
+            queries=setting.queries,
+            seed=setting.seed,
+        )
+        scores = paths.scores(name, method) if method else ""
+        graph.add(masks, spec, DeriveMasksInputs(data=data, scores=scores))
+        rule = SeedRule(
+            metric="" if design.is_paired else metric,
+            seeds=design.seeds,
+            paired=design.is_paired,
+            by_weight=design.by_weight,
+        )
+        sources = self.base.with_target(self.base.training_sources())
+        for path, some in zip(shards, runs, strict=True):
+            retraining = RetrainMasksSpec(
+                setting=name,
+                engine=self.base.engine,
+                task=setting.task,
+                target=setting.target,
+                model=self.base.model,
+                recipe=self.base.recipe,
+                augment=setting.augment,
+                seed=setting.seed,
+                lockstep=compute.lockstep,
+                seeds=rule,
+                runs=(some.start, some.stop),
+            )
+            inputs = RetrainMasksInputs(data=data, masks=masks)
+            graph.add(path, retraining, inputs, *sources, self.base.after_check)
+        return (masks, *shards)

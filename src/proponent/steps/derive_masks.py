@@ -1,0 +1,135 @@
+"""``proponent derive-masks``: the masks on which a metric retrains, from the scores of a method or from the data."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proponent.config.derived_designs import DerivedKind, GroupBy
+from proponent.config.schema import Inputs
+from proponent.config.specifications.step_inputs import DeriveMasksInputs
+from proponent.config.specifications.step_specs import DeriveMasksSpec
+from proponent.metrics.metric_inputs import check_scores
+from proponent.seeds import derive_seed
+from proponent.steps.io.job import Job
+from proponent.steps.io.stored_arrays import NumpyData, load_numpy_data
+from proponent.store.arrays import load_arrays
+from proponent.training import derived_masks as derive
+
+Masks = dict[str, NDArray[np.bool_]]
+"""Masks (…, n_train) by the name of what they vary."""
+
+
+def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
+    """Write ``masks`` (n_masks, n_train) bool, distinct, and ``rows_…``: the row of each combination that the kind varies.
+
+    Of scores that are left out there are no masks. Names of rows, and their axes:
+
+    - ``removal``: ``rows_scores`` (queries, shares); shared ``rows_random``, ``rows_same_class``, ``rows_similar``;
+    - ``coreset``: ``rows_best`` and ``rows_worst`` (shares,); shared ``rows_random`` (orders, shares);
+    - ``groups``: ``rows_classes`` or ``rows_clusters`` (groups,); ``fractions``: ``rows_fractions`` (shares, subsets).
+
+    ``rows_all`` () is the row that keeps everything.
+    """
+    spec = job.spec
+    data = load_numpy_data(job)
+    if spec.method:
+        arrays = load_arrays(job.read(job.inputs.scores))
+        if "scores" not in arrays:  # the method is left out
+            job.write_arrays(job.artefact, {"masks": np.ones((0, len(data.y_train)), dtype=bool)})
+            return
+        check_scores(arrays["scores"], len(data.y_query), len(data.y_train), job.inputs.scores)
+        named = _from_scores(spec, arrays["scores"].astype(np.float64), data)
+    else:
+        named = _from_data(spec, data)
+    flat = np.concatenate([masks.reshape(-1, masks.shape[-1]) for masks in named.values()])
+    masks, row_of = derive.unique_masks(flat)
+    written: dict[str, NDArray[np.generic]] = {"masks": masks}
+    start = 0
+    for name, some in named.items():
+        shape = some.shape[:-1]
+        count = int(np.prod(shape))
+        written[f"rows_{name}"] = row_of[start : start + count].reshape(shape)
+        start += count
+    job.write_arrays(job.artefact, written, {"setting": spec.setting, "metric": spec.metric, "key": job.key})
+    job.details["distinct_masks"] = len(masks)
+
+
+def _from_scores(spec: DeriveMasksSpec, scores: NDArray[np.float64], data: NumpyData) -> Masks:
+    design, where, tune = spec.design, _where(spec), spec.queries.tune
+    if design.kind is DerivedKind.removal:
+        orders = [
+            derive.descending(row, derive_seed(spec.seed, "ties", query))
+            for query, row in enumerate(scores[tune : tune + _queries(spec)])
+        ]
+        return {"scores": derive.without_first(orders, design.shares, where)}
+    # Tune queries choose the examples, so that the accuracy on test queries does not choose its own training set.
+    values = scores[:tune].mean(axis=0)
+    best = derive.descending(values, derive_seed(spec.seed, "ties"))
+    labels = data.y_train if design.balanced and spec.has_classes else None
+    return {
+        name: derive.first_only(order, design.shares, labels, where)
+        for name, order in (("best", best), ("worst", best[::-1]))
+    }
+
+
+def _from_data(spec: DeriveMasksSpec, data: NumpyData) -> Masks:
+    design, where, n = spec.design, _where(spec), len(data.y_train)
+    seed = derive_seed(spec.seed, "derived", spec.metric)
+    everything = np.ones(n, dtype=bool)
+    if design.kind is DerivedKind.removal:
+        orders = _removal_controls(spec, data, seed)
+        return {"all": everything} | {
+            name: derive.without_first(own, design.shares, where) for name, own in orders.items()
+        }
+    if design.kind is DerivedKind.coreset:
+        labels = data.y_train if design.balanced and spec.has_classes else None
+        random = [
+            derive.first_only(order, design.shares, labels, where)
+            for order in derive.random_orders(n, design.count, seed)
+        ]
+        return {"all": everything, "random": np.stack(random)}
+    if design.kind is DerivedKind.groups:
+        by_class = design.by is GroupBy.classes
+        features = None if by_class else derive.features_of(data.x_train, _holds_tokens(spec))
+        groups = data.y_train if features is None else derive.clusters(features, design.count, seed)
+        return {"all": everything, design.by.value: derive.group_masks(groups, design.count)[0]}
+    return {"fractions": derive.random_subsets(n, design.shares, design.count, seed, where)}
+
+
+def _removal_controls(spec: DeriveMasksSpec, data: NumpyData, seed: int) -> dict[str, list[derive.Order]]:
+    """Return the orders of the controls: random, of the query's class (with classes), and most similar in the inputs."""
+    n, tune = len(data.y_train), spec.queries.tune
+    count = _queries(spec)
+    chosen = slice(tune, tune + count)
+    orders = {"random": derive.random_orders(n, count, seed)}
+    if spec.has_classes:
+        orders["same_class"] = derive.same_class_orders(data.y_train, data.y_query[chosen], seed)
+    both = _joined(data, chosen)
+    features = derive.features_of(both, _holds_tokens(spec))
+    orders["similar"] = derive.nearest_orders(features[:n], features[n:], seed)
+    return orders
+
+
+def _joined(data: NumpyData, queries: slice) -> NDArray[np.generic] | dict[str, NDArray[np.generic]]:
+    """Return the inputs of all training examples, and those of some queries behind them."""
+    some = data.with_queries(queries)
+    if isinstance(some.x_train, dict) and isinstance(some.x_query, dict):
+        return {
+            name: np.concatenate([np.asarray(value), np.asarray(some.x_query[name])])
+            for name, value in some.x_train.items()
+        }
+    return np.concatenate([np.asarray(some.x_train), np.asarray(some.x_query)])
+
+
+def _queries(spec: DeriveMasksSpec) -> int:
+    """Return the number of test queries whose proponents are removed."""
+    return min(spec.design.queries, spec.queries.test)
+
+
+def _holds_tokens(spec: DeriveMasksSpec) -> bool:
+    return spec.inputs is Inputs.tokens
+
+
+def _where(spec: DeriveMasksSpec) -> str:
+    return f"configs/metrics/{spec.metric}.yaml: design.shares"

@@ -1,0 +1,196 @@
+"""Metrics that retrain, from scores to values, on sixty points: masks, retrainings, evaluation and interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from docs.tiny_results import make_artefact
+from oracles.training import train_alone
+from proponent.plan.graph import Node
+from proponent.settings.factories import build_model
+from proponent.settings.tasks.class_labels import margin
+from proponent.steps import retrain_masks
+from proponent.steps.io.job import Job
+from proponent.store.arrays import load_arrays, save_arrays
+from proponent.store.manifest import read_manifest
+from proponent.training.masked_runs import masked_run
+from steps.planned_jobs import make, one_setting
+from workflow.checkout import FACTORIES
+
+METRICS = ("counterfactual", "group-influence-classes", "lds-fractions", "coreset", "coreset-balanced")
+SETTING = """\
+dataset: {factory: "masked_factories:blobs", args: {n: 60}}
+model: {factory: "masked_factories:net", args: {width: 5}}
+task: classification
+recipe: {optimizer: sgd, lr: 0.2, epochs: 6, batch_size: 20}
+ensemble: {members: 1, checkpoints: 1}
+designs: {}
+queries: {tune: 4, test: 5}
+seed: 3
+"""
+PARAMS = f"""\
+methods: [random, graddot, same-label]
+metrics: [{", ".join(METRICS)}]
+compute: {{models_per_job: 30, lockstep: 10, memory_mib: 500}}
+overrides:
+  metrics:
+    counterfactual: {{design: {{shares: [0.05, 0.2], seeds: 2}}}}
+    group-influence-classes: {{design: {{count: 20, seeds: 2}}}}
+    lds-fractions: {{design: {{shares: [0.25, 0.75], count: 6}}}}
+    coreset: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
+    coreset-balanced: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
+"""
+STEPS = ("data", "check", "train", "featurize", "attribute", "derive_masks", "retrain_masks", "evaluate")
+DERIVED = "results/masked/ground_truth/derived"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Node]]]:
+    root = tmp_path_factory.mktemp("masked")
+    with one_setting(root, "masked", SETTING, FACTORIES, PARAMS) as plan:
+        nodes = plan()
+        for step in STEPS:
+            make(root, nodes, step)
+        yield root, nodes
+
+
+def arrays(root: Path, path: str) -> dict[str, np.ndarray]:
+    return load_arrays(root / path)
+
+
+def test_masks_leave_out_the_examples_with_the_largest_scores(finished):
+    root, _ = finished
+    scores = arrays(root, "results/masked/scores/graddot.safetensors")["scores"]
+    found = arrays(root, f"{DERIVED}/counterfactual/masks/graddot.safetensors")
+    for query, rows in enumerate(found["rows_scores"]):
+        for row, size in zip(rows, (3, 12), strict=True):
+            removed = np.flatnonzero(~found["masks"][row])
+            assert len(removed) == size
+            kept = found["masks"][row]
+            assert scores[4 + query][removed].min() >= scores[4 + query][kept].max()
+
+
+def test_coresets_keep_the_examples_with_the_largest_mean_score_over_tune_queries(finished):
+    root, _ = finished
+    values = arrays(root, "results/masked/scores/graddot.safetensors")["scores"][:4].mean(axis=0)
+    found = arrays(root, f"{DERIVED}/coreset/masks/graddot.safetensors")
+    assert set(np.flatnonzero(found["masks"][found["rows_best"][0]])) == set(np.argsort(-values)[:12])
+    assert set(np.flatnonzero(found["masks"][found["rows_worst"][1]])) == set(np.argsort(values)[:30])
+    y = arrays(root, "results/masked/data/train.safetensors")["y"]
+    balanced = arrays(root, f"{DERIVED}/coreset-balanced/masks/graddot.safetensors")
+    kept = balanced["masks"][balanced["rows_best"][0]]
+    assert np.bincount(y[kept]).tolist() == [4, 4, 4]
+
+
+def test_every_class_is_left_out_once(finished):
+    root, _ = finished
+    y = arrays(root, "results/masked/data/train.safetensors")["y"]
+    found = arrays(root, f"{DERIVED}/group-influence-classes/masks/all-methods.safetensors")
+    left_out = [np.unique(y[~found["masks"][row]]).tolist() for row in found["rows_classes"]]
+    assert left_out == [[0], [1], [2]]
+    assert found["masks"][found["rows_all"]].all()
+
+
+@pytest.mark.parametrize(("metric", "source"), [("counterfactual", "graddot"), ("coreset", "all-methods")])
+def test_each_retraining_is_that_of_an_ordinary_loop(finished, metric, source):
+    root, nodes = finished
+    shard = f"{DERIVED}/{metric}/shards/{source}-0000.safetensors"
+    masks = arrays(root, f"{DERIVED}/{metric}/masks/{source}.safetensors")["masks"]
+    spec, found = nodes[shard].spec, arrays(root, shard)
+    train = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/train.safetensors").items()}
+    query = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/query.safetensors").items()}
+    for index in (0, 3):
+        mask = torch.from_numpy(masks[index // 2])
+        run = masked_run(mask, -1, index % 2, 3, "", by_weight=metric == "counterfactual")
+        model, _, _ = train_alone(
+            lambda seed: build_model(spec.model, seed), train["x"], train["y"], spec.recipe, run
+        )
+        with torch.no_grad():
+            outputs = model(query["x"])
+        expected = margin(outputs, query["y"]).numpy()
+        np.testing.assert_allclose(found["targets"][index], expected, rtol=1e-4, atol=1e-4)
+        assert found["correct"][index].tolist() == (outputs.argmax(1) == query["y"]).tolist()
+
+
+def test_shards_beyond_the_distinct_masks_are_empty(finished):
+    root, _ = finished
+    masks = arrays(root, f"{DERIVED}/group-influence-classes/masks/all-methods.safetensors")["masks"]
+    assert len(masks) == 4  # of at most 21
+    shards = sorted((root / DERIVED / "group-influence-classes/shards").glob("*.safetensors"))
+    assert [len(load_arrays(path)["targets"]) for path in shards] == [8, 0]
+
+
+def test_every_metric_has_values_and_the_cost_is_that_of_the_benchmark(finished):
+    root, _ = finished
+    for method in ("random", "graddot", "same-label"):
+        document = json.loads((root / f"results/masked/metrics/{method}.json").read_text())
+        assert set(document["metrics"]) == {
+            *("counterfactual_drop", "counterfactual_flips", "group_influence_classes"),
+            *("lds_removed_25", "lds_removed_75", "coreset_keep_best", "coreset_remove_best"),
+            *("coreset_balanced_keep_best", "coreset_balanced_remove_best"),
+        }
+        shards = list((root / DERIVED).rglob(f"shards/{method}-*.safetensors"))
+        manifests = [read_manifest(path) for path in shards]
+        assert document["cost"]["metric_retrainings"] == sum(m.details["retrainings"] for m in manifests)
+        assert document["cost"]["metric_retraining_seconds"] > 0
+        assert not any("derived" in path for path in document["cost"]["ledger"])
+
+
+def test_gradients_remove_better_than_chance(finished):
+    root, _ = finished
+    drop = json.loads((root / "results/masked/metrics/graddot.json").read_text())["metrics"][
+        "counterfactual_drop"
+    ]
+    assert drop["over_random_low"] > 0
+    assert set(drop) >= {"same_class", "similar", "curve_scores", "curve_random_low"}
+    chance = json.loads((root / "results/masked/metrics/random.json").read_text())["metrics"]
+    assert chance["counterfactual_drop"]["over_random_low"] < 0.05
+
+
+def test_a_shard_that_was_killed_continues_and_gives_the_same_bytes(finished, monkeypatch):
+    root, nodes = finished
+    path = f"{DERIVED}/counterfactual/shards/random-0000.safetensors"
+    node = nodes[path]
+    before = (root / path).read_bytes()
+    trained, groups = retrain_masks.train, []
+
+    def counted(*arguments, **keywords):
+        groups.append(len(arguments[5]))
+        if len(groups) == 2:
+            raise KeyboardInterrupt
+        return trained(*arguments, **keywords)
+
+    monkeypatch.setattr(retrain_masks, "train", counted)
+    with contextlib.chdir(root):
+        with pytest.raises(KeyboardInterrupt):
+            make_artefact(root, node, again=True)
+        make_artefact(root, node, again=True)
+    assert (root / path).read_bytes() == before
+    assert groups == [10] * 3  # the second one twice
+
+
+def test_a_method_that_is_left_out_has_no_masks(finished):
+    root, nodes = finished
+    path = f"{DERIVED}/coreset/masks/same-label.safetensors"
+    scores = root / "results/masked/scores/same-label.safetensors"
+    kept, node = scores.read_bytes(), nodes[path]
+    before = (root / path).read_bytes()
+    try:
+        save_arrays(scores, {}, {"left_out": "a reason"})
+        job_read = Job.read
+        with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                Job, "read", lambda self, name: root / name if "scores" in name else job_read(self, name)
+            )
+            make_artefact(root, node, again=True)
+        assert arrays(root, path)["masks"].shape == (0, 60)
+    finally:
+        scores.write_bytes(kept)
+        (root / path).write_bytes(before)
