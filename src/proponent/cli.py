@@ -124,6 +124,37 @@ def leaderboard(setting: str | None) -> None:
 
 
 @cli.command()
+@click.option("--setting", required=True, metavar="NAME", help="A setting with results.")
+@click.option("--method", required=True, metavar="NAME", help="The method whose scores choose.")
+@click.option("--keep", required=True, type=float, help="Share of the training set to keep.")
+@click.option(
+    "--queries",
+    default="tune",
+    show_default=True,
+    help="Target queries: tune, test, all, or numbers such as 3,17,20-29.",
+)
+@click.option("--balanced", is_flag=True, help="Keep the same share of every class.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write; SETTING-METHOD.csv by default."
+)
+def select(setting: str, method: str, keep: float, queries: str, balanced: bool, output: Path | None) -> None:
+    """Choose the training examples to keep for a set of target queries.
+
+    Writes them as CSV, the most valuable first, and prints the accuracy of models that were trained on such choices, next to
+    random ones and to baselines.
+
+    Example: proponent select --setting digits-lr --method trak --keep 0.3
+    """
+    from rich.console import Console
+
+    from proponent.steps.select_examples import Selection, run
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    chosen = Selection(setting, method, keep, queries, balanced)
+    run(_root(), chosen, output or Path(f"{setting}-{method}.csv"), console)
+
+
+@cli.command()
 @click.argument("metrics", nargs=-1)
 def publish(metrics: tuple[str, ...]) -> None:
     """Make MLflow show what params.yaml names, and nothing else.

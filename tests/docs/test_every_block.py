@@ -38,6 +38,7 @@ FOLLOWED = {
     "docs/adding-a-method.md": "docs/test_adding_a_method.py",
     "docs/adding-a-setting.md": "docs/test_adding_a_setting.py",
     "docs/how-it-works.md": "docs/test_how_it_works.py",
+    "docs/metrics-that-retrain.md": "docs/test_metrics_that_retrain_page.py",
     "docs/planning.md": "docs/test_planning.py",
     "docs/reproducing.md": "versioning/test_guide.py",
     "docs/scaling.md": "docs/test_scaling.py",

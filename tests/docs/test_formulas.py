@@ -378,6 +378,29 @@ def lava(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
     return np.tile(value, (len(query), 1))
 
 
+@formula("el2n")
+def el2n(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
+    p = s.at(a.checkpoint).p[: s.n]
+    value = np.sqrt(((p - np.eye(3)[s.y[: s.n]]) ** 2).sum(1))
+    return np.tile(value, (len(s.y) - s.n, 1))
+
+
+@formula("grand")
+def grand(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
+    m = s.at(a.checkpoint)
+    return np.tile(m.w * np.linalg.norm(m.train, axis=1), (len(m.query), 1))
+
+
+@formula("forgetting")
+def forgetting(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
+    right = np.array([m.p[: s.n].argmax(1) == s.y[: s.n] for m in s.models()])
+    value = [
+        sum(own[k] and not own[k + 1] for k in range(len(own) - 1)) if own.any() else len(own)
+        for own in right.T
+    ]
+    return np.tile(np.array(value, dtype=float), (len(s.y) - s.n, 1))
+
+
 def root_of(matrix: Array) -> Array:
     """Return the square root of a positive semi-definite matrix."""
     values, vectors = np.linalg.eigh(matrix)

@@ -4,6 +4,21 @@ use rule attribute as data_oob with:
         method=methods_of("data_oob"),
 
 
+use rule attribute as el2n with:
+    wildcard_constraints:
+        method=methods_of("el2n"),
+
+
+use rule attribute as forgetting with:
+    wildcard_constraints:
+        method=methods_of("forgetting"),
+
+
+use rule attribute as grand with:
+    wildcard_constraints:
+        method=methods_of("grand"),
+
+
 use rule attribute as knn_shapley with:
     wildcard_constraints:
         method=methods_of("knn_shapley"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from torch import Tensor
@@ -23,6 +24,10 @@ class Outputs(Protocol):
 
     def at(self, checkpoint: float) -> OutputPair:
         """Return the outputs at a checkpoint."""
+        ...
+
+    def along(self) -> Iterator[OutputPair]:
+        """Yield the outputs at all checkpoints, the final one last."""
         ...
 
 

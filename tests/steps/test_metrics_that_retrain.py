@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from docs.tiny_results import make_artefact
 from oracles.training import train_alone
+from proponent.errors import UserError
 from proponent.plan.graph import Node
 from proponent.settings.factories import build_model
 from proponent.settings.tasks.class_labels import margin
 from proponent.steps import retrain_masks
 from proponent.steps.io.job import Job
+from proponent.steps.select_examples import Selection, run
 from proponent.store.arrays import load_arrays, save_arrays
 from proponent.store.manifest import read_manifest
 from proponent.training.masked_runs import masked_run
@@ -194,3 +199,72 @@ def test_a_method_that_is_left_out_has_no_masks(finished):
     finally:
         scores.write_bytes(kept)
         (root / path).write_bytes(before)
+
+
+def selected(root: Path, tmp_path: Path, **options) -> tuple[list[dict[str, str]], str]:
+    """Return the rows of the CSV file, and what is printed."""
+    printed = io.StringIO()
+    output = tmp_path / "kept.csv"
+    run(root, Selection("masked", **options), output, Console(file=printed, width=120))
+    with output.open() as stream:
+        return list(csv.DictReader(stream)), printed.getvalue()
+
+
+def test_selected_examples_have_the_largest_mean_scores_for_the_targets(finished, tmp_path):
+    root, _ = finished
+    scores = arrays(root, "results/masked/scores/graddot.safetensors")["scores"]
+    y = arrays(root, "results/masked/data/train.safetensors")["y"]
+    rows, printed = selected(root, tmp_path, method="graddot", keep=0.3, queries="5,7-8")
+    values = scores[[5, 7, 8]].astype(float).mean(axis=0)
+    assert [int(row["example"]) for row in rows] == np.argsort(-values)[:18].tolist()
+    assert [float(row["value"]) for row in rows] == pytest.approx(np.sort(values)[::-1][:18], rel=1e-4)
+    assert all(int(row["label"]) == y[int(row["example"])] for row in rows)
+    assert "18 of 60 examples" in printed
+
+
+def test_the_selection_for_tune_queries_is_the_coreset_whose_accuracy_is_shown(finished, tmp_path):
+    root, _ = finished
+    found = arrays(root, f"{DERIVED}/coreset/masks/same-label.safetensors")
+    rows, printed = selected(root, tmp_path, method="same-label", keep=0.2)
+    coreset = np.flatnonzero(found["masks"][found["rows_best"][0]])
+    assert sorted(int(row["example"]) for row in rows) == coreset.tolist()
+    entry = json.loads((root / "results/masked/metrics/same-label.json").read_text())["metrics"]
+    point = entry["coreset_keep_best"]["curve_best"][0]
+    assert f"20 % {point:.3f} [" in " ".join(printed.split())
+    balanced, _ = selected(root, tmp_path, method="graddot", keep=0.2, balanced=True)
+    assert sorted(int(row["label"]) for row in balanced) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"method": "graddott", "keep": 0.3},
+            r"did you mean 'graddot'\?; make it with: snakemake results/masked/scores",
+        ),
+        ({"method": "graddot", "keep": 30}, "--keep must be a share between 0 and 1, not 30"),
+        ({"method": "graddot", "keep": 0.3, "queries": "1,x"}, "'x' is neither a number nor a range"),
+        (
+            {"method": "graddot", "keep": 0.3, "queries": "4-9"},
+            "has the queries 0 to 8, and '4-9' names others",
+        ),
+    ],
+)
+def test_what_cannot_be_selected_is_named(finished, tmp_path, options, said):
+    root, _ = finished
+    with pytest.raises(UserError, match=said):
+        selected(root, tmp_path, **options)
+    assert not (tmp_path / "kept.csv").exists()
+
+
+def test_without_retrainings_the_command_that_makes_them_is_printed(finished, tmp_path):
+    root, _ = finished
+    path = root / "results/masked/metrics/graddot.json"
+    kept = path.read_bytes()
+    try:
+        path.write_text(json.dumps({"metrics": {}}))
+        _, printed = selected(root, tmp_path, method="graddot", keep=0.3)
+    finally:
+        path.write_bytes(kept)
+    assert "snakemake --config 'settings=[masked]'" in printed
+    assert "'metrics=[lds,coreset]'" in printed

@@ -1,0 +1,25 @@
+"""Predicted probabilities and labels of class outputs, for methods that compare them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def class_logits(outputs: Tensor) -> Tensor:
+    """Return one logit per class, (n, C): those of the outputs, or (0, z) for the one logit z of a binary task."""
+    rows = outputs.reshape(len(outputs), -1)
+    if rows.shape[1] > 1:
+        return rows
+    return torch.cat([torch.zeros_like(rows), rows], dim=1)
+
+
+def probability_errors(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the predicted probabilities minus 1 at the label, (n, C): the derivative of the cross-entropy.
+
+    Args:
+        outputs: logits, (n, C), or one logit per example for a binary task.
+        y: labels, (n,).
+    """
+    p = class_logits(outputs).softmax(1)
+    return p - torch.zeros_like(p).scatter(1, y[:, None], 1.0)
