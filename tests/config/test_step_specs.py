@@ -25,7 +25,7 @@ def nodes() -> list[Node]:
     asked = {
         "settings": ["digits-mlp", "digits-lr-noisy", "digits-mlp-smooth"],
         "methods": ["random", "trak", "if-cg", "magic", "datamodels-ridge", "data-shapley", "airrep"],
-        "metrics": ["lds", "loo", "mislabel", "counterfactual"],
+        "metrics": ["lds", "loo", "mislabel", "counterfactual", "data-support"],
     }
     return list(Plan(load_benchmark(REPOSITORY, asked)).graph.nodes.values())
 

@@ -10,7 +10,7 @@ import pytest
 
 from proponent.config.benchmark import load_benchmark
 from proponent.config.derived_designs import DerivedDesignConfig, DerivedKind
-from proponent.config.specifications.step_specs import EvaluateSpec, RetrainMasksSpec
+from proponent.config.specifications.step_specs import EvaluateSpec, RetrainMasksSpec, SearchRemovalSpec
 from proponent.errors import UserError
 from proponent.inspection.planned_retrainings import lines_on_retrainings
 from proponent.plan.artefact_paths import metrics
@@ -102,6 +102,7 @@ def test_retrainings_are_charged_to_the_benchmark(planned: Plan) -> None:
             {"kind": "groups", "shares": []},
             "retrains; give it a 'design' with 'kind: removal'",
         ),
+        ("data-support", {"shares": [0.1, 0.2]}, "shares of a search must be one number, the largest share"),
         ("lds", {"kind": "groups"}, "the metric lds does not retrain; leave 'design' out"),
         ("counterfactual", {"shares": [0.5, 0.1]}, r"design: shares must grow, not [0.5, 0.1]"),
         ("counterfactual", {"shares": [0, 0.1]}, "shares must be numbers between 0 and 1"),
@@ -123,6 +124,18 @@ def test_settings_that_cannot_retrain_say_why() -> None:
         "regression"
     ]
     assert not any("derived" in path for path in found.graph.nodes)
+
+
+def test_searches_are_sharded_by_query() -> None:
+    found = plan("data-support")
+    specs = [
+        node.spec
+        for path, node in found.graph.nodes.items()
+        if path.startswith(f"{DERIVED}/data-support/searches/graddot")
+    ]
+    assert [spec.orders for spec in specs if isinstance(spec, SearchRemovalSpec)] == [(0, 16), (16, 20)]
+    (line,) = lines_on_retrainings(found.graph.nodes.values(), found.benchmark.metrics)
+    assert "at most 426 for each of 2 methods (budget 500) and 849 that all methods share" in line
 
 
 def test_rows_and_retrainings_of_every_kind() -> None:

@@ -20,8 +20,8 @@ from proponent.errors import UserError
 from proponent.plan.graph import Node
 from proponent.settings.factories import build_model
 from proponent.settings.tasks.class_labels import margin
-from proponent.steps import retrain_masks
 from proponent.steps.io.job import Job
+from proponent.steps.io.retrainer import Retrainer
 from proponent.steps.select_examples import Selection, run
 from proponent.store.arrays import load_arrays, save_arrays
 from proponent.store.manifest import read_manifest
@@ -29,7 +29,14 @@ from proponent.training.masked_runs import masked_run
 from steps.planned_jobs import make, one_setting
 from workflow.checkout import FACTORIES
 
-METRICS = ("counterfactual", "group-influence-classes", "lds-fractions", "coreset", "coreset-balanced")
+METRICS = (
+    "counterfactual",
+    "data-support",
+    "group-influence-classes",
+    "lds-fractions",
+    "coreset",
+    "coreset-balanced",
+)
 SETTING = """\
 dataset: {factory: "masked_factories:blobs", args: {n: 60}}
 model: {factory: "masked_factories:net", args: {width: 5}}
@@ -49,10 +56,21 @@ overrides:
     counterfactual: {{design: {{shares: [0.05, 0.2], seeds: 2}}}}
     group-influence-classes: {{design: {{count: 20, seeds: 2}}}}
     lds-fractions: {{design: {{shares: [0.25, 0.75], count: 6}}}}
+    data-support: {{design: {{shares: [0.5], rounds: 3, seeds: 2}}}}
     coreset: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
     coreset-balanced: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
 """
-STEPS = ("data", "check", "train", "featurize", "attribute", "derive_masks", "retrain_masks", "evaluate")
+STEPS = (
+    "data",
+    "check",
+    "train",
+    "featurize",
+    "attribute",
+    "derive_masks",
+    "retrain_masks",
+    "search_removal",
+    "evaluate",
+)
 DERIVED = "results/masked/ground_truth/derived"
 
 
@@ -137,15 +155,65 @@ def test_every_metric_has_values_and_the_cost_is_that_of_the_benchmark(finished)
     for method in ("random", "graddot", "same-label"):
         document = json.loads((root / f"results/masked/metrics/{method}.json").read_text())
         assert set(document["metrics"]) == {
-            *("counterfactual_drop", "counterfactual_flips", "group_influence_classes"),
+            *("counterfactual_drop", "counterfactual_flips", "group_influence_classes", "data_support"),
             *("lds_removed_25", "lds_removed_75", "coreset_keep_best", "coreset_remove_best"),
             *("coreset_balanced_keep_best", "coreset_balanced_remove_best"),
         }
-        shards = list((root / DERIVED).rglob(f"shards/{method}-*.safetensors"))
+        shards = [
+            path for path in (root / DERIVED).rglob(f"{method}-*.safetensors") if path.parent.name != "masks"
+        ]
         manifests = [read_manifest(path) for path in shards]
         assert document["cost"]["metric_retrainings"] == sum(m.details["retrainings"] for m in manifests)
         assert document["cost"]["metric_retraining_seconds"] > 0
         assert not any("derived" in path for path in document["cost"]["ledger"])
+
+
+@pytest.mark.parametrize("source", ["graddot", "all-methods"])
+def test_the_smallest_removal_is_that_of_an_ordinary_loop(finished, source):
+    """Bisection one query after the other, with models that are trained alone."""
+    root, nodes = finished
+    found = [
+        arrays(root, str(path.relative_to(root)))
+        for path in sorted((root / DERIVED / "data-support/searches").glob(f"{source}-*.safetensors"))
+    ]
+    smallest = np.concatenate([shard["smallest"] for shard in found])
+    predicted = np.concatenate([shard["predicted"] for shard in found])
+    stored = arrays(root, f"{DERIVED}/data-support/masks/{source}.safetensors")
+    spec = nodes[f"{DERIVED}/data-support/searches/{source}-0000.safetensors"].spec
+    train = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/train.safetensors").items()}
+    query = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/query.safetensors").items()}
+
+    def is_right(removed: np.ndarray, seed: int, number: int) -> bool:
+        mask = torch.ones(60, dtype=torch.bool)
+        mask[removed] = False
+        run = masked_run(mask, -1, seed, 3, "", by_weight=True)
+        model, _, _ = train_alone(
+            lambda init: build_model(spec.model, init), train["x"], train["y"], spec.recipe, run
+        )
+        with torch.no_grad():
+            return bool(model(query["x"][number : number + 1]).argmax() == query["y"][number])
+
+    for order, number, size, share in list(
+        zip(stored["orders"], stored["queries"], smallest, predicted, strict=True)
+    )[:4]:
+        right = [seed for seed in (0, 1) if is_right(order[:0], seed, number)]
+        assert share == len(right) / 2
+        if not right:
+            continue
+
+        def flips(k: int, order=order, number=number, right=right) -> bool:
+            return 2 * sum(not is_right(order[:k], seed, number) for seed in right) >= len(right)
+
+        low, high = 0, 30
+        if not flips(30):
+            assert size == 0
+            continue
+        for _ in range(3):
+            if high - low <= 1:
+                break
+            middle = min(max(round((max(low, 1) * high) ** 0.5), low + 1), high - 1)
+            low, high = (low, middle) if flips(middle) else (middle, high)
+        assert size == high
 
 
 def test_gradients_remove_better_than_chance(finished):
@@ -159,26 +227,35 @@ def test_gradients_remove_better_than_chance(finished):
     assert chance["counterfactual_drop"]["over_random_low"] < 0.05
 
 
-def test_a_shard_that_was_killed_continues_and_gives_the_same_bytes(finished, monkeypatch):
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("counterfactual/shards/random-0000", [10] * 3),  # of two groups, the second one twice
+        ("data-support/searches/random-0000", None),
+    ],
+)
+def test_a_shard_that_was_killed_continues_and_gives_the_same_bytes(finished, monkeypatch, path, expected):
     root, nodes = finished
-    path = f"{DERIVED}/counterfactual/shards/random-0000.safetensors"
-    node = nodes[path]
+    path = f"{DERIVED}/{path}.safetensors"
     before = (root / path).read_bytes()
-    trained, groups = retrain_masks.train, []
+    trained, groups = Retrainer.train, []
 
-    def counted(*arguments, **keywords):
-        groups.append(len(arguments[5]))
+    def counted(self, runs):
+        groups.append(len(runs))
         if len(groups) == 2:
             raise KeyboardInterrupt
-        return trained(*arguments, **keywords)
+        return trained(self, runs)
 
-    monkeypatch.setattr(retrain_masks, "train", counted)
+    monkeypatch.setattr(Retrainer, "train", counted)
     with contextlib.chdir(root):
         with pytest.raises(KeyboardInterrupt):
-            make_artefact(root, node, again=True)
-        make_artefact(root, node, again=True)
+            make_artefact(root, nodes[path], again=True)
+        make_artefact(root, nodes[path], again=True)
     assert (root / path).read_bytes() == before
-    assert groups == [10] * 3  # the second one twice
+    if expected:
+        assert groups == expected
+    manifest = read_manifest(root / path)
+    assert manifest.details["retrainings"] == sum(groups) - groups[1]
 
 
 def test_a_method_that_is_left_out_has_no_masks(finished):

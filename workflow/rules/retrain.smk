@@ -83,3 +83,23 @@ use rule step as retrain_masks with:
         gpu=GPU,
     params:
         step="retrain-masks",
+
+
+# Bisection for the smallest number of examples whose removal changes a prediction.
+use rule retrain_masks as search_removal with:
+    input:
+        key=key_of(
+            "results/{setting}/ground_truth/derived/{metric}/searches/{method}-{shard}.safetensors"
+        ),
+        upstream=inputs_of(
+            "results/{setting}/ground_truth/derived/{metric}/searches/{method}-{shard}.safetensors"
+        ),
+        check=check_before(
+            "results/{setting}/ground_truth/derived/{metric}/searches/{method}-{shard}.safetensors"
+        ),
+    output:
+        "results/{setting}/ground_truth/derived/{metric}/searches/{method}-{shard}.safetensors",
+    log:
+        "logs/{setting}/search_removal-{metric}-{method}-{shard}.log",
+    params:
+        step="search-removal",

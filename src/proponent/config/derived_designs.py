@@ -17,6 +17,8 @@ class DerivedKind(Enum):
 
     removal = "removal"
     """The examples with the largest scores for one query are left out, a growing share of them."""
+    support = "support"
+    """The same, a number that is searched by bisection until the prediction of the query changes."""
     coreset = "coreset"
     """The examples with the largest, or the smallest, mean score over tune queries are kept, a growing share of them."""
     groups = "groups"
@@ -27,7 +29,7 @@ class DerivedKind(Enum):
     @property
     def uses_scores(self) -> bool:
         """Whether methods have masks of their own, in addition to those that all of them share."""
-        return self in (DerivedKind.removal, DerivedKind.coreset)
+        return self in (DerivedKind.removal, DerivedKind.support, DerivedKind.coreset)
 
 
 class GroupBy(Enum):
@@ -37,7 +39,7 @@ class GroupBy(Enum):
     clusters = "clusters"
 
 
-CONTROLS = {DerivedKind.removal: 3, DerivedKind.coreset: 1}
+CONTROLS = {DerivedKind.removal: 3, DerivedKind.support: 2, DerivedKind.coreset: 1}
 """Orders of examples, per kind, with which the order by scores is compared."""
 
 
@@ -47,10 +49,13 @@ class DerivedDesignConfig:
 
     kind: DerivedKind
     shares: list[float] = field(default_factory=list)
-    """Shares of the training set that are removed (``removal``, ``fractions``) or kept (``coreset``), in (0, 1)."""
+    """Shares of the training set that are removed (``removal``, ``fractions``) or kept (``coreset``), in (0, 1); for
+    ``support``, the largest one that is removed."""
     seeds: int = 3
     queries: int = 20
-    """Number of test queries whose proponents are removed, from the first one (``removal``)."""
+    """Number of test queries whose proponents are removed, from the first one (``removal``, ``support``)."""
+    rounds: int = 6
+    """Rounds of the bisection (``support``)."""
     count: int = 40
     """Largest number of groups (``groups``), random subsets per share (``fractions``), random orders (``coreset``)."""
     by: GroupBy = GroupBy.clusters
@@ -59,12 +64,17 @@ class DerivedDesignConfig:
     """Whether every class keeps the same share of its examples (``coreset``)."""
 
     def __post_init__(self) -> None:
-        check_positive("design", seeds=self.seeds, queries=self.queries, count=self.count)
+        sizes = {"queries": self.queries, "rounds": self.rounds, "count": self.count}
+        check_positive("design", seeds=self.seeds, **sizes)
         if self.kind is DerivedKind.groups:
             if self.shares:
                 raise ValueError("design: a design of groups leaves out whole groups; leave 'shares' out")
         elif not self.shares or not all(0 < share < 1 for share in self.shares):
             raise ValueError(f"design: shares must be numbers between 0 and 1, not {self.shares}")
+        if self.kind is DerivedKind.support and len(self.shares) != 1:
+            raise ValueError(
+                f"design: shares of a search must be one number, the largest share, not {self.shares}"
+            )
         if self.shares != sorted(set(self.shares)):
             raise ValueError(f"design: shares must grow, not {self.shares}")
 
@@ -76,19 +86,21 @@ class DerivedDesignConfig:
     @property
     def by_weight(self) -> bool:
         """Whether left-out examples stay in their batches with weight 0; otherwise batches hold kept examples only."""
-        return self.kind in (DerivedKind.removal, DerivedKind.groups)
+        return self.kind in (DerivedKind.removal, DerivedKind.support, DerivedKind.groups)
 
     @property
     def own_rows(self) -> int:
         """Largest number of masks that are derived from the scores of one method."""
         if self.kind is DerivedKind.removal:
             return self.queries * len(self.shares)
+        if self.kind is DerivedKind.support:
+            return self.queries * (1 + self.rounds)
         return 2 * len(self.shares) if self.kind is DerivedKind.coreset else 0
 
     @property
     def shared_rows(self) -> int:
         """Largest number of masks that all methods share: all examples, controls, groups or random subsets."""
-        if self.kind is DerivedKind.removal:
+        if self.kind in (DerivedKind.removal, DerivedKind.support):
             return 1 + CONTROLS[self.kind] * self.own_rows
         if self.kind is DerivedKind.coreset:
             return 1 + self.count * len(self.shares)

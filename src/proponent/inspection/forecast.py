@@ -43,6 +43,7 @@ ESTIMATES: dict[str, Cost] = {
     "retrain": Cost(0.5, 500, 5e3),
     "derive_masks": Cost(1, 300, 1e6),
     "retrain_masks": Cost(0.5, 500, 5e3),
+    "search_removal": Cost(0.5, 500, 100),
     "train_script": Cost(30, 1000, 500e3),
     "retrain_script": Cost(30, 1000, 5e3),
     "ground_truth": Cost(1, 300, 1e6),

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from proponent.config.benchmark_schema import MetricConfig
-from proponent.config.specifications.step_specs import RetrainMasksSpec
+from proponent.config.specifications.step_specs import DerivedTrainingSpec
+from proponent.inspection.reported_jobs import units
 from proponent.plan.artefact_paths import SHARED
 from proponent.plan.graph import Node
 
@@ -21,11 +22,10 @@ def lines_on_retrainings(jobs: Iterable[Node], metrics: Mapping[str, MetricConfi
     """
     models: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for node in jobs:
-        if isinstance(node.spec, RetrainMasksSpec):
+        if isinstance(node.spec, DerivedTrainingSpec):
             path = PurePosixPath(node.path)
             source = path.stem.rpartition("-")[0]
-            first, stop = node.spec.runs
-            models[node.spec.setting, path.parts[-3]][source] += stop - first
+            models[node.spec.setting, path.parts[-3]][source] += units(node)
     for (setting, metric), by_source in models.items():
         own = {source: count for source, count in by_source.items() if source != SHARED}
         budget = metrics[metric].budget.retrainings

@@ -38,6 +38,9 @@ def units(task: Task) -> int:
     if task.step in ("retrain", "retrain_script", "retrain_masks"):
         first, stop = task.content["runs"]
         return int(stop) - int(first)
+    if task.step == "search_removal":
+        first, stop = task.content["orders"]
+        return int(task.content["seeds"]["seeds"]) * (1 + (1 + int(task.content["rounds"])) * (stop - first))
     members = task.content.get("members")
     if task.step == "attribute" and isinstance(members, int):
         return members

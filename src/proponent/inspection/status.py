@@ -37,6 +37,7 @@ _STAGES = {
     "retrain_script": "retrainings",
     "derive_masks": "retrainings",
     "retrain_masks": "retrainings",
+    "search_removal": "retrainings",
     "ground_truth": "ground truth",
     "featurize": "features",
     "attribute": "scores",

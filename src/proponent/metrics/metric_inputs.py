@@ -44,6 +44,19 @@ class DerivedRetrainings:
 
 
 @dataclass(frozen=True)
+class RemovalSearch:
+    """Smallest numbers of examples whose removal flips a query, for several orders of removal."""
+
+    smallest: NDArray[np.integer]
+    """(n_orders,), 0 where no number up to the largest one flips the query."""
+    predicted: NDArray[np.floating]
+    """(n_orders,) share of seeds for which the query is predicted correctly after training on all examples."""
+    rows: Mapping[str, NDArray[np.integer]]
+    """Rows per order of removal, (n_query,) each: ``scores``, or the names of controls."""
+    n_train: int
+
+
+@dataclass(frozen=True)
 class MetricInputs:
     """Results of one method on one setting, with the ground truth of that setting."""
 
@@ -60,6 +73,8 @@ class MetricInputs:
     derived: Mapping[str, DerivedRetrainings] = field(default_factory=dict)
     """For a metric that retrains: its retrainings on masks that all methods share (``shared``), and on masks from the scores
     of this method (``own``)."""
+    searches: Mapping[str, RemovalSearch] = field(default_factory=dict)
+    """For a metric that searches the smallest removal: controls (``shared``) and the order of the scores (``own``)."""
 
 
 def retrainings_of(masks: ArrayLike, targets: ArrayLike) -> Retrainings:

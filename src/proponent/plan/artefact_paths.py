@@ -50,6 +50,11 @@ def derived_shard(setting: str, metric: str, source: str, shard: int) -> str:
     return f"results/{setting}/ground_truth/derived/{metric}/shards/{source}-{shard:04d}.safetensors"
 
 
+def derived_search(setting: str, metric: str, source: str, shard: int) -> str:
+    """Return the path of a shard of searches for the smallest removal."""
+    return f"results/{setting}/ground_truth/derived/{metric}/searches/{source}-{shard:04d}.safetensors"
+
+
 def scores(setting: str, method: str) -> str:
     """Return the path of a method's scores."""
     return f"results/{setting}/scores/{method}.safetensors"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.benchmark_schema import MetricConfig
-from proponent.config.derived_designs import DerivedDesignConfig
+from proponent.config.derived_designs import CONTROLS, DerivedDesignConfig, DerivedKind
 from proponent.config.specifications.step_inputs import DeriveMasksInputs, RetrainMasksInputs
-from proponent.config.specifications.step_specs import DeriveMasksSpec, Engine, RetrainMasksSpec, SeedRule
+from proponent.config.specifications.step_specs import (
+    DeriveMasksSpec,
+    Engine,
+    RetrainMasksSpec,
+    SearchRemovalSpec,
+    SeedRule,
+)
 from proponent.plan import artefact_paths as paths
 from proponent.plan.setting_nodes import SettingNodes
 
@@ -38,26 +45,22 @@ class DerivedNodes:
         design = config.design
         if design is None:
             return {}
-        found = {metric: self._add_source(metric, design, "", design.shared_rows)}
+        found = {metric: self._add_source(metric, design, "")}
         if design.kind.uses_scores:
-            found[f"{metric}/{method}"] = self._add_source(metric, design, method, design.own_rows)
+            found[f"{metric}/{method}"] = self._add_source(metric, design, method)
         return found
 
-    def _add_source(
-        self, metric: str, design: DerivedDesignConfig, method: str, rows: int
-    ) -> tuple[str, ...]:
+    def _add_source(self, metric: str, design: DerivedDesignConfig, method: str) -> tuple[str, ...]:
         """Return the masks of one source and the shards of their retrainings, after adding those that are not there."""
-        name, graph, compute = self.base.name, self.base.graph, self.base.benchmark.config.compute
-        source = method or paths.SHARED
-        masks = paths.derived_masks(name, metric, source)
-        runs = list(chunks(rows * design.seeds, compute.models_per_job))
-        shards = tuple(paths.derived_shard(name, metric, source, shard) for shard, _ in enumerate(runs))
+        name, graph = self.base.name, self.base.graph
+        masks = paths.derived_masks(name, metric, method or paths.SHARED)
+        shards = self._shards(metric, design, method)
         if masks in graph.nodes:
             return (masks, *shards)
         setting, data = self.base.setting, paths.data(name)
         spec = DeriveMasksSpec(
             setting=name,
-            engine=Engine(threads=compute.threads),
+            engine=Engine(threads=self.base.benchmark.config.compute.threads),
             metric=metric,
             method=method,
             design=design,
@@ -68,27 +71,48 @@ class DerivedNodes:
         )
         scores = paths.scores(name, method) if method else ""
         graph.add(masks, spec, DeriveMasksInputs(data=data, scores=scores))
-        rule = SeedRule(
-            metric="" if design.is_paired else metric,
-            seeds=design.seeds,
-            paired=design.is_paired,
-            by_weight=design.by_weight,
-        )
         sources = self.base.with_target(self.base.training_sources())
-        for path, some in zip(shards, runs, strict=True):
-            retraining = RetrainMasksSpec(
-                setting=name,
-                engine=self.base.engine,
-                task=setting.task,
-                target=setting.target,
-                model=self.base.model,
-                recipe=self.base.recipe,
-                augment=setting.augment,
-                seed=setting.seed,
-                lockstep=compute.lockstep,
-                seeds=rule,
-                runs=(some.start, some.stop),
-            )
-            inputs = RetrainMasksInputs(data=data, masks=masks)
-            graph.add(path, retraining, inputs, *sources, self.base.after_check)
+        inputs = RetrainMasksInputs(data=data, masks=masks)
+        for path, training in shards.items():
+            graph.add(path, training, inputs, *sources, self.base.after_check)
         return (masks, *shards)
+
+    def _shards(
+        self, metric: str, design: DerivedDesignConfig, method: str
+    ) -> dict[str, RetrainMasksSpec | SearchRemovalSpec]:
+        """Return the specification of each shard of retrainings, by path."""
+        compute, setting = self.base.benchmark.config.compute, self.base.setting
+        name, source = self.base.name, method or paths.SHARED
+        common: dict[str, Any] = {
+            "setting": name,
+            "engine": self.base.engine,
+            "task": setting.task,
+            "target": setting.target,
+            "model": self.base.model,
+            "recipe": self.base.recipe,
+            "augment": setting.augment,
+            "seed": setting.seed,
+            "lockstep": compute.lockstep,
+            "seeds": SeedRule(
+                metric="" if design.is_paired else metric,
+                seeds=design.seeds,
+                paired=design.is_paired,
+                by_weight=design.by_weight,
+            ),
+        }
+        if design.kind is DerivedKind.support:
+            orders = design.queries * (1 if method else CONTROLS[design.kind])
+            together = max(1, compute.models_per_job // design.seeds)
+            return {
+                paths.derived_search(name, metric, source, shard): SearchRemovalSpec(
+                    **common, share=design.shares[0], rounds=design.rounds, orders=(some.start, some.stop)
+                )
+                for shard, some in enumerate(chunks(orders, together))
+            }
+        runs = design.own_retrainings if method else design.shared_retrainings
+        return {
+            paths.derived_shard(name, metric, source, shard): RetrainMasksSpec(
+                **common, runs=(some.start, some.stop)
+            )
+            for shard, some in enumerate(chunks(runs, compute.models_per_job))
+        }

@@ -57,6 +57,8 @@ def _cannot_retrain(setting: SettingConfig, file: str, design: DerivedDesignConf
     lacking = setting.task.lacks_classes
     if design.kind is DerivedKind.groups and design.by is GroupBy.classes and lacking:
         return f"leaves out classes, and {file} has the task {lacking}"
+    if design.kind is DerivedKind.support and lacking:
+        return f"changes predictions of classes, and {file} has the task {lacking}"
     return None
 
 

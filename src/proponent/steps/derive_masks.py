@@ -29,19 +29,31 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
     - ``coreset``: ``rows_best`` and ``rows_worst`` (shares,); shared ``rows_random`` (orders, shares);
     - ``groups``: ``rows_classes`` or ``rows_clusters`` (groups,); ``fractions``: ``rows_fractions`` (shares, subsets).
 
-    ``rows_all`` () is the row that keeps everything.
+    ``rows_all`` () is the row that keeps everything. For ``support`` there are orders of removal instead of masks.
     """
     spec = job.spec
     data = load_numpy_data(job)
-    if spec.method:
-        arrays = load_arrays(job.read(job.inputs.scores))
-        if "scores" not in arrays:  # the method is left out
-            job.write_arrays(job.artefact, {"masks": np.ones((0, len(data.y_train)), dtype=bool)})
-            return
-        check_scores(arrays["scores"], len(data.y_query), len(data.y_train), job.inputs.scores)
-        named = _from_scores(spec, arrays["scores"].astype(np.float64), data)
+    searches = spec.design.kind is DerivedKind.support
+    if not spec.method:
+        if searches:
+            _write_orders(job, _removal_controls(spec, data, similar=False))
+        else:
+            _write_masks(job, _from_data(spec, data))
+        return
+    arrays = load_arrays(job.read(job.inputs.scores))
+    if "scores" not in arrays:  # the method is left out
+        job.write_arrays(job.artefact, _nothing(len(data.y_train)))
+        return
+    check_scores(arrays["scores"], len(data.y_query), len(data.y_train), job.inputs.scores)
+    scores = arrays["scores"].astype(np.float64)
+    if searches:
+        _write_orders(job, {"scores": _orders_of_scores(spec, scores)})
     else:
-        named = _from_data(spec, data)
+        _write_masks(job, _from_scores(spec, scores, data))
+
+
+def _write_masks(job: Job[DeriveMasksSpec, DeriveMasksInputs], named: Masks) -> None:
+    """Write the distinct masks, and the row of each."""
     flat = np.concatenate([masks.reshape(-1, masks.shape[-1]) for masks in named.values()])
     masks, row_of = derive.unique_masks(flat)
     written: dict[str, NDArray[np.generic]] = {"masks": masks}
@@ -51,20 +63,49 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
         count = int(np.prod(shape))
         written[f"rows_{name}"] = row_of[start : start + count].reshape(shape)
         start += count
-    job.write_arrays(job.artefact, written, {"setting": spec.setting, "metric": spec.metric, "key": job.key})
+    job.write_arrays(job.artefact, written, _header(job))
     job.details["distinct_masks"] = len(masks)
 
 
+def _header(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> dict[str, str]:
+    return {"setting": job.spec.setting, "metric": job.spec.metric, "key": job.key}
+
+
+def _nothing(n_train: int) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a method without scores."""
+    return {
+        "masks": np.ones((0, n_train), dtype=bool),
+        "orders": np.zeros((0, n_train), dtype=np.int32),
+        "queries": np.zeros(0, dtype=np.int64),
+    }
+
+
+def _write_orders(job: Job[DeriveMasksSpec, DeriveMasksInputs], named: dict[str, list[derive.Order]]) -> None:
+    """Write ``orders`` (n_orders, n_train) of removal, the row of the query of each (``queries``), and ``rows_NAME``."""
+    spec = job.spec
+    orders = np.concatenate([np.stack(own) for own in named.values()]).astype(np.int32)
+    numbers = np.arange(len(orders)).reshape(len(named), -1)
+    queries = spec.queries.tune + np.tile(np.arange(numbers.shape[1]), len(named))
+    rows = {f"rows_{name}": numbers[index] for index, name in enumerate(named)}
+    job.write_arrays(job.artefact, {"orders": orders, "queries": queries, **rows}, _header(job))
+
+
+def _orders_of_scores(spec: DeriveMasksSpec, scores: NDArray[np.float64]) -> list[derive.Order]:
+    """Return, for each query whose proponents are removed, the examples with the largest scores first."""
+    tune = spec.queries.tune
+    return [
+        derive.descending(row, derive_seed(spec.seed, "ties", query))
+        for query, row in enumerate(scores[tune : tune + _queries(spec)])
+    ]
+
+
 def _from_scores(spec: DeriveMasksSpec, scores: NDArray[np.float64], data: NumpyData) -> Masks:
-    design, where, tune = spec.design, _where(spec), spec.queries.tune
+    design, where = spec.design, _where(spec)
     if design.kind is DerivedKind.removal:
-        orders = [
-            derive.descending(row, derive_seed(spec.seed, "ties", query))
-            for query, row in enumerate(scores[tune : tune + _queries(spec)])
-        ]
+        orders = _orders_of_scores(spec, scores)
         return {"scores": derive.without_first(orders, design.shares, where)}
     # Tune queries choose the examples, so that the accuracy on test queries does not choose its own training set.
-    values = scores[:tune].mean(axis=0)
+    values = scores[: spec.queries.tune].mean(axis=0)
     best = derive.descending(values, derive_seed(spec.seed, "ties"))
     labels = data.y_train if design.balanced and spec.has_classes else None
     return {
@@ -75,10 +116,10 @@ def _from_scores(spec: DeriveMasksSpec, scores: NDArray[np.float64], data: Numpy
 
 def _from_data(spec: DeriveMasksSpec, data: NumpyData) -> Masks:
     design, where, n = spec.design, _where(spec), len(data.y_train)
-    seed = derive_seed(spec.seed, "derived", spec.metric)
+    seed = _seed(spec)
     everything = np.ones(n, dtype=bool)
     if design.kind is DerivedKind.removal:
-        orders = _removal_controls(spec, data, seed)
+        orders = _removal_controls(spec, data)
         return {"all": everything} | {
             name: derive.without_first(own, design.shares, where) for name, own in orders.items()
         }
@@ -97,14 +138,18 @@ def _from_data(spec: DeriveMasksSpec, data: NumpyData) -> Masks:
     return {"fractions": derive.random_subsets(n, design.shares, design.count, seed, where)}
 
 
-def _removal_controls(spec: DeriveMasksSpec, data: NumpyData, seed: int) -> dict[str, list[derive.Order]]:
+def _removal_controls(
+    spec: DeriveMasksSpec, data: NumpyData, similar: bool = True
+) -> dict[str, list[derive.Order]]:
     """Return the orders of the controls: random, of the query's class (with classes), and most similar in the inputs."""
-    n, tune = len(data.y_train), spec.queries.tune
+    n, tune, seed = len(data.y_train), spec.queries.tune, _seed(spec)
     count = _queries(spec)
     chosen = slice(tune, tune + count)
     orders = {"random": derive.random_orders(n, count, seed)}
     if spec.has_classes:
         orders["same_class"] = derive.same_class_orders(data.y_train, data.y_query[chosen], seed)
+    if not similar:
+        return orders
     both = _joined(data, chosen)
     features = derive.features_of(both, _holds_tokens(spec))
     orders["similar"] = derive.nearest_orders(features[:n], features[n:], seed)
@@ -120,6 +165,11 @@ def _joined(data: NumpyData, queries: slice) -> NDArray[np.generic] | dict[str, 
             for name, value in some.x_train.items()
         }
     return np.concatenate([np.asarray(some.x_train), np.asarray(some.x_query)])
+
+
+def _seed(spec: DeriveMasksSpec) -> int:
+    """Return the seed of the masks that all methods share."""
+    return derive_seed(spec.seed, "derived", spec.metric)
 
 
 def _queries(spec: DeriveMasksSpec) -> int:

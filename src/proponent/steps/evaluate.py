@@ -36,9 +36,8 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
     inputs, costs = _metric_inputs(job), costs | cost_of_retrainings(job)
     for name, metric in spec.metrics.items():
         evaluate = importlib.import_module(f"proponent.metrics.{metric.metric}").evaluate
-        retrained = read_derived(job, name) if metric.design else {}
         try:
-            estimates = evaluate(replace(inputs, derived=retrained), **metric.params)
+            estimates = evaluate(replace(inputs, **read_derived(job, name)), **metric.params)
         except UserError as error:
             raise UserError(f"results/{spec.setting}: {error}") from error
         metrics |= {entry: estimate.as_dict() for entry, estimate in estimates.items()}

@@ -230,15 +230,34 @@ class SeedRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainMasksSpec(TrainingSpec):
-    """A shard of retrainings on derived masks."""
+class DerivedTrainingSpec(TrainingSpec):
+    """Fields of a step that retrains for a metric."""
 
-    step: ClassVar[str] = "retrain_masks"
     inputs_type: ClassVar[type[Any]] = step_inputs.RetrainMasksInputs
     target: FactoryConfig | None
     seeds: SeedRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainMasksSpec(DerivedTrainingSpec):
+    """A shard of retrainings on derived masks."""
+
+    step: ClassVar[str] = "retrain_masks"
     runs: tuple[int, int]
     """First retraining of the shard, and the first after it. There may be fewer masks than were planned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRemovalSpec(DerivedTrainingSpec):
+    """A shard of searches for the smallest removal that flips a query."""
+
+    step: ClassVar[str] = "search_removal"
+    share: float
+    """Largest share of the training set that is removed."""
+    rounds: int
+    """Rounds of the bisection after the first one, which removes the largest share."""
+    orders: tuple[int, int]
+    """First order of the shard, and the first after it. There may be fewer orders than were planned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -462,7 +481,7 @@ SPECS: dict[str, type[StepSpec]] = {
     kind.step: kind
     for kind in (
         *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
-        *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec),
+        *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec, SearchRemovalSpec),
         *(AttributeSpec, AdoptSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
     )
