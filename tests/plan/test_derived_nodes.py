@@ -117,11 +117,18 @@ def test_mistakes_are_refused_in_one_line(name: str, design: dict[str, Any], sai
 
 
 def test_settings_that_cannot_retrain_say_why() -> None:
-    asked = {"settings": ["concrete-mlp"], "methods": ["random"], "metrics": ["group-influence-classes"]}
+    asked = {
+        "settings": ["concrete-mlp"],
+        "methods": ["random"],
+        "metrics": ["group-influence-classes", "group-influence-sources", "data-support"],
+    }
     found = Plan(load_benchmark(REPOSITORY, asked))
     assert found.without_metrics == [
         "concrete-mlp: group-influence-classes leaves out classes, and configs/settings/concrete-mlp.yaml has the task "
-        "regression"
+        "regression",
+        "concrete-mlp: group-influence-sources leaves out sources, and configs/settings/concrete-mlp.yaml has no 'sources'",
+        "concrete-mlp: data-support changes predictions of classes, and configs/settings/concrete-mlp.yaml has the task "
+        "regression",
     ]
     assert not any("derived" in path for path in found.graph.nodes)
 

@@ -33,6 +33,7 @@ METRICS = (
     "counterfactual",
     "data-support",
     "group-influence-classes",
+    "group-influence-sources",
     "lds-fractions",
     "coreset",
     "coreset-balanced",
@@ -46,6 +47,7 @@ ensemble: {members: 1, checkpoints: 1}
 designs: {}
 queries: {tune: 4, test: 5}
 seed: 3
+sources: writers.txt
 """
 PARAMS = f"""\
 methods: [random, graddot, same-label]
@@ -55,11 +57,13 @@ overrides:
   metrics:
     counterfactual: {{design: {{shares: [0.05, 0.2], seeds: 2}}}}
     group-influence-classes: {{design: {{count: 20, seeds: 2}}}}
+    group-influence-sources: {{design: {{count: 4, seeds: 2}}}}
     lds-fractions: {{design: {{shares: [0.25, 0.75], count: 6}}}}
     data-support: {{design: {{shares: [0.5], rounds: 3, seeds: 2}}}}
     coreset: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
     coreset-balanced: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
 """
+WRITERS = "".join(f"{'abcc'[number % 4]}\n" for number in range(60))
 STEPS = (
     "data",
     "check",
@@ -78,6 +82,7 @@ DERIVED = "results/masked/ground_truth/derived"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Node]]]:
     root = tmp_path_factory.mktemp("masked")
     with one_setting(root, "masked", SETTING, FACTORIES, PARAMS) as plan:
+        (root / "writers.txt").write_text(WRITERS)
         nodes = plan()
         for step in STEPS:
             make(root, nodes, step)
@@ -121,6 +126,29 @@ def test_every_class_is_left_out_once(finished):
     assert found["masks"][found["rows_all"]].all()
 
 
+def test_every_source_is_left_out_once_the_largest_first(finished):
+    root, _ = finished
+    found = arrays(root, f"{DERIVED}/group-influence-sources/masks/all-methods.safetensors")
+    names = np.array(WRITERS.splitlines())
+    left_out = [set(names[~found["masks"][row]]) for row in found["rows_sources"]]
+    assert left_out == [{"c"}, {"a"}, {"b"}]
+
+
+def test_a_file_of_sources_with_other_lines_is_refused(finished):
+    root, nodes = finished
+    (root / "writers.txt").write_text(WRITERS + "a\n")
+    try:
+        with (
+            contextlib.chdir(root),
+            pytest.raises(UserError, match=r"writers.txt: has 61 lines, but there are 60"),
+        ):
+            make_artefact(
+                root, nodes[f"{DERIVED}/group-influence-sources/masks/all-methods.safetensors"], again=True
+            )
+    finally:
+        (root / "writers.txt").write_text(WRITERS)
+
+
 @pytest.mark.parametrize(("metric", "source"), [("counterfactual", "graddot"), ("coreset", "all-methods")])
 def test_each_retraining_is_that_of_an_ordinary_loop(finished, metric, source):
     root, nodes = finished
@@ -155,7 +183,13 @@ def test_every_metric_has_values_and_the_cost_is_that_of_the_benchmark(finished)
     for method in ("random", "graddot", "same-label"):
         document = json.loads((root / f"results/masked/metrics/{method}.json").read_text())
         assert set(document["metrics"]) == {
-            *("counterfactual_drop", "counterfactual_flips", "group_influence_classes", "data_support"),
+            *(
+                "counterfactual_drop",
+                "counterfactual_flips",
+                "group_influence_classes",
+                "group_influence_sources",
+                "data_support",
+            ),
             *("lds_removed_25", "lds_removed_75", "coreset_keep_best", "coreset_remove_best"),
             *("coreset_balanced_keep_best", "coreset_balanced_remove_best"),
         }

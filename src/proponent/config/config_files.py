@@ -115,6 +115,8 @@ class ConfigFiles:
                 f"{source}: label_noise needs one class per example, and the task is {lacking}; leave label_noise out"
             )
         self._check_command(setting, source)
+        if setting.sources is not None and not (self.root / setting.sources).is_file():
+            raise UserError(f"{source}: sources names '{setting.sources}', which does not exist")
         pretrained = setting.model.pretrained if setting.model else None
         if pretrained and not (self.root / pretrained.file).exists():
             raise UserError(

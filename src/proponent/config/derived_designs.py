@@ -37,6 +37,9 @@ class GroupBy(Enum):
 
     classes = "classes"
     clusters = "clusters"
+    """Clusters of the inputs, by k-means."""
+    sources = "sources"
+    """What the setting's file ``sources`` says of each example, or the classes that ``planted.subclass`` merged."""
 
 
 CONTROLS = {DerivedKind.removal: 3, DerivedKind.support: 2, DerivedKind.coreset: 1}

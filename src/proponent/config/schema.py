@@ -419,6 +419,8 @@ class SettingConfig:
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     label_noise: LabelNoiseConfig | None = None
     planted: PlantedConfig | None = None
+    sources: str | None = None
+    """File with one line per training example, in order: where it comes from (a writer, a document, a site)."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Methods that are not run on this setting, with the reason for each."""
     seed: int = 0

@@ -18,7 +18,7 @@ DESIGN = "groups"
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return ``group_influence_classes`` or ``group_influence_clusters``, for the groups that the design leaves out.
+    """Return ``group_influence_classes``, ``_clusters`` or ``_sources``, for the groups that the design leaves out.
 
     The effect of a group on a query is the target after training on all examples minus the target without the group, for the
     same seed, averaged over seeds. The prediction is the sum of the scores of the group. The value is Spearman's correlation

@@ -7,7 +7,7 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.benchmark_schema import MetricConfig
-from proponent.config.derived_designs import CONTROLS, DerivedDesignConfig, DerivedKind
+from proponent.config.derived_designs import CONTROLS, DerivedDesignConfig, DerivedKind, GroupBy
 from proponent.config.specifications.step_inputs import DeriveMasksInputs, RetrainMasksInputs
 from proponent.config.specifications.step_specs import (
     DeriveMasksSpec,
@@ -58,6 +58,8 @@ class DerivedNodes:
         if masks in graph.nodes:
             return (masks, *shards)
         setting, data = self.base.setting, paths.data(name)
+        by_source = design.kind is DerivedKind.groups and design.by is GroupBy.sources
+        sources = setting.sources or "" if by_source else ""
         spec = DeriveMasksSpec(
             setting=name,
             engine=Engine(threads=self.base.benchmark.config.compute.threads),
@@ -66,15 +68,17 @@ class DerivedNodes:
             design=design,
             inputs=setting.inputs,
             has_classes=setting.task.lacks_classes is None,
+            sources=sources,
             queries=setting.queries,
             seed=setting.seed,
         )
         scores = paths.scores(name, method) if method else ""
-        graph.add(masks, spec, DeriveMasksInputs(data=data, scores=scores))
-        sources = self.base.with_target(self.base.training_sources())
+        files = graph.digests_of([sources] if sources else [])
+        graph.add(masks, spec, DeriveMasksInputs(data=data, scores=scores), files=files)
+        code = self.base.with_target(self.base.training_sources())
         inputs = RetrainMasksInputs(data=data, masks=masks)
         for path, training in shards.items():
-            graph.add(path, training, inputs, *sources, self.base.after_check)
+            graph.add(path, training, inputs, *code, self.base.after_check)
         return (masks, *shards)
 
     def _shards(

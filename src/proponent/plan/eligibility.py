@@ -57,6 +57,10 @@ def _cannot_retrain(setting: SettingConfig, file: str, design: DerivedDesignConf
     lacking = setting.task.lacks_classes
     if design.kind is DerivedKind.groups and design.by is GroupBy.classes and lacking:
         return f"leaves out classes, and {file} has the task {lacking}"
+    if design.kind is DerivedKind.groups and design.by is GroupBy.sources:
+        subclass = setting.planted is not None and setting.planted.subclass is not None
+        if setting.sources is None and not subclass:
+            return f"leaves out sources, and {file} has no 'sources'"
     if design.kind is DerivedKind.support and lacking:
         return f"changes predictions of classes, and {file} has the task {lacking}"
     return None

@@ -9,6 +9,7 @@ from proponent.config.derived_designs import DerivedKind, GroupBy
 from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import DeriveMasksInputs
 from proponent.config.specifications.step_specs import DeriveMasksSpec
+from proponent.errors import UserError
 from proponent.metrics.metric_inputs import check_scores
 from proponent.seeds import derive_seed
 from proponent.steps.io.job import Job
@@ -27,7 +28,8 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
 
     - ``removal``: ``rows_scores`` (queries, shares); shared ``rows_random``, ``rows_same_class``, ``rows_similar``;
     - ``coreset``: ``rows_best`` and ``rows_worst`` (shares,); shared ``rows_random`` (orders, shares);
-    - ``groups``: ``rows_classes`` or ``rows_clusters`` (groups,); ``fractions``: ``rows_fractions`` (shares, subsets).
+    - ``groups``: ``rows_classes``, ``_clusters`` or ``_sources`` (groups,);
+    - ``fractions``: ``rows_fractions`` (shares, subsets).
 
     ``rows_all`` () is the row that keeps everything. For ``support`` there are orders of removal instead of masks.
     """
@@ -38,7 +40,7 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
         if searches:
             _write_orders(job, _removal_controls(spec, data, similar=False))
         else:
-            _write_masks(job, _from_data(spec, data))
+            _write_masks(job, _from_data(job, data))
         return
     arrays = load_arrays(job.read(job.inputs.scores))
     if "scores" not in arrays:  # the method is left out
@@ -114,7 +116,8 @@ def _from_scores(spec: DeriveMasksSpec, scores: NDArray[np.float64], data: Numpy
     }
 
 
-def _from_data(spec: DeriveMasksSpec, data: NumpyData) -> Masks:
+def _from_data(job: Job[DeriveMasksSpec, DeriveMasksInputs], data: NumpyData) -> Masks:
+    spec = job.spec
     design, where, n = spec.design, _where(spec), len(data.y_train)
     seed = _seed(spec)
     everything = np.ones(n, dtype=bool)
@@ -131,11 +134,34 @@ def _from_data(spec: DeriveMasksSpec, data: NumpyData) -> Masks:
         ]
         return {"all": everything, "random": np.stack(random)}
     if design.kind is DerivedKind.groups:
-        by_class = design.by is GroupBy.classes
-        features = None if by_class else derive.features_of(data.x_train, _holds_tokens(spec))
-        groups = data.y_train if features is None else derive.clusters(features, design.count, seed)
+        groups = _groups(job, data)
         return {"all": everything, design.by.value: derive.group_masks(groups, design.count)[0]}
     return {"fractions": derive.random_subsets(n, design.shares, design.count, seed, where)}
+
+
+def _groups(job: Job[DeriveMasksSpec, DeriveMasksInputs], data: NumpyData) -> NDArray[np.integer]:
+    """Return the number of the group of each training example, (n_train,).
+
+    Raises:
+        UserError: the file of sources does not have one line per training example.
+    """
+    spec = job.spec
+    if spec.design.by is GroupBy.classes:
+        return data.y_train
+    if spec.design.by is GroupBy.clusters:
+        features = derive.features_of(data.x_train, _holds_tokens(spec))
+        return derive.clusters(features, spec.design.count, _seed(spec))
+    if not spec.sources:
+        planted = load_arrays(job.read(job.inputs.data).with_name("planted.safetensors"))
+        subclass: NDArray[np.integer] = planted["subclass"]
+        return subclass
+    names = (job.root / spec.sources).read_text(encoding="utf-8").splitlines()
+    if len(names) != len(data.y_train):
+        raise UserError(
+            f"{spec.sources}: has {len(names)} lines, but there are {len(data.y_train)} training examples; write one "
+            "line for each"
+        )
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _removal_controls(

@@ -212,6 +212,8 @@ class DeriveMasksSpec(SettingSpec):
     inputs: Inputs
     has_classes: bool
     """Whether every example has one class."""
+    sources: str
+    """File with the source of each training example; empty if the groups are something else."""
     queries: QueriesConfig
     seed: int
 
