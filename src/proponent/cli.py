@@ -138,7 +138,18 @@ def leaderboard(setting: str | None) -> None:
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write; SETTING-METHOD.csv by default."
 )
-def select(setting: str, method: str, keep: float, queries: str, balanced: bool, output: Path | None) -> None:
+@click.option(
+    "--figure", type=click.Path(path_type=Path), help="Draw the curves of accuracy to this SVG file."
+)
+def select(
+    setting: str,
+    method: str,
+    keep: float,
+    queries: str,
+    balanced: bool,
+    output: Path | None,
+    figure: Path | None,
+) -> None:
     """Choose the training examples to keep for a set of target queries.
 
     Writes them as CSV, the most valuable first, and prints the accuracy of models that were trained on such choices, next to
@@ -152,7 +163,7 @@ def select(setting: str, method: str, keep: float, queries: str, balanced: bool,
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     chosen = Selection(setting, method, keep, queries, balanced)
-    run(_root(), chosen, output or Path(f"{setting}-{method}.csv"), console)
+    run(_root(), chosen, output or Path(f"{setting}-{method}.csv"), console, figure)
 
 
 @cli.command()

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from proponent.publish.figures import coreset_figure as coreset
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss
@@ -32,6 +33,21 @@ def cases() -> list[Case]:
     return [Case(Item("query 0", "0", rng.random((8, 8))), items[:5], items[5:])] * 2
 
 
+def coreset_entry(gain: float) -> dict:
+    best = [0.5 + gain, 0.7 + gain, 0.8]
+    own = {"shares": [0.1, 0.5, 0.9], "utility": "accuracy", "all": 0.82}
+    curves = {"best": best, "random": [0.5, 0.7, 0.8]}
+    for name, points in curves.items():
+        own |= {
+            f"curve_{name}{end}": [p + d for p in points]
+            for end, d in (("", 0), ("_low", -0.02), ("_high", 0.03))
+        }
+    return own
+
+
+CORESETS = {"trak-10": coreset_entry(0.08), "same-label": coreset_entry(-0.1)}
+
+
 @pytest.fixture
 def own(documents) -> list[dict]:
     return [document for document in documents if document["setting"] == SETTING]
@@ -45,11 +61,12 @@ def figures(own, rankings, trainings) -> dict[str, Callable[[], Figure]]:
         "overview": lambda: overview.draw(rankings),
         "frontier": lambda: frontier.draw(ranking),
         "loss": lambda: loss.draw(SETTING, trainings),
+        "coreset": lambda: coreset.draw(SETTING, CORESETS),
         "proponents": lambda: proponents.draw(SETTING, "trak-10", cases()),
     }
 
 
-@pytest.mark.parametrize("name", ["lds", "overview", "frontier", "loss", "proponents"])
+@pytest.mark.parametrize("name", ["lds", "overview", "frontier", "loss", "coreset", "proponents"])
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(figures, name, kind):
     first = render(figures[name](), kind, name)
@@ -276,3 +293,12 @@ def test_queries_are_shown_for_as_many_labels_as_there_are():
     assert varied_labels(labels, first=1) == [1, 2, 5, 7]
     assert varied_labels(labels[:, None] * np.ones(4, dtype=int), first=1) == [1, 2, 3, 4, 5, 6]
     assert varied_labels(labels[:1], first=1) == []
+
+
+def test_every_choice_of_examples_is_a_line_with_its_name_and_intervals():
+    figure = coreset.draw(SETTING, CORESETS)
+    (axes,) = figure.axes
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["all examples", "random examples", "trak-10", "same-label"]
+    assert len(axes.containers) == 3
+    assert axes.containers[1].lines[0].get_ydata().tolist() == CORESETS["trak-10"]["curve_best"]

@@ -342,6 +342,15 @@ def test_the_selection_for_tune_queries_is_the_coreset_whose_accuracy_is_shown(f
     entry = json.loads((root / "results/masked/metrics/same-label.json").read_text())["metrics"]
     point = entry["coreset_keep_best"]["curve_best"][0]
     assert f"20 % {point:.3f} [" in " ".join(printed.split())
+    figure = tmp_path / "curve.svg"
+    run(
+        root,
+        Selection("masked", "same-label", 0.2),
+        tmp_path / "again.csv",
+        Console(file=io.StringIO()),
+        figure,
+    )
+    assert figure.read_text().lstrip().startswith("<?xml")
     balanced, _ = selected(root, tmp_path, method="graddot", keep=0.2, balanced=True)
     assert sorted(int(row["label"]) for row in balanced) == [0] * 4 + [1] * 4 + [2] * 4
 

@@ -59,7 +59,7 @@ def test_controls_take_the_query_s_class_and_the_nearest_inputs_first():
         assert set(LABELS[order[:count]]) == {label}
     rng = np.random.default_rng(2)
     x, queries = rng.standard_normal((10, 3)), rng.standard_normal((2, 3))
-    for order, query in zip(derive.nearest_orders(x, queries, 0), queries, strict=True):
+    for order, query in zip(derive.nearest_orders([x[:4], x[4:]], queries, 0), queries, strict=True):
         assert order.tolist() == np.argsort(np.linalg.norm(x - query, axis=1)).tolist()
 
 
@@ -72,7 +72,7 @@ def test_random_subsets_have_their_sizes_and_differ():
 def test_clusters_of_separate_blobs_are_the_blobs():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((30, 2)) + 50 * np.eye(3, 2)[np.arange(30) % 3]
-    found = derive.clusters(x, 3, seed=2**62)
+    found = derive.clusters(lambda rows: x[rows], 30, 3, seed=2**62)
     assert len(np.unique(found)) == 3
     for blob in range(3):
         assert len(np.unique(found[blob::3])) == 1
@@ -95,7 +95,7 @@ def test_equal_masks_are_trained_once():
 
 def test_texts_are_compared_by_their_words():
     x = np.array([[1, 2, 0, 0], [2, 1, 0, 0], [3, 3, 3, 0]])
-    found = derive.features_of(x, tokens=True)
+    found = derive.features_of(x, slice(None), derive.number_of_tokens(x))
     assert found[0].tolist() == found[1].tolist()
     assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1, 1])
     assert found[0] @ found[2] == 0
@@ -103,7 +103,7 @@ def test_texts_are_compared_by_their_words():
 
 def test_named_inputs_are_joined():
     x = {"a": np.ones((2, 3, 2)), "b": np.zeros((2, 4), dtype=np.uint8)}
-    assert derive.features_of(x, tokens=False).shape == (2, 10)
+    assert derive.features_of(x, np.array([1])).shape == (1, 10)
 
 
 def test_paired_retrainings_share_seeds_and_others_do_not():

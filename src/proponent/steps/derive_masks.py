@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
+from proponent.chunking import chunks
 from proponent.config.derived_designs import DerivedKind, GroupBy
 from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import DeriveMasksInputs
@@ -149,8 +152,9 @@ def _groups(job: Job[DeriveMasksSpec, DeriveMasksInputs], data: NumpyData) -> ND
     if spec.design.by is GroupBy.classes:
         return data.y_train
     if spec.design.by is GroupBy.clusters:
-        features = derive.features_of(data.x_train, _holds_tokens(spec))
-        return derive.clusters(features, spec.design.count, _seed(spec))
+        n_tokens = derive.number_of_tokens(data.x_train) if spec.inputs is Inputs.tokens else None
+        read = partial(derive.features_of, data.x_train, n_tokens=n_tokens)
+        return derive.clusters(read, len(data.y_train), spec.design.count, _seed(spec))
     if not spec.sources:
         planted = load_arrays(job.read(job.inputs.data).with_name("planted.safetensors"))
         subclass: NDArray[np.integer] = planted["subclass"]
@@ -176,21 +180,11 @@ def _removal_controls(
         orders["same_class"] = derive.same_class_orders(data.y_train, data.y_query[chosen], seed)
     if not similar:
         return orders
-    both = _joined(data, chosen)
-    features = derive.features_of(both, _holds_tokens(spec))
-    orders["similar"] = derive.nearest_orders(features[:n], features[n:], seed)
+    n_tokens = derive.number_of_tokens(data.x_train, data.x_query) if spec.inputs is Inputs.tokens else None
+    parts = (derive.features_of(data.x_train, rows, n_tokens) for rows in chunks(n, derive.ROWS))
+    targets = derive.features_of(data.x_query, chosen, n_tokens)
+    orders["similar"] = derive.nearest_orders(parts, targets, seed)
     return orders
-
-
-def _joined(data: NumpyData, queries: slice) -> NDArray[np.generic] | dict[str, NDArray[np.generic]]:
-    """Return the inputs of all training examples, and those of some queries behind them."""
-    some = data.with_queries(queries)
-    if isinstance(some.x_train, dict) and isinstance(some.x_query, dict):
-        return {
-            name: np.concatenate([np.asarray(value), np.asarray(some.x_query[name])])
-            for name, value in some.x_train.items()
-        }
-    return np.concatenate([np.asarray(some.x_train), np.asarray(some.x_query)])
 
 
 def _seed(spec: DeriveMasksSpec) -> int:
@@ -201,10 +195,6 @@ def _seed(spec: DeriveMasksSpec) -> int:
 def _queries(spec: DeriveMasksSpec) -> int:
     """Return the number of test queries whose proponents are removed."""
     return min(spec.design.queries, spec.queries.test)
-
-
-def _holds_tokens(spec: DeriveMasksSpec) -> bool:
-    return spec.inputs is Inputs.tokens
 
 
 def _where(spec: DeriveMasksSpec) -> str:

@@ -17,6 +17,8 @@ from rich.table import Table
 from proponent.config.load import nearest
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import check_scores
+from proponent.publish.figures.coreset_figure import draw
+from proponent.publish.figures.style import render
 from proponent.seeds import derive_seed
 from proponent.store.arrays import load_arrays
 from proponent.store.files import read_json, replacing
@@ -46,8 +48,10 @@ class Selection:
     balanced: bool = False
 
 
-def run(root: Path, selection: Selection, output: Path, console: Console) -> None:
+def run(root: Path, selection: Selection, output: Path, console: Console, figure: Path | None = None) -> None:
     """Write the examples to keep as CSV, and print how accurate models are that were trained on such choices.
+
+    With ``figure``, the curves are drawn as SVG as well.
 
     The columns are ``rank`` (1 = most valuable), ``example`` (row of the training set, from 0), ``value`` (mean score over
     the target queries) and, where every example has one class, ``label``.
@@ -84,7 +88,12 @@ def run(root: Path, selection: Selection, output: Path, console: Console) -> Non
     console.print(
         f"{output}: {len(chosen)} of {len(values)} examples, the most valuable first", soft_wrap=True
     )
-    _show_curve(root, selection, console)
+    curves = _curves(root, selection)
+    _show_curves(selection, curves, console)
+    if figure is not None and curves:
+        content = render(draw(selection.setting, curves), "svg", f"coresets of {selection.setting}")
+        with replacing(figure) as temporary:
+            temporary.write_bytes(content)
 
 
 def _read(root: Path, selection: Selection, name: str) -> dict[str, NDArray[Any]]:
@@ -134,15 +143,11 @@ def _table(chosen: Sequence[int], values: NDArray[np.floating], labels: NDArray[
     return stream.getvalue()
 
 
-def _show_curve(root: Path, selection: Selection, console: Console) -> None:
+def _show_curves(selection: Selection, curves: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """Print the accuracy by share kept, of the method and of the baselines that are evaluated, or how to evaluate them."""
-    name = "coreset_balanced" if selection.balanced else "coreset"
-    metric = name.replace("_", "-")
-    methods = list(dict.fromkeys([selection.method, *BASELINES]))
-    found = {method: _curve(root, selection.setting, method, name) for method in methods}
-    own = found[selection.method]
-    if own is None:
-        names = ",".join(methods[:3])
+    if not curves:
+        metric = _metric(selection).replace("_", "-")
+        names = ",".join(dict.fromkeys([selection.method, *BASELINES[:2]]))
         console.print(
             f"No models have been trained on such choices yet. To train them: snakemake --config "
             f"'settings=[{selection.setting}]' 'methods=[{names}]' 'metrics=[lds,{metric}]'",
@@ -150,8 +155,8 @@ def _show_curve(root: Path, selection: Selection, console: Console) -> None:
             soft_wrap=True,
         )
         return
-    curves = {method: entry for method, entry in found.items() if entry is not None and method != "random"}
-    table = Table("share kept", *curves, "random", box=None)
+    own = curves[selection.method]
+    table = Table("share kept", *curves, "random examples", box=None)
     for column in table.columns:
         column.justify = "right"
     for index, share in enumerate(own["shares"]):
@@ -160,6 +165,23 @@ def _show_curve(root: Path, selection: Selection, console: Console) -> None:
     console.print(f"{own['utility']} on the test queries, chosen by the scores of the tune queries")
     console.print(table)
     console.print(f"all examples: {own['all']:.3f}")
+
+
+def _metric(selection: Selection) -> str:
+    return "coreset_balanced" if selection.balanced else "coreset"
+
+
+def _curves(root: Path, selection: Selection) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of the metric by method, that of the chosen method first; none if it has not been evaluated."""
+    methods = dict.fromkeys([selection.method, *BASELINES])
+    found = {method: _curve(root, selection.setting, method, _metric(selection)) for method in methods}
+    if found[selection.method] is None:
+        return {}
+    return {
+        method: entry
+        for method, entry in found.items()
+        if entry is not None and (method != "random" or method == selection.method)
+    }
 
 
 def _curve(root: Path, setting: str, method: str, name: str) -> dict[str, Any] | None:

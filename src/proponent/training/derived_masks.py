@@ -6,16 +6,24 @@ set happens to list first. Every choice of examples is an *order*, the examples 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from proponent.chunking import chunks
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 
 Mask = NDArray[np.bool_]
 Order = NDArray[np.intp]
+Inputs = NDArray[Any] | dict[str, NDArray[Any]]
+
+ROWS = 2000
+"""Examples whose inputs are in memory at a time."""
+SAMPLE = 10_000
+"""Examples from which the centres of clusters are computed."""
 
 
 def descending(values: NDArray[np.floating], seed: int) -> Order:
@@ -80,19 +88,18 @@ def same_class_orders(labels: NDArray[np.integer], queries: NDArray[np.integer],
     ]
 
 
-def nearest_orders(x: NDArray[np.floating], queries: NDArray[np.floating], seed: int) -> list[Order]:
+def nearest_orders(
+    parts: Iterable[NDArray[np.floating]], queries: NDArray[np.floating], seed: int
+) -> list[Order]:
     """Return, per query, the examples in the order of their Euclidean distance, the nearest first.
 
     Args:
-        x: (n, d) features of the examples.
+        parts: features of the examples, (n, d) in parts.
         queries: (n_query, d) features of the queries.
         seed: seed that breaks ties.
     """
-    squares = np.square(x).sum(axis=1)
-    return [
-        descending(2 * x @ point - squares, derive_seed(seed, "nearest", query))
-        for query, point in enumerate(queries)
-    ]
+    nearness = np.concatenate([2 * x @ queries.T - np.square(x).sum(axis=1)[:, None] for x in parts])
+    return [descending(own, derive_seed(seed, "nearest", query)) for query, own in enumerate(nearness.T)]
 
 
 def random_orders(n: int, count: int, seed: int) -> list[Order]:
@@ -112,18 +119,23 @@ def random_subsets(n: int, removed: Sequence[float], count: int, seed: int, wher
     )
 
 
-def clusters(x: NDArray[np.floating], count: int, seed: int) -> NDArray[np.intp]:
-    """Return the number of the cluster of each example, (n,), by k-means on the features.
+def clusters(
+    read: Callable[[NDArray[np.intp]], NDArray[np.floating]], n: int, count: int, seed: int
+) -> NDArray[np.intp]:
+    """Return the number of the cluster of each example, (n,), by k-means on the features of a sample of the examples.
 
     Args:
-        x: (n, d) features.
+        read: function from indices of examples to their features, (m, d).
+        n: number of examples.
         count: number of clusters.
-        seed: seed of the initial centres.
+        seed: seed of the sample and of the initial centres.
     """
-    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.cluster import KMeans
 
-    found = MiniBatchKMeans(min(count, len(x)), random_state=seed % 2**32, n_init=3).fit_predict(x)
-    numbers: NDArray[np.intp] = np.asarray(found, dtype=np.intp)
+    sample = np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
+    model = KMeans(min(count, len(sample)), random_state=seed % 2**32, n_init=3).fit(read(sample))
+    parts = [model.predict(read(np.arange(rows.start, rows.stop))) for rows in chunks(n, ROWS)]
+    numbers: NDArray[np.intp] = np.concatenate(parts).astype(np.intp)
     return numbers
 
 
@@ -151,19 +163,29 @@ def unique_masks(masks: Mask) -> tuple[Mask, NDArray[np.int64]]:
     return flat[first], np.asarray(row_of, dtype=np.int64).reshape(masks.shape[:-1])
 
 
-def features_of(x: NDArray[np.generic] | dict[str, NDArray[np.generic]], tokens: bool) -> NDArray[np.float32]:
-    """Return inputs as one row of numbers per example, (n, d), in which distances are compared.
+def features_of(
+    x: Inputs, rows: NDArray[np.intp] | slice, n_tokens: int | None = None
+) -> NDArray[np.float32]:
+    """Return inputs as one row of numbers per example, (m, d), between which distances are compared.
 
     Args:
         x: inputs, or one array per named input; of each the axes after the first are flattened.
-        tokens: whether they are numbers of tokens, 0 = padding; the row then holds the share of each token.
+        rows: examples that are wanted.
+        n_tokens: number of tokens, for inputs that are numbers of tokens, 0 = padding; the row then counts each token, and
+            has length 1. None for other inputs.
     """
-    parts = [np.asarray(part) for part in (x.values() if isinstance(x, dict) else [x])]
-    if tokens:
-        texts = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1).astype(np.int64)
-        counts = np.zeros((len(texts), int(texts.max()) + 1), dtype=np.float32)
-        np.add.at(counts, (np.arange(len(texts))[:, None], texts), 1)
-        counts[:, 0] = 0
-        length = np.linalg.norm(counts, axis=1, keepdims=True)
-        return counts / np.maximum(length, 1)
-    return np.concatenate([part.reshape(len(part), -1).astype(np.float32) for part in parts], axis=1)
+    parts = [np.asarray(part[rows]) for part in (x.values() if isinstance(x, dict) else [x])]
+    flat = [part.reshape(len(part), -1) for part in parts]
+    if n_tokens is None:
+        return np.concatenate([part.astype(np.float32) for part in flat], axis=1)
+    texts = np.concatenate(flat, axis=1).astype(np.int64)
+    counts = np.zeros((len(texts), n_tokens), dtype=np.float32)
+    np.add.at(counts, (np.arange(len(texts))[:, None], texts), 1)
+    counts[:, 0] = 0
+    return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1)
+
+
+def number_of_tokens(*inputs: Inputs) -> int:
+    """Return one more than the largest number of a token in any of the inputs."""
+    arrays = [part for x in inputs for part in (x.values() if isinstance(x, dict) else [x])]
+    return 1 + max(int(np.asarray(part).max()) for part in arrays)
