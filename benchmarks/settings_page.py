@@ -82,6 +82,13 @@ def record(root: Path, name: str) -> dict[str, Any]:
             for document in documents
             if "cost" in document
         },
+        "scalars": {
+            path.name.removesuffix(".safetensors.manifest.json"): json.loads(path.read_text())["details"][
+                "scalars"
+            ]
+            for path in sorted((folder / "scores").glob("*.safetensors.manifest.json"))
+            if "scalars" in json.loads(path.read_text()).get("details", {})
+        },
         "candidates": candidates(folder),
         "mislabel": {
             document["method"]: {
