@@ -25,7 +25,17 @@ def nodes() -> list[Node]:
     asked = {
         "settings": ["digits-mlp", "digits-lr-noisy", "digits-mlp-smooth"],
         "methods": ["random", "trak", "if-cg", "magic", "datamodels-ridge", "data-shapley", "airrep"],
-        "metrics": ["lds", "loo", "mislabel", "counterfactual", "data-support"],
+        "metrics": [
+            "lds",
+            "loo",
+            "mislabel",
+            "counterfactual",
+            "data-support",
+            "stability",
+            "randomisation",
+            "label-randomisation",
+            "agreement",
+        ],
     }
     return list(Plan(load_benchmark(REPOSITORY, asked)).graph.nodes.values())
 

@@ -101,6 +101,6 @@ def test_a_changed_script_makes_its_scores_again(followed, reader):
     finally:
         script.write_text(before)
     rows = [line.split() for line in planned.splitlines()]
-    for rule in ("votes", "adopt", "evaluate", "summary", "collect"):
+    for rule in ("votes", "adopt", "evaluate", "correlate", "summary", "collect"):
         assert [rule, "1"] in rows
-    assert ["total", "8"] in rows
+    assert ["total", "9"] in rows

@@ -36,6 +36,7 @@ from proponent.settings.tasks.task_choice import get_task
 FOLLOWED = {
     "README.md": "docs/test_readme.py",
     "docs/adding-a-method.md": "docs/test_adding_a_method.py",
+    "docs/adding-a-metric.md": "docs/test_adding_a_metric.py",
     "docs/adding-a-setting.md": "docs/test_adding_a_setting.py",
     "docs/how-it-works.md": "docs/test_how_it_works.py",
     "docs/metrics-that-retrain.md": "docs/test_metrics_that_retrain_page.py",
@@ -49,6 +50,8 @@ FOLLOWED = {
 }
 """Test of each page that is followed from the first block to the last."""
 RUN = {
+    ("docs/metrics.md", "python"): "docs/test_metrics_page.py",
+    ("docs/metrics.md", "text"): "docs/test_metrics_page.py",
     ("docs/tracking.md", "sh"): "docs/test_tracking.py",
     ("docs/trained-model.md", "python"): "docs/test_trained_model.py",
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from oracles.statistics import auc
 from proponent.errors import UserError
 from proponent.metrics import mislabel
 from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.tied_rankings import average_precision, tied_groups
 
 N = 200
 FLIPPED = np.arange(N) % 10 == 0
@@ -23,7 +24,9 @@ def evaluate(badness: np.ndarray, resamples: int = 50):
 def test_perfect_badness_finds_all_in_the_first_tenth():
     found = evaluate(FLIPPED.astype(float))
     assert found["mislabel_auc"].value == 1.0
-    assert [found[f"mislabel_found_{p}"].value for p in (10, 20, 30)] == [1.0, 1.0, 1.0]
+    assert found["mislabel_ap"].value == 1.0
+    assert [found[f"mislabel_found_{p}"].value for p in (5, 10, 20, 30)] == [0.5, 1.0, 1.0, 1.0]
+    assert all(estimate.value == pytest.approx(estimate.extras["best"]) for estimate in found.values())
 
 
 def test_a_constant_self_influence_is_replaced_by_the_mean_score():
@@ -36,6 +39,7 @@ def test_constant_badness_finds_the_share_that_is_inspected():
     found = evaluate(np.ones(N))
     assert found["mislabel_auc"].value == 0.5
     assert [found[f"mislabel_found_{p}"].value for p in (10, 20, 30)] == pytest.approx([0.1, 0.2, 0.3])
+    assert all(estimate.value == pytest.approx(estimate.extras["chance"]) for estimate in found.values())
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -61,12 +65,13 @@ def test_replicates_equal_explicit_resamples(ties):
         mislabel.count_by_group(c, g, len(distinct))
         for c, g in ((bad, group[FLIPPED]), (good, group[~FLIPPED]))
     ]
-    for b, row in enumerate(mislabel.auc_and_shares(*by_group)):
+    for b, row in enumerate(mislabel.values_of_counts(*by_group)):
         copies = np.empty(N, dtype=int)
         copies[FLIPPED], copies[~FLIPPED] = bad[b], good[b]
         worse, label = np.repeat(badness, copies), np.repeat(FLIPPED, copies)
         assert row[0] == pytest.approx(roc_auc_score(label, worse))
-        for share, percent in zip(row[1:], mislabel.INSPECTED, strict=True):
+        assert row[1] == pytest.approx(average_precision(*tied_groups(worse, label))[0])
+        for share, percent in zip(row[2:], mislabel.INSPECTED, strict=True):
             cut = percent / 100 * len(worse)
             assert share == pytest.approx(expected_found(worse, label, cut))
 
@@ -79,6 +84,24 @@ def expected_found(badness: np.ndarray, flipped: np.ndarray, cut: float) -> floa
         found += flipped[group].mean() * np.clip(cut, 0, group.sum())
         cut -= group.sum()
     return found / flipped.sum()
+
+
+def test_without_ties_the_average_precision_is_that_of_scikit_learn():
+    badness = np.random.default_rng(3).standard_normal(N) + FLIPPED
+    expected = average_precision_score(FLIPPED, badness)
+    assert evaluate(badness)["mislabel_ap"].value == pytest.approx(expected)
+
+
+def test_random_orders_have_the_value_of_chance_within_the_interval():
+    flipped = np.arange(1000) % 10 == 0
+    found = [
+        mislabel(rng.standard_normal((1, 1000)), flipped, resamples=100)
+        for rng in map(np.random.default_rng, range(30))
+    ]
+    for name in found[0]:
+        chance = found[0][name].extras["chance"]
+        inside = [estimates[name].ci_low <= chance <= estimates[name].ci_high for estimates in found]
+        assert np.mean(inside) >= 0.8, name
 
 
 def test_without_ties_the_share_found_is_a_count():

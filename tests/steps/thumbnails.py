@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -31,7 +31,7 @@ class Thumbnails:
     """
 
     def __init__(self, root: Path, nodes: Mapping[str, Node]) -> None:
-        self.root, self._nodes = root, nodes
+        self.root, self.nodes = root, nodes
 
     def make(self, setting: str, *steps: str, method: str = "graddot") -> Path:
         """Make the artefacts of some steps that are not there, and return the folder of the setting's results.
@@ -39,13 +39,13 @@ class Thumbnails:
         Scores and metrics are those of one method.
         """
         prefix = f"results/small-{setting}/"
-        need_packages(self._nodes[f"{prefix}data/train.safetensors"].spec.dataset.factory)
+        need_packages(self.nodes[f"{prefix}data/train.safetensors"].spec.dataset.factory)
         missing = {
             path: node
-            for path, node in self._nodes.items()
+            for path, node in self.nodes.items()
             if path.startswith(prefix)
             and not (self.root / path).exists()
-            and (node.step not in ("attribute", "evaluate") or Path(path).stem == method)
+            and (node.step not in ("attribute", "repeat", "evaluate") or Path(path).stem == method)
         }
         for step in steps:
             make(self.root, missing, step)
@@ -62,6 +62,7 @@ def thumbnails(
     root: Path,
     changes: Mapping[str, Mapping[str, object]],
     methods: Mapping[str, Mapping[str, object]] = types.MappingProxyType({"graddot": {}}),
+    metrics: Sequence[str] = ("lds",),
 ) -> Iterator[Thumbnails]:
     """Lay out a checkout of thumbnails, and enter it.
 
@@ -69,6 +70,7 @@ def thumbnails(
         root: folder of the checkout.
         changes: values over those of each setting and :data:`SMALL`, such as ``{"recipe": {"epochs": 2}}``.
         methods: methods that are planned, untuned, with their hyper-parameters.
+        metrics: names of the metrics.
     """
     contents = {
         name: yaml.safe_dump({"extends": name, **SMALL, **changed}) for name, changed in changes.items()
@@ -80,7 +82,7 @@ def thumbnails(
         params = {
             "settings": [f"small-{name}" for name in contents],
             "methods": list(methods),
-            "metrics": ["lds"],
+            "metrics": list(metrics),
             "overrides": {
                 "methods": {name: {"tune": None, "params": dict(values)} for name, values in methods.items()}
             },

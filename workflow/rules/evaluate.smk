@@ -13,3 +13,19 @@ use rule step as evaluate with:
         runtime=minutes(30),
     params:
         step="evaluate",
+
+
+# results/S/leaderboard/agreement.csv: the rank correlations between the scores of all methods of a setting.
+use rule step as correlate with:
+    input:
+        key=key_of("results/{setting}/leaderboard/agreement.csv"),
+        upstream=inputs_of("results/{setting}/leaderboard/agreement.csv"),
+    output:
+        "results/{setting}/leaderboard/agreement.csv",
+    log:
+        "logs/{setting}/correlate.log",
+    resources:
+        mem_mb=memory,
+        runtime=minutes(30),
+    params:
+        step="correlate",

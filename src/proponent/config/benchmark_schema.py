@@ -70,10 +70,13 @@ class MetricConfig:
     """One metric of the leaderboard."""
 
     metric: str
+    """Module of :mod:`proponent.metrics`, or ``package.module:function`` in the checkout."""
     params: dict[str, Any] = field(default_factory=dict)
     design: DerivedDesignConfig | None = None
     """Retrainings that the metric asks for; None for a metric that uses the designs of the setting, or none."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    meaning: dict[str, str] = field(default_factory=dict)
+    """What a good value means, by name in the leaderboard: one sentence each, for readers. It decides no number."""
 
     def __post_init__(self) -> None:
         if self.design is not None:

@@ -12,6 +12,7 @@ from proponent.config.digests.source_digest import SourceTree
 from proponent.config.extended_settings import extended
 from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, structured
+from proponent.config.metric_functions import metric_function
 from proponent.config.names import check_names
 from proponent.config.schema import SettingConfig, TaskConfig
 from proponent.config.signature import Signature, read_signature
@@ -190,8 +191,7 @@ class ConfigFiles:
         """
         content, source = self.content("metrics", name)
         config = structured(MetricConfig, content, source)
-        module = f"proponent.metrics.{config.metric}"
-        signature = read_signature(self.tree, module, "evaluate", source)
+        signature = read_signature(self.tree, *metric_function(config.metric), source)
         if signature:
             config.params = signature.keywords_only().check_arguments(config.params, source, "params.")
             signature.check_ranges(config.params, f"{source}: params.")

@@ -100,7 +100,10 @@ def lines_on_memory(jobs: Sequence[Node], planned_of: PlannedOf) -> Iterator[str
     """Yield the methods for which ``compute.memory_mib`` does not suffice for all queries at once, one line each."""
     for node in jobs:
         spec = node.spec
-        planned = planned_of(spec) if isinstance(spec, AttributeSpec) else None
+        # Repeated scores (RepeatSpec) need what the method itself needs.
+        planned = (
+            planned_of(spec) if isinstance(spec, AttributeSpec) and spec.step == AttributeSpec.step else None
+        )
         if (
             planned is None
             or planned.together_mib <= planned.budget_mib

@@ -35,7 +35,7 @@ class Workflow:
             UserError: no rule makes it.
         """
         name = family_of(node) if node.step == "attribute" else node.step
-        if name in self._rules:
+        if name in self._rules and self._rules[name].is_producer(node.path):
             return name
         for rule in self._rules.values():
             if rule.is_producer(node.path):

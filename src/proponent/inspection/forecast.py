@@ -50,6 +50,10 @@ ESTIMATES: dict[str, Cost] = {
     "featurize": Cost(2, 800, 10e6),
     "attribute": Cost(10, 800, 5e6),
     "adopt": Cost(10, 800, 5e6),
+    "shuffle": Cost(1, 400, 500e3),
+    "shuffle_labels": Cost(1, 500, 10e6),
+    "repeat": Cost(10, 800, 5e6),
+    "correlate": Cost(10, 500, 50e3),
     "evaluate": Cost(5, 400, 50e3),
     "collect": Cost(5, 300, 100e3),
     "summary": Cost(1, 300, 10e3),
@@ -58,7 +62,7 @@ ESTIMATES: dict[str, Cost] = {
 }
 """Costs without any measurement, for a setting as small as the default ones: seconds and bytes per unit (see
 :func:`proponent.inspection.reported_jobs.units`) and memory per job."""
-_WRITES_ONE = ("attribute", "adopt")
+_WRITES_ONE = ("attribute", "adopt", "repeat")
 """Steps whose artefact is equally large for one member and for many."""
 
 

@@ -19,6 +19,7 @@ from proponent.plan.graph import Graph
 from proponent.plan.run_plan import Plan
 from proponent.plan.table_nodes import (
     FIGURES,
+    add_agreement,
     add_failed_figures,
     add_figures,
     add_leaderboard,
@@ -62,6 +63,8 @@ class PartialTables:
                 self._make_summary(setting)
             if self._lacks(paths.figure(FIGURES[0], setting)):
                 self._make_figures(setting)
+            if self._lacks(paths.agreement(setting)):
+                self._make_agreement(setting)
         failed = {name: why for name in self.plan.scores if (why := self._without_summary(name))}
         if self._lacks(paths.LEADERBOARD):
             self._make(add_leaderboard(self.graph, self.plan.scores, failed), "logs/collect.log")
@@ -113,6 +116,13 @@ class PartialTables:
         if why:
             add_failed_figures(self.graph, setting, why)
             self._make(path, log)
+
+    def _make_agreement(self, setting: str) -> None:
+        methods = self._with_metrics(setting)
+        if len(methods) > 1:
+            queries = self.plan.benchmark.settings[setting].queries
+            path = add_agreement(self.graph, setting, methods, queries, self.plan.agreement)
+            self._make(path, f"logs/{setting}/correlate.log")
 
     def _make_overview(self, failed: Mapping[str, str]) -> None:
         why = self._own(paths.OVERVIEW)

@@ -29,7 +29,7 @@ def setting_of(task: Task) -> str:
 
 def kind_of(task: Task) -> tuple[str, str]:
     """Return what jobs of one kind have in common: the step, and the method or the kind of features."""
-    own = {"attribute": "method", "adopt": "method", "featurize": "kind"}.get(task.step)
+    own = {"attribute": "method", "adopt": "method", "repeat": "method", "featurize": "kind"}.get(task.step)
     return (task.step, str(task.content[own]) if own else "")
 
 
@@ -42,7 +42,7 @@ def units(task: Task) -> int:
         first, stop = task.content["orders"]
         return int(task.content["seeds"]["seeds"]) * (1 + (1 + int(task.content["rounds"])) * (stop - first))
     members = task.content.get("members")
-    if task.step == "attribute" and isinstance(members, int):
+    if task.step in ("attribute", "repeat") and isinstance(members, int):
         return members
     return len(members) if isinstance(members, list) else 1
 

@@ -42,6 +42,9 @@ _STAGES = {
     "featurize": "features",
     "attribute": "scores",
     "adopt": "scores",
+    "shuffle": "ensemble",
+    "shuffle_labels": "data",
+    "repeat": "scores",
     "evaluate": "metrics",
 }
 """Columns of the table, by step."""

@@ -1,16 +1,18 @@
 """Inputs of metrics, and the checks made before any arithmetic.
 
 A metric is a module with two names. ``NEEDS`` is a tuple of text literals that is read from the source at parse time:
-``"ground_truth/<design>"`` or ``"noisy_labels"``. ``evaluate(inputs, *, <parameters>) -> dict[str, Estimate]`` takes its
-parameters from ``configs/metrics/<name>.yaml`` and returns one entry per metric of the leaderboard. Two names are optional:
-``MAY_USE`` lists inputs that the metric uses if the setting has them, and ``DESIGN`` is the kind of the design that the YAML
-file of a metric that retrains must have (:mod:`proponent.config.derived_designs`).
+``"ground_truth/<design>"``, ``"noisy_labels"``, ``"labels"``, ``"planted/<change>"`` or ``"repeated/<what differs>"``.
+``evaluate(inputs, *, <parameters>) -> dict[str, Estimate]`` takes its parameters from ``configs/metrics/<name>.yaml`` and
+returns one entry per metric of the leaderboard. Two names are optional: ``MAY_USE`` lists inputs that the metric
+uses if the setting has them, and ``DESIGN`` is the kind of the design that the YAML file of a metric that retrains must have
+(:mod:`proponent.config.derived_designs`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,6 +77,12 @@ class MetricInputs:
     of this method (``own``)."""
     searches: Mapping[str, RemovalSearch] = field(default_factory=dict)
     """For a metric that searches the smallest removal: controls (``shared``) and the order of the scores (``own``)."""
+    labels: tuple[NDArray[Any], NDArray[Any]] | None = None
+    """Classes of the training examples (n_train,) as the models saw them, and of the queries (n_query,)."""
+    planted: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Truth of a change of the data by name (:class:`proponent.settings.planted_truth.Planted`). Methods never see it."""
+    repeated: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    """Scores (n_query, n_train) of the method for other models: ``members``, ``shuffled_weights`` or ``shuffled_labels``."""
 
 
 def retrainings_of(masks: ArrayLike, targets: ArrayLike) -> Retrainings:

@@ -12,11 +12,12 @@ from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
 from proponent.metrics.statistics import draw_counts
+from proponent.metrics.tied_rankings import average_precision, chance_average_precision
 from proponent.seeds import derive_seed
 
 NEEDS = ("noisy_labels",)
 
-INSPECTED = (10, 20, 30)
+INSPECTED = (5, 10, 20, 30)
 """Percentages of the training set to inspect, most suspicious examples first."""
 
 _AT_A_TIME = 64
@@ -24,18 +25,24 @@ _AT_A_TIME = 64
 
 
 def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return ``mislabel_auc`` and ``mislabel_found_10``, ``_20``, ``_30``.
+    """Return ``mislabel_auc``, ``mislabel_ap`` and ``mislabel_found_5``, ``_10``, ``_20``, ``_30``.
 
     The badness of an example is its self-influence if the method has one that differs between examples,
     otherwise minus its mean score over queries: an example that lowers most targets is suspicious. The AUC is
-    the area under the ROC curve with flipped labels as positives (ties count half). ``mislabel_found_p`` is the
-    share of all flipped labels found among the p % of examples with the largest badness; a tie across the cut
-    counts in proportion. Intervals are over examples; flipped and clean examples are resampled separately.
+    the area under the ROC curve with flipped labels as positives (ties count half). ``mislabel_ap`` is the average
+    precision: the area under the precision-recall curve, which depends more on the first examples that somebody
+    would inspect; ties have their expected value. ``mislabel_found_p`` is the share of all flipped labels found
+    among the p % of examples with the largest badness; a tie across the cut counts in proportion. Intervals are
+    over examples; flipped and clean examples are resampled separately.
 
     Args:
         inputs: scores, self-influence if any, and the mask of flipped labels.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples; equal seeds pair the methods of a setting.
+
+    Returns:
+        Estimates by name. Their extras: ``badness``, by what the examples are ordered; ``chance``, the value of a random
+        order; ``best``, the largest possible value; ``n_flipped`` and ``n_train``.
 
     Raises:
         UserError: scores or self-influence of the wrong shape or not finite; no flipped or no clean label.
@@ -50,13 +57,23 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
             f"metric mislabel: {flipped.sum()} of {flipped.size} labels are flipped; "
             "it needs both flipped and clean labels"
         )
-    badness, source = _badness(inputs, len(flipped))
+    badness, source = suspicion(inputs, len(flipped))
     columns = _resampled(badness, flipped, resamples, seed)
-    extras: dict[str, Any] = {"badness": source, "n_flipped": int(flipped.sum()), "n_train": len(flipped)}
-    names = ("mislabel_auc", *(f"mislabel_found_{percent}" for percent in INSPECTED))
+    n_flipped, n_train = int(flipped.sum()), len(flipped)
+    extras: dict[str, Any] = {"badness": source, "n_flipped": n_flipped, "n_train": n_train}
+    limits = {
+        "mislabel_auc": {"chance": 0.5, "best": 1.0},
+        "mislabel_ap": {"chance": chance_average_precision(n_flipped, n_train), "best": 1.0},
+    } | {
+        f"mislabel_found_{percent}": {
+            "chance": percent / 100,
+            "best": min(1.0, percent / 100 * n_train / n_flipped),
+        }
+        for percent in INSPECTED
+    }
     return {
-        name: Estimate.from_replicates(column[0], column[1:], bounds=(0.0, 1.0), extras=extras)
-        for name, column in zip(names, columns.T, strict=True)
+        name: Estimate.from_replicates(column[0], column[1:], bounds=(0.0, 1.0), extras={**extras, **own})
+        for (name, own), column in zip(limits.items(), columns.T, strict=True)
     }
 
 
@@ -81,8 +98,9 @@ def mislabel_of_arrays(
 
     Returns:
         Estimates by name, each in [0, 1] with its 95 % bootstrap interval over examples. ``mislabel_auc`` is the area under
-        the ROC curve with wrong labels as positives (0.5 for chance); ``mislabel_found_10``, ``_20`` and ``_30`` are the
-        shares of the wrong labels among the 10, 20 and 30 % most suspicious examples.
+        the ROC curve with wrong labels as positives (0.5 for chance) and ``mislabel_ap`` that under the precision-recall
+        curve; ``mislabel_found_5``, ``_10``, ``_20`` and ``_30`` are the shares of the wrong labels among the 5, 10, 20 and
+        30 % most suspicious examples.
 
     Raises:
         UserError: shapes do not fit, values are not finite, all labels or none are wrong, or ``noisy_labels`` are
@@ -105,7 +123,12 @@ def mislabel_of_arrays(
     return evaluate(inputs, resamples=resamples, seed=seed)
 
 
-def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
+def suspicion(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
+    """Return how suspicious each example is, (n_train,), and what the values are: ``self-influence`` or ``mean score``.
+
+    Raises:
+        UserError: scores or self-influence of the wrong shape or not finite.
+    """
     check_scores(inputs.scores, len(inputs.scores), n_train)
     mean_score = -inputs.scores.astype(np.float64).mean(axis=0), "mean score"
     if inputs.self_influence is None:
@@ -127,7 +150,7 @@ def _badness(inputs: MetricInputs, n_train: int) -> tuple[Array, str]:
 
 
 def _resampled(badness: Array, flipped: NDArray[np.bool_], resamples: int, seed: int) -> Array:
-    """Return the AUC and the shares found, (1 + resamples, 1 + len(INSPECTED)); the first row is the sample itself."""
+    """Return the AUC, the average precision and the shares found, per resample; the first row is the sample itself."""
     counts = {
         kind: np.vstack([np.ones(n), draw_counts(n, resamples, derive_seed(seed, "bootstrap", kind, n))])
         for kind, n in (("flipped", int(flipped.sum())), ("clean", int((~flipped).sum())))
@@ -137,7 +160,7 @@ def _resampled(badness: Array, flipped: NDArray[np.bool_], resamples: int, seed:
     starts = range(0, 1 + resamples, _AT_A_TIME)
     return np.concatenate(
         [
-            auc_and_shares(
+            values_of_counts(
                 count_by_group(counts["flipped"][s : s + _AT_A_TIME], group[flipped], len(distinct)),
                 count_by_group(counts["clean"][s : s + _AT_A_TIME], group[~flipped], len(distinct)),
             )
@@ -153,8 +176,8 @@ def count_by_group(counts: Array, group: NDArray[np.intp], n_groups: int) -> Arr
     return sums.T
 
 
-def auc_and_shares(flipped: Array, clean: Array) -> Array:
-    """Return the AUC and the shares found, (B, 1 + len(INSPECTED)), from the counts per group, (B, n_groups)."""
+def values_of_counts(flipped: Array, clean: Array) -> Array:
+    """Return the AUC, the average precision and the shares found, (B, 2 + len(INSPECTED)), from counts (B, n_groups)."""
     zero = np.zeros((len(flipped), 1))
     found = np.hstack([zero, np.cumsum(flipped, axis=1)])
     passed = np.hstack([zero, np.cumsum(clean, axis=1)])
@@ -163,7 +186,8 @@ def auc_and_shares(flipped: Array, clean: Array) -> Array:
     inspected = found + passed
     budgets = np.asarray(INSPECTED)[None, :] / 100 * (n_flipped + n_clean)[:, None]
     shares = np.stack([np.interp(b, i, f) for b, i, f in zip(budgets, inspected, found, strict=True)])
-    return np.column_stack([area / (n_flipped * n_clean), shares / n_flipped[:, None]])
+    precision = average_precision(flipped, clean)
+    return np.column_stack([area / (n_flipped * n_clean), precision, shares / n_flipped[:, None]])
 
 
 make_callable(__name__, mislabel_of_arrays)

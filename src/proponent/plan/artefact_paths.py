@@ -60,6 +60,31 @@ def scores(setting: str, method: str) -> str:
     return f"results/{setting}/scores/{method}.safetensors"
 
 
+def repeated(setting: str, what: str, method: str) -> str:
+    """Return the path of a method's scores for other models; ``what`` differs (:mod:`proponent.plan.repeat_nodes`)."""
+    return f"results/{setting}/scores/{what}/{method}.safetensors"
+
+
+def changed_data(setting: str, what: str) -> str:
+    """Return the path of training tensors that differ from those of the setting."""
+    return f"results/{setting}/data/{what}/train.safetensors"
+
+
+def changed_ensemble(setting: str, what: str) -> str:
+    """Return the path of the list of members that differ from those of the setting."""
+    return f"results/{setting}/ensemble/{what}/shard-000.json"
+
+
+def changed_features(setting: str, what: str, kind: str) -> str:
+    """Return the path of the features of one kind of members that differ from those of the setting."""
+    return f"results/{setting}/features/{what}/{kind}-000.safetensors"
+
+
+def agreement(setting: str) -> str:
+    """Return the path of the rank correlations between the methods of a setting."""
+    return f"results/{setting}/leaderboard/agreement.csv"
+
+
 def metrics(setting: str, method: str) -> str:
     """Return the path of a method's metrics."""
     return f"results/{setting}/metrics/{method}.json"

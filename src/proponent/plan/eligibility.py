@@ -7,22 +7,35 @@ from collections.abc import Mapping
 from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
 from proponent.config.derived_designs import DerivedDesignConfig, DerivedKind, GroupBy
+from proponent.config.metric_functions import metric_function
 from proponent.config.schema import Precision, SettingConfig
 from proponent.config.signature import read_signature
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 
+_STORED_AS = {"duplicates": "duplicate_of"}
+"""Names of planted truths in the file, where they are not those of the changes."""
+
 
 def has_need(setting: SettingConfig, need: str) -> bool:
-    """Return whether a setting provides a need of a metric: ``noisy_labels`` or ``ground_truth/DESIGN``."""
-    if need == "noisy_labels":
+    """Return whether a setting provides a need of a metric (:mod:`proponent.metrics.metric_inputs`).
+
+    Repeated scores depend on the method as well (:mod:`proponent.plan.repeat_nodes`).
+    """
+    kind, _, name = need.partition("/")
+    if kind == "noisy_labels":
         return setting.label_noise is not None
-    return need.removeprefix("ground_truth/") in setting.designs
+    if kind == "labels":
+        return setting.task.lacks_classes is None
+    if kind == "planted":
+        given = getattr(setting.planted, "given", ())  # truths of the dataset factory
+        return getattr(setting.planted, name, None) is not None or _STORED_AS.get(name, name) in given
+    return kind == "ground_truth" and name in setting.designs
 
 
 def metric_needs(benchmark: Benchmark, metric: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what a configured metric needs, and what it uses if the setting has it."""
-    module = f"proponent.metrics.{benchmark.metrics[metric].metric}"
-    signature = read_signature(benchmark.tree, module, "evaluate", f"configs/metrics/{metric}.yaml")
+    function = metric_function(benchmark.metrics[metric].metric)
+    signature = read_signature(benchmark.tree, *function, f"configs/metrics/{metric}.yaml")
     constants = signature.constants if signature else {}
     return tuple(constants.get("NEEDS", ())), tuple(constants.get("MAY_USE", ()))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
+from proponent.config.metric_functions import metric_function
 from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.specifications.step_inputs import AttributeInputs, EvaluateInputs
@@ -22,6 +23,7 @@ from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
 from proponent.plan.derived_nodes import DerivedNodes
 from proponent.plan.eligibility import has_need, metric_needs, missing_metrics
+from proponent.plan.repeat_nodes import PREFIX, RepeatNodes
 from proponent.plan.setting_nodes import FEATURES, SettingNodes
 
 
@@ -151,22 +153,34 @@ class MethodNodes:
             scores=scores,
             ground_truth={design: paths.ground_truth(name, design) for design in designs},
             derived=derived,
+            repeated=self._add_repeated(asked),
         )
-        code = [f"proponent.metrics.{metric.metric}:evaluate" for metric in asked.values()]
+        code = [":".join(metric_function(metric.metric)) for metric in asked.values()]
         if method.groups:
             code.append(f"{method.module}:group_scores")
         graph.add(paths.metrics(name, method.name), spec, inputs, code)
 
+    def _add_repeated(self, asked: dict[str, MetricSpec]) -> dict[str, str]:
+        """Add the scores for other models that metrics compare, and return their paths by what differs."""
+        needs = {need for metric in asked.values() for need in metric.needs if need.startswith(PREFIX)}
+        repeats = RepeatNodes(self.base, self.method)
+        return {what: repeats.add(what) for what in sorted(need.removeprefix(PREFIX) for need in needs)}
+
+    def _has_need(self, need: str) -> bool:
+        if need.startswith(PREFIX):
+            return RepeatNodes(self.base, self.method).can_repeat(need.removeprefix(PREFIX))
+        return has_need(self.base.setting, need)
+
     def _metrics(self) -> dict[str, MetricSpec]:
-        """Return the configured metrics that the setting's ground truth allows."""
+        """Return the configured metrics that the setting and the method allow."""
         asked: dict[str, MetricSpec] = {}
         missing = missing_metrics(self.base.benchmark, self.base.name)
         for metric, config in self.base.benchmark.metrics.items():
             if metric in missing:
                 continue
             needs, may_use = metric_needs(self.base.benchmark, metric)
-            if not all(has_need(self.base.setting, need) for need in needs):
+            if not all(map(self._has_need, needs)):
                 continue
-            optional = (need for need in may_use if has_need(self.base.setting, need))
+            optional = filter(self._has_need, may_use)
             asked[metric] = MetricSpec(config.metric, config.params, (*needs, *optional), config.design)
         return asked

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from proponent.config.benchmark import Benchmark
+from proponent.config.benchmark_schema import MetricConfig
 from proponent.config.load import nearest
 from proponent.config.schema import n_rows
 from proponent.config.specifications.need_loaders import LEARNED_FROM
@@ -17,7 +18,14 @@ from proponent.plan.given_members import with_members
 from proponent.plan.graph import Graph, Node
 from proponent.plan.method_nodes import MethodNodes
 from proponent.plan.setting_nodes import SettingNodes
-from proponent.plan.table_nodes import FIGURES, add_figures, add_leaderboard, add_overview, add_summary
+from proponent.plan.table_nodes import (
+    FIGURES,
+    add_agreement,
+    add_figures,
+    add_leaderboard,
+    add_overview,
+    add_summary,
+)
 from proponent.store.files import read_json
 
 _FEW_PREDICTIONS = 250_000
@@ -130,7 +138,21 @@ class Plan:
     def targets(self) -> list[str]:
         """Return what rule ``all`` makes."""
         figures = [paths.figure(figure, setting) for setting in self.scores for figure in FIGURES]
-        return [paths.LEADERBOARD, paths.OVERVIEW, *map(paths.summary, self.scores), *figures]
+        agreements = map(paths.agreement, self.compared)
+        return [paths.LEADERBOARD, paths.OVERVIEW, *map(paths.summary, self.scores), *figures, *agreements]
+
+    @property
+    def agreement(self) -> MetricConfig | None:
+        """The metric that compares methods with each other; None if it is not asked for."""
+        configured = self.benchmark.metrics.values()
+        return next((config for config in configured if config.metric == "method_agreement"), None)
+
+    @property
+    def compared(self) -> list[str]:
+        """Settings whose methods are compared with each other."""
+        if self.agreement is None:
+            return []
+        return [setting for setting, methods in self.scores.items() if len(methods) > 1]
 
     def first_summary(self) -> str:
         """Return the summary of the first setting in params.yaml, which rule ``quickstart`` makes."""
@@ -168,3 +190,5 @@ class Plan:
         add_summary(self.graph, name, methods, left_out=self.reasons[name], missing=self.missing[name])
         shards = [paths.ensemble(name, shard) for shard, _ in enumerate(nodes.member_shards)]
         add_figures(self.graph, name, methods, shards)
+        if name in self.compared:
+            add_agreement(self.graph, name, methods, nodes.setting.queries, self.agreement)

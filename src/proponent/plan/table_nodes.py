@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from proponent.config.benchmark_schema import MetricConfig
+from proponent.config.schema import QueriesConfig
 from proponent.config.specifications.step_inputs import (
+    AgreementInputs,
     CollectInputs,
     FiguresInputs,
     OverviewInputs,
     SummaryInputs,
 )
-from proponent.config.specifications.step_specs import CollectSpec, FiguresSpec, OverviewSpec, SummarySpec
+from proponent.config.specifications.step_specs import (
+    AgreementSpec,
+    CollectSpec,
+    FiguresSpec,
+    OverviewSpec,
+    SummarySpec,
+)
 from proponent.plan import artefact_paths as paths
 from proponent.plan.graph import Graph
 
@@ -52,6 +61,18 @@ def add_summary(
     check = paths.check(setting) if names else ""  # without the check, no method has metrics
     inputs = SummaryInputs({method: paths.metrics(setting, method) for method in names}, check)
     return graph.add(paths.summary(setting), spec, inputs)
+
+
+def add_agreement(
+    graph: Graph, setting: str, methods: Iterable[str], queries: QueriesConfig, config: MetricConfig | None
+) -> str:
+    """Add the rank correlations between the scores of ``methods``."""
+    names = tuple(methods)
+    inputs = AgreementInputs({method: paths.scores(setting, method) for method in names})
+    spec = AgreementSpec(
+        setting=setting, methods=names, queries=queries, params=config.params if config else {}
+    )
+    return graph.add(paths.agreement(setting), spec, inputs, ["proponent.metrics.method_agreement:evaluate"])
 
 
 def add_figures(graph: Graph, setting: str, methods: Iterable[str], ensemble: Iterable[str]) -> str:

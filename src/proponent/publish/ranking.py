@@ -9,6 +9,11 @@ from typing import Any
 METRICS = {
     "lds": "LDS",
     "mislabel_auc": "Mislabel AUC",
+    "shortcut_auprc": "Shortcut AUPRC",
+    "mixed_domain_auprc": "Domain AUPRC",
+    "subclass_10": "Subclass",
+    "duplicates_mrr": "Duplicates MRR",
+    "mrr": "Facts MRR",
     "loo": "LOO",
 }
 """Metrics in the tables for people; methods are ordered by the first of them that the setting has."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proponent.config.metric_functions import metric_function
 from proponent.config.specifications.step_inputs import EvaluateInputs
 from proponent.config.specifications.step_specs import EvaluateSpec
 from proponent.errors import UserError
@@ -18,7 +19,7 @@ from proponent.metrics.estimate import Array
 from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
 from proponent.steps.io.derived_retrainings import cost_of_retrainings, read_derived
 from proponent.steps.io.job import Job
-from proponent.steps.io.stored_arrays import count_examples
+from proponent.steps.io.stored_arrays import count_examples, load_numpy_data
 from proponent.store.arrays import load_arrays
 from proponent.store.manifest import Manifest, read_manifest
 
@@ -35,7 +36,8 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
         return
     inputs, costs = _metric_inputs(job), costs | cost_of_retrainings(job)
     for name, metric in spec.metrics.items():
-        evaluate = importlib.import_module(f"proponent.metrics.{metric.metric}").evaluate
+        module, function = metric_function(metric.metric)
+        evaluate = getattr(importlib.import_module(module), function)
         try:
             estimates = evaluate(replace(inputs, **read_derived(job, name)), **metric.params)
         except UserError as error:
@@ -47,16 +49,20 @@ def run(job: Job[EvaluateSpec, EvaluateInputs]) -> None:
 
 
 def constant_notes(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a note per metric in which queries count as 0 because their predictions or targets are constant.
+    """Return a note per metric in which queries count as 0 or as chance because something is the same for all examples.
 
     Args:
         metrics: entries of ``metrics/M.json`` by metric.
     """
     return [
-        f"{name}: {entry[count]} of {entry['n_queries']} queries have constant {what} and count as 0"
+        f"{name}: {entry[count]} of {entry['n_queries']} queries have constant {what}"
         for name, entry in metrics.items()
-        for count, what in (("n_constant", "predictions"), ("n_constant_targets", "targets"))
-        if entry.get(count)
+        for count, what in (
+            ("n_constant", "predictions and count as 0"),
+            ("n_constant_targets", "targets and count as 0"),
+            ("n_constant_scores", "scores and count as chance"),
+        )
+        if entry.get(count) and "n_queries" in entry
     ]
 
 
@@ -70,7 +76,7 @@ def _metric_inputs(job: Job[EvaluateSpec, EvaluateInputs]) -> MetricInputs:
     scores = arrays["scores"].astype(np.float64)
     check_scores(scores, tune + test, count_examples(job), job.inputs.scores)
     own = arrays.get("self_influence")
-    noisy = any("noisy_labels" in metric.needs for metric in spec.metrics.values())
+    needs = {need for metric in spec.metrics.values() for need in metric.needs}
     return MetricInputs(
         scores=scores[rows],
         self_influence=None if own is None else own.astype(np.float64),
@@ -78,7 +84,10 @@ def _metric_inputs(job: Job[EvaluateSpec, EvaluateInputs]) -> MetricInputs:
         ground_truth={
             design: _read_retrainings(job, path, rows) for design, path in job.inputs.ground_truth.items()
         },
-        noisy_labels=_read_noise(job) if noisy else None,
+        noisy_labels=_read_noise(job) if "noisy_labels" in needs else None,
+        labels=_read_labels(job, rows) if "labels" in needs else None,
+        planted=_read_planted(job, rows) if any(need.startswith("planted/") for need in needs) else {},
+        repeated={what: _read_repeated(job, path, rows) for what, path in job.inputs.repeated.items()},
     )
 
 
@@ -106,6 +115,24 @@ def _read_noise(job: Job[EvaluateSpec, EvaluateInputs]) -> NDArray[np.bool_]:
     path = job.read(job.inputs.data).with_name("noisy_labels.safetensors")
     mask: NDArray[np.bool_] = load_arrays(path)["noisy_labels"]
     return mask
+
+
+def _read_labels(job: Job[EvaluateSpec, EvaluateInputs], rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the classes of the training examples, as the models saw them, and of the test queries."""
+    data = load_numpy_data(job)
+    y_train, y_query = (labels.reshape(len(labels), -1)[:, 0] for labels in (data.y_train, data.y_query))
+    return y_train, y_query[rows]
+
+
+def _read_planted(job: Job[EvaluateSpec, EvaluateInputs], rows: slice) -> dict[str, NDArray[Any]]:
+    """Return the truth of a planted change, for the test queries."""
+    stored = load_arrays(job.read(job.inputs.data).with_name("planted.safetensors"))
+    return {name: values[rows] if name.endswith("_queries") else values for name, values in stored.items()}
+
+
+def _read_repeated(job: Job[EvaluateSpec, EvaluateInputs], path: str, rows: slice) -> NDArray[np.floating]:
+    scores: NDArray[np.floating] = load_arrays(job.read(path))["scores"][rows]
+    return scores
 
 
 def cost(root: Path, scores: str, shares: dict[str, float], tuned_on: Iterable[str]) -> dict[str, Any]:

@@ -74,6 +74,30 @@ class AttributeInputs(DataInputs):
 
 
 @dataclass(frozen=True)
+class ShuffleInputs(DataInputs):
+    """Inputs of the members with shuffled weights."""
+
+    ensemble: str
+    """Shard of the ensemble."""
+
+
+@dataclass(frozen=True)
+class RepeatInputs(AttributeInputs):
+    """Inputs of scores that are repeated for other models."""
+
+    original: str = ""
+    """Scores of the same method, whose hyper-parameters are used."""
+
+
+@dataclass(frozen=True)
+class AgreementInputs:
+    """Inputs of the comparison of all methods' scores."""
+
+    scores: dict[str, str]
+    """Scores per method."""
+
+
+@dataclass(frozen=True)
 class EvaluateInputs(DataInputs):
     """Inputs of an evaluation."""
 
@@ -82,6 +106,8 @@ class EvaluateInputs(DataInputs):
     """Retrainings per design."""
     derived: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Derived masks and the shards of their retrainings, by metric, and by metric and method (``coreset/trak``)."""
+    repeated: dict[str, str] = field(default_factory=dict)
+    """Scores of the same method for other models, by what differs (:mod:`proponent.plan.repeat_nodes`)."""
 
 
 @dataclass(frozen=True)

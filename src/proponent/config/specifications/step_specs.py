@@ -400,6 +400,46 @@ class AdoptSpec(MethodSpec):
     queries: QueriesConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShuffleSpec(SettingSpec):
+    """Members of the ensemble whose weights are shuffled."""
+
+    step: ClassVar[str] = "shuffle"
+    inputs_type: ClassVar[type[Any]] = step_inputs.ShuffleInputs
+    members: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleLabelsSpec(SettingSpec):
+    """The data of a setting with the labels of the training examples in another order."""
+
+    step: ClassVar[str] = "shuffle_labels"
+    inputs_type: ClassVar[type[Any]] = step_inputs.DataInputs
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatSpec(AttributeSpec):
+    """Scores of a method for other models, with the hyper-parameters of its own scores."""
+
+    step: ClassVar[str] = "repeat"
+    inputs_type: ClassVar[type[Any]] = step_inputs.RepeatInputs
+    first: int
+    """First member of the ensemble; as many as the method uses follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementSpec(SettingSpec):
+    """Rank correlations between the scores of all methods of one setting."""
+
+    step: ClassVar[str] = "correlate"
+    inputs_type: ClassVar[type[Any]] = step_inputs.AgreementInputs
+    methods: tuple[str, ...]
+    queries: QueriesConfig
+    params: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class MetricSpec:
     """One metric of an evaluation."""
@@ -484,7 +524,7 @@ SPECS: dict[str, type[StepSpec]] = {
     for kind in (
         *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
         *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec, SearchRemovalSpec),
-        *(AttributeSpec, AdoptSpec),
+        *(AttributeSpec, AdoptSpec, ShuffleSpec, ShuffleLabelsSpec, RepeatSpec, AgreementSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
     )
 }

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def member_inputs(
-    job: Job[AttributeSpec, AttributeInputs], data: Arrays | NumpyData, rows: slice, members: int
+    job: Job[AttributeSpec, AttributeInputs],
+    data: Arrays | NumpyData,
+    rows: slice,
+    members: int,
+    first: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Yield, for each of the first ``members`` of the ensemble, the arguments that a method needs by name.
+    """Yield, for each of ``members`` members of the ensemble, the arguments that a method needs by name.
 
     Stored tensors are read when a method asks for them, and only while their member is the current one.
 
@@ -29,6 +33,7 @@ def member_inputs(
         data: all training examples and queries.
         rows: queries that are wanted.
         members: number of members, at most the number that the method uses.
+        first: the first of them.
     """
     needs = job.spec.needs
     shared = shared_inputs(job, needs, data, rows)
@@ -36,7 +41,7 @@ def member_inputs(
     if not own:
         yield shared
         return
-    for member in range(members):
+    for member in range(first, first + members):
         with ExitStack() as opened:
             yield shared | {
                 need: importlib.import_module(LOADERS[need]).read(job, need, member, data, rows, opened)
