@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "config": set(),
     "methods": set(),
     "metrics": set(),
+    "explanations": set(),
     "publish": set(),
     "settings": {"config"},
     "store": {"config"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "plan": {"config", "store"},
     "inspection": {"config", "store", "plan"},
     "attribution": {"config", "methods", "metrics"},
-    "trained": {"config", "settings", "store", "features", "methods"},
+    "trained": {"config", "settings", "store", "features", "methods", "explanations"},
     "steps": {
         "config",
         "methods",

@@ -9,8 +9,8 @@ from statistics import median
 
 import cells
 from code_lines import lines_of
-from explanations import FOOT, HEAD, REASONS
 from results import Cell, Results
+from sentences import FOOT, HEAD, REASONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 _TITLES = {"mlp": "mnist-mlp, 784-128-64-10", "conv": "two convolutions and one linear layer"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -16,8 +16,6 @@ from proponent.attribution.stored_values import check_values, clear_unresolved_r
 from proponent.chunking import chunks
 from proponent.config.schema import Precision
 from proponent.errors import UserError
-from proponent.features.gradients.agreement import compare_with_autograd
-from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.variants import copy_module
 from proponent.features.views import CheckpointTimes
 from proponent.progress import progress
@@ -30,10 +28,14 @@ from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_arguments import check_arguments, history_of, refuse_missing, usable_device
 from proponent.trained.given_data import check_like_train, given_rows
 from proponent.trained.given_models import Given, State, state_of
-from proponent.trained.given_task import given_task, note_probabilities
+from proponent.trained.given_task import given_task
 from proponent.trained.live_member import LiveMember, Problem
 from proponent.trained.method_choice import OF_MODELS, choose_method
-from proponent.trained.needed_memory import ModelSize, largest_block
+from proponent.trained.model_checks import checked_model
+from proponent.trained.needed_memory import ModelSize, kept_members, largest_block
+
+History = tuple[list[State], CheckpointTimes]
+"""States of a model along its training, the final one last, and their times."""
 
 
 class Top(NamedTuple):
@@ -121,6 +123,7 @@ class Attributor:
             # all models that are given are used, as under the name with their number
             self._choice = choose_method(f"{method}-{count}", params, final_only=True)
         refuse_missing(self._choice, configured, count, checkpoints)
+        self._configured = self._choice.params
         self._device = usable_device(device) if device is not None else next(model.parameters()).device
         module = converted_model(prepare_model(copy_module(model)), Precision.float32).to(self._device).eval()
         if dtype is not None:
@@ -134,16 +137,33 @@ class Attributor:
         kept = FeatureCache.of(Path(cache), module, *own) if cache is not None else None
         self._problem = Problem(*own, weight_decay, memory_mib, kept)
         if checkpoints is not None:
-            histories = [history_of(checkpoints, module, momentum)]
+            histories: list[History] = [history_of(checkpoints, module, momentum)]
         else:
             once = CheckpointTimes([1], [1.0], [1.0])
             histories = [([state_of(given, module)], once) for given in models or [model]]
+        self._begin(module, histories)
+
+    def _begin(
+        self, module: nn.Module, histories: Sequence[History], member: Callable[..., LiveMember] = LiveMember
+    ) -> None:
+        """Check the first model, and make the members; the choice, the task and the problem are set before.
+
+        Args:
+            module: module that is loaded with each state in turn.
+            histories: states of each model along its training, the final one last, and their times.
+            member: class of the members, or a function with its arguments.
+        """
         histories = histories[: self._choice.config.members]
+        first = histories[0][0]
         self._outputs: Tensor | None = None
-        self._size = self._check_model(module, histories[0][0][-1])
-        self._keeps, along = self._kept_members(len(histories[0][0]))
+        self._size: ModelSize | None = None
+        if self._uses_models:
+            self._outputs, self._size = checked_model(module, first[-1], self._problem)
+        self._keeps, along = kept_members(
+            self._choice, self._size, self._problem.memory_mib, len(first), self._source
+        )
         self._members = [
-            LiveMember(
+            member(
                 *(index, module, states, times, self._problem),
                 along=along,
                 factorisations=self._factorisations(times),
@@ -216,7 +236,7 @@ class Attributor:
             raise UserError(f"{self._source} does not define self-influence; trak, graddot and if-cg do")
         x, y = self._problem.x, self._y
         data = Arrays(x, y, x[:1], y[:1])
-        values = self._scorer.self_influence(self._choice.params, self._needs(data))
+        values = self._scorer.self_influence(self._configured, self._needs(data))
         own = torch.as_tensor(values).detach().to("cpu", torch.float32)
         check_values(own.numpy(), (len(x),), "self_influence", self._source)
         return own
@@ -278,36 +298,3 @@ class Attributor:
     def _may_take_blocks(self) -> bool:
         """Whether the scores of a query are independent of the other queries, and the method does not form blocks itself."""
         return not {"data", "network"} & set(self._choice.needs) and not self._choice.normalised
-
-    def _kept_members(self, checkpoints: int) -> tuple[int, bool]:
-        """Return for how many models the values of the training set are kept, and whether at all checkpoints.
-
-        Raises:
-            UserError: the method needs more memory than is allowed.
-        """
-        if self._size is None:
-            return 0, False
-        memory_mib = self._problem.memory_mib
-        largest_block(self._choice, self._size, 1, memory_mib, self._source)
-        needed = self._size.needed_mib(self._choice, 1, memory_mib)
-        along = needed * checkpoints <= memory_mib
-        return int(memory_mib // (needed * (checkpoints if along else 1))), along
-
-    def _check_model(self, module: nn.Module, state: State) -> ModelSize | None:
-        """Refuse a model whose gradients are not those of autograd, or whose outputs do not fit the labels.
-
-        Returns:
-            The sizes of the model; None for a method without a model.
-        """
-        if not self._uses_models:
-            return None
-        module.load_state_dict(state)
-        problem = self._problem
-        capture = Capture(module, problem.x[:1])
-        with torch.no_grad():
-            outputs = capture.outputs(problem.x[:2])
-        problem.task.check_outputs(outputs, problem.y, "train")
-        note_probabilities(outputs, self._task)
-        self._outputs = outputs
-        compare_with_autograd(capture, problem.x, problem.y, target_cotangents(problem.task))
-        return ModelSize.of(capture, problem.x)

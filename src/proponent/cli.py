@@ -19,6 +19,7 @@ from proponent.checkout_location import check_location
 from proponent.errors import UserError, line_for, one_line
 from proponent.formatting import size
 from proponent.progress import end_bars
+from proponent.query_command import query_command
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.failing import complete_record, recording_failure
 from proponent.steps.io.job import Job
@@ -111,6 +112,9 @@ def _root() -> Path:
         raise UserError(f"no params.yaml in {root}: run this from the root of a proponent checkout")
     check_location(root)
     return root
+
+
+cli.add_command(query_command(_root))
 
 
 def _plan(overrides: Mapping[str, Any] | None = None) -> Plan:

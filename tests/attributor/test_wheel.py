@@ -21,6 +21,8 @@ model = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Lin
 for method in ("graddot", "trak", "if-cg", "ekfac", "dualda", "rps", "knn-shapley", "datainf"):
     scores = proponent.Attributor(method, model, (x, y)).attribute((x[:3], y[:3]))
     assert scores.shape == (3, 60) and scores.isfinite().all() and scores.dtype == torch.float32, method
+(found,) = proponent.Explainer(proponent.Attributor("dualda", model, (x, y))).explain((x[:1], y[:1]), 3)
+assert len(found.neighbours) == 3 and found.predicted in (0, 1)
 assert len(proponent.methods()) > 40
 assert proponent.metrics.mislabel(scores, y == 0)["mislabel_auc"].value >= 0
 print("scored by", proponent.__file__)

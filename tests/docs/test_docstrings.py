@@ -13,6 +13,8 @@ import pytest
 
 from proponent import settings
 from proponent.attributor import Attributor
+from proponent.explainer import Explainer
+from proponent.finished_results import open_results
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.lds import lds_of_arrays
 from proponent.metrics.loo import loo_of_arrays
@@ -21,6 +23,7 @@ from proponent.trained.method_table import method_table
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "proponent.methods": method_table,
+    "proponent.open": open_results,
     "proponent.metrics.lds": lds_of_arrays,
     "proponent.metrics.lds_fixed_seed": lds_of_arrays,
     "proponent.metrics.loo": loo_of_arrays,
@@ -29,11 +32,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 CLASSES: dict[str, type] = {
     "proponent.Attributor": Attributor,
+    "proponent.Explainer": Explainer,
     "proponent.metrics.estimate.Estimate": Estimate,
     "proponent.settings.Split": settings.Split,
 }
 MODULES = (
     "proponent.attributor",
+    "proponent.explainer",
+    "proponent.finished_results",
     "proponent.errors",
     *(f"proponent.metrics.{name}" for name in ("estimate", "lds", "loo", "mislabel")),
     *(f"proponent.settings.{name}" for name in ("augmentation", "fetched_files", "split", "targets")),

@@ -52,6 +52,8 @@ FOLLOWED = {
 RUN = {
     ("docs/metrics.md", "python"): "docs/test_metrics_page.py",
     ("docs/metrics.md", "text"): "docs/test_metrics_page.py",
+    ("docs/explaining.md", "bash"): "docs/test_explaining.py",
+    ("docs/explaining.md", "python"): "docs/test_explaining.py",
     ("docs/tracking.md", "sh"): "docs/test_tracking.py",
     ("docs/trained-model.md", "python"): "docs/test_trained_model.py",
 }

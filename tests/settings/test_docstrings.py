@@ -11,7 +11,14 @@ import scipy
 import torch
 
 from proponent.errors import UserError
-from proponent.settings.docstrings import CLASSES, UNKNOWN, MeanOfTokens, docstrings, read_docstrings
+from proponent.settings.docstrings import (
+    CLASSES,
+    UNKNOWN,
+    MeanOfTokens,
+    docstrings,
+    read_docstrings,
+    tokenizer,
+)
 from proponent.settings.split import Arrays, check_tokens
 
 
@@ -36,6 +43,15 @@ def test_padding_comes_last_and_no_text_is_empty(split) -> None:
     present = x != 0
     assert (present.int().diff(dim=1) <= 0).all()
     assert present.sum(1).min() >= 15
+
+
+def test_the_tokenizer_gives_the_tokens_of_the_examples(split) -> None:
+    """Unknown words of a row stand for any word without a token."""
+    made = tokenizer()
+    for row in split.train[0][:50].tolist():
+        words = made.convert_ids_to_tokens(row)
+        text = " ".join(word if token != UNKNOWN else "zzyzx" for word, token in zip(words, row, strict=True))
+        assert made(text)["input_ids"] == row
 
 
 def test_another_process_reads_the_same_bytes(split) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proponent.errors import UserError
@@ -21,7 +22,7 @@ from proponent.settings.split import Split
 
 CLASSES = ("interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial", "special", "stats")
 """Submodules of scipy with fifty docstrings or more."""
-PADDING, UNKNOWN = 0, 1
+PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
 _SHORTEST = 15
 
 
@@ -40,32 +41,71 @@ def docstrings(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, se
     Raises:
         UserError: there are at most ``n_train`` docstrings.
     """
+    texts, y, known = _ordered_texts(n_train, length, vocabulary, seed)
+    number = {word: token for token, word in enumerate(known, start=FIRST_WORD)}
+    x = np.full((len(texts), length), PADDING)
+    for place, words in enumerate(texts):
+        x[place, : len(words)] = [number.get(word, UNKNOWN) for word in words]
+    return Split(
+        train=(x[:n_train], y[:n_train]), query=(x[n_train:], y[n_train:]), class_names=list(CLASSES)
+    )
+
+
+def _ordered_texts(
+    n_train: int, length: int, vocabulary: int, seed: int
+) -> tuple[list[tuple[str, ...]], NDArray[np.int64], list[str]]:
+    """Return the words and the label of each text in shuffled order, and the words that have a token."""
     import scipy  # its version becomes part of the content key
 
     root = Path(scipy.__file__).parent
     found: dict[tuple[str, ...], int] = {}
     for label, name in enumerate(CLASSES):
         for text in read_docstrings(root / name):
-            words = tuple(word for word in re.findall(r"[a-z]+", text.lower()) if word not in CLASSES)[
-                :length
-            ]
+            words = words_of(text)[:length]
             if len(words) >= _SHORTEST:
                 found.setdefault(words, label)
     if not 0 < n_train < len(found):
         raise UserError(f"dataset.args.n_train must lie between 1 and {len(found) - 1}, not {n_train}")
-    texts, labels = list(found), np.array(list(found.values()))
-    order = np.random.default_rng(seed).permutation(len(texts))
-    counts = Counter(word for row in order[:n_train] for word in texts[row])
+    order = np.random.default_rng(seed).permutation(len(found))
+    ordered, labels = list(found), np.array(list(found.values()))
+    texts = [ordered[row] for row in order]
+    counts = Counter(word for words in texts[:n_train] for word in words)
     # equally frequent words are in alphabetical order, which does not depend on the order of the texts
-    known = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary - 2]
-    number = {word: token for token, word in enumerate(known, start=2)}
-    x = np.full((len(texts), length), PADDING)
-    for place, row in enumerate(order):
-        x[place, : len(texts[row])] = [number.get(word, UNKNOWN) for word in texts[row]]
-    y = labels[order]
-    return Split(
-        train=(x[:n_train], y[:n_train]), query=(x[n_train:], y[n_train:]), class_names=list(CLASSES)
-    )
+    known = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary - FIRST_WORD]
+    return texts, labels[order], known
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a text in lower case, without the names of the submodules."""
+    return tuple(word for word in re.findall(r"[a-z]+", text.lower()) if word not in CLASSES)
+
+
+class WordTokenizer:
+    """Words of a text as token numbers and back, with the two calls that tokenizers of transformers have.
+
+    Args:
+        known: words with tokens, from token 2 on.
+        length: tokens per text; shorter texts are padded.
+    """
+
+    def __init__(self, known: list[str], length: int) -> None:
+        self._words = ["", "…", *known]
+        self._numbers = {word: token for token, word in enumerate(known, start=FIRST_WORD)}
+        self._length = length
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        """Return the tokens of a text as ``input_ids``."""
+        tokens = [self._numbers.get(word, UNKNOWN) for word in words_of(text)[: self._length]]
+        return {"input_ids": tokens + [PADDING] * (self._length - len(tokens))}
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """Return the words of tokens; padding is an empty text."""
+        return [self._words[token] for token in ids]
+
+
+def tokenizer(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, seed: int = 0) -> WordTokenizer:
+    """Return the tokenizer of :func:`docstrings` with the same arguments, for queries that are new texts."""
+    return WordTokenizer(_ordered_texts(n_train, length, vocabulary, seed)[2], length)
 
 
 def read_docstrings(folder: Path) -> Iterator[str]:

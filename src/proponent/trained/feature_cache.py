@@ -101,7 +101,7 @@ class FeatureCache:
         key = digest(spec)
         name = f"{kind}-{key[:20]}.safetensors"
         found = self._read(name, x) if is_current(self.folder, name, key) else None
-        if found is not None and _agree(found, make(slice(0, COMPARED))):
+        if found is not None and agree(found, make(slice(0, COMPARED))):
             return found
         began = time.monotonic()
         made = dict(make(slice(None)))
@@ -168,7 +168,7 @@ class FeatureCache:
         write_manifest(self.folder, manifest)
 
 
-def _agree(found: Mapping[str, Any], some: Mapping[str, Any]) -> bool:
+def agree(found: Mapping[str, Any], some: Mapping[str, Any]) -> bool:
     """Return whether features on disk are those of the first examples, computed again."""
     if set(found) != set(some):
         return False

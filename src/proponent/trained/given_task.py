@@ -44,5 +44,5 @@ def note_probabilities(outputs: Tensor, task: Task) -> None:
             "outputs look like probabilities: all in [0, 1] and rows sum to 1, "
             f"but the task {task.name} takes logits; return the inputs of the last softmax",
             Note,
-            stacklevel=4,
+            stacklevel=5,
         )

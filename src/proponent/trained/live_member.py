@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from proponent.config.digests.keys import digest
 from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradients.block import Block
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.member_features import choose_form, gradients_in_form, note_projected
 from proponent.features.member_network import NetworkReader, pass_memory_mib
@@ -31,6 +32,7 @@ from proponent.settings.tasks import Task
 from proponent.trained.factorisation_cache import FactorisationCache
 from proponent.trained.feature_cache import FeatureCache
 from proponent.trained.given_models import State
+from proponent.trained.method_choice import Choice, signature_of
 from proponent.trained.tensors_digest import tensors_digest
 
 
@@ -85,7 +87,49 @@ class LiveMember:
         self.workspace = self._new_workspace()
         self._kept: dict[Any, Any] = {}
         self._form: StorageChoice | None = None
+        self._seed = index
         self._pass_mib = pass_memory_mib(problem.memory_mib)
+
+    @property
+    def module(self) -> nn.Module:
+        """Module of the architecture, with the parameters of the checkpoint that was used last."""
+        return self._module
+
+    def state(self, index: int) -> State:
+        """Return parameters and buffers at a checkpoint."""
+        return self._states[index]
+
+    def call(self, choice: Choice, data: Arrays, **params: Any) -> Any:
+        """Return what the function of a method returns for this model alone.
+
+        Args:
+            choice: method with hyper-parameters.
+            data: training examples and queries.
+            params: hyper-parameters in place of those of ``choice``.
+        """
+        shared = {"data": data, "workspace": self.workspace}
+        needs = {
+            name: shared[name] if name in shared else self.need(name, data.x_query, data.y_query)
+            for name in signature_of(choice.function).positional
+        }
+        return choice.function(**needs, **{**choice.params, **params})
+
+    def predictions(self, x: Rows) -> Tensor:
+        """Return the outputs of the final model for inputs (n, ...)."""
+        return outputs(self._capture(len(self._states) - 1), x, self._pass_mib)
+
+    def final_gradients(self, rows: Tensor) -> Block:
+        """Return the gradients of the base of some training examples at the final model.
+
+        Args:
+            rows: indices of training examples.
+        """
+        capture, problem = self._capture(len(self._states) - 1), self.problem
+        form = self._form or choose_form(capture, len(rows), problem.memory_mib // 2)
+        x, y = problem.x[rows], problem.y[rows]
+        return gradients_in_form(
+            capture, base_cotangents(problem.task), x, y, form, self._seed, self._pass_mib
+        )[0]
 
     def release(self) -> None:
         """Release what is kept of the training set; the next call computes it again."""
@@ -146,7 +190,7 @@ class LiveMember:
             rows = len(problem.x) * len(self._states)
             self._form = choose_form(capture, rows, problem.memory_mib // 2)
             note_projected(self._form.dim, bool(capture.last), "memory_mib")
-        form = (self._form, self.index, self._pass_mib)
+        form = (self._form, self._seed, self._pass_mib)
 
         def features(rows: slice) -> dict[str, Any]:
             task, x, y = problem.task, problem.x[rows], problem.y[rows]
@@ -154,7 +198,7 @@ class LiveMember:
             weight, curvature = task.loss_weight(out, y), task.loss_curvature(out, y)
             return {"gradients": gradients, "loss_weight": weight, "loss_curvature": curvature}
 
-        described = {**asdict(self._form), "seed": self.index} if self._form.dim else {}
+        described = {**asdict(self._form), "seed": self._seed} if self._form.dim else {}
         train = self._stored("gradients", index, features, described)
         query, _ = gradients_in_form(capture, target_cotangents(problem.task), x, y, *form)
         rate, duration = self.times.learning_rates[index], self.times.durations[index]

@@ -39,17 +39,19 @@ class Choice:
         module: module of its family.
         config: content of its YAML file.
         params: hyper-parameters: those that were given, else those of the YAML file; the function has the others' defaults.
+        function_name: name of the function in the module.
     """
 
     name: str
     module: ModuleType
     config: MethodConfig
     params: dict[str, Any]
+    function_name: str = "attribute"
 
     @property
     def function(self) -> Callable[..., Any]:
         """The function that scores one model."""
-        function: Callable[..., Any] = self.module.attribute
+        function: Callable[..., Any] = getattr(self.module, self.function_name)
         return function
 
     @property

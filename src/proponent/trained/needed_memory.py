@@ -107,6 +107,29 @@ def largest_block(choice: Choice, size: ModelSize, n_query: int, memory_mib: int
     return fits
 
 
+def kept_members(
+    choice: Choice, size: ModelSize | None, memory_mib: int, checkpoints: int, source: str
+) -> tuple[int, bool]:
+    """Return for how many models the values of the training set are kept, and whether at all checkpoints.
+
+    Args:
+        choice: method with hyper-parameters.
+        size: sizes of the model and its training set; None for a method without a model.
+        memory_mib: memory of features and methods together, in MiB.
+        checkpoints: number of checkpoints of each model.
+        source: beginning of the message.
+
+    Raises:
+        UserError: the method needs more memory than is allowed.
+    """
+    if size is None:
+        return 0, False
+    largest_block(choice, size, 1, memory_mib, source)
+    needed = size.needed_mib(choice, 1, memory_mib)
+    along = needed * checkpoints <= memory_mib
+    return int(memory_mib // (needed * (checkpoints if along else 1))), along
+
+
 def _fits(choice: Choice, size: ModelSize, queries: int, memory_mib: int) -> bool:
     try:
         return size.needed_mib(choice, queries, memory_mib) <= memory_mib
