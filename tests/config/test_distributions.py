@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proponent.config.digests.distributions import index_of
 from proponent.config.digests.source_digest import SourceTree
 from proponent.errors import UserError
 
@@ -67,6 +69,19 @@ def test_packages_of_this_environment_are_found_under_their_own_names(
     checkout, package, distribution
 ) -> None:
     assert distribution in digest(checkout, f"import {package}\n")[1]
+
+
+def test_the_index_of_this_environment_is_that_of_the_standard_library() -> None:
+    """Slower, and the oracle: which distributions provide each name."""
+    expected = importlib.metadata.packages_distributions()
+    site = {Path(one.locate_file("")).resolve() for one in importlib.metadata.distributions()}
+    found: dict[str, set[str]] = {}
+    for folder in site:
+        for name, distributions in index_of(folder).items():
+            found.setdefault(name, set()).update(one.metadata["Name"] for one in distributions)
+    importable = {name for name in expected if name.isidentifier()}
+    assert len(importable) > 50
+    assert {name: found[name] for name in importable} == {name: set(expected[name]) for name in importable}
 
 
 def test_all_distributions_of_a_namespace_package_count(checkout, elsewhere) -> None:
@@ -216,10 +231,10 @@ def test_a_job_notices_a_change_outside_the_checkout_before_it_starts(checkout, 
 def test_a_job_does_not_index_the_installed_distributions(checkout, monkeypatch) -> None:
     recorded, _ = digest(checkout, "import numpy\nimport yaml\n")
 
-    def refuse() -> None:
-        raise AssertionError("the index costs a tenth of a second per job")
+    def refuse(folder: Path) -> None:
+        raise AssertionError(f"{folder} is indexed, which costs a tenth of a second per job")
 
-    monkeypatch.setattr("importlib.metadata.packages_distributions", refuse)
+    monkeypatch.setattr("proponent.config.digests.distributions.index_of", refuse)
     assert SourceTree((checkout,)).changes(["factory"], recorded) == []
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import textwrap
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from proponent.config.digests.distributions import index_of
 from proponent.config.digests.source_digest import SourceTree
 
-INDEX = cache(importlib.metadata.packages_distributions)
+INDEX = cache(index_of)
 
 
 @pytest.fixture(autouse=True)
 def one_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Index the installed distributions, which do not change here, once rather than in every test."""
-    monkeypatch.setattr("importlib.metadata.packages_distributions", INDEX)
+    monkeypatch.setattr("proponent.config.digests.distributions.index_of", INDEX)
 
 
 BUILD = "\ndef build():\n    return"

@@ -11,6 +11,7 @@ from proponent.config.benchmark_schema import BenchmarkConfig, MetricConfig
 from proponent.config.config_files import ConfigFiles
 from proponent.config.configured_method import Method
 from proponent.config.digests.source_digest import SourceTree
+from proponent.config.digests.source_memory import SourceMemory
 from proponent.config.load import merge, nearest, structured
 from proponent.config.method_reader import read_method
 from proponent.config.names import check_names
@@ -56,7 +57,7 @@ def load_benchmark(root: Path, overrides: Mapping[str, Any] | None = None) -> Be
         config = structured(BenchmarkConfig, merge(content, given), "--config")
     _check_lists(config, overrides or {})
     _check_overrides(root, config, "--config" if "overrides" in (overrides or {}) else "params.yaml")
-    tree = SourceTree(roots=(root / "src", root))
+    tree = SourceTree(roots=(root / "src", root), memory=SourceMemory(root))
     files = ConfigFiles(root, config, tree)
     return Benchmark(
         root=root,

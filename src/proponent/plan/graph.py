@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 from proponent.config.digests.file_digest import MEMORY, FileDigests
 from proponent.config.digests.keys import content_key, plain
 from proponent.config.digests.source_digest import SourceTree
+from proponent.config.digests.source_memory import MEMORY as SOURCE_MEMORY
 from proponent.config.specifications.step_inputs import paths_of
 from proponent.config.specifications.step_specs import AdoptSpec, StepSpec
 from proponent.errors import UserError
@@ -95,9 +97,13 @@ class Graph:
         return {file: self.files.of(self.root / file) for file in files}
 
     def remember_digests(self) -> None:
-        """Keep the digests of large files and of folders, so that jobs and later runs need not read them again."""
+        """Keep digests of source, large files and folders, so that jobs and later runs need not compute them again."""
         if self.files.remembered:
             write_json(self.root / MEMORY, self.files.remembered)
+        source = self.tree.memory.unsaved() if self.tree.memory else None
+        if source is not None:
+            with contextlib.suppress(UserError):  # without the file, the next start computes them again
+                write_json(self.root / SOURCE_MEMORY, source)
 
     def add(
         self,

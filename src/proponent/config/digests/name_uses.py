@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -31,8 +32,9 @@ class NameUses:
     imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
 
 
+@lru_cache(maxsize=2**16)
 def name_uses(statement: ast.AST) -> NameUses:
-    """Return the names that a statement at the top of a module uses, its own functions included."""
+    """Return the names that a statement at the top of a module uses, its own functions included; once for each tree."""
     uses = NameUses()
     _visit(statement, frozenset(), uses)
     return uses

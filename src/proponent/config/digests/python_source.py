@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,39 @@ from proponent.errors import UserError
 
 
 def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a file, without its docstrings.
+    """Return the syntax tree of a file, without its docstrings. Callers share the tree and must not change it.
 
     Raises:
         UserError: the file cannot be read, or is not valid Python.
     """
     try:
-        tree = ast.parse(path.read_bytes())
+        source = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as Python source ({error})") from error
+    return parse_source(source, path)
+
+
+def parse_source(source: bytes, path: Path) -> ast.Module:
+    """Return the syntax tree of Python source, without its docstrings; ``path`` names the source in an error.
+
+    Raises:
+        UserError: the source is not valid Python.
+    """
+    try:
+        return _tree(source)
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read as Python source ({error})") from error
+
+
+@lru_cache(maxsize=1024)
+def _tree(source: bytes) -> ast.Module:
+    """Return the syntax tree of Python source, without its docstrings; the same tree for the same bytes.
+
+    A process that plans again, or digests several checkouts, parses and digests each version of a file once.
+    """
+    tree = ast.parse(source)
     _remove_docstrings(tree)
     return tree
 
@@ -39,8 +62,9 @@ def _remove_docstrings(tree: ast.Module) -> None:
             pending.extend(inside if isinstance(inside, list) else ())
 
 
+@lru_cache(maxsize=2**16)
 def syntax_digest(tree: ast.AST) -> str:
-    """Return the sha256 of a syntax tree; positions, comments and formatting are not in it."""
+    """Return the sha256 of a syntax tree, once for each tree; positions, comments and formatting are not in it."""
     return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()
 
 

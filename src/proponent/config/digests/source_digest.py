@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.machinery
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
@@ -24,9 +23,11 @@ from functools import cached_property
 from pathlib import Path
 
 from proponent.config.digests.definition_graph import DefinitionGraph, Kind, Node
-from proponent.config.digests.distributions import Distributions, import_places, is_part_of_python, tops
-from proponent.config.digests.python_source import parse
+from proponent.config.digests.distributions import is_part_of_python, tops
+from proponent.config.digests.python_source import parse_source
 from proponent.config.digests.source_index import SourceIndex
+from proponent.config.digests.source_memory import SourceMemory
+from proponent.config.digests.surroundings import Surroundings
 from proponent.errors import UserError
 from proponent.extras import how_to_install
 
@@ -39,18 +40,17 @@ class SourceTree:
     """The checkout's importable Python: ``src/`` first, then the root, where a user's own factories are."""
 
     roots: tuple[Path, ...]
-    _files: dict[str, Path | None] = field(default_factory=dict)
+    memory: SourceMemory | None = None
+    """Digests that earlier processes computed in this checkout."""
     _parsed: dict[Path, ast.Module] = field(default_factory=dict)
-    _distributions: Distributions = field(init=False)
+    _surroundings: Surroundings = field(init=False)
 
     def __post_init__(self) -> None:
-        self._distributions = Distributions(self.roots)
+        self._surroundings = Surroundings(self.roots)
 
     def find(self, module: str) -> Path | None:
         """Return the file of ``module`` in the checkout, or None where it is not there."""
-        if module not in self._files:
-            self._files[module] = _file_of(module, self.roots)
-        return self._files[module]
+        return self._surroundings.module(module)
 
     def syntax(self, path: Path) -> ast.Module:
         """Return the syntax tree of a file without its docstrings, parsed once.
@@ -59,7 +59,11 @@ class SourceTree:
             UserError: the file cannot be read, or is not valid Python.
         """
         if path not in self._parsed:
-            self._parsed[path] = parse(path)
+            try:
+                source = self._surroundings.read(path)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read as Python source ({error})") from error
+            self._parsed[path] = parse_source(source, path)
         return self._parsed[path]
 
     def is_installed(self, module: str) -> bool:
@@ -67,10 +71,10 @@ class SourceTree:
         top = module.split(".")[0]
         if self.find(top) is not None:
             return False
-        return is_part_of_python(top) or import_places(top) is not None
+        return is_part_of_python(top) or self._surroundings.places(top) is not None
 
     def digest(self, roots: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Digest everything that ``roots`` reach, plumbing left out.
+        """Digest everything that ``roots`` reach, plumbing left out; what :attr:`memory` holds is not digested again.
 
         Args:
             roots: ``module:name`` for a definition; ``module`` for everything in a module.
@@ -82,7 +86,15 @@ class SourceTree:
         Raises:
             UserError: a module or an unconditional import cannot be found, or a module is not valid Python.
         """
-        start = list(roots)
+        start = tuple(roots)
+        known = self.memory.recall(start, self._surroundings) if self.memory else None
+        if known is None:
+            known = self._digest(start)
+            if self.memory:
+                self.memory.add(start, known, self._surroundings)
+        return known
+
+    def _digest(self, start: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
         for module in (root.partition(":")[0] for root in start):
             if self.find(module) is None and not self.is_installed(module):
                 raise UserError(f"no module '{module}' in {', '.join(map(str, self.roots))}")
@@ -104,9 +116,14 @@ class SourceTree:
             recorded: the ``sources`` that :meth:`digest` returned for them. Only packages outside the checkout whose
                 source it holds are looked at again; versions are not, because that needs an index of all distributions.
         """
+        start = tuple(roots)
+        if self.memory and self.memory.is_unchanged(start, recorded, self._surroundings):
+            return []
         outside = {top for top in tops(recorded) if self.find(top) is None}
-        definitions = self._graph(lambda top: (import_places(top) or ()) if top in outside else ())
-        current = self._digests(definitions, definitions.closure(roots))
+        definitions = self._graph(
+            lambda top: (self._surroundings.places(top) or ()) if top in outside else ()
+        )
+        current = self._digests(definitions, definitions.closure(start))
         return [name for name in sorted({*current, *recorded}) if current.get(name) != recorded.get(name)]
 
     @cached_property
@@ -127,13 +144,14 @@ class SourceTree:
             top = module.partition(".")[0]
             if is_foreign(top):
                 return None
-            return self.find(module) or _file_in(module, places(top))
+            return self.find(module) or self._file_in(module, places(top))
 
         def is_namespace(module: str) -> bool:
             top, *below = module.split(".")
             if is_foreign(top) or locate(module) is not None:
                 return False
-            return any(place.joinpath(*below).is_dir() for place in self._folders(top, places(top)))
+            folders = self._folders(top, places(top))
+            return any(self._surroundings.is_folder(place.joinpath(*below)) for place in folders)
 
         return DefinitionGraph(SourceIndex(locate, is_namespace, self.syntax))
 
@@ -144,7 +162,8 @@ class SourceTree:
             source = definitions.index.source(node.module)
             if node.kind is Kind.whole and source is None:
                 path = definitions.index.locate(node.module)
-                texts[node.module] = [(0, hashlib.sha256(path.read_bytes()).hexdigest())] if path else []
+                content = self._surroundings.content(path) if path else None
+                texts[node.module] = [(0, content)] if content else []
             elif source is not None and node.kind is Kind.statement:
                 text = source.statements[int(node.detail)].digest
                 texts.setdefault(node.module, []).append((int(node.detail), text))
@@ -157,11 +176,20 @@ class SourceTree:
 
     def _is_namespace(self, top: str) -> bool:
         """Return whether ``top`` is a folder of modules in the checkout; a package elsewhere has precedence over one."""
-        if is_part_of_python(top) or not any((root / top).is_dir() for root in self.roots):
+        asked = self._surroundings
+        if is_part_of_python(top) or not any(asked.is_folder(root / top) for root in self.roots):
             return False
         own = {Path(os.path.realpath(root)) for root in self.roots}
-        outside = [place for place in import_places(top) or () if place.parent not in own]
-        return not any(place.is_file() or (place / "__init__.py").is_file() for place in outside)
+        outside = [place for place in asked.places(top) or () if place.parent not in own]
+        return not any(asked.is_file(place) or asked.is_file(place / "__init__.py") for place in outside)
+
+    def _file_in(self, module: str, places: Iterable[Path]) -> Path | None:
+        """Return the file of a module of the package in ``places`` (its folders, or its single file)."""
+        for place in places:
+            found = self._surroundings.module_in(module, place)
+            if found is not None or not self._surroundings.is_folder(place):
+                return found
+        return None
 
     def _folders(self, top: str, places: Iterable[Path]) -> list[Path]:
         return [*places, *(root / top for root in self.roots)]
@@ -170,7 +198,7 @@ class SourceTree:
         """Return where the source of a third-party package is digested; nothing where its version identifies it."""
         if not top or is_part_of_python(top) or self.find(top) is not None:
             return ()
-        provider = self._distributions.provider(top)
+        provider = self._surroundings.provider(top)
         return provider.source if provider else ()
 
     def _versions(self, module: str, importer: str | None) -> dict[str, str]:
@@ -184,11 +212,12 @@ class SourceTree:
         top = module.partition(".")[0]
         if is_part_of_python(top):
             return {}
-        provider = None if self.find(top) else self._distributions.provider(top)
+        provider = None if self.find(top) else self._surroundings.provider(top)
         if provider and (provider.versions or not provider.source):
             return provider.versions
         places = self._folders(top, provider.source if provider else ())
-        if any(place.joinpath(*module.split(".")[1:]).is_dir() for place in places):
+        below = module.split(".")[1:]
+        if any(self._surroundings.is_folder(place.joinpath(*below)) for place in places):
             return {}  # a namespace package: nothing in it but the modules that are imported by name
         if importer is None:
             return {module: ABSENT}
@@ -198,27 +227,3 @@ class SourceTree:
             f"{importer}: imports '{module}', which is neither in the checkout nor installed; {how_to_install(module)}, "
             "or import it inside try/except ImportError if it is optional"
         )
-
-
-def _file_of(module: str, roots: Iterable[Path]) -> Path | None:
-    """Return the file of a module below the first of ``roots`` that has it: Python source, or a compiled extension."""
-    relative = Path(*module.split("."))
-    for root in roots:
-        candidates = [root / relative / "__init__.py"]  # in the order in which Python looks
-        candidates += [root / f"{relative}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
-        candidates.append(root / f"{relative}.py")
-        for candidate in candidates:
-            if candidate.is_file():
-                return candidate
-    return None
-
-
-def _file_in(module: str, places: Iterable[Path]) -> Path | None:
-    """Return the file of a module of the package in ``places`` (its folders, or its single file)."""
-    for place in places:
-        if not place.is_dir():
-            return place if "." not in module else None
-        found = _file_of(".".join([place.name, *module.split(".")[1:]]), [place.parent])
-        if found is not None:
-            return found
-    return None

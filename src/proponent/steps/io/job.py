@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from proponent.config.digests.file_digest import FileDigests
 from proponent.config.digests.source_digest import SourceTree
+from proponent.config.digests.source_memory import SourceMemory
 from proponent.config.specifications.restore import parse
 from proponent.config.specifications.step_specs import SPECS, StepSpec
 from proponent.errors import UserError
@@ -123,7 +124,7 @@ class Job(Generic[S, I]):
         Raises:
             UserError: the source or a file changed since the plan was made, or an input was made under another key.
         """
-        tree = SourceTree((self.root / "src", self.root))
+        tree = SourceTree((self.root / "src", self.root), SourceMemory(self.root))
         self._refuse(tree.changes(self.roots, self.sources))
         self.check_files()
 
