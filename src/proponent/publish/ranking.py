@@ -15,6 +15,8 @@ METRICS = {
     "duplicates_mrr": "Duplicates MRR",
     "mrr": "Facts MRR",
     "loo": "LOO",
+    "counterfactual_drop": "Removal drop",
+    "coreset_keep_best": "Coreset gain",
 }
 """Metrics in the tables for people; methods are ordered by the first of them that the setting has."""
 
