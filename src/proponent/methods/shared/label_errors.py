@@ -17,9 +17,11 @@ def class_logits(outputs: Tensor) -> Tensor:
 def probability_errors(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the predicted probabilities minus 1 at the label, (n, C): the derivative of the cross-entropy.
 
+    At the label this is minus the sum of the other probabilities, which keeps its digits where the label is almost certain.
+
     Args:
         outputs: logits, (n, C), or one logit per example for a binary task.
         y: labels, (n,).
     """
-    p = class_logits(outputs).softmax(1)
-    return p - torch.zeros_like(p).scatter(1, y[:, None], 1.0)
+    others = class_logits(outputs).softmax(1).scatter(1, y[:, None], 0.0)
+    return others.scatter(1, y[:, None], -others.sum(1, keepdim=True))
