@@ -296,6 +296,35 @@ def provenance(path: Path) -> None:
 
 
 @cli.command()
+@click.option("--setting", metavar="NAME", required=True, help="A setting with finished results.")
+@click.option(
+    "--method", metavar="NAME", help="The method that orders the examples; the best one by default."
+)
+@click.option(
+    "--top", metavar="N", default=50, show_default=True, help="Examples with all evidence on the page."
+)
+def clean(setting: str, method: str | None, top: int) -> None:
+    """List training examples whose labels are suspicious, with evidence.
+
+    Writes results/NAME/cleaning/METHOD.csv, with all examples in order, and METHOD.html, with the first N: the label,
+    what the models say, the strongest proponents and opponents, equal inputs with another label, and the queries that the
+    example harms. Without --method, the method is the one that found most flipped labels on the setting or its twin
+    NAME-noisy.
+
+    Example: proponent clean --setting digits-lr-noisy --method trak --top 100
+    """
+    from proponent.cleaning import find_suspects
+    from proponent.cleaning_files import write_files
+
+    root = _root()
+    found = find_suspects(root, setting, method, top)
+    table, page = write_files(root, found, top)
+    because = f" ({found.because})" if found.because else ""
+    click.echo(f"{len(found.entries)} examples by {found.ordered_by} of {found.method}{because}")
+    click.echo(f"{table.relative_to(root)}  {page.relative_to(root)}")
+
+
+@cli.command()
 @click.argument("setting")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write; SETTING.tar by default."

@@ -38,6 +38,7 @@ FOLLOWED = {
     "docs/adding-a-method.md": "docs/test_adding_a_method.py",
     "docs/adding-a-metric.md": "docs/test_adding_a_metric.py",
     "docs/adding-a-setting.md": "docs/test_adding_a_setting.py",
+    "docs/cleaning.md": "docs/test_cleaning_page.py",
     "docs/how-it-works.md": "docs/test_how_it_works.py",
     "docs/metrics-that-retrain.md": "docs/test_metrics_that_retrain_page.py",
     "docs/planning.md": "docs/test_planning.py",
