@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-speech env-text env-dev quickstart benchmark report ui docs test test-fast test-gpu test-slurm bench-peers lint format clean
+.PHONY: help env env-speech env-music env-text env-dev quickstart benchmark report ui docs test test-fast test-gpu test-slurm bench-peers lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,8 @@ help:  ## this list
 env: .venv/.runtime  ## make the environment alone, in .venv
 
 env-speech: .venv/.speech  ## add soundfile, for settings with recordings
+
+env-music: .venv/.music  ## add mido, for settings with performances in MIDI
 
 env-text: .venv/.text  ## add transformers, peft and datasets, for settings with models of Hugging Face
 
@@ -86,10 +88,14 @@ clean:  ## remove the environment and caches; results/ stays
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-speech.lock
 	@touch $@
 
+.venv/.music: requirements-music.lock .venv/.runtime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-music.lock
+	@touch $@
+
 .venv/.text: requirements-text.lock .venv/.runtime
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-text.lock
 	@touch $@
 
-.venv/.development: requirements-dev.lock requirements-speech.lock requirements-text.lock .venv/.runtime
+.venv/.development: requirements-dev.lock requirements-music.lock requirements-speech.lock requirements-text.lock .venv/.runtime
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@

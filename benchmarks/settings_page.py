@@ -9,14 +9,23 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import load_file
+from torch import nn
 
+from proponent.chunking import chunks
 from proponent.config.benchmark import load_benchmark
+from proponent.plan.run_plan import Plan
+from proponent.rows import Rows, outputs_of, rows_of
 from proponent.settings.cards import read_card
+from proponent.settings.factories import build_model
+from proponent.settings.ragged_rows import IGNORED
+from proponent.store.tensors import load_tensors
 
 ROOT = Path(__file__).parents[1]
 BEST = 5
@@ -28,7 +37,8 @@ FRAME = """# Settings
 One row per setting whose results are recorded below. `python benchmarks/settings_page.py write` makes this page of the
 files in `docs/data/settings/`, which `python benchmarks/settings_page.py record NAME` writes from finished results.
 `snakemake --config selection=images` runs a selection of `params.yaml`. Accuracy is that of the ensemble's mean probability
-on the test queries, and R² that of its mean prediction. Seconds are those of all jobs, added up.
+on the test queries, and R² that of its mean prediction; of sequences and pairs, accuracy and perplexity are those of all
+positions that count. Seconds are those of all jobs, added up.
 
 """
 
@@ -64,7 +74,7 @@ def record(root: Path, name: str) -> dict[str, Any]:
         "setting": name,
         "data": described["card"],
         "n_train": described["n_train"],
-        **quality(folder, described["n_tune"]),
+        **quality(folder, described["n_tune"], lambda: member_outputs(root, name)),
         "parameters": sum(
             value.size for key, value in state.items() if "running_" not in key and "num_batches" not in key
         ),
@@ -141,12 +151,38 @@ def opponents(folder: Path, described: dict[str, Any], method: str = "tracin") -
     return {"method": method, "classes": names, "shares": shares}
 
 
-def quality(folder: Path, n_tune: int) -> dict[str, float]:
-    """Return the accuracy, or R², of the mean of the members' final models on the test queries.
+def member_outputs(root: Path, name: str) -> list[np.ndarray]:
+    """Return the outputs of each member's final model for the queries of a setting, (n_query, ...).
+
+    Args:
+        root: the checkout.
+        name: name of the setting.
+    """
+    plan = Plan(load_benchmark(root, {"settings": [name], "methods": ["random"]}))
+    spec = next(node.spec for node in plan.graph.nodes.values() if node.step == "train")
+    tensors = load_tensors(root / f"results/{name}/data/query.safetensors")
+    y = tensors.pop("y")
+    x = rows_of(tensors)
+    found = []
+    for path in sorted((root / f"results/{name}/ensemble").glob("member-*/final.safetensors")):
+        model = build_model(spec.model, 0)
+        model.load_state_dict(load_tensors(path))
+        found.append(_outputs(model.eval(), x, len(y)))
+    return found
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, x: Rows, n: int) -> np.ndarray:
+    return np.concatenate([outputs_of(model, x[rows]).double().numpy() for rows in chunks(n, 16)])
+
+
+def quality(folder: Path, n_tune: int, compute: Callable[[], list[np.ndarray]]) -> dict[str, float]:
+    """Return the accuracy, perplexity or R² of the mean of the members' final models on the test queries.
 
     Args:
         folder: folder of the setting's results.
         n_tune: number of queries before the test queries.
+        compute: function that returns the outputs of each member for all queries, where none are stored.
     """
     outputs: dict[str, np.ndarray] = {}
     for path in sorted((folder / "features").glob("outputs-*.safetensors")):
@@ -155,13 +191,18 @@ def quality(folder: Path, n_tune: int) -> dict[str, float]:
             last = max(int(key.split("/")[1].split(".")[0]) for key in found if key.startswith(f"{member}/"))
             outputs[member] = found[f"{member}/{last}.query"][n_tune:].astype(np.float64)
     y = load_file(folder / "data/query.safetensors")["y"][n_tune:]
-    stacked = np.stack(list(outputs.values()))
+    stacked = np.stack(list(outputs.values()) or [values[n_tune:] for values in compute()])
     if np.issubdtype(y.dtype, np.floating):
         mean = stacked.mean(0).reshape(y.shape)
         return {"r2": float(1 - ((y - mean) ** 2).sum() / ((y - y.mean(0)) ** 2).sum())}
     exp = np.exp(stacked - stacked.max(-1, keepdims=True))
     mean = (exp / exp.sum(-1, keepdims=True)).mean(0)
-    return {"accuracy": float((mean.argmax(-1) == y).mean())}
+    counted = y != IGNORED
+    right = {"accuracy": float((mean.argmax(-1) == y)[counted].mean())}
+    if y.ndim == 1:
+        return right
+    own = np.take_along_axis(mean, np.where(counted, y, 0)[..., None], -1)[..., 0]
+    return {**right, "perplexity": float(np.exp(-np.log(own[counted]).mean()))}
 
 
 def page(recorded: list[dict[str, Any]], descriptions: dict[str, str]) -> str:
@@ -174,15 +215,23 @@ def page(recorded: list[dict[str, Any]], descriptions: dict[str, str]) -> str:
     rows = sorted(recorded, key=lambda entry: entry["setting"])
     if not rows:
         return FRAME + "No results are recorded yet.\n"
-    columns = ["setting", "data, licence", "training examples", "accuracy or R²", "parameters", "members"]
+    columns = [
+        "setting",
+        "data, licence",
+        "training examples",
+        "accuracy (perplexity) or R²",
+        "parameters",
+        "members",
+    ]
     columns += ["retrainings", "seconds", "MiB"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for entry in rows:
         card = read_card(entry["data"]) if entry["data"] else None
         data = f"{card.title}, {card.licence}" if card else "–"
-        value = entry.get("accuracy", entry.get("r2"))
+        value = f"{entry.get('accuracy', entry.get('r2')):.3f}"
+        value += f" ({entry['perplexity']:.2f})" if "perplexity" in entry else ""
         lines.append(
-            f"| `{entry['setting']}` | {data} | {entry['n_train']:,} | {value:.3f} | {entry['parameters']:,} | "
+            f"| `{entry['setting']}` | {data} | {entry['n_train']:,} | {value} | {entry['parameters']:,} | "
             f"{entry['members']} | {entry['retrainings']:,} | {entry['seconds']:,} | {entry['peak_memory_mib']:,} |"
         )
     for entry in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +54,20 @@ def write_tgz(path: Path, files: Mapping[str, bytes]) -> None:
     path.write_bytes(tar_bytes(files, "w:gz"))
 
 
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip archive, such as a wheel or a compressed score."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def write_wheel(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a package of PyPI: a zip archive."""
+    path.write_bytes(zip_bytes(files))
+
+
 def place_package(
     module: ModuleType,
     registry: Registry,
@@ -70,7 +85,7 @@ def place_package(
         patch: keeps the change until the end of the test.
     """
     patch.setenv("PROPONENT_CACHE", str(folder))
-    write = {Registry.debian: write_deb, Registry.npm: write_tgz}[registry]
+    write = {Registry.debian: write_deb, Registry.npm: write_tgz, Registry.pypi: write_wheel}[registry]
     write(folder / "package", files)
     package = Package(registry, "small", "1", hashlib.sha256((folder / "package").read_bytes()).hexdigest())
     (folder / "package").rename(package.cached)

@@ -55,6 +55,7 @@ RUN = {
     ("docs/metrics.md", "text"): "docs/test_metrics_page.py",
     ("docs/explaining.md", "bash"): "docs/test_explaining.py",
     ("docs/explaining.md", "python"): "docs/test_explaining.py",
+    ("docs/text-and-music.md", "python"): "docs/test_text_and_music.py",
     ("docs/tracking.md", "sh"): "docs/test_tracking.py",
     ("docs/trained-model.md", "python"): "docs/test_trained_model.py",
 }

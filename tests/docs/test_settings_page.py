@@ -89,10 +89,43 @@ def test_the_quality_of_a_regression_is_its_explained_variance(finished):
         save_file(
             {f"member-00{shard}/0.query": y + shift}, folder / f"features/outputs-00{shard}.safetensors"
         )
-    assert settings_page.quality(folder, 1) == {"r2": pytest.approx(1.0)}
+    assert settings_page.quality(folder, 1, list) == {"r2": pytest.approx(1.0)}
     save_file({"member-000/0.query": y * 0 + 2}, folder / "features/outputs-000.safetensors")
     save_file({"member-001/0.query": y * 0 + 2}, folder / "features/outputs-001.safetensors")
-    assert settings_page.quality(folder, 1) == {"r2": pytest.approx(0.0)}
+    assert settings_page.quality(folder, 1, list) == {"r2": pytest.approx(0.0)}
+
+
+def test_the_quality_of_sequences_is_that_of_the_positions_that_count(finished):
+    """Of the three test queries, four positions count, and the mean of the members is right on all of them."""
+    folder = finished / "results/small"
+    for path in folder.glob("features/*"):
+        path.unlink()
+    save_file({"y": np.array([[0, 0], [1, -100], [2, 0], [-100, 1]])}, folder / "data/query.safetensors")
+    p = np.array(
+        [[0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]]
+    )
+    outputs = np.log(np.concatenate([np.ones((1, 2, 3)) / 3, p.reshape(3, 2, 3)]))
+    found = settings_page.quality(folder, 1, lambda: [outputs + 5, outputs])
+    assert found["accuracy"] == 1.0
+    assert found["perplexity"] == pytest.approx(float(np.prod([0.7, 0.7, 0.5, 0.8]) ** -0.25))
+    text = settings_page.page([{**settings_page_entry(), **found}], {"small": ""})
+    assert f"| 9 | 1.000 ({found['perplexity']:.2f}) |" in text
+
+
+def settings_page_entry():
+    return {
+        "setting": "small",
+        "data": None,
+        "n_train": 9,
+        "parameters": 1,
+        "members": 1,
+        "retrainings": 1,
+        "seconds": 1,
+        "peak_memory_mib": 1,
+        "ceiling": None,
+        "ceiling_additive": None,
+        "lds": [],
+    }
 
 
 def test_a_setting_that_is_not_finished_is_named_and_nothing_is_written(tmp_path, monkeypatch):

@@ -127,5 +127,5 @@ def test_selections_name_settings_and_all_names_each_whose_data_can_be_fetched()
     names = {path.stem for path in (CONFIGS / "settings").glob("*.yaml")}
     selections = read_yaml(CONFIGS.parent / "params.yaml")["selections"]
     assert {name for chosen in selections.values() for name in chosen} <= names
-    brought_by_users = {*selections["paper"], "imagenet-resnet50"}
+    brought_by_users = {*selections["paper"], *selections["brought"]}
     assert sorted(selections["all"]) == sorted(names - brought_by_users)

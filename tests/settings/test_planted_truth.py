@@ -13,7 +13,7 @@ from proponent.config.planted import DuplicatesConfig, PlantedConfig, ShortcutCo
 from proponent.config.schema import SettingConfig
 from proponent.errors import UserError
 from proponent.settings import large_arrays
-from proponent.settings.planted_truth import plant
+from proponent.settings.planted_truth import given_truth, plant
 from proponent.settings.split import Arrays
 
 N, N_QUERY = 40, 20
@@ -156,6 +156,37 @@ def test_large_inputs_stay_in_files_of_the_data_folder(config, tmp_path, monkeyp
     assert torch.equal(found.arrays.x_train, planted(config, data).arrays.x_train)
 
 
+def test_a_shortcut_of_texts_is_a_token_in_place_of_the_first():
+    data = arrays((5,), torch.int64)
+    config = PlantedConfig(shortcut=ShortcutConfig(label=2, fraction=0.3, token=777))
+    found, _, truth = planted(config, data, image_shape=None)
+    for x, old, mask in (
+        (found.x_train, data.x_train, truth["shortcut"]),
+        (found.x_query, data.x_query, truth["shortcut_queries"]),
+    ):
+        assert mask.any() and (x[mask, 0] == 777).all() and (old != 777).all()
+        assert torch.equal(x[:, 1:], old[:, 1:]) and torch.equal(x[~mask], old[~mask])
+    with pytest.raises(UserError, match=r"planted\.shortcut\.token needs texts"):
+        planted(config, arrays(), image_shape=None)
+    with pytest.raises(
+        UserError, match=r"give image_shape in the Split, or planted\.shortcut\.token for texts"
+    ):
+        planted(PlantedConfig(shortcut=ShortcutConfig(label=2)), data, image_shape=None)
+
+
+def test_a_truth_of_the_factory_is_stored_for_the_queries_that_are_used():
+    truth = {"fact": [4, 5, 6], "fact_queries": range(9), "shortcut": [0]}
+    found = given_truth(truth, ["fact"], 3, 2, "setting s")
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "fact": [4, 5, 6],
+        "fact_queries": [0, 1],
+    }
+    with pytest.raises(UserError, match="returns no truth 'facts'; did you mean 'fact'"):
+        given_truth(truth, ["facts"], 3, 2, "setting s")
+    with pytest.raises(UserError, match=r"truth 'shortcut' .* has shape \(1,\); give \(3,\)"):
+        given_truth(truth, ["shortcut"], 3, 2, "setting s")
+
+
 def test_labels_that_are_not_classes_are_refused():
     data = arrays()._replace(y_train=torch.rand(N))
     for config in (
@@ -183,7 +214,7 @@ def test_the_key_is_read_from_yaml():
 @pytest.mark.parametrize(
     "value, message",
     [
-        ({}, "give exactly one of 'shortcut', 'subclass' and 'duplicates'"),
+        ({}, "give exactly one of 'shortcut', 'subclass', 'duplicates' and 'given'"),
         ({"duplicates": {}, "shortcut": {"label": 1}}, "give exactly one of"),
         ({"shortcut": {}}, "'planted.shortcut.label' is missing"),
         ({"shortcut": {"label": 1, "fraction": 1.5}}, "fraction must be at most 1, not 1.5"),

@@ -101,4 +101,4 @@ def test_the_page_of_settings_reads_the_accuracy_of_a_real_run(small):
         probabilities.append(model(query["x"][4:]).softmax(1))
     right = (sum(probabilities).argmax(1) == query["y"][4:]).double().mean().item()
     assert 0.5 < right < 1
-    assert settings_page.quality(folder, 4) == {"accuracy": pytest.approx(right)}
+    assert settings_page.quality(folder, 4, list) == {"accuracy": pytest.approx(right)}

@@ -51,6 +51,13 @@ class Thumbnails:
             make(self.root, missing, step)
         return self.root / prefix
 
+    def figures(self, setting: str) -> Path:
+        """Make the figures of a setting whose methods are evaluated, and return their folder."""
+        own = {path: node for path, node in self._nodes.items() if f"small-{setting}." in path}
+        make(self.root, own, "summary")
+        make(self.root, own, "figures")
+        return self.root / "results/figures"
+
     def lds(self, setting: str, method: str = "graddot") -> dict[str, float]:
         """Make everything that a method needs on a setting, and return its LDS with the interval."""
         found = json.loads((self.make(setting, *STEPS, method=method) / f"metrics/{method}.json").read_text())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proponent.config.ranges import check_not_negative, check_positive, check_within
 
 
 @dataclass
 class ShortcutConfig:
-    """A bright patch in the lower right corner of some examples of one class, and of some queries of other classes."""
+    """A mark on some examples of one class, and on some queries of other classes.
+
+    Of images, the mark is a bright patch in the lower right corner; of texts, it is a token in place of the first one.
+    """
 
     label: int
     """Class whose training examples are stamped."""
@@ -18,10 +21,14 @@ class ShortcutConfig:
     query_fraction: float = 0.5
     """Share of the queries of other classes that are stamped."""
     pixels: int = 4
-    """Side of the patch."""
+    """Side of the patch; of no meaning for texts."""
+    token: int | None = None
+    """Number of the token, for texts; None for images."""
 
     def __post_init__(self) -> None:
         check_not_negative("planted.shortcut", label=self.label)
+        if self.token is not None:
+            check_positive("planted.shortcut", token=self.token)
         check_positive("planted.shortcut", fraction=self.fraction, pixels=self.pixels)
         check_within("planted.shortcut", 0, 1, query_fraction=self.query_fraction)
         if self.fraction > 1:
@@ -60,15 +67,18 @@ class DuplicatesConfig:
 
 @dataclass
 class PlantedConfig:
-    """A change of the data whose truth is stored; exactly one is given (flipped labels are ``label_noise``)."""
+    """What is known about the data, and stored as their truth; exactly one is given (flipped labels: ``label_noise``)."""
 
     shortcut: ShortcutConfig | None = None
     subclass: SubclassConfig | None = None
     duplicates: DuplicatesConfig | None = None
+    given: list[str] = field(default_factory=list)
+    """Names of truths that the dataset factory returns (``Split.truth``); nothing is changed then."""
 
     def __post_init__(self) -> None:
-        if sum(kind is not None for kind in (self.shortcut, self.subclass, self.duplicates)) != 1:
-            raise ValueError("planted: give exactly one of 'shortcut', 'subclass' and 'duplicates'")
+        changes = sum(kind is not None for kind in (self.shortcut, self.subclass, self.duplicates))
+        if changes + bool(self.given) != 1:
+            raise ValueError("planted: give exactly one of 'shortcut', 'subclass', 'duplicates' and 'given'")
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -77,4 +87,6 @@ class PlantedConfig:
             return ("train inputs", "query inputs")
         if self.subclass is not None:
             return ("train labels", "query labels")
+        if self.given:
+            return ()
         return ("train inputs", "train labels")

@@ -71,7 +71,8 @@ def _cannot_retrain(setting: SettingConfig, file: str, design: DerivedDesignConf
     if design.kind is DerivedKind.groups and design.by is GroupBy.classes and lacking:
         return f"leaves out classes, and {file} has the task {lacking}"
     if design.kind is DerivedKind.groups and design.by is GroupBy.sources:
-        subclass = setting.planted is not None and setting.planted.subclass is not None
+        planted = setting.planted
+        subclass = planted is not None and (planted.subclass is not None or "subclass" in planted.given)
         if setting.sources is None and not subclass:
             return f"leaves out sources, and {file} has no 'sources'"
     if design.kind is DerivedKind.support and lacking:

@@ -1,16 +1,17 @@
-"""Changes of the data whose truth is known: shortcuts, merged classes and duplicates.
+"""Changes of the data whose truth is known (shortcuts, merged classes and duplicates), and truths of dataset factories.
 
 Metrics compare scores with the truth, which is stored next to the data; no method reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from proponent.config.load import nearest
 from proponent.config.planted import DuplicatesConfig, PlantedConfig, ShortcutConfig, SubclassConfig
 from proponent.errors import UserError
 from proponent.rows import map_rows
@@ -69,17 +70,11 @@ def _stamp(
     generator: torch.Generator,
     where: str,
 ) -> tuple[Arrays, dict[str, Tensor]]:
-    """Set a square of some images to the largest value of the training images."""
-    if (
-        image_shape is None
-        or not isinstance(arrays.x_train, Tensor)
-        or not isinstance(arrays.x_query, Tensor)
-    ):
-        raise UserError(
-            f"{where}: planted.shortcut needs images; give image_shape in the Split, and one input"
-        )
+    """Mark some images with a square of the largest value of the training images, or some texts with a token."""
+    if not isinstance(arrays.x_train, Tensor) or not isinstance(arrays.x_query, Tensor):
+        raise UserError(f"{where}: planted.shortcut needs one input; leave it out")
     _check_classes(arrays, where, "shortcut")
-    corner = _corner(image_shape, config.pixels, where)
+    places, mark = _mark(arrays.x_train, image_shape, config, where)
     of_class = (arrays.y_train == config.label).nonzero()[:, 0]
     others = (arrays.y_query != config.label).nonzero()[:, 0]
     if not len(of_class):
@@ -88,20 +83,40 @@ def _stamp(
         raise UserError(
             f"{where}: planted.shortcut.fraction of {len(of_class)} examples is less than one; raise it"
         )
-    brightest = arrays.x_train.max()
     stamped, truth = [], []
     for x, rows, fraction in (
         (arrays.x_train, of_class, config.fraction),
         (arrays.x_query, others, config.query_fraction),
     ):
         chosen = rows[torch.randperm(len(rows), generator=generator)[: round(fraction * len(rows))]]
-        images = _copied(x)
+        marked = _copied(x)
         for row in chosen.tolist():
-            images[row].view(-1)[corner] = brightest
-        stamped.append(images)
+            marked[row].view(-1)[places] = mark
+        stamped.append(marked)
         truth.append(torch.zeros(len(x), dtype=torch.bool).index_fill(0, chosen, True))
     changed = arrays._replace(x_train=stamped[0], x_query=stamped[1])
     return changed, {"shortcut": truth[0], "shortcut_queries": truth[1]}
+
+
+def _mark(
+    x: Tensor, image_shape: Sequence[int] | None, config: ShortcutConfig, where: str
+) -> tuple[Tensor, Tensor]:
+    """Return the places of a mark in a flat row, and the value that it gives them.
+
+    Raises:
+        UserError: the rows are neither images nor, if the mark is a token, texts.
+    """
+    if config.token is None:
+        if image_shape is None:
+            raise UserError(
+                f"{where}: planted.shortcut needs images; give image_shape in the Split, or planted.shortcut.token for texts"
+            )
+        return _corner(image_shape, config.pixels, where), x.max()
+    if x.ndim != 2 or x.is_floating_point():
+        raise UserError(
+            f"{where}: planted.shortcut.token needs texts as token numbers; leave it out for images"
+        )
+    return torch.tensor([0]), torch.tensor(config.token, dtype=x.dtype)
 
 
 def _corner(image_shape: Sequence[int], pixels: int, where: str) -> Tensor:
@@ -170,6 +185,40 @@ def _duplicate(
         weight_train=None if arrays.weight_train is None else replaced(arrays.weight_train),
     )
     return changed, {"duplicate_of": torch.full((n,), -1).index_put((copies,), originals)}
+
+
+def given_truth(
+    truth: Mapping[str, Any] | None, names: Sequence[str], n_train: int, n_query: int, where: str
+) -> dict[str, Tensor]:
+    """Return the truths of a dataset factory that a setting names.
+
+    Args:
+        truth: arrays by name, as in :class:`~proponent.settings.Split`.
+        names: names of truths of training examples; those of queries are added where the factory has them.
+        n_train: number of training examples.
+        n_query: number of queries of the setting, of which the factory may have more.
+        where: beginning of messages.
+
+    Raises:
+        UserError: the factory does not return a truth, or it does not have one number per example.
+    """
+    known = dict(truth or {})
+    found: dict[str, Tensor] = {}
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{where}: planted.given: the dataset factory returns no truth '{name}'{nearest(name, known)}; correct it"
+            )
+        found[name] = torch.as_tensor(known[name])
+        if f"{name}_queries" in known:
+            found[f"{name}_queries"] = torch.as_tensor(known[f"{name}_queries"])[:n_query]
+    for name, values in found.items():
+        wanted = n_query if name.endswith("_queries") else n_train
+        if values.shape != (wanted,):
+            raise UserError(
+                f"{where}: truth '{name}' of the dataset factory has shape {tuple(values.shape)}; give ({wanted},)"
+            )
+    return found
 
 
 def _copied(values: Tensor) -> Tensor:

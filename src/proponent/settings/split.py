@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,6 +33,10 @@ class Split:
         image_shape: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, if a row of
             ``x`` is an image; a shape that can be read both ways has its channels first.
         card: name of the dataset's card (:mod:`proponent.settings.cards`).
+        token_names: names of the tokens 0, 1, … of texts or music, for readers of the results; no method reads them.
+        truth: arrays by name, of what is known about the examples: ``duplicate_of``, ``subclass``, ``shortcut`` or ``fact``
+            with one number per training example, and the same name followed by ``_queries`` with one number per query.
+            ``planted.given`` in a setting names those that are stored; no method reads them.
 
     Examples:
         >>> import numpy as np
@@ -45,6 +50,8 @@ class Split:
     class_names: list[str] | None = None
     image_shape: tuple[int, ...] | None = None
     card: str | None = None
+    token_names: list[str] | None = None
+    truth: Mapping[str, Any] | None = None
 
 
 class Arrays(NamedTuple):

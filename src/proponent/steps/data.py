@@ -18,7 +18,7 @@ from proponent.settings.cards import read_card
 from proponent.settings.label_noise import flip_labels
 from proponent.settings.large_arrays import large_arrays_in
 from proponent.settings.loaded_dataset import load_dataset
-from proponent.settings.planted_truth import plant
+from proponent.settings.planted_truth import given_truth, plant
 from proponent.settings.split import Arrays, check_tokens
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
@@ -46,7 +46,11 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
         text = f"note: setting {spec.setting}: losses of training examples are multiplied by their column 'weight'"
         print(f"{text}; give it another name if it is an input", file=sys.stderr)
     class_names = split.class_names
-    if spec.planted is not None:
+    if spec.planted is not None and spec.planted.given:
+        counts = len(arrays.y_train), len(arrays.y_query)
+        truth = given_truth(split.truth, spec.planted.given, *counts, f"setting {spec.setting}")
+        job.write_tensors(str(folder / "planted.safetensors"), truth)
+    elif spec.planted is not None:
         planted_seed = derive_seed(spec.seed, "planted")
         where = f"setting {spec.setting}"
         with large_arrays_in(job.root / folder):
@@ -75,6 +79,10 @@ def run(job: Job[DataSpec, NoInputs]) -> None:
         "n_tune": spec.queries.tune,
         "n_test": spec.queries.test,
     }
+    if split.token_names is not None:
+        job.write_json(str(folder / "token_names.json"), [str(name) for name in split.token_names])
+    else:  # of data that had names
+        (job.root / folder / "token_names.json").unlink(missing_ok=True)
     job.write_json(str(folder / "train_ids.json"), list(range(n_train)))
     job.write_json(str(folder / "query_ids.json"), list(range(n_query)))
     job.write_json(str(folder / "description.json"), described)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from proponent.config.specifications.step_inputs import FiguresInputs
 from proponent.config.specifications.step_specs import FiguresSpec
 from proponent.methods.shared.array_needs import ArrayRows
+from proponent.publish.examples import as_text, is_music, notes_of, piano_roll
 from proponent.publish.figures import frontier_figure as frontier
 from proponent.publish.figures import lds_figure as lds
 from proponent.publish.figures import loss_figure as loss
@@ -69,11 +70,13 @@ def _draw_proponents(job: Job[FiguresSpec, FiguresInputs], setting: str, method:
     examples, queries = (data.x_train, data.y_train), (data.x_query, data.y_query)
     described = read_json(job.root / f"results/{setting}/data/description.json")
     shape = described["image_shape"]
+    named = job.root / f"results/{setting}/data/token_names.json"
+    names = read_json(named) if named.exists() else []
 
     def picture(x: ArrayRows, row: int) -> NDArray[np.float64] | None:
-        """Draw the first input with as many elements as the image, or none."""
+        """Draw the first input with as many elements as the image, the notes of music, or nothing."""
         if shape is None:
-            return None
+            return piano_roll(notes_of(_tokens(x)[row], names)) if is_music(names) else None
         inputs = x.values() if isinstance(x, dict) else [x]
         return proponents.as_picture(
             next(value[row] for value in inputs if value[row].size == math.prod(shape)), shape
@@ -83,9 +86,10 @@ def _draw_proponents(job: Job[FiguresSpec, FiguresInputs], setting: str, method:
         rows: tuple[ArrayRows, NDArray[Any]], row: int, name: str, score: float | None = None
     ) -> proponents.Item:
         x, y = rows
-        return proponents.Item(
-            f"{name} {row}", _label(y[row], described["class_names"]), picture(x, row), score
-        )
+        # The labels of a language model are the text itself, one position further.
+        label = "" if names and y.ndim > 1 else _label(y[row], described["class_names"])
+        text = as_text(_tokens(x)[row], names) if names else None
+        return proponents.Item(f"{name} {row}", label, picture(x, row), score, text)
 
     def ranked(query: int, rows: list[int]) -> list[proponents.Item]:
         return [item(examples, row, "train", float(scores[query, row])) for row in rows]
@@ -111,6 +115,13 @@ def varied_labels(labels: NDArray[Any], first: int) -> list[int]:
         if len(rows) < SHOWN_QUERIES and (labels.ndim > 1 or labels[row] not in labels[rows]):
             rows.append(row)
     return rows
+
+
+def _tokens(x: ArrayRows) -> NDArray[Any]:
+    """Return the token numbers of examples whose tokens have names, (n, length)."""
+    inputs = x if isinstance(x, dict) else {"x": x}
+    found = [inputs[name] for name in ("input_ids", "title", "x") if name in inputs]
+    return found[0]
 
 
 def _label(label: NDArray[Any], class_names: list[str] | None) -> str:

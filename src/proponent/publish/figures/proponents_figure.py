@@ -29,8 +29,10 @@ class Item:
     """Identifier in the data: ``train 12``, ``query 3``."""
     label: str
     picture: NDArray[np.float64] | None = None
-    """(h, w) or (h, w, 3); if None, the label is drawn in its place."""
+    """(h, w) or (h, w, 3); if None, the text or else the label is drawn in its place."""
     score: float | None = None
+    text: str | None = None
+    """Text of an example that is one."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,11 @@ def _filled(items: Sequence[Item]) -> list[Item | None]:
 def _show(axes: Axes, item: Item, color: str, framed: bool, largest: float) -> None:
     axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
     axes.spines[:].set_visible(False)
-    if item.picture is None:
+    if item.picture is None and item.text is not None:
+        axes.add_patch(Rectangle((0, 0), 1, 1, color="#F3F3F3"))
+        words = textwrap.fill(textwrap.shorten(item.text, 52, placeholder=" …"), 13)
+        axes.text(0.5, 0.5, words, ha="center", va="center", size=5.5)
+    elif item.picture is None:
         axes.add_patch(Rectangle((0, 0), 1, 1, color="#F3F3F3"))
         words = textwrap.fill(textwrap.shorten(item.label, 44, placeholder=" …"), 11)
         axes.text(0.5, 0.5, words, ha="center", va="center", size=11 if len(item.label) < 6 else 7)
@@ -148,7 +154,7 @@ def _show(axes: Axes, item: Item, color: str, framed: bool, largest: float) -> N
     if framed:
         axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec=INK, lw=2.2, clip_on=False))
     lines: list[tuple[str, dict[str, Any]]] = []
-    if item.picture is not None:
+    if item.label and (item.picture is not None or item.text is not None):
         label = item.label if len(item.label) <= 11 else f"{item.label[:10]}…"
         lines.append((label, {"size": 9 if len(label) < 6 else 7, "weight": "bold", "color": color}))
     if item.score is not None:

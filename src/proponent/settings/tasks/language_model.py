@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -21,35 +23,42 @@ IGNORED = -100
 
 
 class LanguageModel(Task):
-    """Cross-entropy of the next token, averaged over the positions of an example; f is minus the loss.
+    """Cross-entropy of the next token, averaged or summed over the positions of an example; f is minus the loss.
 
     Outputs are logits (n, length, C), and ``y`` (n, length) holds the token that follows at each position, or
     ``ignore_index``.
 
     Args:
         ignore_index: label of a position that is left out.
+        reduction: ``mean`` over the positions that count, so that every example weighs the same, or their ``sum``, so that
+            every position does and an example is worth as much as it is long.
+
+    Raises:
+        UserError: the reduction is not known.
     """
 
     name = "language-model"
 
-    def __init__(self, *, ignore_index: int = IGNORED) -> None:
-        self._ignored = ignore_index
+    def __init__(self, *, ignore_index: int = IGNORED, reduction: Literal["mean", "sum"] = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            raise UserError(f"task.reduction must be 'mean' or 'sum', not {reduction!r}")
+        self._ignored, self._reduction = ignore_index, reduction
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return the mean of -log p over the positions that are not ignored."""
-        return (cross_entropy(outputs, self._tokens(y)) * self._share(y, outputs)).sum(-1)
+        """Return the mean or the sum of -log p over the positions that are not ignored."""
+        return (cross_entropy(outputs, self._tokens(y)) * self._weights(y, outputs)).sum(-1)
 
     def target(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return minus the loss."""
         return -self.loss(outputs, y)
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return (diag(p) - p p^T) / number of positions that count, (n, length, C, C); zero where ignored."""
-        return softmax_hessian(outputs) * self._share(y, outputs)[..., None, None]
+        """Return diag(p) - p p^T times the weight of each position, (n, length, C, C); zero where ignored."""
+        return softmax_hessian(outputs) * self._weights(y, outputs)[..., None, None]
 
     def output_hessian_root(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return diag(sqrt p) (I - 1 p^T) / sqrt(number of positions that count), (n, length, C, C)."""
-        return softmax_root(outputs) * self._share(y, outputs).sqrt()[..., None, None]
+        """Return diag(sqrt p) (I - 1 p^T) times the root of each position's weight, (n, length, C, C)."""
+        return softmax_root(outputs) * self._weights(y, outputs).sqrt()[..., None, None]
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
         """Return token numbers in int64, (n, length)."""
@@ -77,10 +86,18 @@ class LanguageModel(Task):
         """Return the tokens, with 0 at ignored positions."""
         return torch.where(y == self._ignored, 0, y)
 
+    def _weights(self, y: Tensor, outputs: Tensor) -> Tensor:
+        """Return the weight of every position in the loss, (n, length)."""
+        return self._share(y, outputs) if self._reduction == "mean" else self._counted(y, outputs)
+
     def _share(self, y: Tensor, outputs: Tensor) -> Tensor:
-        """Return the weight of every position, (n, length), with sum 1 over those that are not ignored."""
-        counts = (y != self._ignored).to(outputs.dtype)
+        """Return the weight of every position in a mean, (n, length), with sum 1 over those that are not ignored."""
+        counts = self._counted(y, outputs)
         return counts / counts.sum(-1, keepdim=True)
+
+    def _counted(self, y: Tensor, outputs: Tensor) -> Tensor:
+        """Return 1 for every position that counts and 0 for the others, (n, length)."""
+        return (y != self._ignored).to(outputs.dtype)
 
 
 class TokenMargins(LanguageModel):
@@ -99,6 +116,9 @@ class TokenMargins(LanguageModel):
     """
 
     name = "masked-language-model"
+
+    def __init__(self, *, ignore_index: int = IGNORED) -> None:
+        super().__init__(ignore_index=ignore_index)
 
     def target(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean over the positions that count of log(p / (1 - p))."""
