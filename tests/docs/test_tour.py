@@ -18,6 +18,10 @@ shown = y[1200:1203, None]
 assert (y[proponents.indices[:3]] == shown).double().mean() > 0.5
 assert (y[opponents.indices[:3]] != shown).all()
 """
+AFTER_EXPLANATION = """
+assert found.carried_by[0] < 60  # of 1200 examples
+assert max(max(pair.query.gap, pair.train.gap) for pair in pairs) < 0.05
+"""
 AFTER_TEXTS = """
 labels = torch.tensor([label for _, label in found])
 assert (labels[proponents.indices] == labels[400:420, None]).double().mean() > 0.5  # by chance 0.25
@@ -26,7 +30,7 @@ AFTER_REGRESSION = """
 assert len(checkpoints) == 4
 assert (residuals[chosen].sign() == residuals[400 + query].sign()).double().mean() > 0.6
 """
-CHECKS = {6: AFTER_IMAGES, 11: AFTER_TEXTS, 17: AFTER_REGRESSION}
+CHECKS = {6: AFTER_IMAGES, 8: AFTER_EXPLANATION, 13: AFTER_TEXTS, 19: AFTER_REGRESSION}
 """Facts that the text states, by the position of the cell after which they hold."""
 
 
@@ -61,5 +65,5 @@ def test_pictures_are_small_and_there_is_one_of_images():
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     assert sum(map(len, pictures)) < 100_000
