@@ -132,7 +132,7 @@ class Reader:
         own = {
             name: value
             for name, value in os.environ.items()
-            if name not in ("OMP_NUM_THREADS", "ARGS", "MAKEFLAGS")
+            if name not in ("OMP_NUM_THREADS", "ARGS", "MAKEFLAGS", "PYTHONDONTWRITEBYTECODE")
         }
         binaries = Path(sys.executable).parent
         return {**own, "PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": str(self.root / "src")}

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from proponent.config.benchmark import load_benchmark
-from proponent.plan.artefact_paths import key_path
-from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
-from proponent.steps.io.job import Job
-from proponent.store.files import write_json
-from proponent.store.lease import leased
 from workflow.checkout import REPOSITORY
+from workflow.this_process import make_artefact
 
 MODULE = "formula_factories"
 """A name of its own: factories of other tests' checkouts may be imported in the same process."""
@@ -121,14 +116,3 @@ def make_results(root: Path, methods: Mapping[str, Sequence[str]], variants: Map
                         make_artefact(root, node)
     finally:
         sys.path.remove(str(root))
-
-
-def make_artefact(root: Path, node: Node, *, again: bool = False) -> None:
-    """Make one artefact in this process, from those that are made already; with ``again`` also if it is there."""
-    key_file = root / key_path(node.path)
-    write_json(key_file, node.key_content())
-    job = Job.load(key_file, node.step)
-    with leased(root / node.path, (lambda: False) if again else job.is_done) as lease:
-        assert lease is not None, f"{node.path} is made twice"
-        importlib.import_module(f"proponent.steps.{node.step}").run(job)
-        job.finish(lease)

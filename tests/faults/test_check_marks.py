@@ -10,13 +10,13 @@ import sys
 
 import pytest
 
-from docs.tiny_results import make_artefact
 from proponent.config.benchmark import load_benchmark
 from proponent.errors import UserError
 from proponent.plan.current import current_artefacts
 from proponent.plan.run_plan import Plan
 from proponent.store.manifest import read_manifest, write_manifest
 from workflow.checkout import REPOSITORY
+from workflow.this_process import make_artefact
 
 MODULE = "mark_factories"
 FACTORIES = '''"""A model without a linear layer, and one that divides by zero after some training."""

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from docs.tiny_results import make_artefact
 from faults import method_memory
 from proponent.config.benchmark import load_benchmark
 from proponent.config.schema import LastBatch, RecipeConfig
@@ -35,6 +34,7 @@ from proponent.store.manifest import read_manifest
 from proponent.training.designs import member_run
 from proponent.training.replay import Replay
 from workflow.checkout import REPOSITORY
+from workflow.this_process import make_artefact
 
 MODULE = "memory_factories"
 FACTORIES = '''"""Blobs, and a network of 91,000 parameters."""

@@ -154,6 +154,9 @@ class SlurmCheckout(Checkout):
         pace += ["--max-jobs-per-timespan", "10/1s"]
         return [sys.executable, "-m", "snakemake", *arguments, "--profile", "slurm", *pace]
 
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(*self.command(*arguments), check=check)
+
     def environment(self) -> dict[str, str]:
         return {**super().environment(), **{"SLURM_CONF": str(self.cluster.folder / "slurm.conf")}}
 

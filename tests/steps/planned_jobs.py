@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from docs.tiny_results import make_artefact
 from proponent.config.benchmark import load_benchmark
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 from workflow.checkout import REPOSITORY
+from workflow.this_process import make_artefact
 
 
 @contextlib.contextmanager

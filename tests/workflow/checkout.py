@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
+import compileall
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-REPOSITORY = Path(__file__).parents[2]
+from workflow.this_process import REPOSITORY, command_line, forked_snakemake, make
+
 COPIED = ("Snakefile", "workflow", "profiles", "src", "configs", "pyproject.toml")
+TARGETS = ("results/leaderboard.csv", "results/figures/overview.svg", "results/figures/lds-toy.svg")
+"""Artefacts that, with those that they are made from, are all that rule `all` makes."""
+REPORTS = {"explain", "pack", "plan", "provenance", "prune", "status", "unpack", "verify"}
+"""Subcommands that compute nothing, and need no process of their own."""
+
+NOT_INHERITED = ("PYTHONPATH", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
+"""Variables of the tests that processes in a checkout do not see; without bytecode each would compile the package."""
 
 FACTORIES = '''"""A dataset and a model that are not in the repository."""
 
@@ -80,23 +93,41 @@ class Checkout:
             raise AssertionError(f"{' '.join(command)}\n{done.stdout}")
         return done
 
-    def snakemake(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
-        """Run `snakemake` with the default profile."""
-        return self.run(*self.command(*arguments), check=check, **options)
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `snakemake` with the default profile, in a fork of this process.
+
+        Raises:
+            AssertionError: ``check`` is true and the run failed.
+        """
+        done = forked_snakemake(self.root, self.environment(), *self.command(*arguments)[3:])
+        assert not check or not done.returncode, f"{' '.join(done.args)}\n{done.stdout}"
+        return done
 
     def run_step(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one `proponent` subcommand; it may fail."""
+        """Run one `proponent` subcommand; it may fail. One that only reports runs in this process."""
+        if arguments[0] in REPORTS:
+            return command_line(self.root, self.environment(), *arguments)
         return self.run(
             sys.executable, "-c", "from proponent.cli import main; main()", *arguments, check=False
         )
+
+    def make(self, *targets: str, **config: Any) -> None:
+        """Make artefacts and what they are made from in this process, without Snakemake; ``config`` as for ``--config``.
+
+        Raises:
+            UserError: a step refuses to run.
+        """
+        make(self.root, *targets, config=config)
+
+    def make_all(self) -> None:
+        """Make everything that `params.yaml` asks for, in this process; `snakemake` then finds nothing to do."""
+        self.make("results/toy/check.json", *TARGETS)
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
 
     def environment(self) -> dict[str, str]:
-        clean = {
-            name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")
-        }
+        clean = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         return {
             **clean,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -140,16 +171,29 @@ class Checkout:
 
 def make_checkout(root: Path) -> Checkout:
     """Lay out the checkout; nothing is run."""
-    root.mkdir(parents=True)
-    for name in COPIED:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(source, root / name)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_compiled(), root)
     (root / "toy").mkdir()
     (root / "toy/__init__.py").write_text("")
     (root / "toy/factories.py").write_text(FACTORIES)
     (root / "configs/settings/toy.yaml").write_text(SETTING)
     (root / "params.yaml").write_text(PARAMS)
     return Checkout(root)
+
+
+@cache
+def _compiled() -> Path:
+    """Return a copy of the repository's files with the bytecode of its package, which copies of the copy inherit.
+
+    Bytecode names the source by size and modification time, which are copied as well.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="proponent-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in COPIED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
+        else:
+            shutil.copy(source, folder / name)
+    assert compileall.compile_dir(folder / "src", quiet=1)
+    return folder

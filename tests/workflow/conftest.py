@@ -12,7 +12,7 @@ from workflow.checkout import Checkout, make_checkout
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = make_checkout(tmp_path_factory.mktemp("finished") / "checkout")
-    checkout.snakemake()
+    checkout.run(*checkout.command())
     return checkout
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from proponent.cli import main
+from proponent.errors import UserError
+from workflow.this_process import refusal
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +28,21 @@ def complaint(checkout, *arguments: str) -> str:
     temporary = list((checkout.root / "results").rglob("*.tmp"))
     assert temporary == []
     return lines[0].strip()
+
+
+def one_line(printed: str) -> str:
+    (line,) = printed.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def refused(checkout, path: str) -> str:
+    """Make an artefact, whose step must refuse in one line, and return the line; `complaint` without Snakemake."""
+    with pytest.raises(UserError) as caught:
+        checkout.make(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list((checkout.root / "results").rglob("*.tmp")) == []
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +98,21 @@ def complaint(checkout, *arguments: str) -> str:
     ids=lambda value: value.replace("/", "-")[:40],
 )
 def test_mistakes_in_configuration_fail_at_once(fresh, file, old, new, said):
+    """What the Snakefile calls refuses with this line; the next test shows that Snakemake prints the line and ends."""
     fresh.edit(file, old, new)
-    assert said in complaint(fresh)
+    assert said in one_line(refusal(fresh.root))
+
+
+def test_snakemake_ends_at_a_mistake(fresh):
+    fresh.edit("params.yaml", "methods:", "metods:")
+    assert complaint(fresh) == "error: params.yaml: unknown key 'metods'; did you mean 'methods'?"
 
 
 def test_a_mistake_on_the_command_line_is_named(fresh):
     assert "error: --config: unknown key 'setings'; did you mean 'settings'?" in complaint(
         fresh, "--config", "setings=[toy]"
     )
-    assert "no method 'graddott'" in complaint(fresh, "--config", "methods=[graddott]")
+    assert "no method 'graddott'" in one_line(refusal(fresh.root, "methods=[graddott]"))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +127,7 @@ def test_a_mistake_on_the_command_line_is_named(fresh):
 )
 def test_malformed_data_is_named_and_leaves_nothing(fresh, edit, said):
     fresh.edit("toy/factories.py", "    return Split", f"    {edit}\n    return Split")
-    line = complaint(fresh, "results/toy/data/train.safetensors")
+    line = refused(fresh, "results/toy/data/train.safetensors")
     assert said in line
     assert "toy" in line
     assert fresh.bytes_of("toy/data/*") == {}
@@ -117,7 +140,7 @@ def test_stages_that_do_not_add_up_to_the_training_set_are_refused_where_its_siz
         "stages: [{examples: 30, epochs: 2}, {examples: 20, epochs: 2}]",
     )
     said = "recipe.stages have 30 + 20 = 50 examples, but the training set has 60"
-    assert f"configs/settings/toy.yaml: {said}" in complaint(fresh, "results/toy/data/train.safetensors")
+    assert f"configs/settings/toy.yaml: {said}" in refused(fresh, "results/toy/data/train.safetensors")
     assert fresh.bytes_of("toy/data/*") == {}
 
 
@@ -130,7 +153,7 @@ def test_a_label_that_the_model_has_no_output_for_is_named(fresh):
 
 def test_a_model_that_does_not_fit_the_data_is_named(fresh):
     fresh.edit("toy/factories.py", "torch.nn.Linear(2, width)", "torch.nn.Linear(3, width)")
-    line = complaint(fresh, "results/toy/ensemble/shard-000.json")
+    line = refused(fresh, "results/toy/check.json")
     assert "toy" in line
     assert "model" in line
 
@@ -140,11 +163,13 @@ def test_a_factory_that_does_not_return_what_it_should_is_named(fresh):
         "toy/factories.py", "    return Split(train=(x[:n], y[:n]), query=(x[n:], y[n:]))", "    return None"
     )
     assert "Split" in complaint(fresh, "results/toy/data/train.safetensors")
+    assert fresh.bytes_of("toy/data/*") == {}
 
 
 def test_diverging_retrainings_are_recorded_by_seed_and_mask(checkout):
     """Each is named in the manifest by row, repeat and seeds; here all diverge, so there is nothing to evaluate."""
     checkout.edit("configs/settings/toy.yaml", "lr: 0.2", "lr: 1e30")
+    checkout.make("results/toy/ground_truth/subsets.safetensors", "results/toy/ground_truth/loo.safetensors")
     line = complaint(checkout, "results/toy/metrics/random.json")
     assert "0 of 20 retrained subsets are usable" in line
     assert "40 of 40 retrainings diverged" in line
@@ -156,7 +181,7 @@ def test_diverging_retrainings_are_recorded_by_seed_and_mask(checkout):
         (row, repeat) for row in range(20) for repeat in range(2)
     ]
     assert len({run["init_seed"] for run in diverged}) == 40
-    assert "training of member 0, 1 diverged" in complaint(checkout, "results/toy/ensemble/shard-000.json")
+    assert "training of member 0, 1 diverged" in refused(checkout, "results/toy/ensemble/shard-000.json")
 
 
 @pytest.mark.parametrize(
@@ -230,8 +255,14 @@ def test_a_misspelt_target_is_named_with_the_nearest(fresh):
 
 
 def test_two_runs_at_once_in_one_checkout(fresh):
+    data = "results/toy/data/train.safetensors"
+    wait = "    while not Path('second.txt').exists():\n        time.sleep(0.1)\n"
+    fresh.edit(
+        "toy/factories.py", "import torch\n", "import time\nfrom pathlib import Path\n\nimport torch\n"
+    )
+    fresh.edit("toy/factories.py", "    return Split", f"{wait}    return Split")
     first = subprocess.Popen(
-        fresh.command(),
+        fresh.command(data),
         cwd=fresh.root,
         env=fresh.environment(),
         stdout=subprocess.DEVNULL,
@@ -241,7 +272,10 @@ def test_two_runs_at_once_in_one_checkout(fresh):
         time.sleep(0.1)
     assert "is already running in this checkout" in complaint(fresh)
     assert fresh.snakemake("-n", check=False).returncode == 0, "a dry run may look on"
+    assert first.poll() is None
+    (fresh.root / "second.txt").touch()
     assert first.wait(timeout=900) == 0
+    assert (fresh.root / data).exists()
 
 
 def test_a_results_folder_that_cannot_be_written(fresh):

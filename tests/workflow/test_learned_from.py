@@ -130,26 +130,20 @@ def test_scores_to_start_from_are_those_of_other_methods(mixed, scores: str, sai
 
 @pytest.mark.slow
 def test_a_mixture_runs_and_follows_the_scores_that_it_starts_from(mixed) -> None:
-    asked = ["--config", "methods=[datamodels-mixed,if-cg,trak-2]", "metrics=[lds]"]
+    asked = {"methods": ["datamodels-mixed", "if-cg", "trak-2"], "metrics": ["lds"]}
     target = "results/toy/metrics/datamodels-mixed.json"
-    mixed.snakemake(*asked, "--", target)
+    mixed.make(target, **asked)
     first = mixed.bytes_of("toy/scores/datamodels-mixed.safetensors")
     assert -1 < mixed.metrics("datamodels-mixed")["lds"]["value"] <= 1
     mixed.edit("configs/methods/if-cg.yaml", "checkpoint: 0.25", "checkpoint: 1.0")
-    mixed.snakemake(*asked, "--", target)
+    mixed.make(target, **asked)
     assert mixed.bytes_of("toy/scores/datamodels-mixed.safetensors") != first
 
 
 @pytest.mark.slow
 def test_each_runs_and_is_charged_for_its_retrainings(laid_out) -> None:
     names = ["datamodels-prior", "data-shapley", "airrep"]
-    laid_out.snakemake(
-        "--config",
-        f"methods=[{','.join(names)}]",
-        "metrics=[lds]",
-        "--",
-        *(f"results/toy/metrics/{name}.json" for name in names),
-    )
+    laid_out.make(*(f"results/toy/metrics/{name}.json" for name in names), methods=names, metrics=["lds"])
     for name in names:
         assert -1 < laid_out.metrics(name)["lds"]["value"] <= 1
     stored = laid_out.bytes_of("toy/scores/airrep.safetensors")

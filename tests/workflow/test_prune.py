@@ -35,7 +35,7 @@ def test_all_files_of_a_removed_method_are_removed(checkout):
 
 def test_extra_members_are_removed_after_a_smaller_ensemble_was_trained(checkout):
     checkout.edit("configs/settings/toy.yaml", "members: 2", "members: 1")
-    checkout.snakemake()
+    checkout.make_all()
     checkout.run_step("prune")
     assert not (checkout.root / "results/toy/ensemble/member-001").exists()
     assert checkout.run_step("verify").returncode == 0

@@ -92,7 +92,7 @@ def test_quickstart_shows_the_table_of_the_first_setting_even_if_nothing_was_to_
     checkout: Checkout,
 ) -> None:
     started = time.monotonic()
-    printed = checkout.snakemake("quickstart").stdout
+    printed = checkout.run(*checkout.command("quickstart")).stdout
     assert time.monotonic() - started < 50, "no timer of the scheduler delays the end by its minute"
     assert printed.count("Rank") == 1
     assert all(method in printed for method in ("trak", "graddot", "random"))

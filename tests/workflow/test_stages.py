@@ -1,4 +1,4 @@
-"""A setting whose recipe has stages, through the real chain: the example of docs/adding-a-setting.md on a tiny problem."""
+"""A setting whose recipe has stages, from data to scores: the example of docs/adding-a-setting.md on a tiny problem."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def with_stages(root: Path) -> Checkout:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = with_stages(tmp_path_factory.mktemp("stages") / "checkout")
-    checkout.snakemake(
-        *("--config", "methods=[source,magic]", "--", *SCORES, "results/toy/ground_truth/loo.safetensors")
-    )
+    checkout.make(*SCORES, "results/toy/ground_truth/loo.safetensors", methods=["source", "magic"])
     return checkout.root / "results/toy"
 
 

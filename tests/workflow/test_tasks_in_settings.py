@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from docs.tiny_results import MODULE, STEPS, make_artefact, make_results
+from docs.tiny_results import MODULE, STEPS, make_results
 from proponent.config.benchmark import load_benchmark
 from proponent.config.schema import TaskConfig
 from proponent.errors import UserError
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 from proponent.store.tensors import load_tensors
+from workflow.this_process import make_artefact
 
 TASKS = '''"""Tasks, targets and weighted data of the settings under test."""
 
