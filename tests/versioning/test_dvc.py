@@ -91,6 +91,7 @@ def test_metrics_parameters_and_plots_are_compared_by_method(pulled):
         "methods: [",
         "overrides: {methods: {graddot: {params: {normalise: true}}}}\nmethods: [",
     )
+    pulled.make_all()
     pulled.dvc("repro")
     changed = json.loads(pulled.dvc("metrics", "diff", "--json"))["results/summaries/toy.json"]
     assert "graddot.lds" in changed
