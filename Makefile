@@ -9,10 +9,10 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-speech env-music env-text env-dev quickstart benchmark report ui docs test test-fast test-gpu test-slurm bench-peers lint format clean
+.PHONY: help env env-speech env-music env-text env-dev quickstart benchmark report provenance-report ui docs test test-fast test-gpu test-slurm bench-peers lint format clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: .venv/.runtime  ## make the environment alone, in .venv
 
@@ -32,8 +32,12 @@ benchmark: env  ## install, run the default benchmark (params.yaml) and print th
 	@$(BIN)/snakemake $(ARGS)
 	@$(BIN)/proponent leaderboard
 
-report: env  ## write report.html: the figures and tables, and where each comes from
-	@$(BIN)/snakemake --report report.html $(ARGS)
+report: env  ## run what is missing and write the report, one page to open: results/report/index.html
+	@$(BIN)/snakemake results/report/index.html $(ARGS)
+	@echo "open results/report/index.html"
+
+provenance-report: env  ## write provenance-report.html: every rule, file and time of the last run, by Snakemake
+	@$(BIN)/snakemake --report provenance-report.html $(ARGS)
 
 ui: env  ## compare runs in MLflow's UI, after snakemake publish: http://127.0.0.1:5000 (PORT=5001 for another)
 	@$(BIN)/proponent ui --port $(PORT)

@@ -29,6 +29,7 @@ include: "workflow/rules/attribute.smk"
 include: "workflow/rules/repeat.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/collect.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/publish.smk"
 
 

@@ -55,6 +55,8 @@ STEPS = {
     "summary": "Sum up a setting for DVC: metrics by method.",
     "figures": "Draw a setting's figures.",
     "overview": "Draw the figure of all settings.",
+    "report_section": "Collect what the report shows of a setting.",
+    "report": "Make the report, one page of all settings.",
 }
 
 

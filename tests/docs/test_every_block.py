@@ -42,6 +42,7 @@ FOLLOWED = {
     "docs/how-it-works.md": "docs/test_how_it_works.py",
     "docs/metrics-that-retrain.md": "docs/test_metrics_that_retrain_page.py",
     "docs/planning.md": "docs/test_planning.py",
+    "docs/report.md": "docs/test_report_guide.py",
     "docs/reproducing.md": "versioning/test_guide.py",
     "docs/scaling.md": "docs/test_scaling.py",
     "docs/tracking.md": "docs/test_tracking.py",

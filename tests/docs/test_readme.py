@@ -50,9 +50,14 @@ def test_make_benchmark_prints_the_leaderboard(followed):
 
 
 @pytest.mark.slow
-def test_make_report_writes_one_file_with_figures_and_tables(followed, reader):
-    report = (reader.root / "report.html").read_text(encoding="utf-8")
-    for name in ("lds-digits-lr.svg", "proponents-digits-lr.svg", "overview.svg", "leaderboard.csv"):
+def test_make_report_writes_one_page_with_answers_and_data(followed, reader):
+    report = (reader.root / "results/report/index.html").read_text(encoding="utf-8")
+    for name in (
+        "digits-lr",
+        "graddot",
+        "Which method predicts best?",
+        "Optical recognition of handwritten digits",
+    ):
         assert name in report
 
 

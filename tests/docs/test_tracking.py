@@ -1,6 +1,7 @@
 """docs/tracking.md, followed in a checkout whose params.yaml names one setting and four methods; and its picture.
 
-To make the picture again, run the tests with ``PICTURE=docs/images/mlflow-compare.png`` in the environment.
+To make the pictures again, run the tests with ``PICTURE=docs/images/mlflow-compare.png`` and
+``PICTURE_OF_RUNS=docs/images/mlflow-runs.png`` in the environment.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from docs.guides import REPOSITORY, Done, Reader, blocks_of
-from publish.browser import chromium, compare, hosts, texts_right_of
+from publish.browser import chromium, compare, hosts, list_runs, texts_right_of
 from publish.services import free_port, listening, postgresql, serving
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,8 @@ def test_the_view_has_one_run_per_method_with_the_values_of_the_results(followed
         for column, metric in (("value", "lds"), ("ci_low", "lds_ci_low"), ("ceiling", "lds_ceiling")):
             assert run.data.metrics[metric] == pytest.approx(row[column], rel=1e-5)
         assert run.data.metrics["total_seconds"] == pytest.approx(row["total_seconds"], rel=1e-5)
+        files = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert files == {"configuration.json", "figures", "gallery.html", "metrics.json"}
         figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
         assert figures == {
             f"figures/{name}-digits-lr.svg" for name in ("lds", "frontier", "loss", "proponents")
@@ -90,6 +93,20 @@ def test_three_methods_are_compared_in_a_browser(ui, own, tmp_path):
     )
     assert picture.stat().st_size > 10_000
     assert asked == {"127.0.0.1"}
+
+
+def test_the_printed_link_shows_the_leaderboard_of_a_setting(ui, own, tmp_path):
+    picture = Path(os.environ.get("PICTURE_OF_RUNS", tmp_path / "runs.png"))
+    printed = (own.root / "server.log").read_text()
+    (link,) = re.findall(r"digits-lr: (http\S+)", printed)
+    with chromium(1280, 560) as browser:
+        columns, *rows = list_runs(browser, link, picture)
+    assert {"lds", "lds_ci_low", "lds_over_ceiling", "total_seconds"} <= set(columns)
+    table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'")
+    best = list(table.sort_values("value", ascending=False)["method"])
+    # A name follows the code of its colour.
+    shown = [[name for name in METHODS if any(text.endswith(name) for text in row)] for row in rows]
+    assert shown == [[name] for name in best]
 
 
 def test_telemetry_of_the_ui_is_switched_off(ui):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -433,7 +434,7 @@ def failed_run(tmp_path_factory: pytest.TempPathFactory) -> FailedRun:
     (root / "params.yaml").write_text(
         f"settings: [toy, broken]\nmethods: [{methods}]\nmetrics: [lds]\ncompute: {{memory_mib: 500}}\n"
     )
-    done = checkout.snakemake("publish", check=False)
+    done = checkout.snakemake("publish", "results/report/index.html", check=False)
     return FailedRun(checkout, done.stdout, done.returncode)
 
 
@@ -524,7 +525,24 @@ def test_one_refusal_no_leaderboard_mlflow_has_a_run_with_the_reason(failed_run)
 
 
 @pytest.mark.slow
-def test_one_refusal_no_leaderboard_the_report_is_made_from_the_rest(failed_run):
+def test_one_refusal_no_leaderboard_the_report_has_the_rest_and_the_reasons(failed_run):
+    page = (failed_run.checkout.root / "results/report/index.html").read_text(encoding="utf-8")
+    coverage = re.sub(
+        r"<script.*?</script>", "", page.partition('<section id="coverage"')[2], flags=re.DOTALL
+    )
+    for text in (
+        "failed: ZeroDivisionError: division by zero",
+        "killed: SIGKILL",
+        "needs 10 ensemble members",
+    ):
+        assert text in coverage
+    broken = page.partition('data-setting="broken"')[2].partition("</section>")[0]
+    assert "which was refused" in broken
+    assert "random" in page.partition('data-setting="toy"')[2].partition("</section>")[0]
+
+
+@pytest.mark.slow
+def test_one_refusal_no_leaderboard_snakemakes_report_is_made_from_the_rest(failed_run):
     failed_run.checkout.snakemake("--report", "report.html")
     assert "ZeroDivisionError" in (failed_run.checkout.root / "results/leaderboard.csv").read_text()
     assert (failed_run.checkout.root / "report.html").stat().st_size > 100_000

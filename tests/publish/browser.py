@@ -40,13 +40,7 @@ def chromium(width: int = 1280, height: int = 1560) -> Iterator[webdriver.Chrome
 
 def compare(browser: webdriver.Chrome, url: str, setting: str, methods: Sequence[str], picture: Path) -> None:
     """Open the runs of ``setting``, tick ``methods``, press Compare, and take a screenshot when the plots are drawn."""
-    browser.get(f"{url}/health")
-    # MLflow's chat assistant opens on the first visit and covers a third of the window.
-    browser.execute_script(
-        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
-        "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
-        "localStorage.setItem('mlflow.workflowType_v1', '\"machine_learning\"');"
-    )
+    _without_assistant(browser, url)
     browser.get(f"{url}/#/experiments?workflowType=machine_learning")
     _click(browser, f"//a[.='{setting}']")
     for method in methods:
@@ -63,6 +57,37 @@ def compare(browser: webdriver.Chrome, url: str, setting: str, methods: Sequence
     browser.execute_script("document.querySelectorAll('*').forEach(element => { element.scrollTop = 0; })")
     picture.parent.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(picture))
+
+
+def list_runs(browser: webdriver.Chrome, link: str, picture: Path) -> list[list[str]]:
+    """Open the view of a setting's runs, and return the names of its columns and the texts of each row, from the top."""
+    _without_assistant(browser, link.partition("/#")[0])
+    browser.get(link)
+    _wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".ag-center-cols-container [role=row]"))
+    rows = """
+        const texts = row => [...row.querySelectorAll("[role=gridcell]")].map(cell => cell.textContent.trim());
+        const heads = [...document.querySelectorAll(".ag-header [role=columnheader]")].map(e => e.textContent.trim());
+        const parts = {};
+        for (const row of document.querySelectorAll(".ag-body-viewport [role=row]")) {
+            const index = Number(row.getAttribute("row-index"));
+            parts[index] = [...new Set([...(parts[index] || []), ...texts(row)])];
+        }
+        return [heads, ...Object.keys(parts).map(Number).sort((a, b) => a - b).map(index => parts[index])];
+    """
+    found = _wait(browser, lambda: (table := browser.execute_script(rows)) and len(table) > 1 and table)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(picture))
+    return found
+
+
+def _without_assistant(browser: webdriver.Chrome, url: str) -> None:
+    """Keep MLflow's chat assistant closed, which otherwise opens on the first visit and covers a third of the window."""
+    browser.get(f"{url}/health")
+    browser.execute_script(
+        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
+        "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
+        "localStorage.setItem('mlflow.workflowType_v1', '\"machine_learning\"');"
+    )
 
 
 def texts_right_of(browser: webdriver.Chrome, name: str) -> list[str]:

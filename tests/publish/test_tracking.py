@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ from mlflow.entities import ViewType
 
 from proponent.errors import UserError
 from proponent.publish import tracking
+from proponent.publish.run_artifacts import Artifacts
 from proponent.publish.tracking import Record, publish
 
 
@@ -88,7 +90,9 @@ def test_there_is_one_run_per_method_and_publishing_twice_adds_none(uri):
 def test_a_run_contains_parameters_intervals_tags_dataset_figures_and_configuration(uri, tmp_path):
     figure = tmp_path / "lds-toy.svg"
     figure.write_text("<svg/>")
-    publish([record("trak", "k1", figures=(figure,))], uri)
+    rows = [{"metric": "lds", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}]
+    artifacts = Artifacts((figure,), "<p>gallery</p>", rows)
+    assert publish([record("trak", "k1", artifacts=artifacts)], uri) == {"written": 1}
     client = MlflowClient(uri)
     (run,) = runs(uri)
     assert run.data.params == {"damping": "0.1"}
@@ -104,7 +108,30 @@ def test_a_run_contains_parameters_intervals_tags_dataset_figures_and_configurat
     assert (data.dataset.name, data.dataset.digest) == ("toy", ("ab" * 32)[:36])
     local = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     assert (local / "figures/lds-toy.svg").read_text() == "<svg/>"
-    assert client.list_artifacts(run.info.run_id)[0].path == "configuration.json"
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        *("configuration.json", "figures", "gallery.html", "metrics.json")
+    }
+    assert (local / "gallery.html").read_text() == "<p>gallery</p>"
+
+
+def test_the_table_of_a_run_is_one_of_mlflow_and_is_replaced_with_the_run(uri):
+    for value, done in ((0.5, "written"), (0.7, "updated")):
+        rows = [{"metric": "lds", "value": value, "ci_low": 0.25, "ci_high": 0.75, "ceiling": None}]
+        assert publish([record("trak", "k1", artifacts=Artifacts(table=rows))], uri) == {done: 1}
+    client = MlflowClient(uri)
+    (run,) = runs(uri)
+    table = client.load_table(run.info.experiment_id, "metrics.json", [run.info.run_id])
+    (row,) = table.to_dict("records")
+    assert (row["metric"], row["ci_low"], row["ci_high"]) == ("lds", 0.25, 0.75)
+    assert row["value"] == pytest.approx(0.7)
+
+
+def test_the_view_of_a_setting_has_the_columns_of_its_metrics_best_first(uri):
+    publish(RECORDS, uri)
+    experiment = MlflowClient(uri).get_experiment_by_name("toy")
+    view = json.loads(experiment.tags["mlflow.sharedViewState.leaderboard"])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`lds`", False)
+    assert view["selectedColumns"] == ["metrics.`lds`", "metrics.`lds_ci_low`", "metrics.`total_seconds`"]
 
 
 def test_a_deleted_database_is_written_again_with_the_same_content(uri, tmp_path):

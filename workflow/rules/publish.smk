@@ -3,6 +3,7 @@ rule publish:
     input:
         metrics=PLAN.metrics_files(),
         targets=PLAN.targets(),
+        galleries=PLAN.report_sections(),
     log:
         "logs/publish.log",
     localrule: True

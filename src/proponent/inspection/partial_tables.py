@@ -1,4 +1,4 @@
-"""Tables and figures after a run with failures: they are made from the rest, and state the reasons for what is missing.
+"""Tables, figures and the report after a run with failures: they are made from the rest, with the reasons for gaps.
 
 Snakemake makes nothing downstream of a failed job. This module plans tables and figures again without the missing methods
 and makes them. Their keys differ from the planned ones, so that the next run makes them again.
@@ -16,6 +16,7 @@ from proponent.plan import artefact_paths as paths
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.current import current_artefacts
 from proponent.plan.graph import Graph
+from proponent.plan.report_nodes import add_failed_section, add_report, add_report_section
 from proponent.plan.run_plan import Plan
 from proponent.plan.table_nodes import (
     FIGURES,
@@ -36,7 +37,7 @@ UNREACHED = "not made: the run ended before its job"
 
 @dataclass
 class PartialTables:
-    """Makes the tables and figures that a run was asked for and could not make.
+    """Makes the tables, figures and pages that a run was asked for and could not make.
 
     Args:
         plan: plan of the run.
@@ -57,7 +58,7 @@ class PartialTables:
         self.graph = replace(self.plan.graph, nodes=dict(self.plan.graph.nodes))
 
     def make(self) -> None:
-        """Make summaries, figures, the leaderboard and the overview, as far as they were asked for and are missing."""
+        """Make summaries, figures, the leaderboard, the overview and the report, as far as asked for and missing."""
         for setting in self.plan.scores:
             if self._lacks(paths.summary(setting)):
                 self._make_summary(setting)
@@ -65,11 +66,24 @@ class PartialTables:
                 self._make_figures(setting)
             if self._lacks(paths.agreement(setting)):
                 self._make_agreement(setting)
+            if self._lacks(paths.report_section(setting)):
+                self._make_section(setting)
         failed = {name: why for name in self.plan.scores if (why := self._without_summary(name))}
         if self._lacks(paths.LEADERBOARD):
             self._make(add_leaderboard(self.graph, self.plan.scores, failed), "logs/collect.log")
         if self._lacks(paths.OVERVIEW):
             self._make_overview(failed)
+        if self._lacks(paths.REPORT):
+            sections = {name: paths.report_section(name) for name in self.plan.scores}
+            absent = {
+                name: self.problems.get(path, UNREACHED)
+                for name, path in sections.items()
+                if self._is_absent(path)
+            }
+            self._make(add_report(self.graph, self.plan.scores, absent), "logs/report.log")
+
+    def _is_absent(self, path: str) -> bool:
+        return path not in self.failures.current and path not in self.made
 
     def _lacks(self, path: str) -> bool:
         return path in self.asked and path not in self.failures.current
@@ -124,6 +138,20 @@ class PartialTables:
             path = add_agreement(self.graph, setting, methods, queries, self.plan.agreement)
             self._make(path, f"logs/{setting}/correlate.log")
 
+    def _make_section(self, setting: str) -> None:
+        path, log = paths.report_section(setting), f"logs/{setting}/report.log"
+        why = self._without_summary(setting) or self._own(path)
+        if not why:
+            shards = self.plan.graph.nodes[path].named_inputs.ensemble
+            trained = [shard for shard in shards if shard in self.failures.current]
+            methods = self._with_metrics(setting)
+            add_report_section(self.graph, self.plan.benchmark, setting, methods, trained)
+            self._make(path, log)
+            why = self.problems.pop(path, "")
+        if why:
+            add_failed_section(self.graph, self.plan.benchmark, setting, why)
+            self._make(path, log)
+
     def _make_overview(self, failed: Mapping[str, str]) -> None:
         why = self._own(paths.OVERVIEW)
         if not why:
@@ -139,7 +167,7 @@ class PartialTables:
     def _without_summary(self, setting: str) -> str:
         """Return why a setting has no summary; an empty string if it has one by now."""
         path = paths.summary(setting)
-        if path in self.failures.current or path in self.made:
+        if not self._is_absent(path):
             return ""
         return self.problems.get(path) or UNREACHED
 

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 LEADERBOARD = "results/leaderboard.csv"
 OVERVIEW = "results/figures/overview.svg"
+REPORT = "results/report/index.html"
 SHARED = "all-methods"
 """Name, in place of a method's, of masks that do not depend on scores."""
 
@@ -100,9 +101,14 @@ def figure(name: str, setting: str) -> str:
     return f"results/figures/{name}-{setting}.svg"
 
 
+def report_section(setting: str) -> str:
+    """Return the path of what the report shows of a setting."""
+    return f"results/{setting}/report/section.json"
+
+
 def key_path(artefact: str) -> str:
     """Return the path of an artefact's key file: ``results/S/scores/M…`` → ``results/S/keys/scores/M….json``."""
     parts = PurePosixPath(artefact).parts
-    if len(parts) < 3 or parts[1] in ("figures", "summaries"):
+    if len(parts) < 3 or parts[1] in ("figures", "summaries", "report"):
         return str(PurePosixPath(parts[0], "keys", *parts[1:])) + ".json"
     return str(PurePosixPath(parts[0], parts[1], "keys", *parts[2:])) + ".json"

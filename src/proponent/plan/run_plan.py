@@ -17,6 +17,7 @@ from proponent.plan.eligibility import missing_metrics, why_left_out
 from proponent.plan.given_members import with_members
 from proponent.plan.graph import Graph, Node
 from proponent.plan.method_nodes import MethodNodes
+from proponent.plan.report_nodes import add_report, add_report_section
 from proponent.plan.setting_nodes import SettingNodes
 from proponent.plan.table_nodes import (
     FIGURES,
@@ -73,6 +74,7 @@ class Plan:
             self._add_tables(nodes)
         add_leaderboard(self.graph, self.scores)
         add_overview(self.graph, self.scores)
+        add_report(self.graph, self.scores)
 
     @property
     def left_out(self) -> list[str]:
@@ -154,6 +156,10 @@ class Plan:
             return []
         return [setting for setting, methods in self.scores.items() if len(methods) > 1]
 
+    def report_sections(self) -> list[str]:
+        """Return what the report shows of each setting, which has the galleries of the methods."""
+        return [paths.report_section(setting) for setting in self.scores]
+
     def first_summary(self) -> str:
         """Return the summary of the first setting in params.yaml, which rule ``quickstart`` makes."""
         return paths.summary(next(iter(self.scores)))
@@ -183,7 +189,7 @@ class Plan:
         return self.graph.nodes[path]
 
     def _add_tables(self, nodes: SettingNodes) -> None:
-        """Add what is made from all metrics of one setting: its summary and its figures."""
+        """Add what is made from all metrics of one setting: its summary, its figures and its section of the report."""
         name, methods = nodes.name, self.scores[nodes.name]
         if not methods:
             raise UserError(f"params.yaml: no method can run on setting '{name}': {'; '.join(self.left_out)}")
@@ -192,3 +198,4 @@ class Plan:
         add_figures(self.graph, name, methods, shards)
         if name in self.compared:
             add_agreement(self.graph, name, methods, nodes.setting.queries, self.agreement)
+        add_report_section(self.graph, self.benchmark, name, methods, shards)

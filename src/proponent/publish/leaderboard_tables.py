@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from proponent.formatting import duration
-from proponent.publish.ranking import METRICS, Document, Ranking
+from proponent.publish.ranking import METRICS, Document, Ranking, shown_rank
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,7 +110,7 @@ def _content(ranking: Ranking, compact: bool) -> _Content:
     ordered = ranking.ordered()
     ranks = ranking.ranks[leading]
     columns: dict[str, list[str]] = {
-        "Rank": [_rank(ranks, document["method"]) for document in ordered],
+        "Rank": [shown_rank(ranks, document["method"]) for document in ordered],
         "Method": [document["method"] for document in ordered],
     }
     for metric in ranking.shown:
@@ -149,13 +149,6 @@ def _notes(ranking: Ranking) -> str:
     if lds.get("n_diverged"):
         notes.append(f"{lds['n_diverged']} diverged retrainings left out")
     return "; ".join(notes)
-
-
-def _rank(ranks: Mapping[str, int], method: str) -> str:
-    rank = ranks.get(method)
-    if rank is None:
-        return _ABSENT
-    return f"{rank}=" if list(ranks.values()).count(rank) > 1 else str(rank)
 
 
 def _number(value: float) -> str:

@@ -111,3 +111,11 @@ def reason(document: Document) -> str:
 def note(document: Document) -> str:
     """Return the reason why a method has no scores, or the notes about its values, in one line; empty without any."""
     return reason(document) or "; ".join(document.get("notes", ()))
+
+
+def shown_rank(ranks: Mapping[str, int], method: str) -> str:
+    """Return the rank of a method for people: ``3``, or ``3=`` if it is shared; a dash if the method has none."""
+    rank = ranks.get(method)
+    if rank is None:
+        return "–"
+    return f"{rank}=" if list(ranks.values()).count(rank) > 1 else str(rank)

@@ -12,13 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from proponent.errors import UserError
 from proponent.file_locks import exclusive
 from proponent.publish.artifact_folders import artifact_root, follow_moved_database, local_path
+from proponent.publish.run_artifacts import Artifacts
+from proponent.publish.shared_view import view_tag
 
 _OURS = {"proponent": "setting"}
 """Tag of the experiments that this project creates; others are never deleted."""
@@ -52,16 +54,13 @@ class Record:
     """Start of the computation of the scores, in ms since 1970."""
     ended: int = 0
     """End of the computation of the scores, in ms since 1970."""
-    figures: tuple[Path, ...] = ()
+    artifacts: Artifacts = field(default_factory=Artifacts)
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
     """MLflow's status of the run."""
 
     def content(self) -> str:
         """Return a digest of the whole content; results with the same key may still differ in measured seconds."""
-        shown = [
-            vars(replace(self, figures=())),
-            [hashlib.sha256(f.read_bytes()).hexdigest() for f in self.figures],
-        ]
+        shown = [{**vars(self), "artifacts": None}, self.artifacts.digest()]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
@@ -167,6 +166,8 @@ class _View:
         from mlflow.entities import ViewType
 
         experiment = self._experiment(setting)
+        name, view = view_tag({metric for record in records for metric in record.metrics})
+        self.client.set_experiment_tag(experiment, name, view)
         known = self._runs(experiment, setting, ViewType.ALL)
         for record in records:
             self.done[self._show(experiment, record, known)] += 1
@@ -236,8 +237,7 @@ class _View:
             data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
             self._log_input(run_id, DatasetInput(data, [InputTag("mlflow.data.context", "training")]))
         self.client.log_dict(run_id, record.configuration, "configuration.json")
-        for figure in record.figures:
-            self.client.log_artifact(run_id, str(figure), "figures")
+        record.artifacts.log(self.client, run_id)
         self.client.set_terminated(run_id, record.status, end_time=record.ended)
         whole = {"key": record.key, "data": record.data_digest, "content": content, "state": "current"}
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in whole.items()])

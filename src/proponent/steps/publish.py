@@ -18,6 +18,9 @@ from proponent.config.specifications.step_specs import AttributeSpec, DataSpec, 
 from proponent.errors import UserError
 from proponent.file_locks import exclusive
 from proponent.publish.ranking import Document, note, reason
+from proponent.publish.report.page import render_gallery
+from proponent.publish.report.section import Section
+from proponent.publish.run_artifacts import TABLE_COLUMNS, Artifacts
 from proponent.publish.tracking import Record, publish
 from proponent.steps.io.rankings import ranking_path, read_ranking
 from proponent.steps.io.recorded_spec import recorded_spec
@@ -91,7 +94,11 @@ def _record(root: Path, path: str, checked: Callable[[str], Manifest]) -> Record
         configuration={"data": data.spec, "scores": scores.spec, "metrics": metrics.spec},
         begun=round(1000 * (ended - scores.seconds)),
         ended=round(1000 * ended),
-        figures=_figures(root, setting, checked),
+        artifacts=Artifacts(
+            figures=_figures(root, setting, checked),
+            gallery=_gallery(root, setting, method, checked),
+            table=_table(document),
+        ),
     )
 
 
@@ -183,6 +190,23 @@ def _values(document: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)
     }
+
+
+def _table(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per metric with value, interval and ceiling."""
+    return [
+        {"metric": metric} | {name: entry.get(name) for name in TABLE_COLUMNS[1:]}
+        for metric, entry in document["metrics"].items()
+    ]
+
+
+def _gallery(root: Path, setting: str, method: str, checked: Callable[[str], Manifest]) -> str:
+    """Return the page with the strongest examples of a method; empty if the report of the setting is not current."""
+    path = f"results/{setting}/report/section.json"
+    if not _is_current(root, path):
+        return ""
+    checked(path)
+    return render_gallery(Section(**read_json(root / path)), method)
 
 
 def _tags(scores: Manifest, metrics: Manifest) -> dict[str, str]:

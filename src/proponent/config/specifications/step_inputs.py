@@ -147,6 +147,14 @@ class OverviewInputs:
     """Summary per setting."""
 
 
+@dataclass(frozen=True)
+class ReportInputs:
+    """Inputs of the report."""
+
+    sections: dict[str, str]
+    """Section per setting."""
+
+
 def paths_of(inputs: Any) -> list[str]:
     """Return the paths in an inputs dataclass, in the order of its fields and without repetition; empty ones are absent."""
     return list(

@@ -519,6 +519,34 @@ class OverviewSpec(StepSpec):
     """Reason by setting that cannot be drawn; empty in the plan of a run."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportSectionSpec(SettingSpec):
+    """What the report shows of one setting."""
+
+    step: ClassVar[str] = "report_section"
+    inputs_type: ClassVar[type[Any]] = step_inputs.FiguresInputs
+    methods: tuple[str, ...]
+    """Methods that have scores."""
+    kinds: dict[str, str]
+    """Kind of each configured method."""
+    facts: dict[str, str]
+    """What the configuration says about the setting, by name."""
+    description: str = ""
+    failed: str = ""
+    """Reason why the setting has no results; empty in the plan of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec(StepSpec):
+    """The report of all settings."""
+
+    step: ClassVar[str] = "report"
+    inputs_type: ClassVar[type[Any]] = step_inputs.ReportInputs
+    settings: tuple[str, ...]
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reason by setting without a section; empty in the plan of a run."""
+
+
 SPECS: dict[str, type[StepSpec]] = {
     kind.step: kind
     for kind in (
@@ -526,6 +554,7 @@ SPECS: dict[str, type[StepSpec]] = {
         *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec, SearchRemovalSpec),
         *(AttributeSpec, AdoptSpec, ShuffleSpec, ShuffleLabelsSpec, RepeatSpec, AgreementSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
+        *(ReportSectionSpec, ReportSpec),
     )
 }
 """The specification of each step."""

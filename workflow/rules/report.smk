@@ -1,0 +1,26 @@
+# results/S/report/: what the report shows of one setting, with each chart as SVG and CSV.
+use rule step as report_section with:
+    input:
+        key=key_of("results/{setting}/report/section.json"),
+        upstream=inputs_of("results/{setting}/report/section.json"),
+    output:
+        "results/{setting}/report/section.json",
+    log:
+        "logs/{setting}/report.log",
+    localrule: True
+    params:
+        step="report-section",
+
+
+# results/report/index.html: one page of all settings, without references to other files.
+use rule step as report with:
+    input:
+        key=key_of("results/report/index.html"),
+        upstream=inputs_of("results/report/index.html"),
+    output:
+        "results/report/index.html",
+    log:
+        "logs/report.log",
+    localrule: True
+    params:
+        step="report",
