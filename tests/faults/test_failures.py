@@ -268,6 +268,7 @@ def made_without(plan: Plan, monkeypatch: pytest.MonkeyPatch, *failed: str) -> d
 
 SUMMARY, FIGURES = "results/summaries/toy.json", "results/figures/lds-toy.svg"
 LEADERBOARD, OVERVIEW = "results/leaderboard.csv", "results/figures/overview.svg"
+SECTION, REPORT = "results/toy/report/section.json", "results/report/index.html"
 
 
 @pytest.mark.parametrize(
@@ -275,9 +276,10 @@ LEADERBOARD, OVERVIEW = "results/leaderboard.csv", "results/figures/overview.svg
 )
 def test_one_refusal_no_leaderboard_other_methods_and_settings_stay(plan, monkeypatch, failed):
     made = made_without(plan, monkeypatch, failed)
-    assert list(made) == [SUMMARY, FIGURES, LEADERBOARD, OVERVIEW], "those of the other setting are current"
+    expected = [SUMMARY, FIGURES, SECTION, LEADERBOARD, OVERVIEW, REPORT]
+    assert list(made) == expected, "those of the other setting are current"
     assert (made[SUMMARY].methods, made[SUMMARY].failed) == (("similarity-dot",), {"random": "failed: why"})
-    assert made[FIGURES].methods == ("similarity-dot",)
+    assert made[FIGURES].methods == made[SECTION].methods == ("similarity-dot",)
 
 
 def test_one_refusal_no_leaderboard_a_setting_without_data_has_tables_and_figures(plan, monkeypatch):
@@ -286,14 +288,14 @@ def test_one_refusal_no_leaderboard_a_setting_without_data_has_tables_and_figure
     why = f"needs {data}, which failed: why"
     assert made[SUMMARY].failed == {"random": why, "similarity-dot": why}
     assert (made[FIGURES].methods, made[FIGURES].failed) == ((), "")
-    assert made[LEADERBOARD].failed == made[OVERVIEW].failed == {}
+    assert made[LEADERBOARD].failed == made[OVERVIEW].failed == made[REPORT].failed == {}
 
 
 def test_a_failed_table_or_figure_costs_itself_alone(plan, monkeypatch):
     made = made_without(plan, monkeypatch, FIGURES)
     assert {path: spec.failed for path, spec in made.items()} == {FIGURES: "failed: why"}
     made = made_without(plan, monkeypatch, SUMMARY)
-    assert made[FIGURES].failed == "failed: why"
+    assert made[FIGURES].failed == made[SECTION].failed == "failed: why"
     assert made[LEADERBOARD].failed == made[OVERVIEW].failed == {"toy": "failed: why"}
     made = made_without(plan, monkeypatch, OVERVIEW)
     assert {path: spec.failed for path, spec in made.items()} == {
