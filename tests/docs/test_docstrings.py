@@ -15,19 +15,41 @@ from proponent import settings
 from proponent.attributor import Attributor
 from proponent.explainer import Explainer
 from proponent.finished_results import open_results
+from proponent.metrics.cardinality import cardinality_of_arrays
+from proponent.metrics.duplicates import duplicates_of_arrays
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.lds import lds_of_arrays
 from proponent.metrics.loo import loo_of_arrays
+from proponent.metrics.method_agreement import agreement_of_arrays
 from proponent.metrics.mislabel import mislabel_of_arrays
+from proponent.metrics.mixed_domain import mixed_domain_of_arrays
+from proponent.metrics.randomisation import randomisation_of_arrays
+from proponent.metrics.retrieval import retrieval_of_arrays
+from proponent.metrics.same_class import same_class_of_arrays
+from proponent.metrics.shortcut import shortcut_of_arrays
+from proponent.metrics.sparsity import sparsity_of_arrays
+from proponent.metrics.stability import stability_of_arrays
 from proponent.trained.method_table import method_table
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "proponent.methods": method_table,
     "proponent.open": open_results,
+    "proponent.metrics.cardinality": cardinality_of_arrays,
+    "proponent.metrics.duplicates": duplicates_of_arrays,
+    "proponent.metrics.label_randomisation": randomisation_of_arrays,
     "proponent.metrics.lds": lds_of_arrays,
     "proponent.metrics.lds_fixed_seed": lds_of_arrays,
     "proponent.metrics.loo": loo_of_arrays,
+    "proponent.metrics.method_agreement": agreement_of_arrays,
     "proponent.metrics.mislabel": mislabel_of_arrays,
+    "proponent.metrics.mixed_domain": mixed_domain_of_arrays,
+    "proponent.metrics.randomisation": randomisation_of_arrays,
+    "proponent.metrics.retrieval": retrieval_of_arrays,
+    "proponent.metrics.same_class": same_class_of_arrays,
+    "proponent.metrics.shortcut": shortcut_of_arrays,
+    "proponent.metrics.sparsity": sparsity_of_arrays,
+    "proponent.metrics.stability": stability_of_arrays,
+    "proponent.metrics.subclass": same_class_of_arrays,
     "proponent.settings.fetch": settings.fetch,
 }
 CLASSES: dict[str, type] = {
@@ -41,7 +63,25 @@ MODULES = (
     "proponent.explainer",
     "proponent.finished_results",
     "proponent.errors",
-    *(f"proponent.metrics.{name}" for name in ("estimate", "lds", "loo", "mislabel")),
+    *(
+        f"proponent.metrics.{name}"
+        for name in (
+            "cardinality",
+            "duplicates",
+            "estimate",
+            "lds",
+            "loo",
+            "method_agreement",
+            "mislabel",
+            "mixed_domain",
+            "randomisation",
+            "retrieval",
+            "same_class",
+            "shortcut",
+            "sparsity",
+            "stability",
+        )
+    ),
     *(f"proponent.settings.{name}" for name in ("augmentation", "fetched_files", "split", "targets")),
     "proponent.trained.method_table",
 )

@@ -100,7 +100,7 @@ def agreement_of_arrays(
     """Return how similarly methods rank the training examples, for scores that were computed anywhere.
 
     Args:
-        scores: (n_query, n_train) by method.
+        scores: arrays (n_query, n_train) by name of the method; positive = the example raises the query's target.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples.
 

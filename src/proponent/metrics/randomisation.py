@@ -46,8 +46,9 @@ def randomisation_of_arrays(
     """Return how much scores change when the weights of the model are random, for scores that were computed anywhere.
 
     Args:
-        scores: (n_query, n_train) for the trained model.
-        randomised: (n_query, n_train) for a model with random weights.
+        scores: (n_query, n_train) for the trained model; positive = the example raises the query's target.
+        randomised: (n_query, n_train) scores of the same method for a model with random weights, or for one that
+            was trained on shuffled labels.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples; equal seeds pair the scores of several methods.
 

@@ -67,14 +67,14 @@ def sparsity_of_arrays(
     """Return how sparse scores are that were computed anywhere.
 
     Args:
-        scores: (n_query, n_train).
-        percent: percentage of the sum of absolute scores that has to be carried.
+        scores: (n_query, n_train), of which only the absolute values count.
+        percent: percentage, above 0 and below 100, of the sum of absolute scores that has to be carried.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples; equal seeds pair the scores of several methods.
 
     Returns:
-        The share of examples that may be left out, in [0, 1), averaged over queries; its 95 % bootstrap interval; and
-        extras, among them ``zero_share``, the share of scores that are exactly 0.
+        The share of examples that may be left out, in [0, 1), averaged over queries; its 95 % bootstrap interval over
+        queries; and extras, among them ``zero_share``, the share of scores that are exactly 0.
 
     Raises:
         UserError: scores are not finite.

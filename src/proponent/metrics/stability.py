@@ -62,7 +62,7 @@ def stability_of_arrays(
     a method that does not depend on this order has the value 1.
 
     Args:
-        scores: (n_query, n_train) of one run.
+        scores: (n_query, n_train) of one run; positive = the example raises the query's target.
         others: (n_query, n_train) of the other run.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples; equal seeds pair the scores of several methods.
