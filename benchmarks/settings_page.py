@@ -165,8 +165,9 @@ def member_outputs(root: Path, name: str) -> list[np.ndarray]:
     x = rows_of(tensors)
     found = []
     for path in sorted((root / f"results/{name}/ensemble").glob("member-*/final.safetensors")):
-        model = build_model(spec.model, 0)
-        model.load_state_dict(load_tensors(path))
+        model, state = build_model(spec.model, 0), load_tensors(path)
+        model.to(next(value.dtype for value in state.values() if value.is_floating_point()))
+        model.load_state_dict(state)
         found.append(_outputs(model.eval(), x, len(y)))
     return found
 
