@@ -91,10 +91,13 @@ def _without_assistant(browser: webdriver.Chrome, url: str) -> None:
 
 
 def texts_right_of(browser: webdriver.Chrome, name: str) -> list[str]:
-    """Return the texts to the right of ``name`` in a table, one per run. The page draws its columns one by one."""
+    """Return the texts to the right of ``name`` in a table, one per run. The page draws its columns one by one.
+
+    A floating button of MLflow may be at the same height.
+    """
     script = """
         const leaves = [...document.querySelectorAll('main *, #root *')].filter(
-            e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim()) && e.closest('svg') === null);
+            e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim()) && e.closest('svg, button, [role=button]') === null);
         const box = e => e.getBoundingClientRect(), middle = e => box(e).top + box(e).height / 2;
         const after = head => leaves.filter(
             e => Math.abs(middle(e) - middle(head)) < 4 && box(e).left > box(head).right);
