@@ -10,6 +10,7 @@ import proponent
 
 N, Q = 48, 6
 RANDOM = {
+    "data-oob": "draws a sample of the examples for every tree",
     "dualda": "its solver visits the examples in random order",
     "ekfac": "draws labels, one example after the other",
     "if-lissa": "draws batches of examples",

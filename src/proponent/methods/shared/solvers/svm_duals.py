@@ -62,6 +62,8 @@ def multiclass_svm_duals(
         UserError: the violation exceeds the tolerance after ``rounds``.
     """
     n_classes = n_classes or int(labels.max()) + 1
+    if n_classes == 1:
+        return np.zeros((len(features), 1))  # the only vector whose sum is 0
     onehot = np.eye(n_classes)[labels]
     upper = bound * onehot
     slope = features @ _layer(features, labels, bound, n_classes).T + 1 - onehot
