@@ -56,7 +56,9 @@ def test_trained_models_have_scores_and_no_lds(followed, reader):
     summary = json.loads((reader.root / "results/summaries/wine-given.json").read_text())
     ranking = json.loads((reader.root / "results/wine-given/leaderboard/ranking.json").read_text())
     assert sorted(summary) == ["graddot-3", "tracin"]
-    assert all(set(values) == {"cardinality_10", "same_class_10", "sparsity_90"} for values in summary.values())
+    assert all(
+        set(values) == {"cardinality_10", "same_class_10", "sparsity_90"} for values in summary.values()
+    )
     assert all("needs retrainings" in document["missing"]["lds"] for document in ranking["documents"])
     assert len(load_file(reader.root / "results/wine-given/scores/tracin.safetensors")["scores"]) == 60
 

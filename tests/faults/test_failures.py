@@ -539,7 +539,8 @@ def test_one_refusal_no_leaderboard_the_report_has_the_rest_and_the_reasons(fail
     ):
         assert text in coverage
     broken = page.partition('data-setting="broken"')[2].partition("</section>")[0]
-    assert "which was refused" in broken
+    assert "No method has a value on this setting; the reasons are under Coverage." in broken
+    assert "which was refused: dataset factory" in coverage
     assert "random" in page.partition('data-setting="toy"')[2].partition("</section>")[0]
 
 

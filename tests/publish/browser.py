@@ -97,7 +97,8 @@ def texts_right_of(browser: webdriver.Chrome, name: str) -> list[str]:
     """
     script = """
         const leaves = [...document.querySelectorAll('main *, #root *')].filter(
-            e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim()) && e.closest('svg, button, [role=button]') === null);
+            e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim())
+                && e.closest('svg, button, [role=button]') === null);
         const box = e => e.getBoundingClientRect(), middle = e => box(e).top + box(e).height / 2;
         const after = head => leaves.filter(
             e => Math.abs(middle(e) - middle(head)) < 4 && box(e).left > box(head).right);

@@ -125,14 +125,15 @@ class Checkout:
         return self.plan().graph
 
     def to_make(self) -> set[str]:
-        """Return the steps of the artefacts that a run would make."""
+        """Return the steps of the artefacts that a run would make; the report is made when it is asked for."""
         graph = self.graph()
         current = current_artefacts(graph)
         stale: set[str] = set()
         for node in graph.nodes.values():  # inputs come first
             if node.path not in current or not stale.isdisjoint(node.inputs):
                 stale.add(node.path)
-        return {self.name(graph.nodes[path]) for path in stale}
+        names = {self.name(graph.nodes[path]) for path in stale}
+        return names - {"report", "report_section"}
 
     @staticmethod
     def name(node: Node) -> str:

@@ -201,11 +201,13 @@ def _table(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _gallery(root: Path, setting: str, method: str, checked: Callable[[str], Manifest]) -> str:
-    """Return the page with the strongest examples of a method; empty if the report of the setting is not current."""
-    path = f"results/{setting}/report/section.json"
-    if not _is_current(root, path):
+    """Return the page with the strongest examples of a method; empty if the report of the setting has other scores.
+
+    The key of the report is not compared: after a run with failures, it is that of the methods that have scores.
+    """
+    path, scores = f"results/{setting}/report/section.json", f"results/{setting}/scores/{method}.safetensors"
+    if read_manifest(root / path) is None or checked(path).inputs.get(scores) != checked(scores).key:
         return ""
-    checked(path)
     return render_gallery(Section(**read_json(root / path)), method)
 
 
