@@ -53,7 +53,7 @@ class Thumbnails:
 
     def figures(self, setting: str) -> Path:
         """Make the figures of a setting whose methods are evaluated, and return their folder."""
-        own = {path: node for path, node in self._nodes.items() if f"small-{setting}." in path}
+        own = {path: node for path, node in self.nodes.items() if f"small-{setting}." in path}
         make(self.root, own, "summary")
         make(self.root, own, "figures")
         return self.root / "results/figures"
