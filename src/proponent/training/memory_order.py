@@ -11,6 +11,9 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from proponent.training.gradient_products import Gradient, computed
 from proponent.training.stack import Stack
 
+_CHANNELS = 8
+"""Output channels of which every filter has a multiple; with four, torch 2.13 writes outside of its memory in this order."""
+
 
 def order_filters(stack: Stack) -> None:
     """Store filters of 2D convolutions with the channels innermost, where torch's kernels on a CPU are faster that way.
@@ -24,7 +27,10 @@ def order_filters(stack: Stack) -> None:
     modules = list(stack.template.modules())
     if any(isinstance(module, nn.GroupNorm | _InstanceNorm) for module in modules):
         return
-    filters = {id(module.weight) for module in modules if isinstance(module, nn.Conv2d)}
+    convolutions = [module for module in modules if isinstance(module, nn.Conv2d)]
+    if any(module.out_channels % _CHANNELS for module in convolutions):
+        return
+    filters = {id(module.weight) for module in convolutions}
     for name, parameter in stack.template.named_parameters():
         if id(parameter) in filters and name in stack.trained and parameter.dtype == torch.float32:
             inner = stack.trained[name].permute(0, 1, 3, 4, 2).contiguous()
