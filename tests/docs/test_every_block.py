@@ -273,7 +273,12 @@ def test_fragments_of_settings_are_valid_and_their_factories_take_the_arguments(
 def test_long_commands_can_be_planned(page, block, reader: Reader):
     """Runs of hours are planned only (`-n`); a remote is added to a repository of its own, and nothing is pushed."""
     if block.text.startswith(("snakemake ", "make ")):
-        assert re.search("attribute|python", reader.shell(f"{block.text.strip()} -n", block.where))
+        commands = block.text.strip().replace("\\\n", "").splitlines()
+        planned = [command for command in commands if command.startswith(("snakemake ", "make "))]
+        for script in (command.split()[1] for command in commands if command.startswith("python ")):
+            assert (REPOSITORY / script).is_file(), f"{block.where}: no {script}"
+        for command in planned:
+            assert re.search("attribute|python", reader.shell(f"{command} -n", block.where))
     else:
         lines = [line for line in block.text.splitlines() if not line.startswith("dvc push")]
         assert all(line.startswith("dvc remote ") for line in lines)
