@@ -156,7 +156,7 @@ NETWORKS = {
     ),
     "lstm": Network(LSTMClassifier, _tokens, 1280, 4, 2, recipe=replace(RECIPE, epochs=3)),
     "gpt": Network(GPT, _text, 640, 4, 2, task="language-model", recipe=replace(RECIPE, epochs=2)),
-    "bert-mini": Network(BERTMini, _tokens, 128, 2, 1),
+    "bert-mini": Network(BERTMini, _tokens, 640, 2, 1),
 }
 
 

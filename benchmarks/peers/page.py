@@ -10,7 +10,7 @@ from statistics import median
 import cells
 from code_lines import lines_of
 from results import Cell, Results
-from sentences import FOOT, HEAD, REASONS
+from sentences import BOUNDS, FOOT, HEAD, REASONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 _TITLES = {"mlp": "mnist-mlp, 784-128-64-10", "conv": "two convolutions and one linear layer"}
@@ -26,7 +26,7 @@ def write_page(results: Results, folder: Path = DOCS) -> None:
 
 def page(results: Results) -> str:
     """Return the page in Markdown."""
-    parts = [_wrapped(HEAD.format(**_conditions(results))), _goals(results)]
+    parts = [_wrapped(HEAD.format(**_conditions(results))), _goals(results), BOUNDS]
     for size in ("large", "small"):
         for network in cells.NETWORKS:
             rows = list(_rows(results, network, size))
@@ -61,12 +61,21 @@ def _conditions(results: Results) -> dict[str, str]:
     versions = [
         run["versions"]["torch"] for runs in results.runs.values() for run in runs if "versions" in run
     ]
-    loads = [run["load"] for runs in results.runs.values() for run in runs if "load" in run]
+    loads = []
+    for size, (n_train, n_query) in cells.SIZES.items():
+        found = [
+            run["load"]
+            for name, runs in results.runs.items()
+            for run in runs
+            if "load" in run and f"/{size}/" in name
+        ]
+        if found:
+            loads.append(f"{median(found):.1f} at {n_train:,} × {n_query}")
     return {
         "processor": f"{machine.get('cores')} cores of {machine.get('processor')}",
         "threads": f"{machine.get('threads')} thread{'s' if machine.get('threads') != 1 else ''}",
         "torch": versions[0] if versions else "unknown",
-        "load": f"{median(loads):.1f}" if loads else "unknown",
+        "load": " and ".join(loads) or "unknown",
     }
 
 

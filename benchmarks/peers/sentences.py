@@ -39,6 +39,25 @@ How many times longer the other libraries take on mnist-mlp; the goal is for eve
 was measured.
 """
 
+BOUNDS = """## What bounds the ratios
+
+Where a goal is not reached, this is the reason, for 4,500 × 500 on one thread, on which a large matrix product in single
+precision reaches about 98 GFLOPS:
+
+- **graddot, tracin**: captum and kronfluence write gradients of 109,386 numbers out and multiply them, which is 492 GFLOP,
+  or 5 s at that speed; they are close to it. This library multiplies the factors of the gradients, which needs about
+  9 GFLOP with the passes that make them, or 0.09 s. A factor of 100 to captum would have to be faster than these products.
+- **trak**: the Cholesky decomposition of the 4,500 × 4,500 kernel takes 0.5 s (30 GFLOP, at least 0.3 s), its Gram matrix
+  0.45 s and the solution for 500 queries 0.35 s, measured alone. 50 times traker would be 0.2 s in all. traker projects to
+  512 dimensions instead, and its kernel has 512 rows. trak-10 does the same ten times.
+- **if-cg**: a product of the curvature with 500 vectors is 984 GFLOP, or 10 s. Conjugate gradients for each query alone
+  need 10 to 20 of them; the Krylov space that all queries share needs 5 to 10.
+- **ekfac**: the scores of all pairs are one product of 492 GFLOP, of which the blocks of the layers save 44 %; it takes 4 of
+  the 5.3 s. The corrected eigenvalues have full rank, so that it cannot be factored as that of GradDot is.
+- **dualda**: both libraries solve the same support vector machine with LIBLINEAR's compiled solver, which takes nearly all
+  of the time here and there; this library then continues until the duality gap is small.
+"""
+
 FOOT = """## Reading the numbers
 
 - dattri, captum and pyDVL accept any differentiable function and write gradients out. This library looks at the layers and
