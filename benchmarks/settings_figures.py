@@ -46,7 +46,7 @@ def overview(entries: Mapping[str, Entry]) -> Figure:
         entry = entries[name]
         methods = entry["lds"]
         for place, (method, value, low, high) in enumerate(methods):
-            height = row + 0.36 - 0.72 * place / max(1, len(methods) - 1)
+            height = row - 0.36 + 0.72 * place / max(1, len(methods) - 1)
             axes.plot([low, high], [height, height], color=colours[kind_of(method)], lw=1, alpha=0.6)
             axes.plot(value, height, "o", ms=3.5, color=colours[kind_of(method)])
         for key, style in (("ceiling", "-"), ("ceiling_additive", ":")):
@@ -54,11 +54,12 @@ def overview(entries: Mapping[str, Entry]) -> Figure:
                 axes.plot([entry[key]] * 2, [row - 0.42, row + 0.42], style, color="black", lw=1.2)
         axes.annotate(
             methods[0][0],
-            (methods[0][3], row + 0.36),
+            (methods[0][3], row - 0.36),
             (4, 0),
             textcoords="offset points",
             fontsize=7,
             va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
@@ -71,13 +72,12 @@ def overview(entries: Mapping[str, Entry]) -> Figure:
         for kind in [*KINDS, "other"]
         if any(kind_of(row[0]) == kind for name in names for row in entries[name]["lds"])
     ]
-    axes.legend(
+    figure.legend(
         [plt.Line2D([], [], marker="o", ls="", color=colours[kind]) for kind in used],
         used,
-        fontsize=7,
+        fontsize=8,
         ncols=4,
-        loc="upper center",
-        bbox_to_anchor=(0.45, 1.16),
+        loc="outside upper center",
         frameon=False,
     )
     return figure
@@ -152,7 +152,8 @@ def _bars(entries: Mapping[str, Entry], names: list[str], methods: list[str], la
 def early_checkpoints(entries: Mapping[str, Entry]) -> Figure:
     """Draw the best LDS of each checkpoint on the tune queries, as a share of that of the best checkpoint."""
     figure, panels = plt.subplots(1, len(EARLY), figsize=(11, 3.4), sharey=True, layout="constrained")
-    markers = "osD^v<>Pphd*X"
+    markers, colours = "osD^v<>Pphd*X", mpl.color_sequences["tab20"]
+    drawn: dict[str, plt.Line2D] = {}
     for axes, method in zip(panels, EARLY, strict=True):
         for place, (name, entry) in enumerate(entries.items()):
             best: dict[float, float] = {}
@@ -161,20 +162,20 @@ def early_checkpoints(entries: Mapping[str, Entry]) -> Figure:
                 best[where] = max(best.get(where, -1.0), lds)
             if len(best) > 1 and max(best.values()) > 0:
                 fractions = sorted(best)
-                axes.plot(
+                (drawn[name],) = axes.plot(
                     fractions,
                     [best[at] / max(best.values()) for at in fractions],
+                    color=colours[place % len(colours)],
                     marker=markers[place % len(markers)],
                     ms=4,
                     lw=1,
-                    label=name,
                 )
         axes.set_xscale("log", base=2)
         axes.set_xticks([1 / 16, 1 / 8, 1 / 4, 1], ["1/16", "1/8", "1/4", "1"])
         axes.set_title(method, fontsize=9)
         axes.set_xlabel("checkpoint, share of training")
     panels[0].set_ylabel("LDS / LDS of the best checkpoint\n(tune queries)")
-    panels[-1].legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    figure.legend(drawn.values(), drawn, fontsize=7, loc="outside right center", frameon=False)
     return figure
 
 

@@ -1,6 +1,6 @@
 """README.md, command by command, and its statements about files, targets and methods.
 
-Three commands cannot run in a test unchanged: `make benchmark` and `make report` take a quarter of an hour with the five
+Three commands cannot run in a test unchanged: `make benchmark` and `make report` take ten minutes with the four
 default settings, and `make test` would run this test again. They are run with ``ARGS`` in the environment, which the
 Makefile passes on: one setting and four methods, and collecting the tests of this folder instead of running all tests.
 Installing is left out (see the `reader` fixture); `make -n` shows that it is part of each command.

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from numpy.random import BitGenerator
+from torch import Tensor
 
 from proponent.torch_compat import dropout_from
 
@@ -58,12 +60,19 @@ def given_masks(masks: Sequence[Tensor]) -> Iterator[None]:
         yield
 
 
-def draw_masks(draws: Sequence[Draw], generators: Sequence[Generator]) -> list[Tensor]:
-    """Return the masks of a batch for several models, (models, …) each; every model has a generator of its own."""
+def draw_masks(draws: Sequence[Draw], generators: Sequence[BitGenerator]) -> list[Tensor]:
+    """Return the masks of a batch for several models, (models, …) each; every model has a generator of its own.
+
+    An entry is kept where 32 random bits are a number below (1 - p) 2^32: NumPy's generators make them in a third of the
+    time of torch's ``bernoulli_`` on a CPU, which took an eighth of the training of BERT-mini.
+    """
     masks = []
     for draw in draws:
-        mask = torch.empty((len(generators), *draw.shape), dtype=draw.dtype)
-        for row, generator in zip(mask, generators, strict=True):
-            row.bernoulli_(1 - draw.p, generator=generator)
-        masks.append(mask.div_(1 - draw.p) if draw.p < 1 else mask)
+        mask = torch.ones((len(generators), *draw.shape), dtype=draw.dtype)
+        if draw.p > 0:
+            for row, generator in zip(mask, generators, strict=True):
+                bits = generator.random_raw(-(-row.numel() // 2)).view(np.int32)[: row.numel()]
+                kept = torch.from_numpy(bits) < min(round((1 - draw.p) * 2**32), 2**32 - 1) - 2**31
+                row.copy_(kept.view(row.shape))
+        masks.append(mask.div_(1 - draw.p) if 0 < draw.p < 1 else mask)
     return masks

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from numpy.random import BitGenerator
+from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 from torch.overrides import TorchFunctionMode
 
@@ -80,7 +81,7 @@ class FlatModel:
         self.vectors_at_a_time = max(1, PASS_MIB * MIB // self._bytes_per_vector)
         self._refuse_stopped(x[:2])
 
-    def batch(self, x: Rows, y: Tensor, generator: Generator) -> Batch:
+    def batch(self, x: Rows, y: Tensor, generator: BitGenerator) -> Batch:
         """Return a batch of training with the next dropout masks of ``generator``."""
         if len(x) not in self._draws:
             with stackable(), recorded_draws() as draws, torch.no_grad():

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import groupby
 
 import torch
-from torch import Generator, Tensor
+from numpy.random import PCG64, BitGenerator
+from torch import Tensor
 
 from proponent.config.schema import RecipeConfig
 from proponent.rows import Rows, join_rows
@@ -24,9 +25,9 @@ from proponent.training.stacked_pass import Batches, ModelPass
 from proponent.training.stages import epoch_order, place, stages_of
 
 
-def dropout_generator(run: Run) -> Generator:
+def dropout_generator(run: Run) -> BitGenerator:
     """Return the generator that draws all dropout masks of a run, batch after batch."""
-    return Generator().manual_seed(derive_seed(run.order_seed, "dropout"))
+    return PCG64(derive_seed(run.order_seed, "dropout"))
 
 
 class Group:

@@ -9,11 +9,13 @@ at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from numpy.random import BitGenerator
 from torch import Tensor, nn
 
 from proponent.config.schema import Optimizer, RecipeConfig
@@ -168,13 +170,13 @@ class Replay:
         return self.model.named(point.slots[0])
 
     @cached_property
-    def _kept(self) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    def _kept(self) -> tuple[list[tuple[Tensor, Mapping[str, Any]]], Tensor]:
         """States of parameters and dropout generator at the start of every stretch, and the final parameters."""
         slots, generator = self._start, dropout_generator(self.run)
-        kept = []
+        kept: list[tuple[Tensor, Mapping[str, Any]]] = []
         for index in range(self.n_steps):
             if index % self._stretch == 0:
-                kept.append((slots, generator.get_state()))
+                kept.append((slots, generator.state))
             slots = self._after(index, slots, self._batch(index, generator)[1])
         return kept, slots
 
@@ -182,7 +184,7 @@ class Replay:
         """Yield the steps of a stretch before step ``stop``, in order."""
         slots, state = self._kept[0][stretch]
         generator = dropout_generator(self.run)
-        generator.set_state(state)
+        generator.state = state
         first = stretch * self._stretch
         for index in range(first, min(first + self._stretch, stop)):
             examples, batch = self._batch(index, generator)
@@ -195,7 +197,7 @@ class Replay:
         gradient, _ = self.model.gradient(slots[0], batch)
         return update(self.recipe, slots, gradient, self.rates[index], index)
 
-    def _batch(self, index: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
+    def _batch(self, index: int, generator: BitGenerator) -> tuple[Tensor, Batch]:
         """Return the indices of the examples of step ``index``, and their batch."""
         stage, epoch, batch = place(self._stages, index)
         examples = epoch_order(self.run, stage, epoch)[stage.batch(batch)].to(self.data.x_train.device)
