@@ -228,10 +228,59 @@ def spoken_opponents(entries: Mapping[str, Entry], name: str = "speech-intents")
     return figure
 
 
+FOUND = (5, 10, 20, 30)
+LABELS = (
+    "random",
+    "trak-10",
+    "trak",
+    "rps",
+    "dualda",
+    "if-exact",
+    "if-cg",
+    "ekfac",
+    "graddot",
+    "tracin",
+    "el2n",
+)
+DUALDA = ("dualda", "rps", "similarity-cosine", "trak", "ekfac", "if-cg", "if-exact")
+
+
+def mislabelled(entries: Mapping[str, Entry]) -> Figure:
+    """Draw the share of flipped labels that is found against the share of the training examples inspected."""
+    names = [name for name in entries if name.endswith("-noisy")]
+    figure, panels = plt.subplots(
+        1, len(names), figsize=(3.2 * len(names), 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    colours = mpl.color_sequences["tab20"]
+    drawn: dict[str, plt.Line2D] = {}
+    for axes, name in zip(panels[0], names, strict=True):
+        for place, method in enumerate(LABELS):
+            found = entries[name]["mislabel"].get(method)
+            if found:
+                shares = [found[f"mislabel_found_{percent}"] for percent in FOUND]
+                (drawn[method],) = axes.plot(
+                    [0, *FOUND], [0, *shares], color=colours[place], marker="o", ms=3, lw=1
+                )
+        axes.plot([0, 10, 30], [0, 1, 1], ":", color="black", lw=1)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("% of the training examples inspected")
+    panels[0][0].set_ylabel("share of flipped labels found;\ndotted: perfect")
+    figure.legend(drawn.values(), drawn, fontsize=7, loc="outside right center", frameon=False)
+    return figure
+
+
+def dual_variables(entries: Mapping[str, Entry]) -> Figure:
+    """Draw the LDS of DualDA next to other methods of the last layer and to influence functions."""
+    names = [name for name, entry in entries.items() if any(row[0] == "dualda" for row in entry["lds"])]
+    return _bars(entries, names, list(DUALDA), "LDS")
+
+
 FIGURES: dict[str, tuple[Callable[[Mapping[str, Entry]], Figure], tuple[str, ...]]] = {
     "settings": (overview, ()),
     "stages": (stages, STAGES[1:]),
     "averages": (averages, ()),
+    "mislabelled": (mislabelled, ()),
+    "dualda": (dual_variables, ()),
     "early-checkpoints": (early_checkpoints, ()),
     "models-resnet9": (models, ("fmnist2-resnet9",)),
     "spoken-opponents": (spoken_opponents, ("speech-intents",)),
