@@ -152,6 +152,11 @@ def map_rows(x: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
     return function(x) if isinstance(x, Tensor) else x.map(function)
 
 
+def in_double(values: Tensor) -> Tensor:
+    """Return a tensor with its floating point numbers in double precision; others as they are."""
+    return values.double() if values.is_floating_point() else values
+
+
 def rows_equal(one: Rows, other: Rows) -> bool:
     """Return whether two inputs of the same names are equal, shapes and types included."""
     mine, theirs = named_tensors(one), named_tensors(other)

@@ -10,6 +10,7 @@ from torch import nn
 from features.models import CLASSES, MODELS, build, target_gradients
 from oracles.gradients import gradients_by_loop, gradients_by_vmap
 from proponent.errors import UserError
+from proponent.features.gradients.agreement import _first_disagreement
 from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.gradients.per_parameter import WeightPart
 from proponent.features.gradients.serialise import to_tensors
@@ -171,3 +172,17 @@ def test_embeddings_that_change_or_rescale_are_refused():
         module = nn.Sequential(nn.Embedding(5, 4, **options), nn.Flatten(), nn.Linear(8, CLASSES))
         with pytest.raises(UserError, match=message):
             target_gradients(module, TASK, ids, y)
+
+
+def test_units_at_their_kink_have_other_gradients_by_rounding_and_are_captured():
+    """The ReLUs' inputs are 0 up to rounding for example 8, so that some are positive in one of two passes."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(500, 256), nn.ReLU(), nn.Linear(256, 3))
+    x, y = torch.randn(16, 500), torch.arange(16) % 3
+    with torch.no_grad():
+        module[0].bias.sub_(module[0](x[8:9])[0])
+    capture, cotangents = Capture(module, x[:1]), target_cotangents(TASK)
+    found = _first_disagreement(capture, x[[0, 8, 15]], y[[0, 8, 15]], cotangents)
+    assert found is not None and found[:2] == (1, "0.weight")
+    block, _ = capture.all_gradients(x, y, cotangents)
+    assert len(block) == 16

@@ -376,3 +376,21 @@ def test_the_choice_leaves_buffers_as_they_are():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert choice(model, VECTORS).stacked
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_units_at_their_kink_have_other_gradients_by_rounding_and_are_trained():
+    """For one example the ReLUs' inputs are 0 up to rounding, which differs between a stacked and an ordinary product."""
+    x = torch.randn(16, 500, generator=torch.Generator().manual_seed(2))
+
+    def build(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = nn.Sequential(nn.Linear(500, 64), nn.ReLU(), nn.Linear(64, 3))
+        with torch.no_grad():
+            model[0].bias.sub_(model[0](x)[0])
+        return model
+
+    recipe, labels = RecipeConfig(lr=0.01, batch_size=16, steps=1), torch.arange(16) % 3
+    trained = lockstep.train(build, x, labels, CLASSIFICATION, recipe, [Run(seed, seed) for seed in range(3)])
+    assert trained.stacked
+    assert all(value.isfinite().all() for value in trained.state.values())

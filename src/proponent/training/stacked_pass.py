@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +15,7 @@ from torch.func import vmap
 
 from proponent.batch_statistics import running_statistics, statistics_of
 from proponent.errors import UserError
-from proponent.rows import Rows
+from proponent.rows import Rows, in_double, map_rows
 from proponent.settings.model_diagnosis import diagnose, gradients_agree
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained
@@ -159,6 +161,16 @@ class StackedPass(ModelPass):
         This finds layers that treat stacked parameters wrongly. The last model is compared, since an error may spare
         the first one of a stack (as with the padding of embeddings).
         """
+        problem = self._disagreement(stack, rows, gradients, batches)
+        if problem:
+            cause = cause_of_difference(stack, rows.stop - 1, batches)
+            if cause or not self._agrees_in_double(stack, rows, batches):
+                raise UserError(cause or problem)
+
+    def _disagreement(
+        self, stack: Stack, rows: slice, gradients: Mapping[str, Gradient], batches: Batches
+    ) -> str | None:
+        """Return which gradient of the last model differs from that of an ordinary pass, as a message; None if none does."""
         loss, own = self._ordinary_loss(stack, rows.stop - 1, batches)
         slopes = torch.autograd.grad(loss, [own[name] for name in gradients])
         ordinary = {name: slope.to_dense() for name, slope in zip(gradients, slopes, strict=True)}
@@ -168,11 +180,45 @@ class StackedPass(ModelPass):
             found = computed(gradients[name][-1:])[0]
             if gradient.numel() and not gradients_agree(found, gradient, largest):
                 difference = float((found - gradient).abs().max())
-                raise UserError(
-                    cause_of_difference(stack, rows.stop - 1, batches)
-                    or f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
+                return (
+                    f"lockstep training gets the gradient of the model's '{name}' wrong, by {difference:.1e} (the "
                     f"largest gradient is {largest:.1e}); compute this parameter's layer with other operations"
                 )
+        return None
+
+    def _agrees_in_double(self, stack: Stack, rows: slice, batches: Batches) -> bool:
+        """Return whether the gradients of the last model agree in double precision, next to the first of its stack.
+
+        Gradients jump where the input of a ReLU is 0 up to rounding, which differs between the passes. False where the
+        model or its task cannot use double precision.
+        """
+        if any(value.dtype != torch.float32 for value in stack.trained.values()):
+            return False
+        ends = [rows.start, rows.stop - 1]
+
+        def doubled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: in_double(value[ends]) for name, value in tensors.items()}
+
+        try:
+            twin = replace(
+                stack,
+                template=copy.deepcopy(stack.template).double(),
+                trained=doubled(stack.trained),
+                fixed=doubled(stack.fixed),
+                moving=doubled(stack.moving),
+            )
+            x, y, weights, masks = batches
+            some = Batches(
+                map_rows(x, lambda value: in_double(value[[0, -1]])),
+                in_double(y[[0, -1]]),
+                None if weights is None else weights[[0, -1]].double(),
+                [mask[[0, -1]].double() for mask in masks],
+            )
+            both = slice(0, 2)
+            _, gradients, _ = StackedPass._run(self, twin, both, some)
+            return self._disagreement(twin, both, gradients, some) is None
+        except (UserError, RuntimeError, TypeError):
+            return False
 
     def _failure(self, size: int) -> str:
         return f"cannot be trained in lockstep on a batch of {size} examples"

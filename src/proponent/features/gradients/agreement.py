@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from proponent.errors import UserError
 from proponent.features.gradients.factored_gradients import FactoredGradients
-from proponent.rows import Rows
+from proponent.rows import Rows, in_double, map_rows
 from proponent.settings.model_diagnosis import diagnose, gradients_agree
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 def compare_with_autograd(capture: Capture, x: Rows, y: Tensor, cotangents: Cotangents) -> None:
     """Refuse a model whose captured gradients are not those of ``torch.autograd``, for the first, middle and last example.
+
+    Gradients jump where a unit is at its kink: an input of a ReLU that is 0 up to rounding is positive in one pass and
+    negative in another. Gradients in single precision that differ are therefore computed again in double precision.
 
     Args:
         capture: capture of the model.
@@ -30,20 +34,47 @@ def compare_with_autograd(capture: Capture, x: Rows, y: Tensor, cotangents: Cota
             in ``x`` and the cause.
     """
     rows = sorted({0, len(x) // 2, len(x) - 1})
-    block, outputs = capture.gradients(x[rows], y[rows], cotangents)
-    seeds = cotangents(outputs, y[rows])
+    some, labels = x[rows], y[rows]
+    found = _first_disagreement(capture, some, labels, cotangents)
+    if found is None:
+        return
+    cause = diagnose(capture.module, capture.outputs, some)
+    if cause is None and _agrees_in_double(capture, some, labels, cotangents):
+        return
+    place, name, problem = found
+    raise UserError(
+        cause
+        or f"the captured gradient of the model's '{name}' {problem} for example {rows[place]}; compute this parameter's "
+        "layer with other operations"
+    )
+
+
+def _first_disagreement(
+    capture: Capture, x: Rows, y: Tensor, cotangents: Cotangents
+) -> tuple[int, str, str] | None:
+    """Return the first example whose gradients differ, the parameter and how they differ; None if all agree."""
+    block, outputs = capture.gradients(x, y, cotangents)
+    seeds = cotangents(outputs, y)
     repeats = seeds.shape[1]
-    for place, row in enumerate(rows):
-        ordinary = capture.ordinary_gradient(x[row : row + 1], seeds[place, :1])
-        captured = block.slice(slice(place * repeats, place * repeats + 1))
-        name, problem = _disagreement(captured, ordinary)
+    for row in range(len(x)):
+        ordinary = capture.ordinary_gradient(x[row : row + 1], seeds[row, :1])
+        name, problem = _disagreement(block.slice(slice(row * repeats, row * repeats + 1)), ordinary)
         if name:
-            cause = diagnose(capture.module, capture.outputs, x[rows])
-            raise UserError(
-                cause
-                or f"the captured gradient of the model's '{name}' {problem} for example {row}; compute this parameter's "
-                "layer with other operations"
-            )
+            return row, name, problem
+    return None
+
+
+def _agrees_in_double(capture: Capture, x: Rows, y: Tensor, cotangents: Cotangents) -> bool:
+    """Return whether all gradients agree in double precision; False where the model or its task cannot use it."""
+    if any(value.dtype != torch.float32 for value in capture.parameters.values()):
+        return False
+    twin = copy.copy(capture)
+    try:
+        twin.module = copy.deepcopy(capture.module).double()
+        twin.parameters = {name: value.double() for name, value in capture.parameters.items()}
+        return _first_disagreement(twin, map_rows(x, in_double), in_double(y), cotangents) is None
+    except (UserError, RuntimeError, TypeError):
+        return False
 
 
 def _disagreement(captured: FactoredGradients, ordinary: dict[str, Tensor]) -> tuple[str, str]:
