@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from proponent.metrics.randomisation import randomisation_of_arrays as randomisation
     from proponent.metrics.retrieval import retrieval_of_arrays as retrieval
     from proponent.metrics.same_class import same_class_of_arrays as same_class
-    from proponent.metrics.same_class import same_class_of_arrays as subclass
     from proponent.metrics.shortcut import shortcut_of_arrays as shortcut
     from proponent.metrics.sparsity import sparsity_of_arrays as sparsity
     from proponent.metrics.stability import stability_of_arrays as stability
+    from proponent.metrics.subclass import subclass_of_arrays as subclass
 
 __all__ = [
     "cardinality",

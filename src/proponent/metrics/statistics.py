@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proponent.metrics.estimate import Array
+from proponent.metrics.plain_arrays import check_whole
 from proponent.seeds import derive_seed
 
 
@@ -51,7 +52,12 @@ def draw(n_units: int, n_queries: int, resamples: int, seed: int) -> Resamples:
 
 
 def draw_counts(size: int, resamples: int, seed: int) -> Array:
-    """Return how often each of ``size`` units is drawn in each resample, (resamples, size)."""
+    """Return how often each of ``size`` units is drawn in each resample, (resamples, size).
+
+    Raises:
+        UserError: ``resamples`` is not a whole number of at least 1.
+    """
+    check_whole(resamples, "resamples")
     drawn = np.random.default_rng(seed).integers(size, size=(resamples, size))
     drawn += size * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
