@@ -29,6 +29,7 @@ from proponent.metrics.same_class import same_class_of_arrays
 from proponent.metrics.shortcut import shortcut_of_arrays
 from proponent.metrics.sparsity import sparsity_of_arrays
 from proponent.metrics.stability import stability_of_arrays
+from proponent.metrics.subclass import subclass_of_arrays
 from proponent.trained.method_table import method_table
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -49,7 +50,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "proponent.metrics.shortcut": shortcut_of_arrays,
     "proponent.metrics.sparsity": sparsity_of_arrays,
     "proponent.metrics.stability": stability_of_arrays,
-    "proponent.metrics.subclass": same_class_of_arrays,
+    "proponent.metrics.subclass": subclass_of_arrays,
     "proponent.settings.fetch": settings.fetch,
 }
 CLASSES: dict[str, type] = {
