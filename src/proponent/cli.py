@@ -39,6 +39,7 @@ STEPS = {
     "retrain": "Retrain a shard of a design's subsets in lockstep.",
     "derive_masks": "Derive the masks of a metric that retrains from scores or data.",
     "retrain_masks": "Retrain a shard of derived masks in lockstep.",
+    "patch_models": "Let trained members take an optimiser step on proponents.",
     "search_removal": "Search the smallest number of examples whose removal flips a query.",
     "train_script": "Train a shard of ensemble members with a script of your own.",
     "retrain_script": "Retrain a shard of a design's subsets with a script of your own.",

@@ -81,6 +81,7 @@ MODULES = (
             "shortcut",
             "sparsity",
             "stability",
+            "subclass",
         )
     ),
     *(f"proponent.settings.{name}" for name in ("augmentation", "fetched_files", "split", "targets")),

@@ -37,13 +37,14 @@ METRICS = (
     "lds-fractions",
     "coreset",
     "coreset-balanced",
+    "tail-patch",
 )
 SETTING = """\
 dataset: {factory: "masked_factories:blobs", args: {n: 60}}
 model: {factory: "masked_factories:net", args: {width: 5}}
 task: classification
 recipe: {optimizer: sgd, lr: 0.2, epochs: 6, batch_size: 20}
-ensemble: {members: 1, checkpoints: 1}
+ensemble: {members: 2, checkpoints: 1}
 designs: {}
 queries: {tune: 4, test: 5}
 seed: 3
@@ -62,6 +63,7 @@ overrides:
     data-support: {{design: {{shares: [0.5], rounds: 3, seeds: 2}}}}
     coreset: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
     coreset-balanced: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
+    tail-patch: {{design: {{count: 4, seeds: 2}}}}
 """
 WRITERS = "".join(f"{'abcc'[number % 4]}\n" for number in range(60))
 STEPS = (
@@ -73,6 +75,7 @@ STEPS = (
     "derive_masks",
     "retrain_masks",
     "search_removal",
+    "patch_models",
     "evaluate",
 )
 DERIVED = "results/masked/ground_truth/derived"
@@ -191,7 +194,7 @@ def test_every_metric_has_values_and_the_cost_is_that_of_the_benchmark(finished)
                 "data_support",
             ),
             *("lds_removed_25", "lds_removed_75", "coreset_keep_best", "coreset_remove_best"),
-            *("coreset_balanced_keep_best", "coreset_balanced_remove_best"),
+            *("coreset_balanced_keep_best", "coreset_balanced_remove_best", "tail_patch"),
         }
         shards = [
             path for path in (root / DERIVED).rglob(f"{method}-*.safetensors") if path.parent.name != "masks"
@@ -248,6 +251,54 @@ def test_the_smallest_removal_is_that_of_an_ordinary_loop(finished, source):
             middle = min(max(round((max(low, 1) * high) ** 0.5), low + 1), high - 1)
             low, high = (low, middle) if flips(middle) else (middle, high)
         assert size == high
+
+
+@pytest.mark.parametrize("source", ["graddot", "all-methods"])
+def test_steps_on_proponents_are_those_of_torch(finished, source):
+    """The oracle takes one step of torch.optim on the examples of a mask, from the stored final model."""
+    root, nodes = finished
+    path = f"{DERIVED}/tail-patch/patches/{source}.safetensors"
+    found, spec = arrays(root, path), nodes[path].spec
+    train = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/train.safetensors").items()}
+    query = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/query.safetensors").items()}
+    assert len(found["targets"]) == 2 * len(found["masks"])
+    for index in range(0, len(found["targets"]), 3):
+        row, member = divmod(index, 2)
+        model = build_model(spec.model, 0)
+        state = arrays(root, f"results/masked/ensemble/member-00{member}/final.safetensors")
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+        batch = torch.from_numpy(found["masks"][row])
+        if batch.any():
+            assert batch.sum() == 4
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+            torch.nn.functional.cross_entropy(model(train["x"][batch]), train["y"][batch]).backward()
+            optimizer.step()
+        else:
+            assert row == found["rows_none"]
+        with torch.no_grad():
+            expected = margin(model(query["x"]), query["y"]).numpy()
+        np.testing.assert_allclose(found["targets"][index], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_examples_of_a_step_are_the_strongest_proponents_and_its_gain_is_the_metric(finished):
+    root, _ = finished
+    scores = arrays(root, "results/masked/scores/graddot.safetensors")["scores"][4:]
+    own, shared = (
+        arrays(root, f"{DERIVED}/tail-patch/patches/{name}.safetensors")
+        for name in ("graddot", "all-methods")
+    )
+    before, gains = shared["targets"].reshape(-1, 2, 9)[shared["rows_none"]], []
+    for query, row in enumerate(own["rows_scores"]):
+        assert set(np.flatnonzero(own["masks"][row])) == set(np.argsort(-scores[query])[:4])
+        gains.append(own["targets"].reshape(-1, 2, 9)[row, :, 4 + query] - before[:, 4 + query])
+    y, y_query = (arrays(root, f"results/masked/data/{part}.safetensors")["y"] for part in ("train", "query"))
+    for query, row in enumerate(shared["rows_same_class"]):
+        assert (y[shared["masks"][row]] == y_query[4 + query]).all()
+    found = json.loads((root / "results/masked/metrics/graddot.json").read_text())["metrics"]["tail_patch"]
+    assert found["value"] == pytest.approx(np.mean(gains), rel=1e-5)
+    assert found["per_query"] == pytest.approx(np.mean(gains, axis=1), rel=1e-5)
+    assert found["value"] > 0 and found["over_random_low"] > 0
+    assert (found["k"], found["n_members"], found["n_queries"]) == (4, 2, 5)
 
 
 def test_gradients_remove_better_than_chance(finished):

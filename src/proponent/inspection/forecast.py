@@ -44,6 +44,7 @@ ESTIMATES: dict[str, Cost] = {
     "derive_masks": Cost(1, 300, 1e6),
     "retrain_masks": Cost(0.5, 500, 5e3),
     "search_removal": Cost(0.5, 500, 100),
+    "patch_models": Cost(5, 700, 500e3),
     "train_script": Cost(30, 1000, 500e3),
     "retrain_script": Cost(30, 1000, 5e3),
     "ground_truth": Cost(1, 300, 1e6),

@@ -52,6 +52,14 @@ class RetrainMasksInputs(DataInputs):
 
 
 @dataclass(frozen=True)
+class PatchModelsInputs(DeriveMasksInputs):
+    """Inputs of the optimiser steps that trained members take on proponents."""
+
+    ensemble: tuple[str, ...] = ()
+    """Shards of the ensemble that hold the members."""
+
+
+@dataclass(frozen=True)
 class FeaturizeInputs(DataInputs):
     """Inputs of a shard of features."""
 

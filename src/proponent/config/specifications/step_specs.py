@@ -263,6 +263,25 @@ class SearchRemovalSpec(DerivedTrainingSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatchModelsSpec(TrainingSpec):
+    """Optimiser steps of trained members on the proponents of queries, or on the examples of controls."""
+
+    step: ClassVar[str] = "patch_models"
+    inputs_type: ClassVar[type[Any]] = step_inputs.PatchModelsInputs
+    target: FactoryConfig | None
+    metric: str
+    method: str
+    """Method whose strongest proponents are learned; empty for the controls."""
+    design: DerivedDesignConfig
+    inputs: Inputs
+    has_classes: bool
+    """Whether every example has one class."""
+    queries: QueriesConfig
+    members_per_job: int
+    """Members per shard of the ensemble."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainScriptSpec(SettingSpec):
     """A shard of ensemble members, trained by a script of the user's own."""
 
@@ -552,6 +571,7 @@ SPECS: dict[str, type[StepSpec]] = {
     for kind in (
         *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
         *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec, SearchRemovalSpec),
+        PatchModelsSpec,
         *(AttributeSpec, AdoptSpec, ShuffleSpec, ShuffleLabelsSpec, RepeatSpec, AgreementSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
         *(ReportSectionSpec, ReportSpec),
