@@ -312,11 +312,12 @@ def clean(setting: str, method: str | None, top: int) -> None:
     Writes results/NAME/cleaning/METHOD.csv, with all examples in order, and METHOD.html, with the first N: the label,
     what the models say, the strongest proponents and opponents, equal inputs with another label, and the queries that the
     example harms. Without --method, the method is the one that found most flipped labels on the setting or its twin
-    NAME-noisy.
+    NAME-noisy. Where the metric cleaning-gain is evaluated, the accuracy after training without the first examples is
+    printed as well.
 
     Example: proponent clean --setting digits-lr-noisy --method trak --top 100
     """
-    from proponent.cleaning import find_suspects
+    from proponent.cleaning import find_suspects, lines_on_gain
     from proponent.cleaning_files import write_files
 
     root = _root()
@@ -325,6 +326,7 @@ def clean(setting: str, method: str | None, top: int) -> None:
     because = f" ({found.because})" if found.because else ""
     click.echo(f"{len(found.entries)} examples by {found.ordered_by} of {found.method}{because}")
     click.echo(f"{table.relative_to(root)}  {page.relative_to(root)}")
+    click.echo("\n".join(lines_on_gain(root, setting, found.method)))
 
 
 @cli.command()

@@ -172,5 +172,7 @@ def test_rows_and_retrainings_of_every_kind() -> None:
     assert (groups.own_rows, groups.shared_rows) == (0, 8)
     patch = DerivedDesignConfig(DerivedKind.patch, seeds=2, queries=5, count=10)
     assert (patch.own_rows, patch.shared_rows, patch.own_retrainings) == (5, 16, 10)
+    suspects = DerivedDesignConfig(DerivedKind.suspects, [0.05, 0.1], seeds=2, count=3)
+    assert (suspects.own_retrainings, suspects.shared_retrainings) == (4, 14)
     fractions = DerivedDesignConfig(DerivedKind.fractions, [0.1, 0.5], count=7)
     assert (fractions.own_rows, fractions.shared_rows) == (0, 14)

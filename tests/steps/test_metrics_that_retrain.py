@@ -38,6 +38,7 @@ METRICS = (
     "coreset",
     "coreset-balanced",
     "tail-patch",
+    "cleaning-gain",
 )
 SETTING = """\
 dataset: {factory: "masked_factories:blobs", args: {n: 60}}
@@ -64,6 +65,7 @@ overrides:
     coreset: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
     coreset-balanced: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
     tail-patch: {{design: {{count: 4, seeds: 2}}}}
+    cleaning-gain: {{design: {{shares: [0.1, 0.3], seeds: 2, count: 2}}}}
 """
 WRITERS = "".join(f"{'abcc'[number % 4]}\n" for number in range(60))
 STEPS = (
@@ -118,6 +120,22 @@ def test_coresets_keep_the_examples_with_the_largest_mean_score_over_tune_querie
     balanced = arrays(root, f"{DERIVED}/coreset-balanced/masks/graddot.safetensors")
     kept = balanced["masks"][balanced["rows_best"][0]]
     assert np.bincount(y[kept]).tolist() == [4, 4, 4]
+
+
+def test_the_most_suspicious_examples_are_left_out(finished):
+    """By self-influence, and by minus the mean score over the tune queries for a method without it."""
+    root, _ = finished
+    badness = {
+        "graddot": arrays(root, "results/masked/scores/graddot.safetensors")["self_influence"],
+        "random": -arrays(root, "results/masked/scores/random.safetensors")["scores"][:4].mean(axis=0),
+    }
+    for method, values in badness.items():
+        found = arrays(root, f"{DERIVED}/cleaning-gain/masks/{method}.safetensors")
+        for row, size in zip(found["rows_suspects"], (6, 18), strict=True):
+            assert set(np.flatnonzero(~found["masks"][row])) == set(np.argsort(-values)[:size])
+    shared = arrays(root, f"{DERIVED}/cleaning-gain/masks/all-methods.safetensors")
+    assert shared["masks"][shared["rows_all"]].all()
+    assert (~shared["masks"][shared["rows_random"]]).sum(axis=2).tolist() == [[6, 18], [6, 18]]
 
 
 def test_every_class_is_left_out_once(finished):
@@ -195,6 +213,7 @@ def test_every_metric_has_values_and_the_cost_is_that_of_the_benchmark(finished)
             ),
             *("lds_removed_25", "lds_removed_75", "coreset_keep_best", "coreset_remove_best"),
             *("coreset_balanced_keep_best", "coreset_balanced_remove_best", "tail_patch"),
+            *("cleaning_gain_10", "cleaning_gain_30"),
         }
         shards = [
             path for path in (root / DERIVED).rglob(f"{method}-*.safetensors") if path.parent.name != "masks"

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
-from proponent.metrics.retrained_curves import (
-    alive,
-    area_weights,
-    curve_estimate,
-    mean_over_seeds,
-    retrained,
-)
+from proponent.metrics.estimate import Estimate
+from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.retrained_curves import alive, area_weights, curve_estimate, retrained, utility
 
 NEEDS = ()
 DESIGN = "coreset"
@@ -47,12 +38,12 @@ def evaluate(
     """
     own, shared = (retrained(inputs, "coreset", source) for source in ("own", "shared"))
     shares = own.masks[own.rows["best"]].mean(axis=1)
-    curves = {kind: _utility(own, own.rows[kind]) for kind in ("best", "worst")}
-    curves["random"] = _utility(shared, shared.rows["random"]).mean(axis=0)
+    curves = {kind: utility(own, own.rows[kind], "coreset") for kind in ("best", "worst")}
+    curves["random"] = utility(shared, shared.rows["random"], "coreset").mean(axis=0)
     extras = {
         "shares": shares.tolist(),
         "utility": "target" if own.correct is None else "accuracy",
-        "all": float(_utility(shared, shared.rows["all"]).mean()),
+        "all": float(utility(shared, shared.rows["all"], "coreset").mean()),
         "n_diverged": int((~alive(own)).sum()),
         "n_seeds": own.targets.shape[1],
     }
@@ -70,11 +61,3 @@ def evaluate(
             ("remove_best", {"random": 1.0, "worst": -1.0}),
         )
     }
-
-
-def _utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer]) -> Array:
-    """Return the utility after training on some masks, averaged over seeds, (…, n_query) for rows (…)."""
-    values = retrainings.targets if retrainings.correct is None else retrainings.correct.astype(np.float64)
-    chosen = np.moveaxis(values[rows], -2, -1)
-    usable = np.broadcast_to(alive(retrainings)[rows][..., None, :], chosen.shape)
-    return mean_over_seeds(chosen, usable, "coreset")

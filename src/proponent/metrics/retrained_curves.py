@@ -53,6 +53,26 @@ def mean_over_seeds(values: Array, usable: NDArray[np.bool_], metric: str) -> Ar
     return np.asarray(np.where(usable, values, 0.0).sum(axis=-1) / counts)
 
 
+def utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer], metric: str) -> Array:
+    """Return how good models are that were trained on some masks, averaged over seeds, (…, n_query).
+
+    The utility is 1 where the query's label is predicted and 0 elsewhere, or the target where queries do not have one class
+    each.
+
+    Args:
+        retrainings: retrainings on masks.
+        rows: (…) rows of the masks.
+        metric: name of the metric, for messages.
+
+    Raises:
+        UserError: all retrainings of a mask diverged.
+    """
+    values = retrainings.targets if retrainings.correct is None else retrainings.correct.astype(np.float64)
+    chosen = np.moveaxis(values[rows], -2, -1)
+    usable = np.broadcast_to(alive(retrainings)[rows][..., None, :], chosen.shape)
+    return mean_over_seeds(chosen, usable, metric)
+
+
 def area_weights(positions: Array) -> Array:
     """Return weights of points of a curve whose weighted sum is the area below it, divided by its width (trapezoids).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proponent.chunking import chunks
-from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import PatchModelsInputs
 from proponent.config.specifications.step_specs import PatchModelsSpec
 from proponent.errors import UserError
@@ -20,9 +18,10 @@ from proponent.progress import progress
 from proponent.seeds import derive_seed
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
+from proponent.steps.io.control_orders import control_orders
 from proponent.steps.io.job import Job
 from proponent.steps.io.setting_inputs import checked_model, load_data
-from proponent.steps.io.stored_arrays import NumpyData, load_numpy_data
+from proponent.steps.io.stored_arrays import load_numpy_data
 from proponent.store.arrays import load_arrays
 from proponent.store.tensors import load_tensors
 from proponent.training import derived_masks as derive
@@ -69,7 +68,7 @@ def _masks(job: Job[PatchModelsSpec, PatchModelsInputs]) -> dict[str, NDArray[np
             "lower it"
         )
     if not spec.method:
-        orders = _controls(spec, data, slice(tune, tune + count))
+        orders = control_orders(spec, data, count)
         return {"none": np.zeros(n, dtype=bool)} | {
             name: _first(own, spec.design.count) for name, own in orders.items()
         }
@@ -82,19 +81,6 @@ def _masks(job: Job[PatchModelsSpec, PatchModelsInputs]) -> dict[str, NDArray[np
         derive.descending(row, derive_seed(spec.seed, "ties", query)) for query, row in enumerate(chosen)
     ]
     return {"scores": _first(orders_of_scores, spec.design.count)}
-
-
-def _controls(spec: PatchModelsSpec, data: NumpyData, chosen: slice) -> dict[str, list[derive.Order]]:
-    """Return the orders of random examples, of random examples of the query's class, and by similarity of the inputs."""
-    n, seed = len(data.y_train), derive_seed(spec.seed, "derived", spec.metric)
-    orders = {"random": derive.random_orders(n, chosen.stop - chosen.start, seed)}
-    if spec.has_classes:
-        orders["same_class"] = derive.same_class_orders(data.y_train, data.y_query[chosen], seed)
-    n_tokens = derive.number_of_tokens(data.x_train, data.x_query) if spec.inputs is Inputs.tokens else None
-    read = partial(derive.features_of, n_tokens=n_tokens)
-    parts = (read(data.x_train, rows) for rows in chunks(n, derive.ROWS))
-    orders["similar"] = derive.nearest_orders(parts, read(data.x_query, chosen), seed)
-    return orders
 
 
 def _first(orders: list[derive.Order], count: int) -> NDArray[np.bool_]:
