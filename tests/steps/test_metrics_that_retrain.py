@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import json
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from proponent.store.arrays import load_arrays, save_arrays
 from proponent.store.manifest import read_manifest
 from proponent.training.masked_runs import masked_run
 from steps.planned_jobs import make, one_setting
-from workflow.checkout import FACTORIES
+from workflow.checkout import FACTORIES, REPOSITORY
 
 METRICS = (
     "counterfactual",
@@ -318,6 +319,30 @@ def test_the_examples_of_a_step_are_the_strongest_proponents_and_its_gain_is_the
     assert found["per_query"] == pytest.approx(np.mean(gains, axis=1), rel=1e-5)
     assert found["value"] > 0 and found["over_random_low"] > 0
     assert (found["k"], found["n_members"], found["n_queries"]) == (4, 2, 5)
+
+
+def test_the_agreement_of_metrics_reads_a_finished_run(finished):
+    """The table of docs/findings.md, here of two methods and of all metrics of this file."""
+    root, _ = finished
+    spec = importlib.util.spec_from_file_location(
+        "metric_agreement", REPOSITORY / "benchmarks/metric_agreement.py"
+    )
+    metric_agreement = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(metric_agreement)
+    found = metric_agreement.record(root, ["masked"], min_methods=2)
+    pairs = {(first, second): value for _, first, second, value, *_ in found["by_setting"]}
+    metrics = {
+        method: json.loads((root / f"results/masked/metrics/{method}.json").read_text())["metrics"]
+        for method in ("graddot", "same-label")
+    }
+    for (first, second), value in pairs.items():
+        signs = [
+            np.sign(metrics["graddot"][n]["value"] - metrics["same-label"][n]["value"])
+            for n in (first, second)
+        ]
+        assert value == pytest.approx(np.prod(signs))
+    assert ("counterfactual_drop", "tail_patch") in pairs
+    assert metric_agreement.section(found).count("| `tail_patch` |") == 1
 
 
 def test_gradients_remove_better_than_chance(finished):
