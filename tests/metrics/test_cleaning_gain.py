@@ -66,6 +66,14 @@ def test_values_equal_brute_force(has_classes):
         assert len(estimate.extras["per_query"]) == N_QUERY
 
 
+def test_plain_arrays_have_the_values_of_a_setting():
+    derived, expected = given(WRONG + 0.0), evaluate(WRONG + 0.0)["cleaning_gain_20"]
+    found = cleaning_gain(derived["shared"].correct[0], derived["own"].correct[1], resamples=200)
+    assert (found.value, found.ci_low, found.ci_high) == pytest.approx(
+        (expected.value, expected.ci_low, expected.ci_high)
+    )
+
+
 def test_removing_wrong_labels_gains_and_removing_good_examples_does_not():
     assert all(estimate.ci_low > 0 for estimate in evaluate(WRONG + 0.0).values())
     helpful = evaluate(WORLD.effects.mean(axis=0), has_classes=False)

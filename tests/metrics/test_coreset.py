@@ -68,6 +68,18 @@ def test_values_equal_brute_force(has_classes):
     assert extras["utility"] == ("accuracy" if has_classes else "target")
 
 
+def test_plain_arrays_have_the_values_of_a_setting():
+    values = WORLD.effects.mean(axis=0)
+    derived, expected = given(values), evaluate(values)["coreset_keep_best"]
+    chosen, random = derived["own"].correct[:3], derived["shared"].correct[1:].reshape(4, 3, 2, N_QUERY)
+    shares = np.array(KEPT) / N_TRAIN
+    found = coreset(shares, chosen, random, resamples=200)
+    assert found.value == pytest.approx(expected.value)
+    assert (found.ci_low, found.ci_high) == pytest.approx((expected.ci_low, expected.ci_high))
+    one_order = coreset(shares, chosen, random[0], resamples=200)
+    assert one_order.extras["curve_random"] == pytest.approx(random[0].mean(axis=(1, 2)))
+
+
 def test_true_values_gain_and_opposite_ones_lose():
     values = WORLD.effects.mean(axis=0)
     assert all(estimate.ci_low > 0 for estimate in evaluate(values).values())

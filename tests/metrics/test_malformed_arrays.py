@@ -25,6 +25,7 @@ OTHER = RNG.standard_normal((Q, N))
 
 VALID: dict[str, dict[str, Any]] = {
     "cardinality": {"k": 2},
+    "group_influence": {"masks": LEFT_OUT, "targets": RNG.standard_normal((1 + N, 2, Q))},
     "duplicates": {"duplicate_of": ORIGINALS, "k": 2},
     "label_randomisation": {"randomised": OTHER},
     "lds": TRUTH,
@@ -41,6 +42,21 @@ VALID: dict[str, dict[str, Any]] = {
     "subclass": {**CLASSES, "k": 2},
 }
 """Arguments of each metric in addition to the scores; ``method_agreement``, which has no other ones, is tested below."""
+BEFORE, AFTER = RNG.standard_normal((2, Q)), RNG.standard_normal((3, 2, Q))
+RETRAINED: dict[str, dict[str, Any]] = {
+    "cleaning_gain": {"before": BEFORE, "after": BEFORE + 1},
+    "coreset": {"shares": np.array([0.1, 0.2, 0.5]), "chosen": AFTER, "random": AFTER - 1},
+    "counterfactual": {
+        "sizes": np.array([1, 2, 5]),
+        "before": BEFORE,
+        "after": AFTER,
+        "correct_before": BEFORE < 9,
+        "correct_after": AFTER > 0,
+    },
+    "data_support": {"smallest": np.array([1, 0, 5, 12]), "n_train": N},
+    "tail_patch": {"before": BEFORE, "after": BEFORE + 1},
+}
+"""Arguments of the metrics that take results of retrainings and no scores."""
 
 NOT_SCORES = {
     "one axis": SCORES[0],
@@ -59,6 +75,7 @@ NUMBERS = {
     "k": (0, -1, 2.5, N + 1, None),
     "references": (0, -1, 2.5, Q + 1, True),
     "percent": (0, 100, -5, 250, float("nan")),
+    "n_train": (0, -1, 2.5),
     "resamples": (0, -1, 2.5),
 }
 
@@ -82,12 +99,18 @@ def flat_scalar(values: np.ndarray) -> Any:
 
 
 CHANGES: tuple[Callable[[np.ndarray], Any], ...] = (without_last, with_nan, as_text, flat_scalar)
-ALLOWED = {("targets", with_nan), ("labels", as_text), ("query_labels", as_text)}
-"""Diverged retrainings are NaN, and classes may be text."""
+DIVERGED = ("targets", "before", "after", "chosen", "random")
+ALLOWED = {
+    *((name, with_nan) for name in DIVERGED),
+    ("labels", as_text),
+    ("query_labels", as_text),
+    ("smallest", without_last),
+}
+"""Diverged retrainings are NaN, classes may be text, and there may be fewer queries where nothing else tells their number."""
 
 
 def cases() -> Iterator[Any]:
-    for name, arguments in VALID.items():
+    for name, arguments in (VALID | RETRAINED).items():
         for argument, value in arguments.items():
             if not isinstance(value, np.ndarray):
                 continue
@@ -109,13 +132,18 @@ def refused(call: Callable[[], Any]) -> str:
     return message
 
 
+def call(name: str, arguments: dict[str, Any]) -> Any:
+    scores = (SCORES,) if name in VALID else ()
+    return getattr(metrics, name)(*scores, **{"resamples": 5, **arguments})
+
+
 def test_every_public_metric_is_in_the_table():
-    assert {*VALID, "method_agreement"} == set(metrics.__all__)
+    assert {*VALID, *RETRAINED, "method_agreement"} == set(metrics.__all__)
 
 
-@pytest.mark.parametrize("name", VALID)
+@pytest.mark.parametrize("name", VALID | RETRAINED)
 def test_the_valid_arguments_of_the_table_are_accepted(name):
-    found = getattr(metrics, name)(SCORES, **VALID[name], resamples=5)
+    found = call(name, (VALID | RETRAINED)[name])
     for estimate in found.values() if isinstance(found, dict) else [found]:
         assert np.isfinite([estimate.value, estimate.ci_low, estimate.ci_high]).all()
 
@@ -129,7 +157,7 @@ def test_malformed_scores_are_refused(name, kind):
 
 @pytest.mark.parametrize(("name", "arguments"), cases())
 def test_a_malformed_argument_is_refused(name, arguments):
-    refused(lambda: getattr(metrics, name)(SCORES, **{"resamples": 5, **arguments}))
+    refused(lambda: call(name, arguments))
 
 
 @pytest.mark.parametrize("kind", NOT_SCORES)
@@ -143,6 +171,30 @@ def test_malformed_scores_of_a_method_are_refused_by_the_name_of_the_method(kind
 )
 def test_agreement_needs_named_scores_of_one_shape(scores):
     refused(lambda: metrics.method_agreement(scores, resamples=5))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("counterfactual", {"sizes": [1, 5, 2]}, "sizes: expected growing numbers above 0"),
+        ("counterfactual", {"correct_after": None}, "correct_before and correct_after: give both or none"),
+        ("counterfactual", {"correct_before": np.zeros((2, Q))}, "correct_before: no query is predicted"),
+        (
+            "counterfactual",
+            {"before": BEFORE.T},
+            r"after: expected the shape \(n_sizes, 4, 2\), found \(3, 2, 4\)",
+        ),
+        ("counterfactual", {"after": np.full((3, 2, Q), np.nan)}, "all retrainings on .* masks diverged"),
+        ("coreset", {"shares": [0.1, 0.5, 1.0]}, "shares: expected growing numbers above 0 and below 1"),
+        ("coreset", {"random": AFTER[..., :-1]}, "random: expected the shares and queries of chosen"),
+        ("group_influence", {"masks": LEFT_OUT[::-1]}, "masks: expected a row that keeps all examples"),
+        ("data_support", {"smallest": [1, 13]}, "smallest: expected one whole number from 0 to 12 per query"),
+    ],
+)
+def test_the_message_says_what_is_expected(name, changes, reason):
+    arguments = (VALID | RETRAINED)[name] | changes
+    with pytest.raises(UserError, match=reason):
+        call(name, arguments)
 
 
 def test_an_example_is_not_a_copy_of_itself():

@@ -69,6 +69,16 @@ def test_random_scores_are_within_the_interval_of_chance():
     assert np.mean(covered) >= 0.8
 
 
+def test_plain_arrays_have_the_values_of_a_setting():
+    derived, queries = own(WORLD.effects), np.arange(N_QUERY)
+    after = derived.targets[queries, :, queries].T
+    found = tail_patch(shared().targets[0], after, resamples=200)
+    expected = evaluate(WORLD.effects)
+    assert (found.value, found.ci_low, found.ci_high) == pytest.approx(
+        (expected.value, expected.ci_low, expected.ci_high)
+    )
+
+
 def test_a_diverged_step_is_left_out_and_a_mask_without_any_is_an_error():
     broken = own(WORLD.effects)
     targets = broken.targets.copy()

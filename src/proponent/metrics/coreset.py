@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from proponent.metrics.estimate import Estimate
+import numpy as np
+from numpy.typing import ArrayLike
+
+from proponent.callable_modules import make_callable
+from proponent.errors import UserError
+from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import MetricInputs
-from proponent.metrics.retrained_curves import alive, area_weights, curve_estimate, retrained, utility
+from proponent.metrics.plain_arrays import growing, numbers, seeds_and_queries
+from proponent.metrics.retrained_curves import (
+    alive,
+    area_weights,
+    curve_estimate,
+    mean_over_seeds,
+    retrained,
+    utility,
+)
 
 NEEDS = ()
 DESIGN = "coreset"
@@ -61,3 +74,69 @@ def evaluate(
             ("remove_best", {"random": 1.0, "worst": -1.0}),
         )
     }
+
+
+def coreset_of_arrays(
+    shares: ArrayLike, chosen: ArrayLike, random: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return how much better models are that were trained elsewhere on chosen examples than on random ones.
+
+    Args:
+        shares: (n_shares,) shares of the training set that were kept, growing.
+        chosen: (n_shares, n_seeds, n_query), or (n_shares, n_query) for one seed: 1 where a query is predicted correctly
+            after training on the chosen examples and 0 elsewhere, or another value that is larger for better models; NaN
+            where a training diverged.
+        random: the same after training on as many random examples; (n_orders, n_shares, n_seeds, n_query) for several
+            random orders, over which the mean is taken.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the choices of several methods.
+
+    Returns:
+        The area between both curves over the share, divided by its width, averaged over queries: above 0, the choice is
+        better than chance. Its 95 % bootstrap interval over queries; and extras: ``curve_chosen`` and ``curve_random``, with
+        ``_low`` and ``_high``.
+
+    Raises:
+        UserError: shapes do not fit, shares do not grow between 0 and 1, or all seeds of a share diverged.
+
+    Examples:
+        >>> import proponent
+        >>> chosen, random = [[1, 0], [1, 1]], [[0, 0], [1, 0]]  # two shares, two queries
+        >>> proponent.metrics.coreset([0.1, 0.5], chosen, random).value
+        0.5
+    """
+    sizes = growing(shares, "shares", 1.0)
+    kept = seeds_and_queries(chosen, "chosen", ("n_shares",))
+    if len(kept) != len(sizes):
+        raise UserError(f"chosen: expected one row for each of {len(sizes)} shares, found {len(kept)}")
+    several = numbers(random, "random")
+    orders = several if several.ndim == 4 and len(several) else [several]
+    others = [seeds_and_queries(order, "random", ("n_shares",)) for order in orders]
+    for other in others:
+        if len(other) != len(kept) or other.shape[-1] != kept.shape[-1]:
+            raise UserError(
+                f"random: expected the shares and queries of chosen, {kept.shape}, found {other.shape}"
+            )
+    curves = {
+        "chosen": _over_seeds(kept),
+        "random": np.mean([_over_seeds(other) for other in others], axis=0),
+    }
+    factors = {"chosen": 1.0, "random": -1.0}
+    return curve_estimate(
+        curves,
+        factors,
+        area_weights(sizes),
+        resamples=resamples,
+        seed=seed,
+        extras={"shares": sizes.tolist()},
+    )
+
+
+def _over_seeds(values: Array) -> Array:
+    """Return values (n_shares, n_seeds, n_query) averaged over the seeds that did not diverge, (n_shares, n_query)."""
+    usable = np.isfinite(values).all(axis=-1)[..., None, :]
+    moved = np.moveaxis(values, -2, -1)
+    return mean_over_seeds(moved, np.broadcast_to(usable, moved.shape), "coreset")
+
+
+make_callable(__name__, coreset_of_arrays)

@@ -71,6 +71,51 @@ def retrainings_of(masks: ArrayLike, targets: ArrayLike) -> Retrainings:
     return Retrainings(kept.astype(bool), found)
 
 
+def seeds_and_queries(
+    values: ArrayLike, name: str, axes: tuple[str, ...] = (), like: tuple[int, ...] = ()
+) -> Array:
+    """Return values after retraining as an array (*axes, n_seeds, n_query).
+
+    Args:
+        values: NaN or infinite where a retraining diverged; (*axes, n_query) for one seed.
+        name: name of the argument, for the message.
+        axes: names of the axes before the seeds.
+        like: expected sizes of the last axes; empty for any.
+
+    Raises:
+        UserError: the values are not numbers, or the shape is another one.
+    """
+    found = numbers(values, name)
+    given = found.shape
+    if found.ndim == len(axes) + 1:
+        found = found[..., None, :]
+    if found.ndim != len(axes) + 2 or not found.size or found.shape[found.ndim - len(like) :] != like:
+        expected = [*axes, "n_seeds", "n_query"]
+        shown = "".join(f", {size}" for size in like)
+        names = ", ".join(expected[: len(expected) - len(like)]) + shown
+        raise UserError(f"{name}: expected the shape ({names.removeprefix(', ')}), found {given}")
+    return found
+
+
+def growing(values: ArrayLike, name: str, below: float) -> Array:
+    """Return numbers above 0 and below a limit that grow, such as sizes and shares.
+
+    Raises:
+        UserError: the argument is something else.
+    """
+    found = numbers(values, name)
+    if (
+        found.ndim != 1
+        or not len(found)
+        or not (np.diff(found) > 0).all()
+        or not 0 < found[0] <= found[-1] < below
+    ):
+        raise UserError(
+            f"{name}: expected growing numbers above 0 and below {below:g}, found {found.tolist()}"
+        )
+    return found
+
+
 def flags(values: ArrayLike, shape: tuple[int, ...], name: str, meaning: str) -> NDArray[np.bool_]:
     """Return an argument as booleans.
 

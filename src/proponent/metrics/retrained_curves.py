@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate, interval
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.plain_arrays import seeds_and_queries
+from proponent.metrics.query_means import mean_estimate
 from proponent.metrics.statistics import draw
 
 
@@ -71,6 +73,26 @@ def utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer], metric: 
     chosen = np.moveaxis(values[rows], -2, -1)
     usable = np.broadcast_to(alive(retrainings)[rows][..., None, :], chosen.shape)
     return mean_over_seeds(chosen, usable, metric)
+
+
+def gain_of_arrays(before: ArrayLike, after: ArrayLike, metric: str, resamples: int, seed: int) -> Estimate:
+    """Return the mean over queries of the difference of two arrays, each averaged over seeds.
+
+    Args:
+        before: (n_seeds, n_query), or (n_query,) for one seed.
+        after: the same seeds and queries after a change; NaN where a training diverged.
+        metric: name of the metric, for messages.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+
+    Raises:
+        UserError: the shapes differ, or all seeds of a query diverged.
+    """
+    first = seeds_and_queries(before, "before")
+    second = seeds_and_queries(after, "after", like=first.shape)
+    usable = (np.isfinite(first) & np.isfinite(second)).all(axis=1, keepdims=True)
+    gains = mean_over_seeds((second - first).T, np.broadcast_to(usable, first.shape).T, metric)
+    return mean_estimate(gains, resamples, seed, (-np.inf, np.inf), n_seeds=len(first))
 
 
 def area_weights(positions: Array) -> Array:

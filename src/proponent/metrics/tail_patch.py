@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from proponent.callable_modules import make_callable
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
-from proponent.metrics.retrained_curves import alive, curve_estimate, mean_over_seeds, retrained
+from proponent.metrics.retrained_curves import (
+    alive,
+    curve_estimate,
+    gain_of_arrays,
+    mean_over_seeds,
+    retrained,
+)
 
 NEEDS = ()
 DESIGN = "patch"
@@ -62,3 +70,33 @@ def _gains(steps: DerivedRetrainings, name: str, shared: DerivedRetrainings) -> 
     queries = np.arange(len(rows))
     gain = steps.targets[rows, :, queries] - shared.targets[before][:, queries].T
     return mean_over_seeds(gain, alive(steps)[rows] & alive(shared)[before], "tail-patch")
+
+
+def tail_patch_of_arrays(
+    before: ArrayLike, after: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return the gain of targets by one optimiser step on the strongest proponents, for steps that were taken elsewhere.
+
+    Args:
+        before: (n_models, n_query), or (n_query,) for one model: target of each query under the trained model.
+        after: target of each query after one step of this model on the query's own proponents; NaN where it diverged.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the steps on the proponents of several methods, or on random examples.
+
+    Returns:
+        The mean gain over models and queries in units of the target, larger = better, and its 95 % bootstrap interval over
+        queries.
+
+    Raises:
+        UserError: the shapes differ, or the arguments are not numbers.
+
+    Examples:
+        >>> import proponent
+        >>> found = proponent.metrics.tail_patch(before=[0.0, 1.0], after=[0.5, 2.0])
+        >>> found.value
+        0.75
+    """
+    return gain_of_arrays(before, after, "tail-patch", resamples, seed)
+
+
+make_callable(__name__, tail_patch_of_arrays)
