@@ -81,6 +81,15 @@ def test_removing_wrong_labels_gains_and_removing_good_examples_does_not():
     assert all(estimate.extras["over_random_high"] < 0 for estimate in helpful.values())
 
 
+def test_random_removals_are_within_the_range_of_chance():
+    inside = []
+    for seed in range(60):
+        badness = np.random.default_rng(100 + seed).standard_normal(N_TRAIN)
+        found = evaluate(badness, has_classes=False, shared=given(badness, False, seed)["shared"])
+        inside += [e.extras["chance_low"] <= e.value <= e.extras["chance_high"] for e in found.values()]
+    assert np.mean(inside) >= 0.85
+
+
 def test_a_diverged_retraining_is_left_out_and_a_mask_without_any_is_an_error():
     broken = given(WRONG + 0.0)["own"]
     targets = broken.targets.copy()

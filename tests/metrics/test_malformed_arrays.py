@@ -106,7 +106,7 @@ ALLOWED = {
     ("query_labels", as_text),
     ("smallest", without_last),
 }
-"""Diverged retrainings are NaN, classes may be text, and there may be fewer queries where nothing else tells their number."""
+"""Diverged retrainings are NaN, classes may be text, and nothing else tells the number of queries of ``smallest``."""
 
 
 def cases() -> Iterator[Any]:

@@ -12,6 +12,7 @@ from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
 from proponent.metrics.retrained_curves import (
     alive,
+    chance_range,
     curve_estimate,
     gain_of_arrays,
     retrained,
@@ -38,9 +39,10 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
 
     Returns:
         Estimates by name. Their extras: ``random``, the gain by the removal of random examples, and ``over_random``, the
-        value minus that gain, with ``_low`` and ``_high``; ``utility`` (``accuracy`` or ``target``), ``before`` and
-        ``after``, its means with all examples and without the suspicious ones; ``n_removed``; ``n_diverged``; ``n_seeds``;
-        ``n_queries`` and ``per_query``.
+        value minus that gain, with ``_low`` and ``_high``; ``chance_low`` and ``chance_high``, between which the gains of
+        random removals fall (:func:`~proponent.metrics.retrained_curves.chance_range`); ``utility`` (``accuracy`` or
+        ``target``), ``before`` and ``after``, its means with all examples and without the suspicious ones; ``n_removed``;
+        ``n_diverged``; ``n_seeds``; ``n_queries`` and ``per_query``.
 
     Raises:
         UserError: the metric has no design, or all retrainings on a mask diverged.
@@ -49,7 +51,8 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     before = utility(shared, shared.rows["all"], "cleaning-gain")
     rows = own.rows["suspects"]
     after = utility(own, rows, "cleaning-gain")
-    random = utility(shared, shared.rows["random"], "cleaning-gain").mean(axis=0)
+    orders = utility(shared, shared.rows["random"], "cleaning-gain")
+    random = orders.mean(axis=0)
     removed = (~own.masks[rows]).sum(axis=1)
     found = {}
     for place, count in enumerate(removed.tolist()):
@@ -57,6 +60,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
             "utility": "target" if own.correct is None else "accuracy",
             "before": float(before.mean()),
             "after": float(after[place].mean()),
+            **chance_range(orders[:, place].mean(axis=-1), float((random[place] - before).mean())),
             "n_removed": count,
             "n_diverged": int((~alive(own)).sum()),
             "n_seeds": own.targets.shape[1],

@@ -13,6 +13,7 @@ from proponent.metrics.plain_arrays import growing, numbers, seeds_and_queries
 from proponent.metrics.retrained_curves import (
     alive,
     area_weights,
+    chance_range,
     curve_estimate,
     mean_over_seeds,
     retrained,
@@ -34,7 +35,8 @@ def evaluate(
     utility of the most valuable examples minus that of random ones, and ``coreset_remove_best`` the utility of random
     examples minus that of the least valuable ones, which is what is left when the most valuable are removed. Each is
     averaged over seeds and over shares (area below the curve, divided by its width); 0 is chance, and larger is better. The
-    interval is over test queries; it does not cover the seeds of the retrainings or the choice of the random subsets.
+    interval is over test queries; it does not cover the seeds of the retrainings or the choice of the random subsets. By how
+    much random choices differ from each other is stated by ``chance_low`` and ``chance_high``.
 
     Args:
         inputs: retrainings on the masks of the method (``own``) and on random ones (``shared``).
@@ -44,7 +46,9 @@ def evaluate(
 
     Returns:
         Two estimates. Their extras: ``shares`` kept; ``utility`` (``accuracy`` or ``target``); ``all`` (utility after
-        training on all examples); the curves of :func:`~proponent.metrics.retrained_curves.curve_estimate`; ``n_diverged``.
+        training on all examples); ``chance``, and with two or more random orders ``chance_low`` and ``chance_high`` of
+        :func:`~proponent.metrics.retrained_curves.chance_range`; the curves of
+        :func:`~proponent.metrics.retrained_curves.curve_estimate`; ``n_diverged``.
 
     Raises:
         UserError: the metric has no design, or all retrainings on a mask diverged.
@@ -52,8 +56,12 @@ def evaluate(
     own, shared = (retrained(inputs, "coreset", source) for source in ("own", "shared"))
     shares = own.masks[own.rows["best"]].mean(axis=1)
     curves = {kind: utility(own, own.rows[kind], "coreset") for kind in ("best", "worst")}
-    curves["random"] = utility(shared, shared.rows["random"], "coreset").mean(axis=0)
+    weights = area_weights(shares)
+    orders = utility(shared, shared.rows["random"], "coreset")
+    curves["random"] = orders.mean(axis=0)
     extras = {
+        "chance": 0.0,
+        **chance_range(orders.mean(axis=-1) @ weights),
         "shares": shares.tolist(),
         "utility": "target" if own.correct is None else "accuracy",
         "all": float(utility(shared, shared.rows["all"], "coreset").mean()),
@@ -64,7 +72,7 @@ def evaluate(
         f"{name}_{kind}": curve_estimate(
             {curve: curves[curve] for curve in combination},
             combination,
-            area_weights(shares),
+            weights,
             resamples=resamples,
             seed=seed,
             extras=extras,

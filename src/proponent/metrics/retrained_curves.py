@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from proponent.errors import UserError
-from proponent.metrics.estimate import Array, Estimate, interval
+from proponent.metrics.estimate import LEVEL, Array, Estimate, interval
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
 from proponent.metrics.plain_arrays import seeds_and_queries
 from proponent.metrics.query_means import mean_estimate
@@ -93,6 +94,23 @@ def gain_of_arrays(before: ArrayLike, after: ArrayLike, metric: str, resamples: 
     usable = (np.isfinite(first) & np.isfinite(second)).all(axis=1, keepdims=True)
     gains = mean_over_seeds((second - first).T, np.broadcast_to(usable, first.shape).T, metric)
     return mean_estimate(gains, resamples, seed, (-np.inf, np.inf), n_seeds=len(first))
+
+
+def chance_range(values: Array, center: float = 0.0) -> dict[str, float]:
+    """Return ``chance_low`` and ``chance_high``: where 95 % of random choices of examples fall (prediction interval).
+
+    An interval over queries does not cover the choice of the examples, by which models that were trained on random ones
+    differ from each other.
+
+    Args:
+        values: (n_orders,) values of several random choices; with fewer than two the result is empty.
+        center: value of chance.
+    """
+    if len(values) < 2:
+        return {}
+    factor = stdtrit(len(values) - 1, 1 - (1 - LEVEL) / 2)
+    half = float(factor * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values)))
+    return {"chance_low": center - half, "chance_high": center + half}
 
 
 def area_weights(positions: Array) -> Array:
