@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proponent.chunking import chunks
-from proponent.config.specifications.step_inputs import PatchModelsInputs
-from proponent.config.specifications.step_specs import PatchModelsSpec
+from proponent.config.specifications.step_inputs import DataInputs, PatchModelsInputs
+from proponent.config.specifications.step_specs import PatchModelsSpec, RetrainSpec
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import check_scores
 from proponent.progress import progress
@@ -20,6 +21,7 @@ from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io.control_orders import control_orders
 from proponent.steps.io.job import Job
+from proponent.steps.io.lockstep_size import lockstep_of
 from proponent.steps.io.setting_inputs import checked_model, load_data
 from proponent.steps.io.stored_arrays import load_numpy_data
 from proponent.store.arrays import load_arrays
@@ -107,7 +109,7 @@ class _Members:
         task = get_task(spec.task, spec.target)
         self._untrained = checked_model(spec.model, task, data, spec.setting, spec.recipe.precision)
         self._task, self._data = data.weighted(task)
-        self._device, self._lockstep, self._seed = job.device, spec.lockstep, spec.seed
+        self._job, self._lockstep = job, spec.lockstep
         self._recipe = single_step(spec.recipe, spec.design.count)
         self._states = [_final(job, member) for member in range(spec.design.seeds)]
 
@@ -125,9 +127,11 @@ class _Members:
             for member in range(n)
             if mask.any()
         }
+        if runs:
+            self._lockstep = self._models_at_a_time(list(runs.values()))
         before = [row * n + member for row, mask in enumerate(masks) for member in range(n) if not mask.any()]
         if before:
-            stack = stack_models(self._build, [index % n for index in before], self._device)
+            stack = stack_models(self._build, [index % n for index in before], self._job.device)
             found[before] = self._targets(stack.template, stack.state)
         groups = list(chunks(len(runs), self._lockstep))
         indices = list(runs)
@@ -141,7 +145,7 @@ class _Members:
                 self._recipe,
                 [runs[index] for index in chosen],
                 lockstep=self._lockstep,
-                device=self._device,
+                device=self._job.device,
             )
             after = self._targets(trained.template, trained.state)
             after[trained.diverged] = torch.nan
@@ -149,9 +153,15 @@ class _Members:
         found[~found.isfinite().all(1)] = torch.nan
         return found
 
+    def _models_at_a_time(self, runs: Sequence[Run]) -> int:
+        like = cast(
+            "Job[RetrainSpec, DataInputs]", self._job
+        )  # as for retrainings, whose specification has the same fields
+        return lockstep_of(like, self._build, self._data, self._task, self._recipe, runs)
+
     def _run(self, member: int, mask: Tensor) -> Run:
         """Return a run of which the seed of the initialisation is the number of a member."""
-        return Run(member, derive_seed(self._seed, "patch", member), mask)
+        return Run(member, derive_seed(self._job.spec.seed, "patch", member), mask)
 
     def _build(self, member: int) -> nn.Module:
         model = self._untrained(0)
