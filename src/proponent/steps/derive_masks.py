@@ -63,16 +63,8 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
 
 def _write_masks(job: Job[DeriveMasksSpec, DeriveMasksInputs], named: Masks) -> None:
     """Write the distinct masks, and the row of each."""
-    flat = np.concatenate([masks.reshape(-1, masks.shape[-1]) for masks in named.values()])
-    masks, row_of = derive.unique_masks(flat)
-    written: dict[str, NDArray[np.generic]] = {"masks": masks}
-    start = 0
-    for name, some in named.items():
-        shape = some.shape[:-1]
-        count = int(np.prod(shape))
-        written[f"rows_{name}"] = row_of[start : start + count].reshape(shape)
-        start += count
-    job.write_arrays(job.artefact, written, _header(job))
+    masks, rows = derive.named_rows(named)
+    job.write_arrays(job.artefact, {"masks": masks, **rows}, _header(job))
     job.details["distinct_masks"] = len(masks)
 
 

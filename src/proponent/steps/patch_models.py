@@ -43,15 +43,7 @@ def run(job: Job[PatchModelsSpec, PatchModelsInputs]) -> None:
     that are left out there are no masks.
     """
     spec = job.spec
-    named = _masks(job)
-    flat = np.concatenate([masks.reshape(-1, masks.shape[-1]) for masks in named.values()])
-    masks, row_of = derive.unique_masks(flat)
-    rows, start = {}, 0
-    for name, some in named.items():
-        shape = some.shape[:-1]
-        count = int(np.prod(shape))
-        rows[f"rows_{name}"] = row_of[start : start + count].reshape(shape)
-        start += count
+    masks, rows = derive.named_rows(_masks(job))
     found = torch.zeros(0, spec.queries.tune + spec.queries.test)
     if len(masks):
         found = _Members(job, load_data(job)).targets_after(torch.from_numpy(masks))
