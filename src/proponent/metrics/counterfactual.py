@@ -172,8 +172,9 @@ def counterfactual_of_arrays(
     without = seeds_and_queries(after, "after", ("n_sizes",), full.shape)
     if len(without) != len(removed):
         raise UserError(f"after: expected one row for each of {len(removed)} sizes, found {len(without)}")
-    finished = np.isfinite(full).all(axis=1) & np.isfinite(without).all(axis=2)
-    usable = np.broadcast_to(finished[:, None, :], (len(without), full.shape[1], len(full)))
+    usable = (np.isfinite(full) & np.isfinite(without)).swapaxes(
+        1, 2
+    )  # a retraining per size, seed and query
     drops = mean_over_seeds((full - without).swapaxes(1, 2), usable, "counterfactual")
     options: dict[str, Any] = {"resamples": resamples, "seed": seed, "extras": {"sizes": removed.tolist()}}
     weights, value = area_weights(np.log(removed)), {"scores": 1.0}
@@ -184,7 +185,7 @@ def counterfactual_of_arrays(
         raise UserError("correct_before and correct_after: give both or none")
     right = _predictions(correct_before, "correct_before", (), full.shape)
     still = _predictions(correct_after, "correct_after", ("n_sizes",), without.shape)
-    predicted = right & np.isfinite(full).all(axis=1)[:, None]
+    predicted = right & np.isfinite(full)
     chosen = predicted.any(axis=0)
     if not chosen.any():
         raise UserError("correct_before: no query is predicted correctly, so that none can flip")

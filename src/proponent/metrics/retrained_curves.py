@@ -91,8 +91,8 @@ def gain_of_arrays(before: ArrayLike, after: ArrayLike, metric: str, resamples: 
     """
     first = seeds_and_queries(before, "before")
     second = seeds_and_queries(after, "after", like=first.shape)
-    usable = (np.isfinite(first) & np.isfinite(second)).all(axis=1, keepdims=True)
-    gains = mean_over_seeds((second - first).T, np.broadcast_to(usable, first.shape).T, metric)
+    usable = np.isfinite(first) & np.isfinite(second)
+    gains = mean_over_seeds((second - first).T, usable.T, metric)
     return mean_estimate(gains, resamples, seed, (-np.inf, np.inf), n_seeds=len(first))
 
 
