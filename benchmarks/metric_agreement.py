@@ -18,10 +18,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -51,8 +50,7 @@ Values = dict[str, tuple[float, NDArray[np.float64]]]
 """Value of a metric and its replicates, by method."""
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Agreement of two metrics."""
 
     setting: str
