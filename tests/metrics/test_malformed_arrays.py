@@ -155,7 +155,7 @@ def test_malformed_scores_are_refused(name, kind):
     assert message.startswith("scores: ")
 
 
-@pytest.mark.parametrize(("name", "arguments"), cases())
+@pytest.mark.parametrize(("name", "arguments"), list(cases()))
 def test_a_malformed_argument_is_refused(name, arguments):
     refused(lambda: call(name, arguments))
 

@@ -281,7 +281,7 @@ def test_a_setting_without_what_a_metric_needs_is_named_in_one_line(module):
     ("call", "reason"),
     [
         (lambda: metrics.same_class(np.ones((2, 3)), [0, 1, 1], [0, 1], k=4), "k is 4, but there are 3"),
-        (lambda: metrics.same_class(np.ones((2, 3)), [0, 1], [0, 1], k=1), r"expected shape .* \(2, 2\)"),
+        (lambda: metrics.same_class(np.ones((2, 3)), [0, 1], [0, 1], k=1), r"labels: expected one .* \(3,\)"),
         (lambda: metrics.same_class(np.ones((2, 3)), [[0, 1]], [0, 1], k=1), "labels: expected one label"),
         (lambda: metrics.shortcut(np.ones((2, 3)), [2, 0, 1]), "planted: expected True for planted examples"),
         (lambda: metrics.shortcut(np.ones((2, 3)), [0, 0, 0]), "0 of 3 examples are planted"),

@@ -11,7 +11,7 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
-from proponent.metrics.plain_arrays import flags, numbers, score_matrix
+from proponent.metrics.plain_arrays import check_whole, flags, numbers, score_matrix
 from proponent.metrics.statistics import draw_counts
 from proponent.metrics.tied_rankings import average_precision, chance_average_precision
 from proponent.seeds import derive_seed
@@ -114,6 +114,7 @@ def mislabel_of_arrays(
         >>> found["mislabel_auc"].value
         1.0
     """
+    check_whole(resamples, "resamples")
     found = score_matrix(scores)
     wrong = flags(noisy_labels, found.shape[1:], "noisy_labels", "examples whose label is known to be wrong")
     own = None if self_influence is None else numbers(self_influence, "self_influence")

@@ -41,7 +41,11 @@ def draw(n_units: int, n_queries: int, resamples: int, seed: int) -> Resamples:
         n_queries: number of queries over which it is averaged.
         resamples: number B of resamples.
         seed: any integer; the draws also depend on the sizes.
+
+    Raises:
+        UserError: ``resamples`` is not a whole number of at least 1.
     """
+    check_whole(resamples, "resamples")
     units = np.ones((n_units, 1 + resamples))
     units[:, 1:] = draw_counts(n_units, resamples, derive_seed(seed, "bootstrap", "units", n_units)).T
     queries = np.full((1 + resamples, n_queries), 1 / n_queries)
@@ -52,12 +56,7 @@ def draw(n_units: int, n_queries: int, resamples: int, seed: int) -> Resamples:
 
 
 def draw_counts(size: int, resamples: int, seed: int) -> Array:
-    """Return how often each of ``size`` units is drawn in each resample, (resamples, size).
-
-    Raises:
-        UserError: ``resamples`` is not a whole number of at least 1.
-    """
-    check_whole(resamples, "resamples")
+    """Return how often each of ``size`` units is drawn in each resample, (resamples, size)."""
     drawn = np.random.default_rng(seed).integers(size, size=(resamples, size))
     drawn += size * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
