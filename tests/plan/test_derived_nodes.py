@@ -158,7 +158,7 @@ def test_steps_on_proponents_need_members_and_no_retraining() -> None:
     for node in nodes.values():
         assert "results/digits-lr/ensemble/shard-000.json" in node.inputs
     assert list(lines_on_retrainings(found.graph.nodes.values(), found.benchmark.metrics)) == []
-    few = plan("tail-patch", overrides={"metrics": {"tail-patch": {"design": {"seeds": 30}}}})
+    few = plan("tail-patch", overrides={"metrics": {"tail-patch": {"design": {"seeds": 30, "queries": 10}}}})
     (reason,) = few.without_metrics
     assert "tail-patch needs 30 ensemble members, and configs/settings/digits-lr.yaml has" in reason
 

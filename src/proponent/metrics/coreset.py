@@ -142,7 +142,7 @@ def coreset_of_arrays(
 
 def _over_seeds(values: Array) -> Array:
     """Return values (n_shares, n_seeds, n_query) averaged over the seeds that did not diverge, (n_shares, n_query)."""
-    usable = np.isfinite(values).all(axis=-1)[..., None, :]
+    usable = np.all(np.isfinite(values), axis=-1, keepdims=True).swapaxes(-2, -1)
     moved = np.moveaxis(values, -2, -1)
     return mean_over_seeds(moved, np.broadcast_to(usable, moved.shape), "coreset")
 

@@ -94,7 +94,7 @@ def data_support_of_arrays(
         interval over queries.
 
     Raises:
-        UserError: ``smallest`` is not one whole number from 0 to ``n_train`` per query.
+        UserError: ``smallest`` has values that are not whole numbers from 0 to ``n_train``, or the wrong shape.
 
     Examples:
         >>> import proponent

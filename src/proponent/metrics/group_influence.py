@@ -94,7 +94,7 @@ def group_influence_of_arrays(
         bootstrap interval over groups and queries; and extras, among them the ``ceiling`` with several seeds.
 
     Raises:
-        UserError: shapes do not fit, scores are not finite, row 0 leaves out an example or another row leaves out none, or
+        UserError: shapes do not fit, scores are not finite, row 0 does not keep all examples, another row does, or
             too few retrainings are usable.
 
     Examples:
@@ -106,8 +106,8 @@ def group_influence_of_arrays(
         1.0
     """
     truth = retrainings_of(masks, targets)
-    missing = (~truth.masks).any(axis=1)
-    if missing[0] or not missing[1:].all():
+    missing = (~truth.masks).sum(axis=1)
+    if missing[0] or not np.all(missing[1:]):
         raise UserError(
             "masks: expected a row that keeps all examples, and then rows that leave out a group each"
         )

@@ -42,7 +42,7 @@ def score_matrix(scores: ArrayLike, name: str = "scores") -> Array:
             f"{name}: expected the shape (n_query, n_train) with at least one query and one example, found "
             f"{found.shape}"
         )
-    check_scores(found, *found.shape, name)
+    check_scores(found, len(found), found.shape[1], name)
     return found
 
 

@@ -109,7 +109,7 @@ class _Members:
         """Return the targets of the queries after one step of each member on each mask, (n_masks · members, n_query).
 
         Args:
-            masks: (n_masks, n_train) bool, True = in the batch; an empty batch is no step.
+            masks: (n_masks, n_train) bool, True = in the batch; with an empty batch the members stay as they are.
         """
         n = len(self._states)
         found = torch.full((len(masks) * n, len(self._data.y_query)), torch.nan)

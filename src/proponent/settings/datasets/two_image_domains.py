@@ -25,7 +25,7 @@ def fashion_mnist_and_digits(
 ) -> Split:
     """Return images of Fashion-MNIST, some of which are replaced by digits of MNIST that carry the label of one class.
 
-    A model can learn what it says of digits from the digits alone (Bareeva et al., 2024, "Quanda", mixed datasets). The
+    What a model predicts for digits can come from the digits alone (Bareeva et al., 2024, "Quanda", mixed datasets). The
     truths ``domain`` and ``domain_queries`` are 1 for digits and 0 for garments.
 
     Args:
