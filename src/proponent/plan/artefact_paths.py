@@ -106,6 +106,11 @@ def figure(name: str, setting: str) -> str:
     return f"results/figures/{name}-{setting}.svg"
 
 
+def explanations(setting: str) -> str:
+    """Return the path of heat maps and clusters of a setting."""
+    return f"results/{setting}/report/explanations.safetensors"
+
+
 def report_section(setting: str) -> str:
     """Return the path of what the report shows of a setting."""
     return f"results/{setting}/report/section.json"

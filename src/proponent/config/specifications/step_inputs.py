@@ -140,6 +140,25 @@ class FiguresInputs(DataInputs):
 
 
 @dataclass(frozen=True)
+class ExplainInputs(DataInputs):
+    """Inputs of the explanations of a setting."""
+
+    ensemble: tuple[str, ...]
+    features: tuple[str, ...]
+    """Shards of features that the methods used."""
+    scores: dict[str, str]
+    """Scores per method."""
+
+
+@dataclass(frozen=True)
+class ReportSectionInputs(FiguresInputs):
+    """Inputs of what the report shows of a setting."""
+
+    explanations: str = ""
+    """Explanations of the setting; empty if it has none."""
+
+
+@dataclass(frozen=True)
 class CollectInputs:
     """Inputs of the leaderboard."""
 

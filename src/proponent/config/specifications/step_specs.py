@@ -539,17 +539,30 @@ class OverviewSpec(StepSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainSpec(SettingSpec):
+    """Heat maps of the strongest examples of a setting, and clusters of its training examples."""
+
+    step: ClassVar[str] = "explain"
+    inputs_type: ClassVar[type[Any]] = step_inputs.ExplainInputs
+    methods: tuple[str, ...]
+    """Methods whose pair scores are differentiable in closed form."""
+    memory_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportSectionSpec(SettingSpec):
     """What the report shows of one setting."""
 
     step: ClassVar[str] = "report_section"
-    inputs_type: ClassVar[type[Any]] = step_inputs.FiguresInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.ReportSectionInputs
     methods: tuple[str, ...]
     """Methods that have scores."""
     kinds: dict[str, str]
     """Kind of each configured method."""
     facts: dict[str, str]
     """What the configuration says about the setting, by name."""
+    meanings: dict[str, str] = field(default_factory=dict)
+    """What a good value means, by metric of the leaderboard."""
     description: str = ""
     failed: str = ""
     """Reason why the setting has no results; empty in the plan of a run."""
@@ -574,7 +587,7 @@ SPECS: dict[str, type[StepSpec]] = {
         PatchModelsSpec,
         *(AttributeSpec, AdoptSpec, ShuffleSpec, ShuffleLabelsSpec, RepeatSpec, AgreementSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
-        *(ReportSectionSpec, ReportSpec),
+        *(ExplainSpec, ReportSectionSpec, ReportSpec),
     )
 }
 """The specification of each step."""
