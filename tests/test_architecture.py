@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "inspection": {"config", "store", "plan"},
     "attribution": {"config", "methods", "metrics"},
     "trained": {"config", "settings", "store", "features", "methods", "explanations"},
+    "commands": {"config", "publish", "store", "plan", "inspection", "steps", "cleaning", "cleaning_files"},
     "steps": {
         "config",
         "methods",
@@ -59,6 +60,13 @@ MAY_IMPORT = {
         "training",
         "features",
         "self_check",
+        # the step `explain` reads finished results as proponent.open does
+        "explained_models",
+        "explainer",
+        "explanations",
+        "finished_results",
+        "pair_explainer",
+        "trained",
     },
 }
 

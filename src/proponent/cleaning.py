@@ -169,6 +169,30 @@ def choose_method(root: Path, results: Results) -> tuple[str, str]:
     return available[0], f"the first method with scores, since there are no results of {twin}"
 
 
+def lines_on_gain(root: Path, setting: str, method: str) -> list[str]:
+    """Return what training without the most suspicious examples changes, one line per share, or how to find it out.
+
+    Args:
+        root: the checkout.
+        setting: name of a setting with results.
+        method: method that orders the examples.
+    """
+    path = root / f"results/{setting}/metrics/{method}.json"
+    metrics = read_json(path)["metrics"] if path.exists() else {}
+    found = {name: entry for name, entry in metrics.items() if name.startswith("cleaning_gain_")}
+    if not found:
+        return [
+            "To see what training without the first examples changes: snakemake --config "
+            f"'settings=[{setting}]' 'methods=[{method}]' 'metrics=[cleaning-gain]'"
+        ]
+    return [
+        f"without the first {name.rpartition('_')[2]} % ({entry['n_removed']} examples): {entry['utility']} "
+        f"{entry['before']:.3f} → {entry['after']:.3f}, a gain of {entry['value']:+.3f} "
+        f"[{entry['ci_low']:+.3f}, {entry['ci_high']:+.3f}]; without as many random examples {entry['random']:+.3f}"
+        for name, entry in found.items()
+    ]
+
+
 def lowest(values: NDArray[np.floating], count: int = SHOWN) -> list[int]:
     """Return the places of the most negative of ``values`` (n,), the most negative first; values from 0 up are left out."""
     order = np.argsort(values, kind="stable")[:count]

@@ -23,14 +23,15 @@ class ExplainedModels:
 
     Args:
         attributor: the attributor.
+        models: largest number of models that explain scores; None for all.
     """
 
-    def __init__(self, attributor: Attributor) -> None:
+    def __init__(self, attributor: Attributor, models: int | None = None) -> None:
         self._attributor = attributor
         self.choice: Choice = attributor._choice
         self.problem: Problem = attributor._problem
         self.train_labels: Tensor = attributor._y
-        self.members: list[LiveMember] = attributor._members if attributor._uses_models else []
+        self.members: list[LiveMember] = attributor._members[:models] if attributor._uses_models else []
 
     @property
     def labels(self) -> NDArray[Any] | None:

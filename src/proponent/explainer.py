@@ -167,6 +167,8 @@ class Explainer:
         by: Literal["gradients", "representations"] = "gradients",
         label: int | None = None,
         exemplars: int = 8,
+        most: int | None = None,
+        seed: int = 0,
     ) -> Clusters:
         """Divide training examples into clusters of similar gradients, or of similar representations, of the first model.
 
@@ -175,9 +177,11 @@ class Explainer:
             by: directions that are compared.
             label: class whose examples are divided; None for all examples.
             exemplars: largest number of typical examples per cluster.
+            most: largest number of examples that are divided, drawn at random from more; None for all.
+            seed: seed of the draw.
 
         Returns:
-            Clusters whose ``labels`` belong to the examples of the class, in their order in the training set, and whose
+            Clusters whose ``labels`` belong to the divided examples, in their order in the training set, and whose
             ``exemplars`` are indices of training examples.
 
         Raises:
@@ -187,11 +191,13 @@ class Explainer:
         if label is not None and classes is None:
             raise UserError("examples without class labels are divided all together; leave label out")
         rows = np.arange(len(problem.x)) if label is None else np.flatnonzero(classes == label)
+        if most is not None and len(rows) > most:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
         needed = _MATRICES * 8 * len(rows) ** 2 / 2**20
         if needed > problem.memory_mib:
             raise UserError(
                 f"the cosines of {len(rows)} examples need {needed:.0f} MiB and memory_mib is {problem.memory_mib}; "
-                "raise it, or divide the examples of one class with label"
+                "raise it, divide the examples of one class with label, or a part of them with most"
             )
         chosen = torch.from_numpy(rows)
         if by == "gradients":

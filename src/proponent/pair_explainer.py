@@ -18,7 +18,12 @@ from proponent.explanations.deletion_curves import (
     order_of,
 )
 from proponent.explanations.explanation_tables import PairExplanation
-from proponent.explanations.feature_attribution import Algorithm, FeatureAttribution, attribute_features
+from proponent.explanations.feature_attribution import (
+    MOST_STEPS,
+    Algorithm,
+    FeatureAttribution,
+    attribute_features,
+)
 from proponent.trained.pair_score_builder import PairScoreBuilder, Side
 
 Baseline = Literal["zeros", "mean"] | Tensor
@@ -32,16 +37,33 @@ class PairExplainer:
         models: method, models and training set.
         inputs: name of the input whose features are attributed; None for the only one.
         baseline: features that stand for no information.
+        most_steps: largest number of steps of integrated gradients.
 
     Raises:
         UserError: the pair score of the method is not differentiable in closed form.
     """
 
-    def __init__(self, models: ExplainedModels, inputs: str | None, baseline: Baseline) -> None:
-        self._models, self._given = models, baseline
+    def __init__(
+        self,
+        models: ExplainedModels,
+        inputs: str | None = None,
+        baseline: Baseline = "zeros",
+        most_steps: int = MOST_STEPS,
+    ) -> None:
+        self._models, self._given, self._most_steps = models, baseline, most_steps
         self._builder = PairScoreBuilder(
             models.choice, models.members, models.problem, models.train_labels, inputs
         )
+
+    def passes(self, per_side: int, per_example: int) -> int:
+        """Return how many forward passes of one example a pair costs.
+
+        Args:
+            per_side: passes per side of a pair.
+            per_example: passes per training example, where the direction of a side is a sum over the training set.
+        """
+        sums = self._builder.uses_training_set
+        return 2 * per_side + (per_example * len(self._models.problem.x) if sums else 0)
 
     def explain(self, queries: Any, row: int, example: int, algorithm: Algorithm) -> PairExplanation:
         """Return the contributions of the features of both examples; arguments as in :meth:`.Explainer.features`."""
@@ -99,6 +121,7 @@ class PairExplainer:
             algorithm,
             embedded=side.embedded,
             network=side.network,
+            most_steps=self._most_steps,
         )
 
     def _baseline(self, side: Side) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from proponent.explanations.explanation_tables import Explanation, PairExplanation
 from proponent.finished_results import Results
+from proponent.publish.examples import is_music, notes_of, piano_roll, token_input, token_pieces
 from proponent.publish.figures.proponents_figure import as_picture
 from proponent.publish.png_pictures import data_uri, heat_map, png_bytes, token_colours
 from proponent.publish.query_page import Card, HeatMap, QueryPage, Section, Word
@@ -48,6 +49,7 @@ class QueryView:
         self._queries, self._names = x, names
         self._train, self._labels = results.rows()
         self._tokenizer = results.tokenizer()
+        self._is_music = results.token_names is not None and is_music(results.token_names)
 
     def table(self, explanation: Explanation, images: Path | None = None) -> Table:
         """Return the examples as a table for the terminal.
@@ -146,38 +148,50 @@ class QueryView:
     def _picture(self, x: Rows, row: int) -> NDArray[np.float64] | None:
         shape = self._results.image_shape
         if shape is None:
-            return None
+            if not self._is_music:
+                return None
+            tokens = next(iter(named_tensors(x).values()))[row].flatten().tolist()
+            return piano_roll(notes_of(tokens, self._results.token_names or ()))
         own = [value[row].numpy(force=True) for value in named_tensors(x).values()]
         return as_picture(next(value for value in own if value.size == math.prod(shape)), shape)
 
-    def _tokens(self, x: Rows, row: int) -> list[str] | None:
+    def _pieces(self, x: Rows, row: int) -> list[tuple[int, str]] | None:
+        """Return the places of the shown tokens of a text with its parts, which join to the text; None for other inputs."""
+        arrays = {name: value[row].numpy(force=True) for name, value in named_tensors(x).items()}
+        name = token_input(arrays)
+        if name is None:
+            return None
+        names = self._results.token_names
+        if names is not None:
+            return token_pieces(arrays[name].reshape(-1), names)
         if self._tokenizer is None:
             return None
-        named = named_tensors(x)
-        tokens = named.get("input_ids", next(iter(named.values())))[row]
-        found: list[str] = list(self._tokenizer.convert_ids_to_tokens(tokens.tolist()))
-        return found
+        tokens = self._tokenizer.convert_ids_to_tokens(arrays[name].reshape(-1).tolist())
+        return [(place, f" {token}") for place, token in enumerate(tokens) if token]
 
     def _contents(self, x: Rows, row: int) -> dict[str, Any]:
         """Return what a card shows of an input: a picture, words or numbers."""
-        picture, tokens = self._picture(x, row), self._tokens(x, row)
+        picture, pieces = self._picture(x, row), self._pieces(x, row)
+        found: dict[str, Any] = {}
         if picture is not None:
-            return {"picture": data_uri(png_bytes(picture))}
-        if tokens is not None:
-            return {"words": [Word(token) for token in tokens if token]}
+            found["picture"] = data_uri(png_bytes(picture))
+        if pieces is not None and not self._is_music:
+            found["words"] = [Word(piece) for _, piece in pieces]
+        if found:
+            return found
         return {"numbers": _numbers(x, row)}
 
     def _content(self, row: int, images: Path | None) -> str:
         """Return what a cell of the table shows of a training example: a file, words or numbers."""
-        picture, tokens = self._picture(self._train, row), self._tokens(self._train, row)
+        picture, pieces = self._picture(self._train, row), self._pieces(self._train, row)
         if picture is not None:
             if images is None:
                 return ""
             path = images / f"train-{row}.png"
             _write(path, png_bytes(picture))
             return str(path)
-        if tokens is not None:
-            text = " ".join(token for token in tokens if token)
+        if pieces is not None:
+            text = "".join(piece for _, piece in pieces).strip()
             return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
         return _numbers(self._train, row)
 
@@ -196,12 +210,13 @@ class QueryView:
         self, heat: HeatMap, values: Tensor, shape: tuple[int, ...] | None, x: Rows, row: int
     ) -> HeatMap:
         own = values.numpy(force=True)
-        tokens = self._tokens(x, row)
         if shape is not None and own.size == math.prod(shape):
             return replace(heat, picture=data_uri(png_bytes(heat_map(own, shape))))
-        names = tokens if tokens is not None else [f"{value:+.2g}" for value in own.flatten().tolist()]
-        coloured = zip(names, token_colours(own.flatten()), strict=True)
-        return replace(heat, words=[Word(text, colour) for text, colour in coloured if text])
+        colours = token_colours(own.flatten())
+        pieces = self._pieces(x, row)
+        if pieces is None or max((place for place, _ in pieces), default=-1) >= len(colours):
+            pieces = [(place, f" {value:+.2g}") for place, value in enumerate(own.flatten().tolist())]
+        return replace(heat, words=[Word(piece, colours[place]) for place, piece in pieces])
 
 
 def _numbers(x: Rows, row: int) -> str:

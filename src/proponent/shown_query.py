@@ -69,7 +69,7 @@ def show_query(
     names = [f"query {query}"] if query is not None else _names(inputs, len(explained))
     x = results.query_rows()[[int(query or 0)]] if explainer is None else explainer.models.rows(asked)[0]
     view = QueryView(results, name, x, names)
-    images = None if results.image_shape is None else root / CACHE / setting / "images"
+    images = root / CACHE / setting / "images"
     for explanation in explained:
         console.print(view.table(explanation, images))
         for fact in view.facts(explanation):

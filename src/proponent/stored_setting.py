@@ -24,6 +24,7 @@ from proponent.store.manifest import find_manifest
 from proponent.store.sharded_arrays import read_shards
 from proponent.store.tensors import load_tensors
 from proponent.trained import new_inputs
+from proponent.trained.named_words import words_tokenizer
 from proponent.trained.new_inputs import Query
 
 
@@ -113,8 +114,9 @@ class StoredSetting:
 
         Args:
             image: file with an image, which is resized.
-            text: a text; the module of the dataset factory must have a function ``tokenizer`` with the arguments of the
-                factory, which returns a function from a text to ``{"input_ids": …}``.
+            text: a text. The tokens of the setting have the names of words, or the module of the dataset factory has a
+                function ``tokenizer`` with the arguments of the factory, which returns a function from a text to
+                ``{"input_ids": …}``.
             file: CSV file with one column per feature, in the units of the training set, and labels in a column ``y``.
             tensor: safetensors file with the inputs by name, and labels as ``y``.
 
@@ -134,13 +136,26 @@ class StoredSetting:
         tokenizer = self.tokenizer()
         if tokenizer is None:
             raise UserError(
-                f"setting {self.setting}: the module of its dataset factory has no function 'tokenizer', which turns a text "
-                "into tokens; add one (docs/explaining.md), or give tensor"
+                f"setting {self.setting}: its tokens are not named words, and the module of its dataset factory has no "
+                "function 'tokenizer', which turns a text into tokens; add one (docs/explaining.md), or give tensor"
             )
         return new_inputs.text_query(str(text), x, tokenizer)
 
+    @cached_property
+    def token_names(self) -> list[str] | None:
+        """Names of the tokens 0, 1, …; None where rows are not tokens, or their names are unknown."""
+        path = self.folder / "data/token_names.json"
+        return [str(name) for name in read_json(path)] if path.is_file() else None
+
     def tokenizer(self) -> Any | None:
-        """Return the tokenizer of the setting's texts; None if its dataset factory comes without one."""
+        """Return the tokenizer of the setting's texts; None if there is none.
+
+        It is that of the dataset factory, or one of words if the tokens of the setting have the names of words.
+        """
+        own = self._tokenizer_of_factory()
+        return own if own is not None or self.token_names is None else words_tokenizer(self.token_names)
+
+    def _tokenizer_of_factory(self) -> Any | None:
         manifest = find_manifest(self.folder / "data/train.safetensors")
         if manifest is None or manifest.step != DataSpec.step:
             return None

@@ -20,10 +20,10 @@ from torch import Tensor
 import proponent
 from docs.tiny_results import MODULE, make_results
 from proponent.attributor import Attributor
+from proponent.commands.query_command import query_command
 from proponent.errors import UserError
 from proponent.explanations.strongest_examples import strongest
 from proponent.methods.shared.needs import NEEDS
-from proponent.query_command import query_command
 from proponent.trained import stored_member
 from proponent.trained.live_member import LiveMember
 from proponent.trained.method_choice import OF_MODELS, choose_method, method_names

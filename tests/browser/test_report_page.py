@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -165,6 +166,111 @@ def test_names_that_look_like_html_are_texts(browser):
     assert "</script><b>" in shown(browser, "section.setting .shown .about b")
 
 
+def tick_heat_maps(browser: Chrome) -> None:
+    browser.find_element(
+        By.CSS_SELECTOR, "section.setting:not([hidden]) .gallery input[type=checkbox]"
+    ).click()
+
+
+def press_method(browser: Chrome, method: str) -> None:
+    labels = browser.find_elements(By.CSS_SELECTOR, "section.setting:not([hidden]) .methods label")
+    next(label for label in labels if label.text == method).click()
+
+
+def test_heat_maps_lie_over_both_pictures_of_a_pair(browser, page):
+    section = json.loads((page.parents[1] / "small_digits/report/section.json").read_text())
+    tick_heat_maps(browser)
+    for method in ("graddot", "trak"):
+        press_method(browser, method)
+        case = section["gallery"]["strongest"][method][0]
+        entries = [*case["proponents"], *case["opponents"]]
+        assert sum(entry["heat"] is not None for entry in entries) == 6
+        expected = [address for entry in entries if entry["heat"] for address in entry["heat"][::-1]]
+        maps = "document.querySelectorAll('section:not([hidden]) .shown img.heat')"
+        drawn = f"return [...{maps}].map(image => [image.src, image.naturalWidth])"
+        assert [tuple(found) for found in browser.execute_script(drawn)] == [
+            (address, 8) for address in expected
+        ]
+    press_method(browser, "random")
+    assert browser.execute_script(drawn) == []
+    assert set(section["without_heat"]) == set()
+
+
+def test_the_words_that_make_a_score_are_highlighted(browser, page):
+    choose(browser, "setting", "small_texts")
+    tick_heat_maps(browser)
+    press_method(browser, "graddot")
+    section = json.loads((page.parents[1] / "small_texts/report/section.json").read_text())
+    first = section["gallery"]["strongest"]["graddot"][0]["proponents"][0]
+    pieces = section["gallery"]["examples"][str(first["row"])]["pieces"]
+    assert len(pieces) == len(first["weights"][1])
+    marks = browser.find_elements(By.CSS_SELECTOR, ".shown .proponents .example:first-child > .words mark")
+    found = [(mark.text.strip(), mark.get_attribute("title")) for mark in marks]
+    assert found == [
+        (piece.strip(), f"{weight:+d} %".replace("-", "−"))
+        for piece, weight in zip(pieces, first["weights"][1], strict=True)
+        if weight
+    ]
+    assert {mark.get_attribute("class") for mark in marks} <= {"raises", "lowers"}
+
+
+def test_clusters_are_shown_by_gradient_and_by_representation(browser, page):
+    section = json.loads((page.parents[1] / "small_digits/report/section.json").read_text())
+    names = shown(browser, ".clusters h4")
+    assert names == [group["name"] for group in section["clusters"]]
+    assert [name.rpartition(" ")[2] for name in names] == ["gradients", "representations"] * 2
+    rows = [row for group in section["clusters"] for cluster in group["clusters"] for row in cluster["rows"]]
+    assert shown(browser, ".clusters .row") == [f"example {row}" for row in rows]
+
+
+def test_proponents_everywhere_are_counted_over_the_test_queries(browser, page):
+    root = page.parents[1] / "small_digits"
+    method = json.loads((root / "report/section.json").read_text())["everywhere"]["method"]
+    scores = load_file(root / f"scores/{method}.safetensors")["scores"][6:]
+    counts: dict[int, int] = {}
+    for row in scores:
+        for example in sorted(range(len(row)), key=lambda i: (-row[i], i))[:10]:
+            if row[example] > 0:
+                counts[example] = counts.get(example, 0) + 1
+    found = [text.split("\n") for text in shown(browser, ".everywhere .about")]
+    numbers = [(int(text.rpartition(" ")[2]), int(text.split(" ")[0])) for _, text in found]
+    assert all(counts[row] == count for row, count in numbers)
+    assert [count for _, count in numbers] == sorted(counts.values(), reverse=True)[:12]
+
+
+@pytest.mark.parametrize(("setting", "what"), [("small_music", "notes"), ("small_speech", "levels")])
+def test_sounds_are_played(browser, page, setting, what):
+    choose(browser, "setting", setting)
+    section = json.loads((page.parents[1] / setting / "report/section.json").read_text())
+    assert all(item["sound"][what] and item["picture"] for item in section["gallery"]["examples"].values())
+    browser.get_log("browser")
+    play = next(
+        button for button in browser.find_elements(By.CSS_SELECTOR, ".shown .play") if button.is_displayed()
+    )
+    assert play.get_attribute("aria-label").startswith("play query ")
+    play.send_keys(Keys.ENTER)
+    assert play.text == "■ stop"
+    WebDriverWait(browser, 20).until(lambda _: play.text == "▶ play")
+    play.click()
+    play.click()
+    assert play.text == "▶ play"
+    assert browser.get_log("browser") == []
+
+
+def test_the_sentence_of_a_metric_says_what_a_good_value_means(browser):
+    assert shown(browser, "#leaderboard-meaning")[0].startswith(
+        "Near its ceiling, summed scores rank random halves"
+    )
+    choose(browser, "filter-setting", "all")
+    choose(browser, "filter-metric", "Mislabel AUC")
+    meaning = shown(browser, "#leaderboard-meaning")[0]
+    assert "flipped" in meaning or "wrong" in meaning
+    titles = (
+        "return [...document.querySelectorAll('#leaderboard-table tbody tr')].map(row => row.cells[4].title)"
+    )
+    assert set(browser.execute_script(titles)) == {meaning}
+
+
 def test_flipped_labels_are_marked_where_they_are_known(browser, page):
     choose(browser, "setting", "small_noisy")
     known = json.loads((page.parents[1] / "small_noisy/report/section.json").read_text())["suspicious"][
@@ -180,9 +286,9 @@ def test_every_gap_has_its_reason(browser):
     )
     assert sorted(row[0] for row in states) == sorted(METHODS)
     (bm25,) = [row for row in states if row[0] == "bm25"]
-    assert [cell.lstrip("●○") for cell in bm25[2:]] == ["left out", "left out", "ran"]
+    assert [cell.lstrip("●○") for cell in bm25[2:]] == ["left out", "left out", "ran", "ran", "left out"]
     reasons = shown(browser, ".gaps > div")
-    for setting in ("small_digits", "small_noisy"):
+    for setting in ("small_digits", "small_noisy", "small_speech"):
         start, why = (
             f"left out {setting}: bm25",
             f"needs 'inputs: tokens', and configs/settings/{setting}.yaml",
@@ -221,7 +327,7 @@ def test_everything_is_reached_by_the_keyboard(browser):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("setting", ["small_digits", "small_texts"])
+@pytest.mark.parametrize("setting", ["small_digits", "small_texts", "small_music"])
 def test_an_accessibility_checker_finds_nothing(browser, theme, setting):
     need_package(AXE)
     choose(browser, "theme", theme)

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file
 
 from proponent import cleaning
-from proponent.cleaning import Suspects, equal_inputs, find_suspects, lowest
+from proponent.cleaning import Suspects, equal_inputs, find_suspects, lines_on_gain, lowest
 from proponent.cleaning_files import write_files
 from proponent.errors import UserError
 from proponent.predictions_along_training import probabilities
@@ -158,6 +158,20 @@ def test_the_noisy_twin_decides_where_a_setting_has_no_flipped_labels(made, tmp_
     path.write_text(json.dumps({"documents": documents}))
     chosen, because = cleaning.choose_method(tmp_path, Twin())
     assert (chosen, because) == ("random", "best mislabel_found_10 of 2 methods on own-noisy: 0.600")
+
+
+def test_the_gain_by_cleaning_is_printed_or_the_command_that_finds_it(made, tmp_path):
+    (line,) = lines_on_gain(made.root, SETTING, "graddot")
+    assert "'settings=[small-digits-lr-noisy]' 'methods=[graddot]' 'metrics=[cleaning-gain]'" in line
+    entry = {"value": 0.02, "ci_low": -0.004, "ci_high": 0.03, "random": -0.001, "n_removed": 20}
+    entry |= {"utility": "accuracy", "before": 0.9, "after": 0.92}
+    path = tmp_path / "results/own/metrics/graddot.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"metrics": {"mislabel_auc": {}, "cleaning_gain_10": entry}}))
+    assert lines_on_gain(tmp_path, "own", "graddot") == [
+        "without the first 10 % (20 examples): accuracy 0.900 → 0.920, a gain of +0.020 [-0.004, +0.030]; without as many "
+        "random examples -0.001"
+    ]
 
 
 @pytest.mark.parametrize(

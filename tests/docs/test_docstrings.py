@@ -16,8 +16,13 @@ from proponent.attributor import Attributor
 from proponent.explainer import Explainer
 from proponent.finished_results import open_results
 from proponent.metrics.cardinality import cardinality_of_arrays
+from proponent.metrics.cleaning_gain import cleaning_gain_of_arrays
+from proponent.metrics.coreset import coreset_of_arrays
+from proponent.metrics.counterfactual import counterfactual_of_arrays
+from proponent.metrics.data_support import data_support_of_arrays
 from proponent.metrics.duplicates import duplicates_of_arrays
 from proponent.metrics.estimate import Estimate
+from proponent.metrics.group_influence import group_influence_of_arrays
 from proponent.metrics.lds import lds_of_arrays
 from proponent.metrics.loo import loo_of_arrays
 from proponent.metrics.method_agreement import agreement_of_arrays
@@ -29,12 +34,20 @@ from proponent.metrics.same_class import same_class_of_arrays
 from proponent.metrics.shortcut import shortcut_of_arrays
 from proponent.metrics.sparsity import sparsity_of_arrays
 from proponent.metrics.stability import stability_of_arrays
+from proponent.metrics.subclass import subclass_of_arrays
+from proponent.metrics.tail_patch import tail_patch_of_arrays
 from proponent.trained.method_table import method_table
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "proponent.methods": method_table,
     "proponent.open": open_results,
     "proponent.metrics.cardinality": cardinality_of_arrays,
+    "proponent.metrics.tail_patch": tail_patch_of_arrays,
+    "proponent.metrics.group_influence": group_influence_of_arrays,
+    "proponent.metrics.data_support": data_support_of_arrays,
+    "proponent.metrics.counterfactual": counterfactual_of_arrays,
+    "proponent.metrics.coreset": coreset_of_arrays,
+    "proponent.metrics.cleaning_gain": cleaning_gain_of_arrays,
     "proponent.metrics.duplicates": duplicates_of_arrays,
     "proponent.metrics.label_randomisation": randomisation_of_arrays,
     "proponent.metrics.lds": lds_of_arrays,
@@ -49,7 +62,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "proponent.metrics.shortcut": shortcut_of_arrays,
     "proponent.metrics.sparsity": sparsity_of_arrays,
     "proponent.metrics.stability": stability_of_arrays,
-    "proponent.metrics.subclass": same_class_of_arrays,
+    "proponent.metrics.subclass": subclass_of_arrays,
     "proponent.settings.fetch": settings.fetch,
 }
 CLASSES: dict[str, type] = {
@@ -67,6 +80,12 @@ MODULES = (
         f"proponent.metrics.{name}"
         for name in (
             "cardinality",
+            "tail_patch",
+            "group_influence",
+            "data_support",
+            "counterfactual",
+            "coreset",
+            "cleaning_gain",
             "duplicates",
             "estimate",
             "lds",
@@ -80,6 +99,7 @@ MODULES = (
             "shortcut",
             "sparsity",
             "stability",
+            "subclass",
         )
     ),
     *(f"proponent.settings.{name}" for name in ("augmentation", "fetched_files", "split", "targets")),

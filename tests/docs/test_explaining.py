@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from docs.guides import REPOSITORY, blocks_of
 from docs.tiny_results import make_artefact
+from proponent.commands.query_command import query_command
 from proponent.config.benchmark import load_benchmark
 from proponent.plan.run_plan import Plan
-from proponent.query_command import query_command
 
 GUIDE = "docs/explaining.md"
 BLOCKS = blocks_of(REPOSITORY / GUIDE)

@@ -8,7 +8,9 @@ import pytest
 
 from docs.guides import REPOSITORY, Done, Reader
 from proponent.publish.report import gallery
-from proponent.steps import report_section
+from proponent.steps import explain
+from proponent.steps.io import section_examples
+from proponent.trained.pair_score_builder import EXPLAINED
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +38,14 @@ def test_a_second_report_makes_nothing(followed, reader):
 
 def test_the_guide_names_the_numbers_of_this_version():
     guide = (REPOSITORY / "docs/report.md").read_text(encoding="utf-8")
-    words = {6: "six", 12: "a dozen"}
+    words = {3: "three", 6: "six", 10: "ten", 12: "a dozen"}
     assert f"{words[gallery.QUERIES]} test queries" in guide
     assert f"each of the {words[gallery.METHODS]} best methods" in guide
     assert f"the {words[gallery.SHOWN]} strongest proponents" in guide
+    assert f"among the {words[section_examples.COUNTED]} strongest proponents" in guide
     assert f"the {gallery.SUSPICIOUS} training examples" in guide
-    assert f"{report_section._GALLERY_BYTES / 1e6:.1f} MB" in guide
+    assert f"more than {section_examples.GALLERY_BYTES / 1e6:.2f} MB" in guide
+    assert f"end at {section_examples.HEAT_BYTES / 1e6:.2f} MB" in guide
+    assert f"the {words[explain.PAIRS]} strongest proponents and opponents of each query" in guide
+    assert f"more than {explain.DIVIDED:,} examples" in guide
+    assert all(f"`{name}`" in guide for name in EXPLAINED.replace(" and ", ", ").split(", "))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -287,6 +289,23 @@ def test_methods_without_a_closed_form_are_refused():
     explainer, queries = made("ekfac")
     with pytest.raises(UserError, match="method 'ekfac' has no pair score that is differentiable"):
         explainer.features(queries, 0)
+
+
+def test_a_module_of_ones_own_with_the_name_of_a_method_is_refused(monkeypatch):
+    explainer, queries = made("graddot")
+    own = types.ModuleType("lab.graddot")
+    own.attribute = explainer.models.choice.function
+    monkeypatch.setattr(explainer.models, "choice", replace(explainer.models.choice, module=own))
+    with pytest.raises(UserError, match="no pair score that is differentiable"):
+        explainer.features(queries, 0)
+
+
+def test_clusters_of_a_part_of_the_examples():
+    explainer, _ = made("graddot")
+    n_train = len(explainer.models.problem.x)
+    found = explainer.clusters(2, most=n_train - 5)
+    assert len(found.labels) == n_train - 5
+    assert explainer.clusters(2, most=n_train).exemplars == explainer.clusters(2).exemplars
 
 
 def test_the_baseline_may_be_the_mean_of_the_training_set():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from oracles.retrained import AdditiveWorld
 from proponent.metrics import coreset
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.retrained_curves import chance_range
 
 N_TRAIN, N_QUERY, KEPT = 40, 30, [8, 20, 32]
 WORLD = AdditiveWorld(N_TRAIN, N_QUERY, n_seeds=2)
@@ -19,10 +21,10 @@ def firsts(order: np.ndarray) -> np.ndarray:
     return np.array([np.isin(np.arange(N_TRAIN), order[:size]) for size in KEPT])
 
 
-def given(values: np.ndarray, has_classes: bool = True) -> dict[str, DerivedRetrainings]:
+def given(values: np.ndarray, has_classes: bool = True, seed: int = 0) -> dict[str, DerivedRetrainings]:
     order = np.argsort(-values)
     own = np.concatenate([firsts(order), firsts(order[::-1])])
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     random = np.concatenate([firsts(rng.permutation(N_TRAIN)) for _ in range(4)])
     everything = np.ones((1, N_TRAIN), dtype=bool)
     return {
@@ -68,10 +70,41 @@ def test_values_equal_brute_force(has_classes):
     assert extras["utility"] == ("accuracy" if has_classes else "target")
 
 
+def test_plain_arrays_have_the_values_of_a_setting():
+    values = WORLD.effects.mean(axis=0)
+    derived, expected = given(values), evaluate(values)["coreset_keep_best"]
+    chosen, random = derived["own"].correct[:3], derived["shared"].correct[1:].reshape(4, 3, 2, N_QUERY)
+    shares = np.array(KEPT) / N_TRAIN
+    found = coreset(shares, chosen, random, resamples=200)
+    assert found.value == pytest.approx(expected.value)
+    assert (found.ci_low, found.ci_high) == pytest.approx((expected.ci_low, expected.ci_high))
+    one_order = coreset(shares, chosen, random[0], resamples=200)
+    assert one_order.extras["curve_random"] == pytest.approx(random[0].mean(axis=(1, 2)))
+
+
 def test_true_values_gain_and_opposite_ones_lose():
     values = WORLD.effects.mean(axis=0)
     assert all(estimate.ci_low > 0 for estimate in evaluate(values).values())
     assert all(estimate.ci_high < 0 for estimate in evaluate(-values).values())
+
+
+def test_random_choices_are_within_the_range_of_chance():
+    """The interval over queries does not cover the choice of the examples, the range of chance does."""
+    inside = []
+    for seed in range(60):
+        derived = given(
+            np.random.default_rng(100 + seed).standard_normal(N_TRAIN), has_classes=False, seed=seed
+        )
+        found = coreset.evaluate(MetricInputs(np.zeros((N_QUERY, N_TRAIN)), derived=derived), resamples=10)
+        inside += [e.extras["chance_low"] <= e.value <= e.extras["chance_high"] for e in found.values()]
+    assert np.mean(inside) >= 0.85
+
+
+def test_the_range_of_chance_is_the_prediction_interval_of_a_normal_sample():
+    values = np.array([0.3, 0.5, 0.1, 0.7])
+    low, high = t.interval(0.95, 3, loc=0.2, scale=values.std(ddof=1) * np.sqrt(1.25))
+    assert chance_range(values, 0.2) == pytest.approx({"chance_low": low, "chance_high": high})
+    assert chance_range(values[:1]) == {}
 
 
 def test_a_second_design_has_names_of_its_own():

@@ -97,6 +97,32 @@ def test_queries_that_were_wrong_before_do_not_count_as_flips():
     assert found["counterfactual_drop"].extras["n_queries"] == N_QUERY
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_plain_arrays_have_the_values_of_a_setting(sign):
+    derived, full = own(sign * WORLD.effects), shared()
+    expected = evaluate(sign * WORLD.effects)
+    rows = derived.rows["scores"]
+    queries = np.arange(N_QUERY)[:, None]
+    after, correct = (
+        np.moveaxis(values[rows, :, queries], 0, 2) for values in (derived.targets, derived.correct)
+    )
+    found = counterfactual(
+        SIZES,
+        full.targets[0],
+        after,
+        correct_before=full.correct[0],
+        correct_after=correct,
+        resamples=200,
+    )
+    assert set(found) == set(expected)
+    for name, estimate in found.items():
+        assert estimate.value == pytest.approx(expected[name].value)
+        assert (estimate.ci_low, estimate.ci_high) == pytest.approx(
+            (expected[name].ci_low, expected[name].ci_high)
+        )
+        assert estimate.extras["curve_scores"] == pytest.approx(expected[name].extras["curve_scores"])
+
+
 def test_tasks_without_classes_have_a_drop_and_no_flips():
     assert set(evaluate(WORLD.effects, has_classes=False)) == {"counterfactual_drop"}
 

@@ -35,6 +35,14 @@ def test_the_value_is_the_mean_number_of_bits():
     assert found.ci_low < found.value < found.ci_high
 
 
+def test_plain_arrays_have_the_values_of_a_setting():
+    found, expected = data_support([1, 2, 512, 0, 64], N_TRAIN, resamples=200), evaluate([1, 2, 512, 0, 64])
+    assert (found.value, found.ci_low, found.ci_high) == pytest.approx(
+        (expected.value, expected.ci_low, expected.ci_high)
+    )
+    assert found.extras["share_changed"] == pytest.approx(0.8)
+
+
 def test_queries_that_were_wrong_before_are_left_out():
     found = evaluate([4, -1, 16, -1, 4], random=[512] * 5, same_class=[0, 1, 256, 1, 128])
     assert found.extras["per_query"] == [8, 6, 8]

@@ -53,6 +53,13 @@ def test_random_scores_are_within_the_interval_of_chance_and_equal_ones_count_as
     assert (constant.value, constant.extras["n_constant"]) == (0, 10)
 
 
+def test_plain_arrays_have_the_values_of_a_setting():
+    scores = WORLD.effects + np.random.default_rng(1).standard_normal(WORLD.effects.shape)
+    truth = inputs(scores).derived["shared"]
+    found, expected = group_influence(scores, truth.masks, truth.targets, resamples=100), evaluate(scores)
+    assert (found.value, found.ci_low, found.ci_high) == (expected.value, expected.ci_low, expected.ci_high)
+
+
 def test_a_method_that_predicts_groups_is_asked_for_the_difference():
     found = evaluate(np.zeros_like(WORLD.effects), groups=lambda masks: masks @ WORLD.effects.T + 7.0)
     assert found.value == pytest.approx(1)

@@ -248,7 +248,7 @@ def test_independent_scores_neither_agree_nor_are_stable():
 
 
 @pytest.mark.parametrize(
-    "module", [same_class, subclass, shortcut, duplicates, retrieval, cardinality, sparsity]
+    "module", [same_class, subclass, shortcut, mixed_domain, duplicates, retrieval, cardinality, sparsity]
 )
 def test_scores_that_are_not_finite_are_an_error(module):
     scores = RNG.standard_normal((Q, N))
@@ -281,9 +281,9 @@ def test_a_setting_without_what_a_metric_needs_is_named_in_one_line(module):
     ("call", "reason"),
     [
         (lambda: metrics.same_class(np.ones((2, 3)), [0, 1, 1], [0, 1], k=4), "k is 4, but there are 3"),
-        (lambda: metrics.same_class(np.ones((2, 3)), [0, 1], [0, 1], k=1), r"expected shape .* \(2, 2\)"),
+        (lambda: metrics.same_class(np.ones((2, 3)), [0, 1], [0, 1], k=1), r"labels: expected one .* \(3,\)"),
         (lambda: metrics.same_class(np.ones((2, 3)), [[0, 1]], [0, 1], k=1), "labels: expected one label"),
-        (lambda: metrics.shortcut(np.ones((2, 3)), [2, 0, 1]), "planted: expected the shape"),
+        (lambda: metrics.shortcut(np.ones((2, 3)), [2, 0, 1]), "planted: expected True for planted examples"),
         (lambda: metrics.shortcut(np.ones((2, 3)), [0, 0, 0]), "0 of 3 examples are planted"),
         (lambda: metrics.shortcut(np.ones((2, 3)), [1, 0, 0], references=2), "two sets of 2 reference"),
         (lambda: metrics.duplicates(np.ones((2, 3)), [-1, -1, 7], k=1), "duplicate_of: expected"),
@@ -321,6 +321,46 @@ def test_metrics_of_a_setting_and_of_plain_arrays_are_the_same():
     ]
     for own, plain in pairs:
         assert (own.value, own.ci_low, own.ci_high) == (plain.value, plain.ci_low, plain.ci_high)
+
+
+@pytest.mark.parametrize("module", [shortcut, mixed_domain])
+def test_errors_name_the_metric_that_was_called(module):
+    """Both metrics rank planted examples with the same functions."""
+    name = module.__name__.rpartition(".")[2]
+    nothing = {"shortcut": 0 * PLANTED, "domain": 0 * PLANTED}
+    unaffected = {"shortcut_queries": STAMPED & False, "domain_queries": 0 * STAMPED}
+    for truth, reason in (
+        (nothing, "0 of 60 examples are planted"),
+        (unaffected, "no test query is affected"),
+    ):
+        with pytest.raises(UserError, match=f"^metric {name}: {reason}"):
+            module.evaluate(MetricInputs(RANDOM[0], planted=TRUTH | truth))
+    for arguments in ({"planted": 0 * PLANTED}, {"planted": PLANTED, "references": Q}):
+        with pytest.raises(UserError, match=f"^metric {name}: "):
+            module(RANDOM[0], **arguments)
+    with pytest.raises(UserError, match=r"^metric subclass: k is 61"):
+        subclass(RANDOM[0], FINE, FINE_QUERY, k=61)
+
+
+@pytest.mark.parametrize(("module", "name"), [(retrieval, "fact"), (mixed_domain, "domain")])
+def test_a_truth_without_that_of_the_queries_is_an_error(module, name):
+    truth = {name: TRUTH[name]}
+    with pytest.raises(UserError, match=f"states no truth '{name}_queries'"):
+        module.evaluate(MetricInputs(RANDOM[0], planted=truth))
+
+
+def test_a_query_that_asks_nothing_has_no_source_among_examples_that_state_nothing():
+    stated, asked = np.array([0, 0, -1, 1]), np.array([-1, 1])
+    scores = np.array([[0.0, 0.0, 1.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
+    found = retrieval.evaluate(MetricInputs(scores, planted={"fact": stated, "fact_queries": asked}), k=1)
+    assert found["mrr"].extras["n_queries"] == 1 and found["mrr"].value == 1.0
+
+
+def test_columns_that_are_equal_up_to_a_factor_tie_in_single_precision():
+    row = np.linspace(0.1, 1.7, 7, dtype=np.float32)
+    scores = np.outer(row, np.array([1, 3, 5, 7, 11], dtype=np.float32)).astype(np.float32)
+    inputs = MetricInputs(scores, planted={"duplicate_of": np.array([-1, -1, -1, -1, 2])})
+    assert duplicates.evaluate(inputs, k=1)["duplicates_recall_1"].value == pytest.approx(1 / 4)
 
 
 def test_equal_seeds_pair_methods():

@@ -108,6 +108,8 @@ def test_retrainings_are_charged_to_the_benchmark(planned: Plan) -> None:
         ("counterfactual", {"shares": [0, 0.1]}, "shares must be numbers between 0 and 1"),
         ("counterfactual", {"query": 3}, "unknown key 'design.query'; did you mean 'queries'?"),
         ("group-influence-classes", {"shares": [0.1]}, "leaves out whole groups; leave 'shares' out"),
+        ("tail-patch", {"shares": [0.1]}, "a design of kind patch leaves nothing out; leave 'shares' out"),
+        ("tail-patch", {"queries": 300}, "600 retrainings are more than budget.retrainings (500)"),
     ],
 )
 def test_mistakes_are_refused_in_one_line(name: str, design: dict[str, Any], said: str) -> None:
@@ -145,6 +147,22 @@ def test_searches_are_sharded_by_query() -> None:
     assert "at most 426 for each of 2 methods (budget 500) and 849 that all methods share" in line
 
 
+def test_steps_on_proponents_need_members_and_no_retraining() -> None:
+    found = plan("tail-patch")
+    nodes = {
+        path: node for path, node in found.graph.nodes.items() if path.startswith(f"{DERIVED}/tail-patch")
+    }
+    assert sorted(nodes) == [
+        f"{DERIVED}/tail-patch/patches/{name}.safetensors" for name in ("all-methods", "graddot", "random")
+    ]
+    for node in nodes.values():
+        assert "results/digits-lr/ensemble/shard-000.json" in node.inputs
+    assert list(lines_on_retrainings(found.graph.nodes.values(), found.benchmark.metrics)) == []
+    few = plan("tail-patch", overrides={"metrics": {"tail-patch": {"design": {"seeds": 30, "queries": 10}}}})
+    (reason,) = few.without_metrics
+    assert "tail-patch needs 30 ensemble members, and configs/settings/digits-lr.yaml has" in reason
+
+
 def test_rows_and_retrainings_of_every_kind() -> None:
     removal = DerivedDesignConfig(DerivedKind.removal, [0.1, 0.2], seeds=3, queries=5)
     assert (removal.own_rows, removal.shared_rows) == (10, 31)
@@ -152,5 +170,9 @@ def test_rows_and_retrainings_of_every_kind() -> None:
     assert (coreset.own_retrainings, coreset.shared_retrainings) == (8, 18)
     groups = DerivedDesignConfig(DerivedKind.groups, count=7)
     assert (groups.own_rows, groups.shared_rows) == (0, 8)
+    patch = DerivedDesignConfig(DerivedKind.patch, seeds=2, queries=5, count=10)
+    assert (patch.own_rows, patch.shared_rows, patch.own_retrainings) == (5, 16, 10)
+    suspects = DerivedDesignConfig(DerivedKind.suspects, [0.05, 0.1], seeds=2, count=3)
+    assert (suspects.own_retrainings, suspects.shared_retrainings) == (4, 14)
     fractions = DerivedDesignConfig(DerivedKind.fractions, [0.1, 0.5], count=7)
     assert (fractions.own_rows, fractions.shared_rows) == (0, 14)

@@ -103,6 +103,49 @@ def test_texts_are_words_without_padding():
     assert texts.item(0).picture == ""
 
 
+def test_pieces_of_words_are_joined_and_masks_are_not_words():
+    names = ["[PAD]", "play", "##ed", "the", "[SEP]"]
+    x = {
+        "states": np.ones((1, 3, 2)),
+        "attention_mask": np.array([[1, 1, 0]]),
+        "input_ids": np.array([[1, 2, 4]]),
+    }
+    assert Examples(x, np.array([0]), ["a"], None, names).item(0).text == "played"
+
+
+def test_long_texts_are_cut_and_the_labels_of_language_models_are_left_out():
+    names = ["[PAD]", *"abcdefgh"]
+    x = np.ones((1, 500), dtype=np.int64)
+    text = Examples(x, x, None, None, names).item(0)
+    assert text.text == "a" * 300 + " …"
+    assert text.label == ""
+
+
+def test_a_pair_has_its_picture_and_its_text():
+    x = {"image": np.random.default_rng(0).random((2, 16)), "title": np.array([[1, 2], [2, 0]])}
+    shown = Examples(x, np.zeros((2, 2), dtype=np.int64), None, (4, 4), ["[PAD]", "red", "heart"]).item(0)
+    assert shown.picture.startswith("data:image/webp")
+    assert shown.text == "red heart"
+
+
+def test_music_is_a_piano_roll_with_its_notes():
+    names = ["[PAD]", "step 4", "length 2", "pitch 69", "pitch 57"]
+    item = Examples(np.array([[3, 2, 1, 4, 2, 0]]), np.array([0]), ["a"], None, names).item(0)
+    assert item.sound["notes"] == [[0, 69, 2], [4, 57, 2]]
+    assert item.text == ""
+    assert decoded(item.picture).shape[:2] == (13, 6)
+
+
+def test_speech_is_a_spectrogram_with_its_bands_the_lowest_at_the_bottom():
+    x = np.tile(np.linspace(0, 3, 8).repeat(4), (2, 1))
+    item = Examples(x, np.array([0, 1]), ["a", "b"], (1, 8, 4), spoken=True).item(1)
+    assert len(base64.b64decode(item.sound["levels"])) == 32
+    assert len(item.sound["hertz"]) == 8
+    assert decoded(item.picture)[:, 0, 0].tolist() == sorted(decoded(item.picture)[:, 0, 0].tolist()), (
+        "the loudest, highest band is dark and above"
+    )
+
+
 def test_rows_of_tables_are_their_first_values_and_several_inputs_are_named():
     table = Examples(np.arange(20.0).reshape(2, 10), np.array([1.5, 2.5]), None, None)
     assert table.item(1).text == "10, 11, 12, 13, 14, 15, 16, 17, … (10 values)"

@@ -17,6 +17,8 @@ from proponent.publish.examples import (
     is_music,
     notes_of,
     piano_roll,
+    token_input,
+    token_pieces,
     wav_bytes,
 )
 from proponent.publish.examples.synthesised_sound import RATE
@@ -91,3 +93,19 @@ def test_the_sound_of_a_note_has_its_pitch_and_its_time():
     assert len(wav_bytes([])) > 44
     with pytest.raises(UserError, match="must be positive, not 0 and 12"):
         wav_bytes([], quarters_per_minute=0)
+
+
+def test_masks_and_states_are_not_read_as_tokens():
+    ids, mask, states = np.array([[2, 3]]), np.array([[1, 1]]), np.ones((1, 2, 4))
+    assert token_input({"states": states, "attention_mask": mask, "input_ids": ids}) == "input_ids"
+    assert token_input({"image": states, "other_titles": ids, "title": ids}) == "title"
+    assert token_input({"": ids}) == ""
+    assert token_input({"x": states}) is None
+    assert token_input({"first": ids, "second": ids}) is None, "neither is known to be the text"
+
+
+def test_pieces_join_to_the_text():
+    row = [0, 2, 3, 4, 1, 0]
+    pieces = token_pieces(row, WORDS)
+    assert [place for place, _ in pieces] == [1, 2, 3, 4]
+    assert "".join(piece for _, piece in pieces) == as_text(row, WORDS)

@@ -19,6 +19,7 @@ from mlflow.entities import ViewType
 from proponent.errors import UserError
 from proponent.publish import tracking
 from proponent.publish.run_artifacts import Artifacts
+from proponent.publish.shared_view import view_tag
 from proponent.publish.tracking import Record, publish
 
 
@@ -132,6 +133,19 @@ def test_the_view_of_a_setting_has_the_columns_of_its_metrics_best_first(uri):
     view = json.loads(experiment.tags["mlflow.sharedViewState.leaderboard"])
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`lds`", False)
     assert view["selectedColumns"] == ["metrics.`lds`", "metrics.`lds_ci_low`", "metrics.`total_seconds`"]
+
+
+def test_the_view_of_a_setting_without_lds_is_ordered_by_what_it_has():
+    _, planted = view_tag({"shortcut_auprc", "shortcut_auprc_ci_low", "loo", "total_seconds", "unknown"})
+    view = json.loads(planted)
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`shortcut_auprc`", False)
+    names = ("shortcut_auprc", "shortcut_auprc_ci_low", "loo", "total_seconds")
+    assert view["selectedColumns"] == [f"metrics.`{name}`" for name in names]
+    _, nothing = view_tag({"total_seconds"})
+    assert (json.loads(nothing)["orderByKey"], json.loads(nothing)["orderByAsc"]) == (
+        "metrics.`total_seconds`",
+        True,
+    ), "the fastest first"
 
 
 def test_a_deleted_database_is_written_again_with_the_same_content(uri, tmp_path):

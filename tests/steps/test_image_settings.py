@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from proponent.settings.datasets import mnist5k
 from steps.thumbnails import thumbnails
 from workflow.checkout import REPOSITORY
 
@@ -37,9 +39,15 @@ def small(tmp_path_factory):
         "fmnist2-resnet9": {**FEW_EPOCHS, **data(n_train=40, n_query=10)},
         "emoji-cnn": {**FEW_EPOCHS, **data(n_train=40, n_query=10)},
         "digits-mlp": {**digits, "queries": {"tune": 4, "test": 200}},
+        "fmnist-mlp-domains": {
+            **FEW_EPOCHS,
+            **data(n_train=300, n_query=60, fraction=0.1, query_fraction=0.5),
+            "queries": {"tune": 4, "test": 56},
+        },
         **{name: digits if name.startswith("digits") else fashion for name in TRUTHS},
     }
-    with thumbnails(tmp_path_factory.mktemp("images") / "checkout", changes) as found:
+    root = tmp_path_factory.mktemp("images") / "checkout"
+    with thumbnails(root, changes, metrics=("lds", "mixed-domain")) as found:
         yield found
 
 
@@ -85,6 +93,30 @@ def test_a_variant_differs_from_its_setting_in_what_the_stored_truth_tells(small
         assert torch.equal(changed["train"]["x"][copies], plain["train"]["x"][truth["duplicate_of"][copies]])
     manifest = json.loads((folders["changed"] / "train.safetensors.manifest.json").read_text())
     assert f"results/small-{setting}/data/{name}.safetensors" in {part["path"] for part in manifest["parts"]}
+
+
+def test_foreign_images_are_digits_with_one_label_and_proponents_of_each_other(small):
+    lds = small.lds("fmnist-mlp-domains")
+    assert -1 <= lds["ci_low"] <= lds["value"] <= lds["ci_high"] <= 1
+    folder = small.make("fmnist-mlp-domains")
+    train, query, truth = (
+        load_file(folder / f"data/{name}.safetensors") for name in ("train", "query", "planted")
+    )
+    known = mnist5k()
+    digits = {row.tobytes() for x, _ in (known.train, known.query) for row in x.astype(np.float32)}
+    seen = []
+    for part, name, count in ((train, "domain", 30), (query, "domain_queries", 30)):
+        foreign = truth[name] == 1
+        assert foreign.sum() == count and (part["y"][foreign] == 8).all()
+        is_digit = [row.numpy().tobytes() in digits for row in part["x"]]
+        assert is_digit == foreign.tolist()
+        seen += [row.numpy().tobytes() for row in part["x"][foreign]]
+    assert len(set(seen)) == 60, "no digit is in both parts"
+    described = json.loads((folder / "data/description.json").read_text())
+    assert described["card"] == "fashion-mnist-and-digits"
+    found = json.loads((folder / "metrics/graddot.json").read_text())["metrics"]
+    for name in ("mixed_domain_auprc", "mixed_domain_group_auprc"):
+        assert found[name]["value"] > 2 * found[name]["chance"]
 
 
 def test_the_page_of_settings_reads_the_accuracy_of_a_real_run(small):

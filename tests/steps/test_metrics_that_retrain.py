@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import json
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from proponent.store.arrays import load_arrays, save_arrays
 from proponent.store.manifest import read_manifest
 from proponent.training.masked_runs import masked_run
 from steps.planned_jobs import make, one_setting
-from workflow.checkout import FACTORIES
+from workflow.checkout import FACTORIES, REPOSITORY
 
 METRICS = (
     "counterfactual",
@@ -37,13 +38,15 @@ METRICS = (
     "lds-fractions",
     "coreset",
     "coreset-balanced",
+    "tail-patch",
+    "cleaning-gain",
 )
 SETTING = """\
 dataset: {factory: "masked_factories:blobs", args: {n: 60}}
 model: {factory: "masked_factories:net", args: {width: 5}}
 task: classification
 recipe: {optimizer: sgd, lr: 0.2, epochs: 6, batch_size: 20}
-ensemble: {members: 1, checkpoints: 1}
+ensemble: {members: 2, checkpoints: 1}
 designs: {}
 queries: {tune: 4, test: 5}
 seed: 3
@@ -62,6 +65,8 @@ overrides:
     data-support: {{design: {{shares: [0.5], rounds: 3, seeds: 2}}}}
     coreset: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
     coreset-balanced: {{design: {{shares: [0.2, 0.5], seeds: 2}}}}
+    tail-patch: {{design: {{count: 4, seeds: 2}}}}
+    cleaning-gain: {{design: {{shares: [0.1, 0.3], seeds: 2, count: 2}}}}
 """
 WRITERS = "".join(f"{'abcc'[number % 4]}\n" for number in range(60))
 STEPS = (
@@ -73,6 +78,7 @@ STEPS = (
     "derive_masks",
     "retrain_masks",
     "search_removal",
+    "patch_models",
     "evaluate",
 )
 DERIVED = "results/masked/ground_truth/derived"
@@ -115,6 +121,22 @@ def test_coresets_keep_the_examples_with_the_largest_mean_score_over_tune_querie
     balanced = arrays(root, f"{DERIVED}/coreset-balanced/masks/graddot.safetensors")
     kept = balanced["masks"][balanced["rows_best"][0]]
     assert np.bincount(y[kept]).tolist() == [4, 4, 4]
+
+
+def test_the_most_suspicious_examples_are_left_out(finished):
+    """By self-influence, and by minus the mean score over the tune queries for a method without it."""
+    root, _ = finished
+    badness = {
+        "graddot": arrays(root, "results/masked/scores/graddot.safetensors")["self_influence"],
+        "random": -arrays(root, "results/masked/scores/random.safetensors")["scores"][:4].mean(axis=0),
+    }
+    for method, values in badness.items():
+        found = arrays(root, f"{DERIVED}/cleaning-gain/masks/{method}.safetensors")
+        for row, size in zip(found["rows_suspects"], (6, 18), strict=True):
+            assert set(np.flatnonzero(~found["masks"][row])) == set(np.argsort(-values)[:size])
+    shared = arrays(root, f"{DERIVED}/cleaning-gain/masks/all-methods.safetensors")
+    assert shared["masks"][shared["rows_all"]].all()
+    assert (~shared["masks"][shared["rows_random"]]).sum(axis=2).tolist() == [[6, 18], [6, 18]]
 
 
 def test_every_class_is_left_out_once(finished):
@@ -191,7 +213,8 @@ def test_every_metric_has_values_and_the_cost_is_that_of_the_benchmark(finished)
                 "data_support",
             ),
             *("lds_removed_25", "lds_removed_75", "coreset_keep_best", "coreset_remove_best"),
-            *("coreset_balanced_keep_best", "coreset_balanced_remove_best"),
+            *("coreset_balanced_keep_best", "coreset_balanced_remove_best", "tail_patch"),
+            *("cleaning_gain_10", "cleaning_gain_30"),
         }
         shards = [
             path for path in (root / DERIVED).rglob(f"{method}-*.safetensors") if path.parent.name != "masks"
@@ -248,6 +271,78 @@ def test_the_smallest_removal_is_that_of_an_ordinary_loop(finished, source):
             middle = min(max(round((max(low, 1) * high) ** 0.5), low + 1), high - 1)
             low, high = (low, middle) if flips(middle) else (middle, high)
         assert size == high
+
+
+@pytest.mark.parametrize("source", ["graddot", "all-methods"])
+def test_steps_on_proponents_are_those_of_torch(finished, source):
+    """The oracle takes one step of torch.optim on the examples of a mask, from the stored final model."""
+    root, nodes = finished
+    path = f"{DERIVED}/tail-patch/patches/{source}.safetensors"
+    found, spec = arrays(root, path), nodes[path].spec
+    train = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/train.safetensors").items()}
+    query = {k: torch.from_numpy(v) for k, v in arrays(root, "results/masked/data/query.safetensors").items()}
+    assert len(found["targets"]) == 2 * len(found["masks"])
+    for index in range(0, len(found["targets"]), 3):
+        row, member = divmod(index, 2)
+        model = build_model(spec.model, 0)
+        state = arrays(root, f"results/masked/ensemble/member-00{member}/final.safetensors")
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+        batch = torch.from_numpy(found["masks"][row])
+        if batch.any():
+            assert batch.sum() == 4
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+            torch.nn.functional.cross_entropy(model(train["x"][batch]), train["y"][batch]).backward()
+            optimizer.step()
+        else:
+            assert row == found["rows_none"]
+        with torch.no_grad():
+            expected = margin(model(query["x"]), query["y"]).numpy()
+        np.testing.assert_allclose(found["targets"][index], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_examples_of_a_step_are_the_strongest_proponents_and_its_gain_is_the_metric(finished):
+    root, _ = finished
+    scores = arrays(root, "results/masked/scores/graddot.safetensors")["scores"][4:]
+    own, shared = (
+        arrays(root, f"{DERIVED}/tail-patch/patches/{name}.safetensors")
+        for name in ("graddot", "all-methods")
+    )
+    before, gains = shared["targets"].reshape(-1, 2, 9)[shared["rows_none"]], []
+    for query, row in enumerate(own["rows_scores"]):
+        assert set(np.flatnonzero(own["masks"][row])) == set(np.argsort(-scores[query])[:4])
+        gains.append(own["targets"].reshape(-1, 2, 9)[row, :, 4 + query] - before[:, 4 + query])
+    y, y_query = (arrays(root, f"results/masked/data/{part}.safetensors")["y"] for part in ("train", "query"))
+    for query, row in enumerate(shared["rows_same_class"]):
+        assert (y[shared["masks"][row]] == y_query[4 + query]).all()
+    found = json.loads((root / "results/masked/metrics/graddot.json").read_text())["metrics"]["tail_patch"]
+    assert found["value"] == pytest.approx(np.mean(gains), rel=1e-5)
+    assert found["per_query"] == pytest.approx(np.mean(gains, axis=1), rel=1e-5)
+    assert found["value"] > 0 and found["over_random_low"] > 0
+    assert (found["k"], found["n_members"], found["n_queries"]) == (4, 2, 5)
+
+
+def test_the_agreement_of_metrics_reads_a_finished_run(finished):
+    """The table of docs/findings.md, here of two methods and of all metrics of this file."""
+    root, _ = finished
+    spec = importlib.util.spec_from_file_location(
+        "metric_agreement", REPOSITORY / "benchmarks/metric_agreement.py"
+    )
+    metric_agreement = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(metric_agreement)
+    found = metric_agreement.record(root, ["masked"], min_methods=2)
+    pairs = {(first, second): value for _, first, second, value, *_ in found["by_setting"]}
+    metrics = {
+        method: json.loads((root / f"results/masked/metrics/{method}.json").read_text())["metrics"]
+        for method in ("graddot", "same-label")
+    }
+    for (first, second), value in pairs.items():
+        signs = [
+            np.sign(metrics["graddot"][n]["value"] - metrics["same-label"][n]["value"])
+            for n in (first, second)
+        ]
+        assert value == pytest.approx(np.prod(signs))
+    assert ("counterfactual_drop", "tail_patch") in pairs
+    assert metric_agreement.section(found).count("| `tail_patch` |") == 1
 
 
 def test_gradients_remove_better_than_chance(finished):

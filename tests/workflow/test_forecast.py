@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proponent.config.specifications.step_specs import SPECS
 from proponent.inspection.closure import closure
 from proponent.inspection.forecast import (
     ESTIMATES,
@@ -162,3 +163,7 @@ def test_no_job_of_a_run_takes_more_memory_than_its_rule_declares(finished_run):
     assert max(peaks.values()) > 100, "manifests record peaks; that of a part of an artefact is 0"
     for path, peak in peaks.items():
         assert peak <= job_memory_mb(500), path  # compute.memory_mib of the checkout
+
+
+def test_every_step_has_an_estimate():
+    assert set(ESTIMATES) == set(SPECS)

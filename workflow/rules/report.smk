@@ -1,3 +1,20 @@
+# results/S/report/: heat maps of the strongest examples, and clusters of training examples.
+use rule step as explain with:
+    input:
+        key=key_of("results/{setting}/report/explanations.safetensors"),
+        upstream=inputs_of("results/{setting}/report/explanations.safetensors"),
+    output:
+        "results/{setting}/report/explanations.safetensors",
+    log:
+        "logs/{setting}/explain.log",
+    resources:
+        mem_mb=memory,
+        runtime=minutes(30),
+        gpu=GPU,
+    params:
+        step="explain",
+
+
 # results/S/report/: what the report shows of one setting, with each chart as SVG and CSV.
 use rule step as report_section with:
     input:

@@ -85,6 +85,30 @@ use rule step as retrain_masks with:
         step="retrain-masks",
 
 
+# One optimiser step of trained members on the strongest proponents of queries, or on the examples of controls.
+use rule step as patch_models with:
+    input:
+        key=key_of(
+            "results/{setting}/ground_truth/derived/{metric}/patches/{method}.safetensors"
+        ),
+        upstream=inputs_of(
+            "results/{setting}/ground_truth/derived/{metric}/patches/{method}.safetensors"
+        ),
+        check=check_before(
+            "results/{setting}/ground_truth/derived/{metric}/patches/{method}.safetensors"
+        ),
+    output:
+        "results/{setting}/ground_truth/derived/{metric}/patches/{method}.safetensors",
+    log:
+        "logs/{setting}/patch_models-{metric}-{method}.log",
+    resources:
+        mem_mb=memory,
+        runtime=minutes(60),
+        gpu=GPU,
+    params:
+        step="patch-models",
+
+
 # Bisection for the smallest number of examples whose removal changes a prediction.
 use rule retrain_masks as search_removal with:
     input:

@@ -21,15 +21,19 @@ class DerivedKind(Enum):
     """The same, a number that is searched by bisection until the prediction of the query changes."""
     coreset = "coreset"
     """The examples with the largest, or the smallest, mean score over tune queries are kept, a growing share of them."""
+    suspects = "suspects"
+    """The most suspicious examples are left out, a growing share of them."""
     groups = "groups"
     """One group of similar examples is left out."""
     fractions = "fractions"
     """Random subsets of several sizes are kept."""
+    patch = "patch"
+    """Nothing is left out: trained members take one optimiser step on the examples with the largest scores for one query."""
 
     @property
     def uses_scores(self) -> bool:
         """Whether methods have masks of their own, in addition to those that all of them share."""
-        return self in (DerivedKind.removal, DerivedKind.support, DerivedKind.coreset)
+        return self not in (DerivedKind.groups, DerivedKind.fractions)
 
 
 class GroupBy(Enum):
@@ -42,7 +46,13 @@ class GroupBy(Enum):
     """What the setting's file ``sources`` says of each example, or the classes that ``planted.subclass`` merged."""
 
 
-CONTROLS = {DerivedKind.removal: 3, DerivedKind.support: 2, DerivedKind.coreset: 1}
+CONTROLS = {
+    DerivedKind.removal: 3,
+    DerivedKind.support: 2,
+    DerivedKind.coreset: 1,
+    DerivedKind.suspects: 1,
+    DerivedKind.patch: 3,
+}
 """Orders of examples, per kind, with which the order by scores is compared."""
 
 
@@ -52,15 +62,18 @@ class DerivedDesignConfig:
 
     kind: DerivedKind
     shares: list[float] = field(default_factory=list)
-    """Shares of the training set that are removed (``removal``, ``fractions``) or kept (``coreset``), in (0, 1); for
-    ``support``, the largest one that is removed."""
+    """Shares of the training set, in (0, 1), that are removed (``removal``, ``suspects``, ``fractions``) or kept
+    (``coreset``); for ``support``, the largest one that is removed."""
     seeds: int = 3
+    """Seeds per mask; of a ``patch``, members of the ensemble, from the first one."""
     queries: int = 20
-    """Number of test queries whose proponents are removed, from the first one (``removal``, ``support``)."""
+    """Number of test queries, from the first one, whose proponents are removed (``removal``, ``support``) or learned
+    (``patch``)."""
     rounds: int = 6
     """Rounds of the bisection (``support``)."""
     count: int = 40
-    """Largest number of groups (``groups``), random subsets per share (``fractions``), random orders (``coreset``)."""
+    """Largest number of groups (``groups``), random subsets per share (``fractions``), random orders (``coreset``,
+    ``suspects``), examples per step (``patch``)."""
     by: GroupBy = GroupBy.clusters
     """What the examples of a group have in common (``groups``)."""
     balanced: bool = False
@@ -69,9 +82,10 @@ class DerivedDesignConfig:
     def __post_init__(self) -> None:
         sizes = {"queries": self.queries, "rounds": self.rounds, "count": self.count}
         check_positive("design", seeds=self.seeds, **sizes)
-        if self.kind is DerivedKind.groups:
+        if self.kind in (DerivedKind.groups, DerivedKind.patch):
             if self.shares:
-                raise ValueError("design: a design of groups leaves out whole groups; leave 'shares' out")
+                what = "leaves out whole groups" if self.kind is DerivedKind.groups else "leaves nothing out"
+                raise ValueError(f"design: a design of kind {self.kind.value} {what}; leave 'shares' out")
         elif not self.shares or not all(0 < share < 1 for share in self.shares):
             raise ValueError(f"design: shares must be numbers between 0 and 1, not {self.shares}")
         if self.kind is DerivedKind.support and len(self.shares) != 1:
@@ -98,14 +112,18 @@ class DerivedDesignConfig:
             return self.queries * len(self.shares)
         if self.kind is DerivedKind.support:
             return self.queries * (1 + self.rounds)
+        if self.kind is DerivedKind.patch:
+            return self.queries
+        if self.kind is DerivedKind.suspects:
+            return len(self.shares)
         return 2 * len(self.shares) if self.kind is DerivedKind.coreset else 0
 
     @property
     def shared_rows(self) -> int:
         """Largest number of masks that all methods share: all examples, controls, groups or random subsets."""
-        if self.kind in (DerivedKind.removal, DerivedKind.support):
+        if self.kind in (DerivedKind.removal, DerivedKind.support, DerivedKind.patch):
             return 1 + CONTROLS[self.kind] * self.own_rows
-        if self.kind is DerivedKind.coreset:
+        if self.kind in (DerivedKind.coreset, DerivedKind.suspects):
             return 1 + self.count * len(self.shares)
         return 1 + self.count if self.kind is DerivedKind.groups else self.count * len(self.shares)
 

@@ -29,7 +29,8 @@ Algorithm = Literal["integrated-gradients", "input-x-gradient", "shapley", "lrp"
 ALGORITHMS: tuple[Algorithm, ...] = ("integrated-gradients", "input-x-gradient", "shapley", "lrp")
 TOLERANCE = 0.01
 """Largest gap of completeness, relative to the difference of the scores, at which no more steps are taken."""
-_FIRST_STEPS, _MOST_STEPS = 32, 1024
+FIRST_STEPS, MOST_STEPS = 32, 1024
+"""Numbers of steps of integrated gradients."""
 _ROWS = 64
 """Rows of features per pass."""
 _SHAPLEY_ORDERS = 25
@@ -67,6 +68,7 @@ def attribute_features(
     embedded: bool = False,
     network: Callable[[], nn.Module] | None = None,
     seed: int = 0,
+    most_steps: int = MOST_STEPS,
 ) -> FeatureAttribution:
     """Return the contribution of every feature of an example to a pair score.
 
@@ -78,6 +80,8 @@ def attribute_features(
         embedded: whether the last axis of the features is that of an embedding, over which values are summed.
         network: function that returns the score as a module of plain layers, which ``lrp`` needs.
         seed: seed of the random orders of ``shapley``.
+        most_steps: largest number of steps of ``integrated-gradients``, which are doubled from 32 on until the gap of
+            completeness is small enough.
 
     Raises:
         UserError: captum is not installed, or the algorithm does not apply to the score.
@@ -91,7 +95,7 @@ def attribute_features(
         return FeatureAttribution(row.sum(-1) if embedded else row, own, base)
 
     if algorithm == "integrated-gradients":
-        method, steps = captum.IntegratedGradients(score), _FIRST_STEPS
+        method, steps = captum.IntegratedGradients(score), FIRST_STEPS
         while True:
             result = found(
                 method.attribute(
@@ -104,7 +108,7 @@ def attribute_features(
             )
             if result.gap <= TOLERANCE:
                 return result
-            if 2 * steps > _MOST_STEPS:
+            if 2 * steps > most_steps:
                 _note_gap(result.gap)
                 return result
             steps *= 2

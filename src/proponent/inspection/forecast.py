@@ -44,6 +44,7 @@ ESTIMATES: dict[str, Cost] = {
     "derive_masks": Cost(1, 300, 1e6),
     "retrain_masks": Cost(0.5, 500, 5e3),
     "search_removal": Cost(0.5, 500, 100),
+    "patch_models": Cost(5, 700, 500e3),
     "train_script": Cost(30, 1000, 500e3),
     "retrain_script": Cost(30, 1000, 5e3),
     "ground_truth": Cost(1, 300, 1e6),
@@ -59,6 +60,9 @@ ESTIMATES: dict[str, Cost] = {
     "summary": Cost(1, 300, 10e3),
     "figures": Cost(10, 500, 1e6),
     "overview": Cost(5, 300, 200e3),
+    "explain": Cost(60, 1000, 1e6),
+    "report_section": Cost(5, 400, 1e6),
+    "report": Cost(5, 400, 10e6),
 }
 """Costs without any measurement, for a setting as small as the default ones: seconds and bytes per unit (see
 :func:`proponent.inspection.reported_jobs.units`) and memory per job."""

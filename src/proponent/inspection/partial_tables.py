@@ -145,7 +145,9 @@ class PartialTables:
             shards = self.plan.graph.nodes[path].named_inputs.ensemble
             trained = [shard for shard in shards if shard in self.failures.current]
             methods = self._with_metrics(setting)
-            add_report_section(self.graph, self.plan.benchmark, setting, methods, trained)
+            explained = paths.explanations(setting)
+            explanations = explained if explained in self.failures.current else ""
+            add_report_section(self.graph, self.plan.benchmark, setting, methods, trained, explanations)
             self._make(path, log)
             why = self.problems.pop(path, "")
         if why:

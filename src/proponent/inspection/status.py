@@ -38,6 +38,7 @@ _STAGES = {
     "derive_masks": "retrainings",
     "retrain_masks": "retrainings",
     "search_removal": "retrainings",
+    "patch_models": "retrainings",
     "ground_truth": "ground truth",
     "featurize": "features",
     "attribute": "scores",

@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from proponent.callable_modules import make_callable
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import MetricInputs, check_scores
-from proponent.metrics.query_means import check_k, count_constant
+from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.plain_arrays import check_k, score_matrix
+from proponent.metrics.query_means import count_constant
 from proponent.metrics.statistics import draw
 from proponent.metrics.tied_rankings import inclusion
 
@@ -46,8 +47,8 @@ def evaluate(
 
 def distinct(scores: NDArray[np.floating], k: int, resamples: int, seed: int) -> Estimate:
     """Return the estimate of :func:`evaluate` for scores (n_query, n_train)."""
+    scores = score_matrix(scores)
     n_query, n_train = scores.shape
-    check_scores(scores, n_query, n_train)
     check_k(k, n_train, "cardinality")
     weights = draw(1, n_query, resamples, seed).queries
     # A query that a resample repeats adds no new example, so its number of repetitions does not matter.
@@ -107,14 +108,14 @@ def cardinality_of_arrays(
         value.
 
     Raises:
-        UserError: scores are not finite, or there are fewer than ``k`` examples.
+        UserError: scores are not a finite matrix, or ``k`` is not a number of examples.
 
     Examples:
         >>> import proponent
         >>> proponent.metrics.cardinality([[0.9, 0.2, 0.1], [0.8, 0.1, 0.3]], k=1).value
         0.5
     """
-    return distinct(np.asarray(scores, dtype=np.float64), k, resamples, seed)
+    return distinct(score_matrix(scores), k, resamples, seed)
 
 
 make_callable(__name__, cardinality_of_arrays)

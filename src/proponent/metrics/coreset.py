@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from proponent.callable_modules import make_callable
+from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.plain_arrays import growing, numbers, seeds_and_queries
 from proponent.metrics.retrained_curves import (
     alive,
     area_weights,
+    chance_range,
     curve_estimate,
     mean_over_seeds,
     retrained,
+    utility,
 )
 
 NEEDS = ()
@@ -30,7 +35,8 @@ def evaluate(
     utility of the most valuable examples minus that of random ones, and ``coreset_remove_best`` the utility of random
     examples minus that of the least valuable ones, which is what is left when the most valuable are removed. Each is
     averaged over seeds and over shares (area below the curve, divided by its width); 0 is chance, and larger is better. The
-    interval is over test queries; it does not cover the seeds of the retrainings or the choice of the random subsets.
+    interval is over test queries; it does not cover the seeds of the retrainings or the choice of the random subsets. By how
+    much random choices differ from each other is stated by ``chance_low`` and ``chance_high``.
 
     Args:
         inputs: retrainings on the masks of the method (``own``) and on random ones (``shared``).
@@ -40,19 +46,25 @@ def evaluate(
 
     Returns:
         Two estimates. Their extras: ``shares`` kept; ``utility`` (``accuracy`` or ``target``); ``all`` (utility after
-        training on all examples); the curves of :func:`~proponent.metrics.retrained_curves.curve_estimate`; ``n_diverged``.
+        training on all examples); ``chance``, and with two or more random orders ``chance_low`` and ``chance_high`` of
+        :func:`~proponent.metrics.retrained_curves.chance_range`; the curves of
+        :func:`~proponent.metrics.retrained_curves.curve_estimate`; ``n_diverged``.
 
     Raises:
         UserError: the metric has no design, or all retrainings on a mask diverged.
     """
     own, shared = (retrained(inputs, "coreset", source) for source in ("own", "shared"))
     shares = own.masks[own.rows["best"]].mean(axis=1)
-    curves = {kind: _utility(own, own.rows[kind]) for kind in ("best", "worst")}
-    curves["random"] = _utility(shared, shared.rows["random"]).mean(axis=0)
+    curves = {kind: utility(own, own.rows[kind], "coreset") for kind in ("best", "worst")}
+    weights = area_weights(shares)
+    orders = utility(shared, shared.rows["random"], "coreset")
+    curves["random"] = orders.mean(axis=0)
     extras = {
+        "chance": 0.0,
+        **chance_range(orders.mean(axis=-1) @ weights),
         "shares": shares.tolist(),
         "utility": "target" if own.correct is None else "accuracy",
-        "all": float(_utility(shared, shared.rows["all"]).mean()),
+        "all": float(utility(shared, shared.rows["all"], "coreset").mean()),
         "n_diverged": int((~alive(own)).sum()),
         "n_seeds": own.targets.shape[1],
     }
@@ -60,7 +72,7 @@ def evaluate(
         f"{name}_{kind}": curve_estimate(
             {curve: curves[curve] for curve in combination},
             combination,
-            area_weights(shares),
+            weights,
             resamples=resamples,
             seed=seed,
             extras=extras,
@@ -72,9 +84,67 @@ def evaluate(
     }
 
 
-def _utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer]) -> Array:
-    """Return the utility after training on some masks, averaged over seeds, (…, n_query) for rows (…)."""
-    values = retrainings.targets if retrainings.correct is None else retrainings.correct.astype(np.float64)
-    chosen = np.moveaxis(values[rows], -2, -1)
-    usable = np.broadcast_to(alive(retrainings)[rows][..., None, :], chosen.shape)
-    return mean_over_seeds(chosen, usable, "coreset")
+def coreset_of_arrays(
+    shares: ArrayLike, chosen: ArrayLike, random: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return how much better models are that were trained elsewhere on chosen examples than on random ones.
+
+    Args:
+        shares: (n_shares,) shares of the training set that were kept, growing.
+        chosen: (n_shares, n_seeds, n_query), or (n_shares, n_query) for one seed: 1 where a query is predicted correctly
+            after training on the chosen examples and 0 elsewhere, or another value that is larger for better models; NaN
+            where a training diverged.
+        random: the same after training on as many random examples; (n_orders, n_shares, n_seeds, n_query) for several
+            random orders, over which the mean is taken.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the choices of several methods.
+
+    Returns:
+        The area between both curves over the share, divided by its width, averaged over queries: above 0, the choice is
+        better than chance. Its 95 % bootstrap interval over queries; and extras: ``curve_chosen`` and ``curve_random``, with
+        ``_low`` and ``_high``.
+
+    Raises:
+        UserError: shapes do not fit, shares do not grow between 0 and 1, or all seeds of a share diverged.
+
+    Examples:
+        >>> import proponent
+        >>> chosen, random = [[1, 0], [1, 1]], [[0, 0], [1, 0]]  # two shares, two queries
+        >>> proponent.metrics.coreset([0.1, 0.5], chosen, random).value
+        0.5
+    """
+    sizes = growing(shares, "shares", 1.0)
+    kept = seeds_and_queries(chosen, "chosen", ("n_shares",))
+    if len(kept) != len(sizes):
+        raise UserError(f"chosen: expected one row for each of {len(sizes)} shares, found {len(kept)}")
+    several = numbers(random, "random")
+    orders = several if several.ndim == 4 and len(several) else [several]
+    others = [seeds_and_queries(order, "random", ("n_shares",)) for order in orders]
+    for other in others:
+        if len(other) != len(kept) or other.shape[-1] != kept.shape[-1]:
+            raise UserError(
+                f"random: expected the shares and queries of chosen, {kept.shape}, found {other.shape}"
+            )
+    curves = {
+        "chosen": _over_seeds(kept),
+        "random": np.mean([_over_seeds(other) for other in others], axis=0),
+    }
+    factors = {"chosen": 1.0, "random": -1.0}
+    return curve_estimate(
+        curves,
+        factors,
+        area_weights(sizes),
+        resamples=resamples,
+        seed=seed,
+        extras={"shares": sizes.tolist()},
+    )
+
+
+def _over_seeds(values: Array) -> Array:
+    """Return values (n_shares, n_seeds, n_query) averaged over the seeds that did not diverge, (n_shares, n_query)."""
+    usable = np.all(np.isfinite(values), axis=-1, keepdims=True).swapaxes(-2, -1)
+    moved = np.moveaxis(values, -2, -1)
+    return mean_over_seeds(moved, np.broadcast_to(usable, moved.shape), "coreset")
+
+
+make_callable(__name__, coreset_of_arrays)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from proponent.callable_modules import make_callable
+from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.plain_arrays import flags, growing, seeds_and_queries
 from proponent.metrics.retrained_curves import (
     alive,
     area_weights,
@@ -124,3 +127,81 @@ def _flips(
 def _smallest(flips: Array, sizes: NDArray[np.integer]) -> list[int | None]:
     """Return, per query, the smallest size that flips it for at least half of the seeds; None if none does."""
     return [int(sizes[np.argmax(flipped)]) if flipped.any() else None for flipped in (flips >= 0.5).T]
+
+
+def counterfactual_of_arrays(
+    sizes: ArrayLike,
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    correct_before: ArrayLike | None = None,
+    correct_after: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return what removals of proponents change, for retrainings that were made elsewhere.
+
+    Args:
+        sizes: (n_sizes,) numbers of examples that were removed, growing.
+        before: (n_seeds, n_query), or (n_query,) for one seed: target of each query after training on all examples.
+        after: (n_sizes, n_seeds, n_query), or (n_sizes, n_query): target of each query after training, with the same seed,
+            without the query's own strongest proponents; NaN where a training diverged.
+        correct_before: as ``before``, True where the query is predicted correctly; for the share of flips.
+        correct_after: as ``after``, True where the query is predicted correctly.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the removals of several methods, or of random examples.
+
+    Returns:
+        Estimates by name with 95 % bootstrap intervals over queries: ``counterfactual_drop``, the drop of the target as the
+        area below its curve over the logarithm of the size, divided by its width; and, where predictions are given,
+        ``counterfactual_flips``, the same for the share of seeds for which a query that was predicted correctly no longer
+        is. Their extra ``curve_scores`` has the points of the curve.
+
+    Raises:
+        UserError: shapes do not fit, sizes do not grow, one of the two arrays of predictions is missing, all seeds of a size
+            diverged, or no query is predicted correctly before.
+
+    Examples:
+        >>> import proponent
+        >>> found = proponent.metrics.counterfactual(sizes=[1, 10], before=[3.0, 1.0], after=[[2.0, 1.0], [-1.0, 0.0]])
+        >>> found["counterfactual_drop"].value
+        1.5
+    """
+    removed = growing(sizes, "sizes", np.inf)
+    full = seeds_and_queries(before, "before")
+    without = seeds_and_queries(after, "after", ("n_sizes",), full.shape)
+    if len(without) != len(removed):
+        raise UserError(f"after: expected one row for each of {len(removed)} sizes, found {len(without)}")
+    usable = (np.isfinite(full) & np.isfinite(without)).swapaxes(
+        1, 2
+    )  # a retraining per size, seed and query
+    drops = mean_over_seeds((full - without).swapaxes(1, 2), usable, "counterfactual")
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed, "extras": {"sizes": removed.tolist()}}
+    weights, value = area_weights(np.log(removed)), {"scores": 1.0}
+    found = {"counterfactual_drop": curve_estimate({"scores": drops}, value, weights, **options)}
+    if correct_before is None and correct_after is None:
+        return found
+    if correct_before is None or correct_after is None:
+        raise UserError("correct_before and correct_after: give both or none")
+    right = _predictions(correct_before, "correct_before", (), full.shape)
+    still = _predictions(correct_after, "correct_after", ("n_sizes",), without.shape)
+    predicted = right & np.isfinite(full)
+    chosen = predicted.any(axis=0)
+    if not chosen.any():
+        raise UserError("correct_before: no query is predicted correctly, so that none can flip")
+    wrong = (~still).swapaxes(1, 2).astype(np.float64)[:, chosen]
+    flips = mean_over_seeds(wrong, (usable & predicted.T)[:, chosen], "counterfactual")
+    return found | {
+        "counterfactual_flips": curve_estimate(
+            {"scores": flips}, value, weights, bounds=(0.0, 1.0), **options
+        )
+    }
+
+
+def _predictions(
+    values: ArrayLike, name: str, axes: tuple[str, ...], shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    return flags(seeds_and_queries(values, name, axes, shape), shape, name, "correct predictions")
+
+
+make_callable(__name__, counterfactual_of_arrays)

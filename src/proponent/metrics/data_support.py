@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate, interval
 from proponent.metrics.metric_inputs import MetricInputs, RemovalSearch
+from proponent.metrics.plain_arrays import check_whole, numbers
+from proponent.metrics.query_means import mean_estimate
 from proponent.metrics.statistics import draw
 
 NEEDS = ()
@@ -72,3 +75,39 @@ def _bits(search: RemovalSearch, rows: NDArray[np.integer], chosen: NDArray[np.b
     """Return log2(n / k) per query, 0 where no k suffices."""
     smallest = search.smallest[rows][chosen].astype(np.float64)
     return np.asarray(np.where(smallest > 0, np.log2(search.n_train / np.maximum(smallest, 1)), 0.0))
+
+
+def data_support_of_arrays(
+    smallest: ArrayLike, n_train: int, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return how few examples have to be removed to change predictions, for searches that were made elsewhere.
+
+    Args:
+        smallest: (n_query,) smallest number of examples whose removal changes the prediction of each query, and 0 where none
+            was found.
+        n_train: number of training examples.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the searches of several methods.
+
+    Returns:
+        The mean of log2(n_train / smallest) over queries, 0 where none was found; larger = better. Its 95 % bootstrap
+        interval over queries.
+
+    Raises:
+        UserError: ``smallest`` has values that are not whole numbers from 0 to ``n_train``, or the wrong shape.
+
+    Examples:
+        >>> import proponent
+        >>> proponent.metrics.data_support([16, 1, 0], n_train=64).value
+        2.6666666666666665
+    """
+    check_whole(n_train, "n_train")
+    found = numbers(smallest, "smallest")
+    if found.ndim != 1 or not len(found) or not np.isin(found, np.arange(n_train + 1)).all():
+        raise UserError(f"smallest: expected one whole number from 0 to {n_train} per query")
+    bits = np.where(found > 0, np.log2(n_train / np.maximum(found, 1)), 0.0)
+    limits = (0.0, float(np.log2(n_train)))
+    return mean_estimate(bits, resamples, seed, limits, share_changed=float((found > 0).mean()))
+
+
+make_callable(__name__, data_support_of_arrays)

@@ -9,7 +9,8 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
-from proponent.metrics.query_means import check_k, mean_estimate
+from proponent.metrics.plain_arrays import check_k, numbers, score_matrix
+from proponent.metrics.query_means import mean_estimate
 from proponent.metrics.tied_rankings import inclusion, reciprocal_rank, tied_groups
 
 NEEDS = ("planted/duplicates",)
@@ -69,6 +70,9 @@ def found_originals(
     copies = np.flatnonzero(duplicate_of >= 0)
     if not len(copies):
         raise UserError("metric duplicates: no example is a copy; raise planted.duplicates.fraction")
+    scores = scores.astype(
+        np.float64
+    )  # the rounding of float32 would separate columns that are equal up to a factor
     norms = np.linalg.norm(scores, axis=0)
     columns = np.divide(scores, norms, out=np.zeros(scores.shape), where=norms > 0)
     ranks, recalls = np.empty(len(copies)), np.empty(len(copies))
@@ -110,7 +114,8 @@ def duplicates_of_arrays(
         copy, and ``duplicates_recall_K``, the share of copies whose original is among the first ``k``.
 
     Raises:
-        UserError: shapes do not fit, scores are not finite, ``k`` is too large, or there is no copy.
+        UserError: shapes do not fit, scores are not finite, ``k`` is not a number of other examples, there is no copy, or an
+            example is its own original.
 
     Examples:
         >>> import proponent
@@ -118,11 +123,16 @@ def duplicates_of_arrays(
         >>> proponent.metrics.duplicates(scores, [-1, -1, -1, 0], k=1)["duplicates_recall_1"].value
         1.0
     """
-    found, originals = np.asarray(scores, dtype=np.float64), np.asarray(duplicate_of)
-    n_train = found.shape[-1]
+    found, originals = score_matrix(scores), numbers(duplicate_of, "duplicate_of")
+    n_train = found.shape[1]
     if originals.shape != (n_train,) or not np.isin(originals, np.arange(-1, n_train)).all():
         raise UserError(
             "duplicate_of: expected (n_train,), the row of the original of a copy and -1 for other examples"
+        )
+    own = np.flatnonzero(originals == np.arange(n_train))
+    if len(own):
+        raise UserError(
+            f"duplicate_of: example {own[0]} is named as its own original; give the row of another example, or -1"
         )
     return found_originals(found, originals.astype(int), k, resamples, seed)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from proponent.callable_modules import make_callable
+from proponent.errors import UserError
 from proponent.metrics.ceiling import ceiling
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.lds import predict
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs, check_scores
+from proponent.metrics.plain_arrays import retrainings_of, score_matrix
 from proponent.metrics.ranks import resampled_spearman
 from proponent.metrics.retrained_curves import retrained
 from proponent.metrics.statistics import draw
@@ -70,3 +74,47 @@ def _predicted(inputs: MetricInputs, truth: DerivedRetrainings) -> Array:
         return predict(inputs.scores, ~truth.masks)
     kept = inputs.groups(truth.masks)
     return np.asarray(kept[int(truth.rows["all"])] - kept)
+
+
+def group_influence_of_arrays(
+    scores: ArrayLike, masks: ArrayLike, targets: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return whether summed scores rank the effects of leaving out groups, for retrainings that were made elsewhere.
+
+    Args:
+        scores: (n_query, n_train); positive = the example raises the query's target.
+        masks: (1 + n_groups, n_train), True = kept: row 0 keeps all examples, each other row leaves out a group.
+        targets: (1 + n_groups, n_seeds, n_query), or (1 + n_groups, n_query), targets after retraining on each row; NaN
+            where a retraining diverged.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the scores of several methods.
+
+    Returns:
+        Spearman's correlation over groups of the summed scores with the effects, in [-1, 1], averaged over queries; its 95 %
+        bootstrap interval over groups and queries; and extras, among them the ``ceiling`` with several seeds.
+
+    Raises:
+        UserError: shapes do not fit, scores are not finite, row 0 does not keep all examples, another row does, or
+            too few retrainings are usable.
+
+    Examples:
+        >>> import numpy as np, proponent
+        >>> groups = np.arange(6) // 2  # three groups of two examples
+        >>> masks = np.vstack([np.ones(6), [groups != group for group in range(3)]])
+        >>> effects = np.array([[3.0, 2.0, 1.0, 0.5, -1.0, -2.0]])
+        >>> proponent.metrics.group_influence(effects, masks, masks @ effects.T).value
+        1.0
+    """
+    truth = retrainings_of(masks, targets)
+    missing = (~truth.masks).sum(axis=1)
+    if missing[0] or not np.all(missing[1:]):
+        raise UserError(
+            "masks: expected a row that keeps all examples, and then rows that leave out a group each"
+        )
+    rows = {"all": np.array(0), "groups": np.arange(1, len(truth.masks))}
+    derived = {"shared": DerivedRetrainings(truth.masks, truth.targets, rows)}
+    inputs = MetricInputs(score_matrix(scores), derived=derived)
+    return evaluate(inputs, resamples=resamples, seed=seed)["group_influence_groups"]
+
+
+make_callable(__name__, group_influence_of_arrays)

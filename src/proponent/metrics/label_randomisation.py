@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from proponent.callable_modules import make_callable
-from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
 from proponent.metrics.randomisation import randomisation_of_arrays
-from proponent.metrics.stability import compare_scores
+from proponent.metrics.stability import compare_scores, repeated_scores
 
 NEEDS = ("repeated/shuffled_labels",)
 
@@ -30,11 +29,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     Raises:
         UserError: scores of different shapes or not finite; the scores were not repeated.
     """
-    if "shuffled_labels" not in inputs.repeated:
-        raise UserError(
-            "metric label_randomisation: scores for shuffled labels are missing; run snakemake again"
-        )
-    other = inputs.repeated["shuffled_labels"]
+    other = repeated_scores(inputs, "shuffled_labels", "label_randomisation")
     return {"label_randomisation": compare_scores(inputs.scores, other, resamples, seed, difference=True)}
 
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from proponent.callable_modules import make_callable
 from proponent.metrics.ceiling import additive_ceiling, ceiling
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores, retrainings_of
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
+from proponent.metrics.plain_arrays import retrainings_of, score_matrix
 from proponent.metrics.ranks import resampled_spearman
 from proponent.metrics.statistics import Resamples, draw
 from proponent.metrics.usable_retrainings import Usable, usable_retrainings
@@ -62,7 +63,7 @@ def lds_of_arrays(
         0.973 [0.954, 0.985]
     """
     truth = {"masks": retrainings_of(masks, targets)}
-    return score(MetricInputs(np.asarray(scores), ground_truth=truth), "masks", resamples, seed)
+    return score(MetricInputs(score_matrix(scores), ground_truth=truth), "masks", resamples, seed)
 
 
 def score(

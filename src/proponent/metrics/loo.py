@@ -11,7 +11,8 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.ceiling import ceiling
 from proponent.metrics.estimate import Estimate
-from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores, retrainings_of
+from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores
+from proponent.metrics.plain_arrays import retrainings_of, score_matrix
 from proponent.metrics.ranks import resampled_pearson, resampled_spearman
 from proponent.metrics.statistics import draw
 from proponent.metrics.usable_retrainings import usable_retrainings
@@ -109,7 +110,7 @@ def loo_of_arrays(
         1.0
     """
     truth = {"loo": retrainings_of(masks, targets)}
-    inputs = MetricInputs(np.asarray(scores), ground_truth=truth)
+    inputs = MetricInputs(score_matrix(scores), ground_truth=truth)
     return evaluate(inputs, resamples=resamples, seed=seed)["loo"]
 
 

@@ -13,6 +13,7 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import check_scores
+from proponent.metrics.plain_arrays import score_matrix
 from proponent.metrics.ranks import resampled_ranks
 from proponent.metrics.statistics import draw
 
@@ -117,9 +118,9 @@ def agreement_of_arrays(
         >>> print(f"{found['a', 'b'].value:.2f}")
         0.50
     """
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
-    if len(arrays) < 2:
-        raise UserError("agreement: give the scores of at least two methods")
+    if not isinstance(scores, Mapping) or len(scores) < 2:
+        raise UserError("metric method_agreement: give the scores of at least two methods, by name")
+    arrays = {name: score_matrix(values, f"scores of {name}") for name, values in scores.items()}
     n_query, n_train = next(iter(arrays.values())).shape
     for name, values in arrays.items():
         check_scores(values, n_query, n_train, f"scores of {name}")

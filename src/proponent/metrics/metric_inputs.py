@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
@@ -83,29 +83,6 @@ class MetricInputs:
     """Truth of a change of the data by name (:class:`proponent.settings.planted_truth.Planted`). Methods never see it."""
     repeated: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     """Scores (n_query, n_train) of the method for other models: ``members``, ``shuffled_weights`` or ``shuffled_labels``."""
-
-
-def retrainings_of(masks: ArrayLike, targets: ArrayLike) -> Retrainings:
-    """Return ground truth that was given as arrays.
-
-    Args:
-        masks: (n_subsets, n_train), True = kept.
-        targets: (n_subsets, n_seeds, n_query), or (n_subsets, n_query) for one seed.
-
-    Raises:
-        UserError: the shapes do not fit each other, or masks are neither True and False nor 1 and 0.
-    """
-    kept, found = np.asarray(masks), np.asarray(targets, dtype=np.float64)
-    if found.ndim == 2:
-        found = found[:, None]
-    if kept.ndim != 2 or found.ndim != 3 or len(kept) != len(found):
-        raise UserError(
-            "masks and targets: expected shapes (n_subsets, n_train) and (n_subsets, n_seeds, n_query), found "
-            f"{kept.shape} and {np.shape(targets)}"
-        )
-    if not np.isin(kept, (0, 1)).all():
-        raise UserError("masks: expected True for examples that are kept and False for others")
-    return Retrainings(kept.astype(bool), found)
 
 
 def check_scores(scores: NDArray[np.floating], n_query: int, n_train: int, name: str = "scores") -> None:

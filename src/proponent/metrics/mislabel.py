@@ -11,6 +11,7 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
+from proponent.metrics.plain_arrays import check_whole, flags, numbers, score_matrix
 from proponent.metrics.statistics import draw_counts
 from proponent.metrics.tied_rankings import average_precision, chance_average_precision
 from proponent.seeds import derive_seed
@@ -113,13 +114,11 @@ def mislabel_of_arrays(
         >>> found["mislabel_auc"].value
         1.0
     """
-    flags = np.asarray(noisy_labels)
-    if flags.shape != np.shape(scores)[-1:] or not np.isin(flags, (0, 1)).all():
-        raise UserError(
-            "noisy_labels: expected (n_train,), True for examples whose label is known to be wrong and False for others"
-        )
-    own = None if self_influence is None else np.asarray(self_influence)
-    inputs = MetricInputs(np.asarray(scores), own, noisy_labels=flags.astype(bool))
+    check_whole(resamples, "resamples")
+    found = score_matrix(scores)
+    wrong = flags(noisy_labels, found.shape[1:], "noisy_labels", "examples whose label is known to be wrong")
+    own = None if self_influence is None else numbers(self_influence, "self_influence")
+    inputs = MetricInputs(found, own, noisy_labels=wrong)
     return evaluate(inputs, resamples=resamples, seed=seed)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from proponent.callable_modules import make_callable
-from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
-from proponent.metrics.shortcut import both, shortcut_of_arrays
+from proponent.metrics.planted_examples import planted_estimates, planted_of_arrays, truth_of_both
 
 NEEDS = ("planted/domain",)
 RANGES = {"references": "[1, inf)"}
@@ -32,12 +31,16 @@ def evaluate(
     Raises:
         UserError: scores of the wrong shape or not finite; no foreign examples; too few foreign queries.
     """
-    if "domain" not in inputs.planted:
-        raise UserError(
-            "metric mixed_domain: the setting states no foreign examples (planted.given: [domain]); leave the metric out"
-        )
-    foreign, queries = inputs.planted["domain"] != 0, inputs.planted["domain_queries"] != 0
-    return both(inputs.scores[queries], foreign, False, references, resamples, seed, "mixed_domain")
+    domain, of_queries = truth_of_both(inputs, "domain", "mixed_domain")
+    return planted_estimates(
+        inputs.scores[of_queries != 0],
+        domain != 0,
+        opponents=False,
+        references=references,
+        resamples=resamples,
+        seed=seed,
+        metric="mixed_domain",
+    )
 
 
 def mixed_domain_of_arrays(
@@ -71,8 +74,14 @@ def mixed_domain_of_arrays(
         >>> proponent.metrics.mixed_domain(scores, planted=[False, True, False, False]).value
         0.75
     """
-    return shortcut_of_arrays(
-        scores, planted, opponents=False, references=references, resamples=resamples, seed=seed
+    return planted_of_arrays(
+        scores,
+        planted,
+        opponents=False,
+        references=references,
+        resamples=resamples,
+        seed=seed,
+        metric="mixed_domain",
     )
 
 

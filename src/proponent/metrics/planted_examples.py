@@ -2,14 +2,109 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import check_scores
+from proponent.metrics.metric_inputs import MetricInputs, check_scores
+from proponent.metrics.plain_arrays import check_whole, flags, score_matrix
 from proponent.metrics.query_means import count_constant, mean_estimate
 from proponent.metrics.tied_rankings import average_precision, chance_average_precision, tied_groups
+
+
+def truth_of_both(inputs: MetricInputs, name: str, metric: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what a dataset factory states of the training examples, (n_train,), and of the queries, (n_query,).
+
+    Args:
+        inputs: inputs of the metric.
+        name: name of the truth.
+        metric: name of the metric, for the message.
+
+    Raises:
+        UserError: the setting does not state one of the two.
+    """
+    for key in (name, f"{name}_queries"):
+        if key not in inputs.planted:
+            raise UserError(
+                f"metric {metric}: the setting states no truth '{key}' (planted.given: [{name}]); return it from the "
+                "dataset factory or leave the metric out"
+            )
+    return inputs.planted[name], inputs.planted[f"{name}_queries"]
+
+
+def planted_estimates(
+    scores: NDArray[np.floating],
+    planted: NDArray[np.bool_],
+    *,
+    opponents: bool,
+    references: int,
+    resamples: int,
+    seed: int,
+    metric: str,
+) -> dict[str, Estimate]:
+    """Return ``METRIC_auprc``, for single queries, and ``METRIC_group_auprc``, for sets of reference queries.
+
+    The latter is left out with fewer than two sets. Arguments and errors are those of :func:`planted_auprc` and
+    :func:`group_auprc`.
+    """
+    found = {
+        f"{metric}_auprc": planted_auprc(
+            scores, planted, opponents=opponents, resamples=resamples, seed=seed, metric=metric
+        )
+    }
+    if len(scores) >= 2 * references:
+        found[f"{metric}_group_auprc"] = group_auprc(
+            scores,
+            planted,
+            references=references,
+            opponents=opponents,
+            resamples=resamples,
+            seed=seed,
+            metric=metric,
+        )
+    return found
+
+
+def planted_of_arrays(
+    scores: ArrayLike,
+    planted: ArrayLike,
+    *,
+    opponents: bool,
+    references: int | None,
+    resamples: int,
+    seed: int,
+    metric: str,
+) -> Estimate:
+    """Return one of the two estimates of :func:`planted_estimates` for scores that were computed anywhere.
+
+    Args:
+        scores: (n_query, n_train) of queries that the planted examples affect.
+        planted: (n_train,), True = planted.
+        opponents: whether the planted examples lower the targets.
+        references: number of reference queries per set; None for single queries.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+        metric: name of the metric, for messages.
+    """
+    found = score_matrix(scores)
+    marked = flags(planted, found.shape[1:], "planted", "planted examples")
+    if references is None:
+        return planted_auprc(
+            found, marked, opponents=opponents, resamples=resamples, seed=seed, metric=metric
+        )
+    check_whole(references, f"metric {metric}: references")
+    return group_auprc(
+        found,
+        marked,
+        references=references,
+        opponents=opponents,
+        resamples=resamples,
+        seed=seed,
+        metric=metric,
+    )
 
 
 def ranked_auprc(values: NDArray[np.floating], planted: NDArray[np.bool_]) -> Array:

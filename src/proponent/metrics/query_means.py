@@ -1,13 +1,12 @@
-"""Metrics that are a mean over queries, or over other units such as copies: value, interval and checks of arguments."""
+"""Metrics that are a mean over queries, or over other units such as copies: value and interval."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.statistics import draw
 
@@ -44,43 +43,3 @@ def mean_estimate(
 def count_constant(scores: NDArray[np.floating]) -> int:
     """Return the number of rows in which all scores are equal."""
     return int((np.ptp(scores, axis=1) == 0).sum())
-
-
-def check_k(k: int, n_train: int, metric: str) -> None:
-    """Raise a UserError unless ``k`` examples can be chosen among ``n_train``."""
-    if not 1 <= k <= n_train:
-        raise UserError(f"metric {metric}: k is {k}, but there are {n_train} training examples; lower it")
-
-
-def flags(values: ArrayLike, shape: tuple[int, ...], name: str, meaning: str) -> NDArray[np.bool_]:
-    """Return an argument as booleans.
-
-    Args:
-        values: True and False, or 1 and 0.
-        shape: expected shape.
-        name: name of the argument, for the message.
-        meaning: name of the examples or queries with the value True, in the plural.
-
-    Raises:
-        UserError: the shape or the values are others.
-    """
-    found = np.asarray(values)
-    if found.shape != shape or not np.isin(found, (0, 1)).all():
-        raise UserError(
-            f"{name}: expected the shape {shape} with True for {meaning}, found the shape {found.shape}"
-        )
-    return found.astype(bool)
-
-
-def labels_of(values: ArrayLike, count: int, name: str) -> NDArray[Any]:
-    """Return one label per example or query.
-
-    Raises:
-        UserError: there are fewer or more.
-    """
-    found = np.asarray(values)
-    if found.shape == (count, 1):
-        found = found[:, 0]
-    if found.shape != (count,):
-        raise UserError(f"{name}: expected one label per row, ({count},), found the shape {found.shape}")
-    return found

@@ -5,10 +5,9 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from proponent.callable_modules import make_callable
-from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
-from proponent.metrics.stability import compare_scores
+from proponent.metrics.stability import compare_scores, repeated_scores
 
 NEEDS = ("repeated/shuffled_weights",)
 
@@ -34,9 +33,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     Raises:
         UserError: scores of different shapes or not finite; the scores were not repeated.
     """
-    if "shuffled_weights" not in inputs.repeated:
-        raise UserError("metric randomisation: scores for shuffled weights are missing; run snakemake again")
-    other = inputs.repeated["shuffled_weights"]
+    other = repeated_scores(inputs, "shuffled_weights", "randomisation")
     return {"randomisation": compare_scores(inputs.scores, other, resamples, seed, difference=True)}
 
 

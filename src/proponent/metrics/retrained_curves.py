@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from proponent.errors import UserError
-from proponent.metrics.estimate import Array, Estimate, interval
+from proponent.metrics.estimate import LEVEL, Array, Estimate, interval
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.plain_arrays import seeds_and_queries
+from proponent.metrics.query_means import mean_estimate
 from proponent.metrics.statistics import draw
 
 
@@ -51,6 +54,63 @@ def mean_over_seeds(values: Array, usable: NDArray[np.bool_], metric: str) -> Ar
             "recipe's lr or raise design.seeds"
         )
     return np.asarray(np.where(usable, values, 0.0).sum(axis=-1) / counts)
+
+
+def utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer], metric: str) -> Array:
+    """Return how good models are that were trained on some masks, averaged over seeds, (…, n_query).
+
+    The utility is 1 where the query's label is predicted and 0 elsewhere, or the target where queries do not have one class
+    each.
+
+    Args:
+        retrainings: retrainings on masks.
+        rows: (…) rows of the masks.
+        metric: name of the metric, for messages.
+
+    Raises:
+        UserError: all retrainings of a mask diverged.
+    """
+    values = retrainings.targets if retrainings.correct is None else retrainings.correct.astype(np.float64)
+    chosen = np.moveaxis(values[rows], -2, -1)
+    usable = np.broadcast_to(alive(retrainings)[rows][..., None, :], chosen.shape)
+    return mean_over_seeds(chosen, usable, metric)
+
+
+def gain_of_arrays(before: ArrayLike, after: ArrayLike, metric: str, resamples: int, seed: int) -> Estimate:
+    """Return the mean over queries of the difference of two arrays, each averaged over seeds.
+
+    Args:
+        before: (n_seeds, n_query), or (n_query,) for one seed.
+        after: the same seeds and queries after a change; NaN where a training diverged.
+        metric: name of the metric, for messages.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+
+    Raises:
+        UserError: the shapes differ, or all seeds of a query diverged.
+    """
+    first = seeds_and_queries(before, "before")
+    second = seeds_and_queries(after, "after", like=first.shape)
+    usable = np.isfinite(first) & np.isfinite(second)
+    gains = mean_over_seeds((second - first).T, usable.T, metric)
+    return mean_estimate(gains, resamples, seed, (-np.inf, np.inf), n_seeds=len(first))
+
+
+def chance_range(values: Array, center: float = 0.0) -> dict[str, float]:
+    """Return ``chance_low`` and ``chance_high``: where 95 % of random choices of examples fall (prediction interval).
+
+    An interval over queries does not cover the choice of the examples, by which models that were trained on random ones
+    differ from each other.
+
+    Args:
+        values: (n_orders,) values of several random choices; with fewer than two the result is empty.
+        center: value of chance.
+    """
+    if len(values) < 2:
+        return {}
+    factor = stdtrit(len(values) - 1, 1 - (1 - LEVEL) / 2)
+    half = float(factor * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values)))
+    return {"chance_low": center - half, "chance_high": center + half}
 
 
 def area_weights(positions: Array) -> Array:

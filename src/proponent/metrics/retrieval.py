@@ -9,7 +9,9 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
-from proponent.metrics.query_means import check_k, count_constant, flags, mean_estimate
+from proponent.metrics.plain_arrays import check_k, flags, score_matrix
+from proponent.metrics.planted_examples import truth_of_both
+from proponent.metrics.query_means import count_constant, mean_estimate
 from proponent.metrics.tied_rankings import inclusion, reciprocal_rank, tied_groups
 
 NEEDS = ("planted/fact",)
@@ -26,7 +28,8 @@ def evaluate(
     queries. Near chance, that of ``mrr`` is too narrow (see :mod:`proponent.metrics.duplicates`).
 
     Args:
-        inputs: scores, and the planted truth ``fact``, the number of the fact that an example states or a query asks.
+        inputs: scores, and the planted truth ``fact``, the number of the fact that an example states or a query asks; a
+            negative number stands for none.
         k: number of proponents per query.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples; equal seeds pair the methods of a setting.
@@ -39,11 +42,8 @@ def evaluate(
     Raises:
         UserError: scores of the wrong shape or not finite; fewer than ``k`` examples; no query has a source.
     """
-    if "fact" not in inputs.planted:
-        raise UserError(
-            "metric retrieval: the setting states no facts (planted.given: [fact]); leave the metric out"
-        )
-    relevant = inputs.planted["fact_queries"][:, None] == inputs.planted["fact"][None, :]
+    stated, asked = truth_of_both(inputs, "fact", "retrieval")
+    relevant = (asked[:, None] == stated) & (stated >= 0)
     return found_sources(inputs.scores, relevant, k, resamples, seed)
 
 
@@ -105,7 +105,7 @@ def retrieval_of_arrays(
         >>> proponent.metrics.retrieval(scores, relevant, k=1)["mrr"].value
         0.75
     """
-    found = np.asarray(scores, dtype=np.float64)
+    found = score_matrix(scores)
     marked = flags(relevant, found.shape, "relevant", "sources of a query")
     return found_sources(found, marked, k, resamples, seed)
 

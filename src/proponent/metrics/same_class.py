@@ -11,7 +11,8 @@ from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
-from proponent.metrics.query_means import check_k, count_constant, labels_of, mean_estimate
+from proponent.metrics.plain_arrays import check_k, labels_of, score_matrix
+from proponent.metrics.query_means import count_constant, mean_estimate
 from proponent.metrics.tied_rankings import inclusion
 
 NEEDS = ("labels",)
@@ -84,9 +85,8 @@ def same_class_of_arrays(
 ) -> Estimate:
     """Return how many of the strongest proponents have the class of the query, for scores that were computed anywhere.
 
-    With the labels of training this is the identical class test, with finer labels that the model never saw the identical
-    subclass test (Hanawa et al., 2021). A method that knows labels passes the first one without any model, so it is a sanity
-    check and not a measure of quality.
+    This is the identical class test (Hanawa et al., 2021). A method that knows labels passes it without any model, so it is
+    a sanity check and not a measure of quality.
 
     Args:
         scores: (n_query, n_train); positive = the example raises the query's target.
@@ -109,10 +109,23 @@ def same_class_of_arrays(
         >>> proponent.metrics.same_class(scores, [0, 0, 1, 1], [0, 1], k=2).value
         0.75
     """
-    found = np.asarray(scores, dtype=np.float64)
-    y_train = labels_of(labels, np.shape(labels)[0], "labels")
-    y_query = labels_of(query_labels, np.shape(query_labels)[0], "query_labels")
-    return class_precision(found, y_train, y_query, k, resamples, seed, "same_class")
+    return precision_of_arrays(scores, labels, query_labels, k, resamples, seed, "same_class")
+
+
+def precision_of_arrays(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    query_labels: ArrayLike,
+    k: int,
+    resamples: int,
+    seed: int,
+    metric: str,
+) -> Estimate:
+    """Return :func:`class_precision` for arrays of which nothing is known yet."""
+    found = score_matrix(scores)
+    n_query, n_train = found.shape
+    y_train, y_query = labels_of(labels, n_train, "labels"), labels_of(query_labels, n_query, "query_labels")
+    return class_precision(found, y_train, y_query, k, resamples, seed, metric)
 
 
 make_callable(__name__, same_class_of_arrays)

@@ -8,15 +8,13 @@ choice by predictions would depend on the member of the ensemble.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
-from proponent.metrics.planted_examples import group_auprc, planted_auprc
-from proponent.metrics.query_means import flags
+from proponent.metrics.planted_examples import planted_estimates, planted_of_arrays
 
 NEEDS = ("planted/shortcut",)
 RANGES = {"references": "[1, inf)"}
@@ -42,38 +40,15 @@ def evaluate(
         raise UserError(
             "metric shortcut: the setting has no planted.shortcut; add it or leave the metric out"
         )
-    stamped = inputs.planted["shortcut_queries"]
-    return both(
-        inputs.scores[stamped], inputs.planted["shortcut"], True, references, resamples, seed, "shortcut"
+    return planted_estimates(
+        inputs.scores[inputs.planted["shortcut_queries"]],
+        inputs.planted["shortcut"],
+        opponents=True,
+        references=references,
+        resamples=resamples,
+        seed=seed,
+        metric="shortcut",
     )
-
-
-def both(
-    scores: NDArray[np.floating],
-    planted: NDArray[np.bool_],
-    opponents: bool,
-    references: int,
-    resamples: int,
-    seed: int,
-    metric: str,
-) -> dict[str, Estimate]:
-    """Return the value for single queries and that for sets of reference queries, the latter if there are two sets."""
-    found = {
-        f"{metric}_auprc": planted_auprc(
-            scores, planted, opponents=opponents, resamples=resamples, seed=seed, metric=metric
-        )
-    }
-    if len(scores) >= 2 * references:
-        found[f"{metric}_group_auprc"] = group_auprc(
-            scores,
-            planted,
-            references=references,
-            opponents=opponents,
-            resamples=resamples,
-            seed=seed,
-            metric=metric,
-        )
-    return found
 
 
 def shortcut_of_arrays(
@@ -111,17 +86,11 @@ def shortcut_of_arrays(
         >>> proponent.metrics.shortcut(scores, planted=[False, True, False, False]).value
         0.75
     """
-    found = np.asarray(scores, dtype=np.float64)
-    marked = flags(planted, found.shape[-1:], "planted", "planted examples")
-    if references is None:
-        return planted_auprc(
-            found, marked, opponents=opponents, resamples=resamples, seed=seed, metric="shortcut"
-        )
-    return group_auprc(
-        found,
-        marked,
-        references=references,
+    return planted_of_arrays(
+        scores,
+        planted,
         opponents=opponents,
+        references=references,
         resamples=resamples,
         seed=seed,
         metric="shortcut",

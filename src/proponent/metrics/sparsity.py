@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from proponent.callable_modules import make_callable
+from proponent.errors import UserError
 from proponent.metrics.estimate import Array, Estimate
-from proponent.metrics.metric_inputs import MetricInputs, check_scores
+from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.plain_arrays import score_matrix
 from proponent.metrics.query_means import mean_estimate
 
 NEEDS = ()
@@ -42,7 +44,7 @@ def evaluate(
 
 def carried(scores: NDArray[np.floating], percent: float, resamples: int, seed: int) -> Estimate:
     """Return the estimate of :func:`evaluate` for scores (n_query, n_train)."""
-    check_scores(scores, *scores.shape)
+    scores = score_matrix(scores)
     per_query = np.array([_left_out(np.abs(row), percent / 100) for row in scores])
     return mean_estimate(
         per_query,
@@ -77,14 +79,16 @@ def sparsity_of_arrays(
         queries; and extras, among them ``zero_share``, the share of scores that are exactly 0.
 
     Raises:
-        UserError: scores are not finite.
+        UserError: scores are not a finite matrix, or ``percent`` is out of range.
 
     Examples:
         >>> import proponent
         >>> print(f"{proponent.metrics.sparsity([[5.0, 0.0, 0.0, 0.0]]).value:.3f}")
         0.775
     """
-    return carried(np.asarray(scores, dtype=np.float64), percent, resamples, seed)
+    if not 0 < percent < 100:
+        raise UserError(f"metric sparsity: percent must lie above 0 and below 100, not {percent!r}")
+    return carried(score_matrix(scores), percent, resamples, seed)
 
 
 make_callable(__name__, sparsity_of_arrays)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.method_agreement import correlation_by_query
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
+from proponent.metrics.plain_arrays import score_matrix
 from proponent.metrics.query_means import mean_estimate
 
 NEEDS = ("repeated/members",)
@@ -33,17 +34,33 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     Raises:
         UserError: scores of different shapes or not finite; the scores were not repeated.
     """
-    if "members" not in inputs.repeated:
-        raise UserError("metric stability: scores of other members are missing; run snakemake again")
-    return {"stability": compare_scores(inputs.scores, inputs.repeated["members"], resamples, seed)}
+    others = repeated_scores(inputs, "members", "stability")
+    return {"stability": compare_scores(inputs.scores, others, resamples, seed)}
+
+
+def repeated_scores(inputs: MetricInputs, what: str, metric: str) -> NDArray[np.floating]:
+    """Return the scores (n_query, n_train) of the method for other models.
+
+    Args:
+        inputs: inputs of the metric.
+        what: name of the other models, a key of ``inputs.repeated``.
+        metric: name of the metric, for the message.
+
+    Raises:
+        UserError: the scores were not repeated.
+    """
+    if what not in inputs.repeated:
+        raise UserError(
+            f"metric {metric}: scores for {what.replace('_', ' ')} are missing; run snakemake again"
+        )
+    return inputs.repeated[what]
 
 
 def compare_scores(
     scores: ArrayLike, others: ArrayLike, resamples: int, seed: int, *, difference: bool = False
 ) -> Estimate:
     """Return the mean over queries of the rank correlation of two score matrices, or of 1 minus its absolute value."""
-    first, second = np.asarray(scores, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    check_scores(first, *first.shape)
+    first, second = score_matrix(scores), score_matrix(others, "scores to compare with")
     check_scores(second, len(first), first.shape[1], "scores to compare with")
     per_query, is_constant = correlation_by_query(first, second)
     constant = int(is_constant.sum())

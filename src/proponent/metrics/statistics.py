@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proponent.metrics.estimate import Array
+from proponent.metrics.plain_arrays import check_whole
 from proponent.seeds import derive_seed
 
 
@@ -40,7 +41,11 @@ def draw(n_units: int, n_queries: int, resamples: int, seed: int) -> Resamples:
         n_queries: number of queries over which it is averaged.
         resamples: number B of resamples.
         seed: any integer; the draws also depend on the sizes.
+
+    Raises:
+        UserError: ``resamples`` is not a whole number of at least 1.
     """
+    check_whole(resamples, "resamples")
     units = np.ones((n_units, 1 + resamples))
     units[:, 1:] = draw_counts(n_units, resamples, derive_seed(seed, "bootstrap", "units", n_units)).T
     queries = np.full((1 + resamples, n_queries), 1 / n_queries)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from proponent.callable_modules import make_callable
 from proponent.errors import UserError
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
-from proponent.metrics.same_class import class_precision, same_class_of_arrays
+from proponent.metrics.same_class import class_precision, precision_of_arrays
 
 NEEDS = ("planted/subclass", "labels")
 RANGES = {"k": "[1, inf)"}
@@ -48,4 +49,42 @@ def evaluate(
     return {f"subclass_{k}": found}
 
 
-make_callable(__name__, same_class_of_arrays)
+def subclass_of_arrays(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    query_labels: ArrayLike,
+    *,
+    k: int = 10,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Return how many of the strongest proponents have the subclass of the query, for scores that were computed anywhere.
+
+    This is the identical subclass test (Hanawa et al., 2021) if the labels are finer than those on which the model was
+    trained.
+
+    Args:
+        scores: (n_query, n_train); positive = the example raises the query's target.
+        labels: (n_train,) subclass of each training example.
+        query_labels: (n_query,) subclass of each query.
+        k: number of proponents per query.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples; equal seeds pair the scores of several methods.
+
+    Returns:
+        The share in [0, 1]; its 95 % bootstrap interval over queries; and extras: ``chance``, the value of a random ranking,
+        and ``best``, the largest possible value.
+
+    Raises:
+        UserError: shapes do not fit, scores are not finite, or ``k`` is not a number of examples.
+
+    Examples:
+        >>> import proponent
+        >>> scores = [[0.9, 0.1, -0.5, 0.8], [0.2, -0.1, 0.7, 0.3]]
+        >>> proponent.metrics.subclass(scores, [0, 1, 2, 2], [0, 2], k=1).value
+        1.0
+    """
+    return precision_of_arrays(scores, labels, query_labels, k, resamples, seed, "subclass")
+
+
+make_callable(__name__, subclass_of_arrays)

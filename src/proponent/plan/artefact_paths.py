@@ -56,6 +56,11 @@ def derived_search(setting: str, metric: str, source: str, shard: int) -> str:
     return f"results/{setting}/ground_truth/derived/{metric}/searches/{source}-{shard:04d}.safetensors"
 
 
+def derived_patches(setting: str, metric: str, source: str) -> str:
+    """Return the path of the targets of members that took an optimiser step on chosen examples."""
+    return f"results/{setting}/ground_truth/derived/{metric}/patches/{source}.safetensors"
+
+
 def scores(setting: str, method: str) -> str:
     """Return the path of a method's scores."""
     return f"results/{setting}/scores/{method}.safetensors"
@@ -99,6 +104,11 @@ def summary(setting: str) -> str:
 def figure(name: str, setting: str) -> str:
     """Return the path of one of a setting's figures."""
     return f"results/figures/{name}-{setting}.svg"
+
+
+def explanations(setting: str) -> str:
+    """Return the path of heat maps and clusters of a setting."""
+    return f"results/{setting}/report/explanations.safetensors"
 
 
 def report_section(setting: str) -> str:

@@ -8,10 +8,15 @@ from typing import Any
 from proponent.chunking import chunks
 from proponent.config.benchmark_schema import MetricConfig
 from proponent.config.derived_designs import CONTROLS, DerivedDesignConfig, DerivedKind, GroupBy
-from proponent.config.specifications.step_inputs import DeriveMasksInputs, RetrainMasksInputs
+from proponent.config.specifications.step_inputs import (
+    DeriveMasksInputs,
+    PatchModelsInputs,
+    RetrainMasksInputs,
+)
 from proponent.config.specifications.step_specs import (
     DeriveMasksSpec,
     Engine,
+    PatchModelsSpec,
     RetrainMasksSpec,
     SearchRemovalSpec,
     SeedRule,
@@ -39,16 +44,52 @@ class DerivedNodes:
             method: method whose scores are in the graph.
 
         Returns:
-            Masks and shards by the names of :class:`~proponent.config.specifications.step_inputs.EvaluateInputs`; empty for
-            a metric without a design.
+            Masks and shards, or models that took a step, by the names of
+            :class:`~proponent.config.specifications.step_inputs.EvaluateInputs`; empty for a metric without a design.
         """
         design = config.design
         if design is None:
             return {}
-        found = {metric: self._add_source(metric, design, "")}
+        add = self._add_patches if design.kind is DerivedKind.patch else self._add_source
+        found = {metric: add(metric, design, "")}
         if design.kind.uses_scores:
-            found[f"{metric}/{method}"] = self._add_source(metric, design, method)
+            found[f"{metric}/{method}"] = add(metric, design, method)
         return found
+
+    def _add_patches(self, metric: str, design: DerivedDesignConfig, method: str) -> tuple[str, ...]:
+        """Return the models of one source that took a step, after adding them if they are not there."""
+        name, graph, setting = self.base.name, self.base.graph, self.base.setting
+        path = paths.derived_patches(name, metric, method or paths.SHARED)
+        if path in graph.nodes:
+            return (path,)
+        compute = self.base.benchmark.config.compute
+        spec = PatchModelsSpec(
+            setting=name,
+            engine=self.base.engine,
+            task=setting.task,
+            target=setting.target,
+            model=self.base.model,
+            recipe=self.base.recipe,
+            augment=None,
+            seed=setting.seed,
+            lockstep=compute.lockstep,
+            metric=metric,
+            method=method,
+            design=design,
+            inputs=setting.inputs,
+            has_classes=setting.task.lacks_classes is None,
+            queries=setting.queries,
+            members_per_job=compute.members_per_job,
+        )
+        shards = range(-(-design.seeds // compute.members_per_job))
+        inputs = PatchModelsInputs(
+            data=paths.data(name),
+            scores=paths.scores(name, method) if method else "",
+            ensemble=tuple(paths.ensemble(name, shard) for shard in shards),
+        )
+        code = self.base.with_target(self.base.model_sources())
+        graph.add(path, spec, inputs, *code, self.base.after_check)
+        return (path,)
 
     def _add_source(self, metric: str, design: DerivedDesignConfig, method: str) -> tuple[str, ...]:
         """Return the masks of one source and the shards of their retrainings, after adding those that are not there."""

@@ -75,6 +75,8 @@ def _cannot_retrain(setting: SettingConfig, file: str, design: DerivedDesignConf
         subclass = planted is not None and (planted.subclass is not None or "subclass" in planted.given)
         if setting.sources is None and not subclass:
             return f"leaves out sources, and {file} has no 'sources'"
+    if design.kind is DerivedKind.patch and design.seeds > setting.ensemble.members:
+        return f"needs {design.seeds} ensemble members, and {file} has {setting.ensemble.members}"
     if design.kind is DerivedKind.support and lacking:
         return f"changes predictions of classes, and {file} has the task {lacking}"
     return None

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
+from proponent.config.explained_methods import EXPLAINED_MODULES
 from proponent.config.schema import SettingConfig
-from proponent.config.specifications.step_inputs import FiguresInputs, ReportInputs
-from proponent.config.specifications.step_specs import ReportSectionSpec, ReportSpec
+from proponent.config.specifications.step_inputs import ExplainInputs, ReportInputs, ReportSectionInputs
+from proponent.config.specifications.step_specs import Engine, ExplainSpec, ReportSectionSpec, ReportSpec
 from proponent.plan import artefact_paths as paths
 from proponent.plan.graph import Graph
 
@@ -21,16 +22,56 @@ PAGE_FILES = ("src/proponent/publish/report/page_files", "src/proponent/settings
 files makes the page again."""
 
 
-def add_report_section(
+def add_explanations(
     graph: Graph, benchmark: Benchmark, setting: str, methods: Iterable[str], ensemble: Iterable[str]
 ) -> str:
-    """Add what the report shows of a setting, from its summary, the scores of ``methods`` and shards of the ensemble."""
+    """Add heat maps by those of ``methods`` that the explainer supports, and clusters of examples.
+
+    Returns:
+        The path; empty where the explainer supports none of the methods.
+    """
+    names = tuple(name for name in methods if _is_explained(benchmark.methods[name]))
+    if not names:
+        return ""
+    features = {
+        shard
+        for name in names
+        for shards in graph.nodes[paths.scores(setting, name)].named_inputs.features.values()
+        for shard in shards
+    }
+    inputs = ExplainInputs(
+        data=paths.data(setting),
+        ensemble=tuple(ensemble),
+        features=tuple(sorted(features)),
+        scores={name: paths.scores(setting, name) for name in names},
+    )
+    compute = benchmark.config.compute
+    engine = Engine(threads=compute.threads, device=compute.device)
+    spec = ExplainSpec(setting=setting, engine=engine, methods=names, memory_mib=compute.memory_mib)
+    return graph.add(paths.explanations(setting), spec, inputs)
+
+
+def _is_explained(method: Method) -> bool:
+    """Return whether the pair scores of a method may be differentiable in closed form; the job finds out."""
+    return not method.external and method.module in EXPLAINED_MODULES
+
+
+def add_report_section(
+    graph: Graph,
+    benchmark: Benchmark,
+    setting: str,
+    methods: Iterable[str],
+    ensemble: Iterable[str],
+    explanations: str = "",
+) -> str:
+    """Add what the report shows of a setting, from its summary, scores, shards of the ensemble and explanations."""
     names = tuple(methods)
-    inputs = FiguresInputs(
+    inputs = ReportSectionInputs(
         data=paths.data(setting) if names else "",
         ensemble=tuple(ensemble),
         summary=paths.summary(setting),
         scores={method: paths.scores(setting, method) for method in names},
+        explanations=explanations,
     )
     config = benchmark.settings[setting]
     spec = ReportSectionSpec(
@@ -38,6 +79,9 @@ def add_report_section(
         methods=names,
         kinds={name: _kind(method) for name, method in benchmark.methods.items()},
         facts=_facts(config),
+        meanings={
+            name: text for metric in benchmark.metrics.values() for name, text in metric.meaning.items()
+        },
         description=config.description,
     )
     return graph.add(paths.report_section(setting), spec, inputs)
@@ -53,7 +97,7 @@ def add_failed_section(graph: Graph, benchmark: Benchmark, setting: str, reason:
         description=benchmark.settings[setting].description,
         failed=reason,
     )
-    inputs = FiguresInputs(data="", ensemble=(), summary="", scores={})
+    inputs = ReportSectionInputs(data="", ensemble=(), summary="", scores={})
     return graph.add(paths.report_section(setting), spec, inputs)
 
 

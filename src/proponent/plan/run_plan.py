@@ -17,7 +17,7 @@ from proponent.plan.eligibility import missing_metrics, why_left_out
 from proponent.plan.given_members import with_members
 from proponent.plan.graph import Graph, Node
 from proponent.plan.method_nodes import MethodNodes
-from proponent.plan.report_nodes import add_report, add_report_section
+from proponent.plan.report_nodes import add_explanations, add_report, add_report_section
 from proponent.plan.setting_nodes import SettingNodes
 from proponent.plan.table_nodes import (
     FIGURES,
@@ -198,4 +198,5 @@ class Plan:
         add_figures(self.graph, name, methods, shards)
         if name in self.compared:
             add_agreement(self.graph, name, methods, nodes.setting.queries, self.agreement)
-        add_report_section(self.graph, self.benchmark, name, methods, shards)
+        explanations = add_explanations(self.graph, self.benchmark, name, methods, shards)
+        add_report_section(self.graph, self.benchmark, name, methods, shards, explanations)

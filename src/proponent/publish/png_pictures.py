@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_POSITIVE, _NEGATIVE = (0, 114, 178), (213, 94, 0)
+POSITIVE, NEGATIVE = (0, 114, 178), (213, 94, 0)
 """Blue and vermilion of Okabe and Ito, which colour-blind readers can distinguish."""
 
 
@@ -41,14 +41,20 @@ def heat_map(values: NDArray[np.floating[Any]], shape: Sequence[int]) -> NDArray
     Returns:
         (height, width, 3) colours between 0 and 1, relative to the largest absolute contribution.
     """
-    pixels = values.reshape(tuple(shape)).astype(np.float64)
+    pixels = summed_channels(values, shape)
+    largest = np.abs(pixels).max()
+    strength = np.abs(pixels)[..., None] / (largest or 1.0)
+    colour = np.where(pixels[..., None] >= 0, POSITIVE, NEGATIVE) / 255
+    return 1 - strength * (1 - colour)
+
+
+def summed_channels(values: NDArray[np.floating[Any]], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return contributions of pixels, (height, width), summed over channels; arguments as in :func:`heat_map`."""
+    pixels: NDArray[np.float64] = values.reshape(tuple(shape)).astype(np.float64)
     if pixels.ndim == 3:
         first, last = len(pixels), pixels.shape[-1]
         pixels = pixels.sum(0 if first == 1 or (first in (3, 4) and last != 1) else 2)
-    largest = np.abs(pixels).max()
-    strength = np.abs(pixels)[..., None] / (largest or 1.0)
-    colour = np.where(pixels[..., None] >= 0, _POSITIVE, _NEGATIVE) / 255
-    return 1 - strength * (1 - colour)
+    return pixels
 
 
 def token_colours(values: NDArray[np.floating[Any]]) -> list[str]:
@@ -60,7 +66,7 @@ def token_colours(values: NDArray[np.floating[Any]]) -> list[str]:
     largest = float(np.abs(values).max(initial=0.0)) or 1.0
     return [
         "rgba({}, {}, {}, {:.2f})".format(
-            *(_POSITIVE if value >= 0 else _NEGATIVE), 0.75 * abs(value) / largest
+            *(POSITIVE if value >= 0 else NEGATIVE), 0.75 * abs(value) / largest
         )
         for value in values.tolist()
     ]

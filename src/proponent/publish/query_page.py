@@ -15,7 +15,7 @@ class Word:
     """A token of a text.
 
     Attributes:
-        text: the word.
+        text: the word, with the space before it.
         colour: background as a colour of CSS, for contributions; empty without them.
     """
 

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import json
 
+from proponent.publish.ranking import METRICS
+
 KEY = "leaderboard"
 _TAG = f"mlflow.sharedViewState.{KEY}"
-_COLUMNS = (
-    "lds",
-    "lds_ci_low",
-    "lds_ci_high",
-    "lds_over_ceiling",
-    "loo",
-    "mislabel_auc",
-    "attribution_seconds",
-    "total_seconds",
-)
+_COST = ("attribution_seconds", "total_seconds")
 
 
 def view_tag(metrics: set[str]) -> tuple[str, str]:
     """Return the tag of an experiment with the view of its runs.
 
     Args:
-        metrics: names of the metrics that the runs have; the first known one orders them.
+        metrics: names of the metrics that the runs have. The first of the leaderboard orders them and is shown with its
+            interval; without one, the fastest method is first.
     """
-    shown = [name for name in _COLUMNS if name in metrics]
-    leading = next((name for name in ("lds", "mislabel_auc", "loo") if name in metrics), "total_seconds")
+    ranked = [name for name in METRICS if name in metrics]
+    leading = ranked[0] if ranked else "total_seconds"
+    detailed = (f"{leading}_{part}" for part in ("ci_low", "ci_high", "over_ceiling"))
+    shown = [name for name in (*ranked[:1], *detailed, *ranked[1:], *_COST) if name in metrics]
     view = {
         "orderByKey": f"metrics.`{leading}`",
-        "orderByAsc": False,
+        "orderByAsc": not ranked,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "selectedColumns": [f"metrics.`{name}`" for name in shown],

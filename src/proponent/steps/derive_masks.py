@@ -7,14 +7,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from proponent.chunking import chunks
 from proponent.config.derived_designs import DerivedKind, GroupBy
 from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import DeriveMasksInputs
 from proponent.config.specifications.step_specs import DeriveMasksSpec
 from proponent.errors import UserError
-from proponent.metrics.metric_inputs import check_scores
+from proponent.metrics.metric_inputs import MetricInputs, check_scores
+from proponent.metrics.mislabel import suspicion
 from proponent.seeds import derive_seed
+from proponent.steps.io.control_orders import control_orders, shared_seed
 from proponent.steps.io.job import Job
 from proponent.steps.io.stored_arrays import NumpyData, load_numpy_data
 from proponent.store.arrays import load_arrays
@@ -30,6 +31,7 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
     Of scores that are left out there are no masks. Names of rows, and their axes:
 
     - ``removal``: ``rows_scores`` (queries, shares); shared ``rows_random``, ``rows_same_class``, ``rows_similar``;
+    - ``suspects``: ``rows_suspects`` (shares,); shared ``rows_random`` (orders, shares);
     - ``coreset``: ``rows_best`` and ``rows_worst`` (shares,); shared ``rows_random`` (orders, shares);
     - ``groups``: ``rows_classes``, ``_clusters`` or ``_sources`` (groups,);
     - ``fractions``: ``rows_fractions`` (shares, subsets).
@@ -41,7 +43,7 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
     searches = spec.design.kind is DerivedKind.support
     if not spec.method:
         if searches:
-            _write_orders(job, _removal_controls(spec, data, similar=False))
+            _write_orders(job, control_orders(spec, data, _queries(spec), similar=False))
         else:
             _write_masks(job, _from_data(job, data))
         return
@@ -51,7 +53,9 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
         return
     check_scores(arrays["scores"], len(data.y_query), len(data.y_train), job.inputs.scores)
     scores = arrays["scores"].astype(np.float64)
-    if searches:
+    if spec.design.kind is DerivedKind.suspects:
+        _write_masks(job, _without_suspects(spec, scores, arrays.get("self_influence")))
+    elif searches:
         _write_orders(job, {"scores": _orders_of_scores(spec, scores)})
     else:
         _write_masks(job, _from_scores(spec, scores, data))
@@ -59,16 +63,8 @@ def run(job: Job[DeriveMasksSpec, DeriveMasksInputs]) -> None:
 
 def _write_masks(job: Job[DeriveMasksSpec, DeriveMasksInputs], named: Masks) -> None:
     """Write the distinct masks, and the row of each."""
-    flat = np.concatenate([masks.reshape(-1, masks.shape[-1]) for masks in named.values()])
-    masks, row_of = derive.unique_masks(flat)
-    written: dict[str, NDArray[np.generic]] = {"masks": masks}
-    start = 0
-    for name, some in named.items():
-        shape = some.shape[:-1]
-        count = int(np.prod(shape))
-        written[f"rows_{name}"] = row_of[start : start + count].reshape(shape)
-        start += count
-    job.write_arrays(job.artefact, written, _header(job))
+    masks, rows = derive.named_rows(named)
+    job.write_arrays(job.artefact, {"masks": masks, **rows}, _header(job))
     job.details["distinct_masks"] = len(masks)
 
 
@@ -119,16 +115,29 @@ def _from_scores(spec: DeriveMasksSpec, scores: NDArray[np.float64], data: Numpy
     }
 
 
+def _without_suspects(
+    spec: DeriveMasksSpec, scores: NDArray[np.float64], self_influence: NDArray[np.floating] | None
+) -> Masks:
+    # The mean score of a method without self-influence is that of the tune queries, for the reason given above.
+    inputs = MetricInputs(scores[: spec.queries.tune], self_influence)
+    badness, _ = suspicion(inputs, scores.shape[1])
+    order = derive.descending(badness, derive_seed(spec.seed, "ties"))
+    return {"suspects": derive.without_first([order], spec.design.shares, _where(spec))[0]}
+
+
 def _from_data(job: Job[DeriveMasksSpec, DeriveMasksInputs], data: NumpyData) -> Masks:
     spec = job.spec
     design, where, n = spec.design, _where(spec), len(data.y_train)
-    seed = _seed(spec)
+    seed = shared_seed(spec)
     everything = np.ones(n, dtype=bool)
     if design.kind is DerivedKind.removal:
-        orders = _removal_controls(spec, data)
+        orders = control_orders(spec, data, _queries(spec))
         return {"all": everything} | {
             name: derive.without_first(own, design.shares, where) for name, own in orders.items()
         }
+    if design.kind is DerivedKind.suspects:
+        orders_of_all = derive.random_orders(n, design.count, seed)
+        return {"all": everything, "random": derive.without_first(orders_of_all, design.shares, where)}
     if design.kind is DerivedKind.coreset:
         labels = data.y_train if design.balanced and spec.has_classes else None
         random = [
@@ -154,7 +163,7 @@ def _groups(job: Job[DeriveMasksSpec, DeriveMasksInputs], data: NumpyData) -> ND
     if spec.design.by is GroupBy.clusters:
         n_tokens = derive.number_of_tokens(data.x_train) if spec.inputs is Inputs.tokens else None
         read = partial(derive.features_of, data.x_train, n_tokens=n_tokens)
-        return derive.clusters(read, len(data.y_train), spec.design.count, _seed(spec))
+        return derive.clusters(read, len(data.y_train), spec.design.count, shared_seed(spec))
     if not spec.sources:
         planted = load_arrays(job.read(job.inputs.data).with_name("planted.safetensors"))
         subclass: NDArray[np.integer] = planted["subclass"]
@@ -166,30 +175,6 @@ def _groups(job: Job[DeriveMasksSpec, DeriveMasksInputs], data: NumpyData) -> ND
             "line for each"
         )
     return np.unique(names, return_inverse=True)[1]
-
-
-def _removal_controls(
-    spec: DeriveMasksSpec, data: NumpyData, similar: bool = True
-) -> dict[str, list[derive.Order]]:
-    """Return the orders of the controls: random, of the query's class (with classes), and most similar in the inputs."""
-    n, tune, seed = len(data.y_train), spec.queries.tune, _seed(spec)
-    count = _queries(spec)
-    chosen = slice(tune, tune + count)
-    orders = {"random": derive.random_orders(n, count, seed)}
-    if spec.has_classes:
-        orders["same_class"] = derive.same_class_orders(data.y_train, data.y_query[chosen], seed)
-    if not similar:
-        return orders
-    n_tokens = derive.number_of_tokens(data.x_train, data.x_query) if spec.inputs is Inputs.tokens else None
-    parts = (derive.features_of(data.x_train, rows, n_tokens) for rows in chunks(n, derive.ROWS))
-    targets = derive.features_of(data.x_query, chosen, n_tokens)
-    orders["similar"] = derive.nearest_orders(parts, targets, seed)
-    return orders
-
-
-def _seed(spec: DeriveMasksSpec) -> int:
-    """Return the seed of the masks that all methods share."""
-    return derive_seed(spec.seed, "derived", spec.metric)
 
 
 def _queries(spec: DeriveMasksSpec) -> int:

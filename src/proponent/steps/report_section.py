@@ -8,44 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from proponent.config.specifications.step_inputs import FiguresInputs
-from proponent.config.specifications.step_specs import ReportSectionSpec
-from proponent.publish.ranking import Ranking, reason, value
+from proponent.publish.ranking import Ranking
 from proponent.publish.report.answers import answer
 from proponent.publish.report.chart import Chart
-from proponent.publish.report.gallery import (
-    METHODS,
-    Scores,
-    add_examples,
-    choose_queries,
-    find_suspicious,
-    make_gallery,
-)
 from proponent.publish.report.section import (
-    Gallery,
     Origin,
     Section,
-    Suspicious,
     coverage,
     failed_section,
     leaderboard_rows,
     metric_names,
 )
 from proponent.publish.report.setting_charts import cost_chart, loss_chart, quality_chart, tuning_chart
-from proponent.publish.report.shown_examples import Examples
-from proponent.steps.io.job import Job
 from proponent.steps.io.rankings import comparisons_path, load_ranking
-from proponent.steps.io.stored_arrays import load_numpy_data
-from proponent.store.arrays import load_arrays
+from proponent.steps.io.section_examples import SectionJob, ShownParts, shown_examples
 from proponent.store.files import read_json
 from proponent.store.manifest import Manifest, read_manifest
 
-_GALLERY_BYTES = 600_000
-"""Characters of pictures and texts of a setting: with thirty settings the page stays below 20 MB."""
-_NOISE = "mislabel_auc"
 _NUMBERS = ("difference", "ci_low", "ci_high", "p_holm")
-
-SectionJob = Job[ReportSectionSpec, FiguresInputs]
 
 
 def run(job: SectionJob) -> None:
@@ -60,7 +40,9 @@ def run(job: SectionJob) -> None:
     for name, chart in charts.items():
         job.write_bytes(f"{folder}/{name}.svg", chart.svg().encode())
         job.write_bytes(f"{folder}/{name}.csv", chart.csv().encode())
-    gallery, suspicious = _examples(job, ranking) if job.inputs.data else (None, None)
+    explained = _explanations(job)
+    clusters = explained.get("clusters", [])
+    shown = shown_examples(job, ranking, _described(job), clusters) if job.inputs.data else ShownParts()
     manifests = list(_manifests(job))
     section = Section(
         setting=spec.setting,
@@ -72,8 +54,12 @@ def run(job: SectionJob) -> None:
         coverage=coverage(ranking, spec.kinds),
         missing={metric: why for why, metrics in ranking.missing_by_reason.items() for metric in metrics},
         charts={name: asdict(chart) for name, chart in charts.items()},
-        gallery=None if gallery is None else asdict(gallery),
-        suspicious=None if suspicious is None else asdict(suspicious),
+        gallery=None if shown.gallery is None else asdict(shown.gallery),
+        suspicious=None if shown.suspicious is None else asdict(shown.suspicious),
+        everywhere=None if shown.everywhere is None else asdict(shown.everywhere),
+        clusters=clusters if shown.gallery is not None else [],
+        without_heat=explained.get("reasons", {}),
+        meanings={name: text for name, text in spec.meanings.items() if name in ranking.ranks},
         card=_described(job).get("card"),
         origins=[asdict(_origin(manifest)) for manifest in manifests],
         versions={name: version for manifest in manifests for name, version in manifest.versions.items()},
@@ -137,50 +123,12 @@ def _counts(job: SectionJob) -> dict[str, str]:
     return counts | ({"classes": ", ".join(names)} if names else {})
 
 
-def _examples(job: SectionJob, ranking: Ranking) -> tuple[Gallery | None, Suspicious | None]:
-    """Return the gallery and the suspicious labels, whose examples are in the gallery."""
-    data, described = load_numpy_data(job), _described(job)
-    names = job.read(job.inputs.data).with_name("token_names.json")
-    tokens = read_json(names) if names.exists() else None
-    known = (described["class_names"], described["image_shape"], tokens)
-    train = Examples(data.x_train, data.y_train, *known)
-    queries = Examples(data.x_query, data.y_query, *known)
-    methods = [document["method"] for document in ranking.ordered() if not reason(document)]
-    if not methods:
-        return None, None
-    gallery = make_gallery(
-        train,
-        queries,
-        choose_queries(data.y_query, described["n_tune"]),
-        _scores(job, methods[:METHODS]),
-        _GALLERY_BYTES,
-    )
-    suspicious = _suspicious(job, ranking, methods) if train.has_classes else None
-    if gallery is not None and suspicious is not None:
-        gallery = add_examples(gallery, train, suspicious.rows)
-    return gallery, suspicious
-
-
-def _scores(job: SectionJob, methods: list[str]) -> Iterator[tuple[str, Scores]]:
-    for method in methods:
-        yield method, load_arrays(job.read(job.inputs.scores[method]))["scores"]
-
-
-def _suspicious(job: SectionJob, ranking: Ranking, methods: list[str]) -> Suspicious | None:
-    """Return suspicious labels, by the method that finds flipped labels best, or by the best one with a self-influence."""
-    noise = job.root / f"results/{job.spec.setting}/data/noisy_labels.safetensors"
-    flipped = load_arrays(noise)["noisy_labels"] if noise.exists() else None
-    by_noise = sorted(
-        (document for document in ranking.documents if _NOISE in document["metrics"]),
-        key=lambda document: (-value(document, _NOISE), document["method"]),
-    )
-    ordered = [document["method"] for document in by_noise] or methods
-    for method in ordered:
-        arrays = load_arrays(job.read(job.inputs.scores[method]))
-        own = arrays.get("self_influence")
-        if by_noise or own is not None:
-            return find_suspicious(method, arrays["scores"], own, flipped)
-    return None
+def _explanations(job: SectionJob) -> dict[str, Any]:
+    """Return clusters, and reasons for which methods have no heat maps; empty without explanations."""
+    if not job.inputs.explanations:
+        return {}
+    content: dict[str, Any] = read_json(job.read(job.inputs.explanations).with_suffix(".json"))
+    return content
 
 
 def _manifests(job: SectionJob) -> Iterator[Manifest]:

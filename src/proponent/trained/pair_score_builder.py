@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proponent.config.explained_methods import EXPLAINED_MODULES, OF_REPRESENTATIONS
 from proponent.errors import UserError
 from proponent.explanations.pair_scores import MeanScore, RepresentationKernel, Score, TangentKernel, constant
 from proponent.features.gradients.factored_gradients import FactoredGradients
@@ -29,8 +30,6 @@ from proponent.trained.differentiable_model import DifferentiableModel
 from proponent.trained.live_member import LiveMember, Problem
 from proponent.trained.method_choice import Choice, signature_of
 
-_OF_REPRESENTATIONS = ("dualda", "rps", "similarity")
-_OF_GRADIENTS = ("graddot", "trak")
 EXPLAINED = "dualda, rps, similarity-cosine, similarity-dot, graddot and trak"
 
 
@@ -96,10 +95,15 @@ class PairScoreBuilder:
         self._family = choice.module.__name__.rpartition(".")[2]
         self._params = {**signature_of(choice.function).defaults, **choice.params}
         projected = self._params.get("projection_dim") or self._params.get("normalise")
-        if self._family not in _OF_REPRESENTATIONS + _OF_GRADIENTS or choice.normalised or projected:
+        if choice.module.__name__ not in EXPLAINED_MODULES or choice.normalised or projected:
             raise UserError(
                 f"method '{choice.name}' has no pair score that is differentiable in closed form; choose one of {EXPLAINED}"
             )
+
+    @property
+    def uses_training_set(self) -> bool:
+        """Whether the score of a pair is a derivative along a sum of gradients of all training examples."""
+        return self._family == "trak"
 
     def pair(self, x: Rows, y: Tensor, example: int) -> Pair:
         """Return the score of a query and a training example.
@@ -116,7 +120,7 @@ class PairScoreBuilder:
         examples: list[_Terms] = []
         for member in self._members:
             for checkpoint in self._choice.config.checkpoints or [self._params.get("checkpoint", 1.0)]:
-                make = self._of_representations if self._family in _OF_REPRESENTATIONS else self._of_gradients
+                make = self._of_representations if self._family in OF_REPRESENTATIONS else self._of_gradients
                 query, train = make(member, checkpoint, x, y, example)
                 queries.append(query)
                 examples.append(train)

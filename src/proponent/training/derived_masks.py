@@ -6,7 +6,7 @@ set happens to list first. Every choice of examples is an *order*, the examples 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,19 @@ def unique_masks(masks: Mask) -> tuple[Mask, NDArray[np.int64]]:
     row_of = [rows.setdefault(np.packbits(mask).tobytes(), len(rows)) for mask in flat]
     first = np.unique(row_of, return_index=True)[1]
     return flat[first], np.asarray(row_of, dtype=np.int64).reshape(masks.shape[:-1])
+
+
+def named_rows(named: Mapping[str, Mask]) -> tuple[Mask, dict[str, NDArray[np.int64]]]:
+    """Return the distinct masks among several arrays (…, n), (m, n), and ``rows_NAME`` (…), the row of each mask."""
+    flat = np.concatenate([masks.reshape(-1, masks.shape[-1]) for masks in named.values()])
+    masks, row_of = unique_masks(flat)
+    rows, start = {}, 0
+    for name, some in named.items():
+        shape = some.shape[:-1]
+        count = int(np.prod(shape))
+        rows[f"rows_{name}"] = row_of[start : start + count].reshape(shape)
+        start += count
+    return masks, rows
 
 
 def features_of(

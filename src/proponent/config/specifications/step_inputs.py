@@ -52,6 +52,14 @@ class RetrainMasksInputs(DataInputs):
 
 
 @dataclass(frozen=True)
+class PatchModelsInputs(DeriveMasksInputs):
+    """Inputs of the optimiser steps that trained members take on proponents."""
+
+    ensemble: tuple[str, ...] = ()
+    """Shards of the ensemble that hold the members."""
+
+
+@dataclass(frozen=True)
 class FeaturizeInputs(DataInputs):
     """Inputs of a shard of features."""
 
@@ -129,6 +137,25 @@ class FiguresInputs(DataInputs):
     """Leaderboard of the setting; empty if it could not be made."""
     scores: dict[str, str]
     """Scores per method."""
+
+
+@dataclass(frozen=True)
+class ExplainInputs(DataInputs):
+    """Inputs of the explanations of a setting."""
+
+    ensemble: tuple[str, ...]
+    features: tuple[str, ...]
+    """Shards of features that the methods used."""
+    scores: dict[str, str]
+    """Scores per method."""
+
+
+@dataclass(frozen=True)
+class ReportSectionInputs(FiguresInputs):
+    """Inputs of what the report shows of a setting."""
+
+    explanations: str = ""
+    """Explanations of the setting; empty if it has none."""
 
 
 @dataclass(frozen=True)

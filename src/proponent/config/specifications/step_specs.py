@@ -263,6 +263,25 @@ class SearchRemovalSpec(DerivedTrainingSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatchModelsSpec(TrainingSpec):
+    """Optimiser steps of trained members on the proponents of queries, or on the examples of controls."""
+
+    step: ClassVar[str] = "patch_models"
+    inputs_type: ClassVar[type[Any]] = step_inputs.PatchModelsInputs
+    target: FactoryConfig | None
+    metric: str
+    method: str
+    """Method whose strongest proponents are learned; empty for the controls."""
+    design: DerivedDesignConfig
+    inputs: Inputs
+    has_classes: bool
+    """Whether every example has one class."""
+    queries: QueriesConfig
+    members_per_job: int
+    """Members per shard of the ensemble."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainScriptSpec(SettingSpec):
     """A shard of ensemble members, trained by a script of the user's own."""
 
@@ -520,17 +539,30 @@ class OverviewSpec(StepSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainSpec(SettingSpec):
+    """Heat maps of the strongest examples of a setting, and clusters of its training examples."""
+
+    step: ClassVar[str] = "explain"
+    inputs_type: ClassVar[type[Any]] = step_inputs.ExplainInputs
+    methods: tuple[str, ...]
+    """Methods whose pair scores are differentiable in closed form."""
+    memory_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportSectionSpec(SettingSpec):
     """What the report shows of one setting."""
 
     step: ClassVar[str] = "report_section"
-    inputs_type: ClassVar[type[Any]] = step_inputs.FiguresInputs
+    inputs_type: ClassVar[type[Any]] = step_inputs.ReportSectionInputs
     methods: tuple[str, ...]
     """Methods that have scores."""
     kinds: dict[str, str]
     """Kind of each configured method."""
     facts: dict[str, str]
     """What the configuration says about the setting, by name."""
+    meanings: dict[str, str] = field(default_factory=dict)
+    """What a good value means, by metric of the leaderboard."""
     description: str = ""
     failed: str = ""
     """Reason why the setting has no results; empty in the plan of a run."""
@@ -552,9 +584,10 @@ SPECS: dict[str, type[StepSpec]] = {
     for kind in (
         *(DataSpec, CheckSpec, TrainSpec, AdoptModelsSpec, RetrainSpec, GroundTruthSpec, FeaturizeSpec),
         *(TrainScriptSpec, RetrainScriptSpec, DeriveMasksSpec, RetrainMasksSpec, SearchRemovalSpec),
+        PatchModelsSpec,
         *(AttributeSpec, AdoptSpec, ShuffleSpec, ShuffleLabelsSpec, RepeatSpec, AgreementSpec),
         *(EvaluateSpec, SummarySpec, FiguresSpec, CollectSpec, OverviewSpec),
-        *(ReportSectionSpec, ReportSpec),
+        *(ExplainSpec, ReportSectionSpec, ReportSpec),
     )
 }
 """The specification of each step."""

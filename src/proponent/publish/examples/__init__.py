@@ -3,7 +3,7 @@
 from proponent.publish.examples.event_notes import PlayedNote, is_music, notes_of
 from proponent.publish.examples.piano_roll import draw_piano_roll, piano_roll
 from proponent.publish.examples.synthesised_sound import wav_bytes
-from proponent.publish.examples.token_text import as_html, as_text, shown_tokens
+from proponent.publish.examples.token_text import as_html, as_text, shown_tokens, token_input, token_pieces
 
 __all__ = [
     "PlayedNote",
@@ -14,5 +14,7 @@ __all__ = [
     "notes_of",
     "piano_roll",
     "shown_tokens",
+    "token_input",
+    "token_pieces",
     "wav_bytes",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,8 +13,36 @@ from proponent.errors import UserError
 
 _HIDDEN = ("[PAD]", "[START]", "[CLS]", "[SEP]", "<pad>", "<|endoftext|>")
 """Names of tokens that mark places in a text and are not part of it."""
+_FIRST = ("input_ids", "title", "x", "")
+"""Names of inputs with tokens, in the order in which they are looked for."""
 _CONTINUES, _BEGINS = "##", ("Ġ", "▁")
 """Beginnings of pieces of words: WordPiece marks those that continue a word, other tokenizers those that begin one."""
+
+
+def token_input(inputs: Mapping[str, Any]) -> str | None:
+    """Return the name of the input with the tokens of an example; None where no input has tokens.
+
+    A mask of a transformer is an integer input too, and is not returned.
+
+    Args:
+        inputs: (n, length) arrays by name, of one example or of several.
+    """
+    whole = [name for name, value in inputs.items() if np.issubdtype(value.dtype, np.integer)]
+    return next((name for name in _FIRST if name in whole), whole[0] if len(whole) == 1 else None)
+
+
+def token_pieces(row: ArrayLike, names: Sequence[str]) -> list[tuple[int, str]]:
+    """Return the position of each shown token with its part of the text, whose concatenation is :func:`as_text`.
+
+    Args:
+        row: token numbers, (length,).
+        names: name of each token.
+
+    Raises:
+        UserError: a number has no name.
+    """
+    places = shown_tokens(row, names)
+    return list(zip(places, _pieces(row, places, names), strict=True))
 
 
 def shown_tokens(row: ArrayLike, names: Sequence[str]) -> list[int]:

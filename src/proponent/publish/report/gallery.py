@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proponent.publish.figures.proponents_figure import strongest
-from proponent.publish.report.section import Gallery, Influence, Strongest, Suspicious
+from proponent.publish.report.section import Gallery, Influence, Item, Strongest, Suspicious
 from proponent.publish.report.shown_examples import Examples
 
 QUERIES, METHODS, SHOWN, SUSPICIOUS = 12, 6, 6, 24
@@ -48,7 +48,7 @@ def make_gallery(
         queries: all queries.
         rows: rows of the queries to show.
         scores: scores (n_query, n_train) by method, the best method first; read one after the other.
-        limit: characters of pictures and texts after which no further method is shown.
+        limit: characters of pictures, texts and sounds after which no further method is shown.
 
     Returns:
         None if there is no method or no query.
@@ -60,7 +60,7 @@ def make_gallery(
         cases = [_strongest(values[row], train, queries.label(row)) for row in rows]
         needed = {entry.row for case in cases for entry in (*case.proponents, *case.opponents)}
         new = {str(row): train.item(row) for row in sorted(needed) if str(row) not in examples}
-        used += sum(len(item.picture) + len(item.text) for item in new.values())
+        used += sum(size_of(item) for item in new.values())
         if shown and used > limit:
             break
         examples |= new
@@ -68,6 +68,12 @@ def make_gallery(
     if not shown or not rows:
         return None
     return Gallery(list(shown), [queries.item(row) for row in rows], examples, shown)
+
+
+def size_of(item: Item) -> int:
+    """Return the characters that an example takes on the page."""
+    sound = item.sound or {}
+    return len(item.picture) + len(item.text) + sum(len(str(part)) for part in sound.values())
 
 
 def _strongest(scores: Scores, train: Examples, label: str) -> Strongest:

@@ -16,6 +16,8 @@ from proponent.publish.report.chart import LIGHT, Chart
 from proponent.publish.report.section import Section
 
 _FOLDER = "page_files"
+_OPTIONAL = {"picture", "text", "sound", "pieces", "surprising", "heat", "weights"}
+"""Parts of examples and of their influence that scripts take to be empty where they are absent."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,27 @@ def _data(section: Section) -> dict[str, Any]:
         "metrics": section.metrics,
         "rows": section.rows,
         "charts": {name: _without_rows(chart) for name, chart in section.charts.items()},
-        "gallery": section.gallery,
-        "suspicious": section.suspicious,
-        "clusters": section.clusters,
+        "meanings": section.meanings,
+        **_without_empty(
+            {
+                "gallery": section.gallery,
+                "suspicious": section.suspicious,
+                "everywhere": section.everywhere,
+                "clusters": section.clusters,
+            }
+        ),
     }
+
+
+def _without_empty(value: Any) -> Any:
+    """Return a value whose examples have no empty parts: most have neither a sound nor heat maps."""
+    if isinstance(value, Mapping):
+        return {
+            name: _without_empty(entry) for name, entry in value.items() if entry or name not in _OPTIONAL
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_empty(entry) for entry in value]
+    return value
 
 
 def _without_rows(chart: Mapping[str, Any]) -> dict[str, Any]:

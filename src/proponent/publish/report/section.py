@@ -19,7 +19,12 @@ class Item:
     picture: str = ""
     """Data URI of an image; empty for data that are not images."""
     text: str = ""
-    """The example in words, where it has no picture."""
+    """The example in words, or its first values where it is neither a picture nor a text."""
+    sound: Mapping[str, Any] | None = None
+    """What a player needs: ``notes`` (start, pitch, length) and the seconds of a ``sixteenth``, or ``levels`` of bands over
+    time (bytes in base64), their centres in ``hertz`` and the ``hop`` between frames in seconds; None without a sound."""
+    pieces: Sequence[str] = ()
+    """Parts of the text with a contribution each (:attr:`Influence.weights`); empty without contributions."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Influence:
     """Whether it is a proponent with another label, or an opponent with the query's label."""
     heat: tuple[str, str] | None = None
     """Data URIs of the heat maps of the query and of the example, over their pictures; None without an explanation."""
+    weights: tuple[Sequence[int], Sequence[int]] | None = None
+    """Contributions of the parts of the texts of the query and of the example, from -100 to 100; None without them."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,36 @@ class Suspicious:
 
 
 @dataclass(frozen=True)
+class Everywhere:
+    """Training examples that are strong proponents of many queries, the most frequent first."""
+
+    method: str
+    rows: Sequence[int]
+    counts: Mapping[str, int]
+    """Number of queries by row."""
+    queries: int
+    """Number of all queries."""
+    carried: str
+    """How few examples carry the score of a query, as a sentence."""
+
+
+@dataclass(frozen=True)
 class Cluster:
-    """Training examples that a method treats alike."""
+    """Similar training examples."""
 
     name: str
+    """Number of examples and their mean cosine, in words."""
     rows: Sequence[int]
+    """The most typical examples."""
+
+
+@dataclass(frozen=True)
+class ClusterGroup:
+    """A division of training examples into clusters."""
+
+    name: str
+    """Which examples are divided, and by what."""
+    clusters: Sequence[Cluster]
 
 
 @dataclass(frozen=True)
@@ -113,8 +145,14 @@ class Section:
     """:class:`~proponent.publish.report.chart.Chart` as mappings, by name."""
     gallery: Mapping[str, Any] | None = None
     suspicious: Mapping[str, Any] | None = None
+    everywhere: Mapping[str, Any] | None = None
+    """:class:`Everywhere` as a mapping."""
     clusters: Sequence[Mapping[str, Any]] = ()
-    """:class:`Cluster` as mappings; their examples are among those of the gallery."""
+    """:class:`ClusterGroup` as mappings; their examples are among those of the gallery."""
+    without_heat: Mapping[str, str] = field(default_factory=dict)
+    """Reason by method for which the gallery has no heat maps of it."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What a good value means, one sentence per metric."""
     card: str | None = None
     """Name of the card of the dataset."""
     origins: Sequence[Mapping[str, Any]] = ()

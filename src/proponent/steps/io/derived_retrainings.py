@@ -35,6 +35,9 @@ def read_derived(job: Job[EvaluateSpec, EvaluateInputs], metric: str) -> dict[st
     sources = {
         name: job.inputs.derived[source] for name, source in names.items() if source in job.inputs.derived
     }
+    if design.kind is DerivedKind.patch:  # masks and targets are in one file
+        whole = {name: (path, path) for name, (path,) in sources.items()}
+        return {"derived": {name: _retrainings(job, paths, design.seeds) for name, paths in whole.items()}}
     if design.kind is DerivedKind.support:
         return {"searches": {name: _search(job, paths) for name, paths in sources.items()}}
     return {"derived": {name: _retrainings(job, paths, design.seeds) for name, paths in sources.items()}}
