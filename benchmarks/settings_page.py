@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,7 +241,8 @@ def page(recorded: list[dict[str, Any]], descriptions: dict[str, str]) -> str:
             f"{entry['members']} | {entry['retrainings']:,} | {entry['seconds']:,} | {entry['peak_memory_mib']:,} |"
         )
     for entry in rows:
-        lines += ["", f"## {entry['setting']}", "", descriptions.get(entry["setting"], ""), ""]
+        description = textwrap.fill(descriptions.get(entry["setting"], ""), 120, break_long_words=False)
+        lines += ["", f"## {entry['setting']}", "", description, ""]
         lines += [
             f"Ceiling {_number(entry['ceiling'])}, additive ceiling {_number(entry['ceiling_additive'])}.",
             "",
