@@ -189,7 +189,7 @@ def lines_on_gain(root: Path, setting: str, method: str) -> list[str]:
         f"without the first {name.rpartition('_')[2]} % ({entry['n_removed']} examples): {entry['utility']} "
         f"{entry['before']:.3f} → {entry['after']:.3f}, a gain of {entry['value']:+.3f} "
         f"[{entry['ci_low']:+.3f}, {entry['ci_high']:+.3f}]; without as many random examples {entry['random']:+.3f}"
-        for name, entry in found.items()
+        for name, entry in sorted(found.items(), key=lambda pair: pair[1]["n_removed"])
     ]
 
 

@@ -167,8 +167,12 @@ def test_the_gain_by_cleaning_is_printed_or_the_command_that_finds_it(made, tmp_
     entry |= {"utility": "accuracy", "before": 0.9, "after": 0.92}
     path = tmp_path / "results/own/metrics/graddot.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"metrics": {"mislabel_auc": {}, "cleaning_gain_10": entry}}))
+    fewer = entry | {"n_removed": 10, "after": 0.91, "value": 0.01}
+    found = {"mislabel_auc": {}, "cleaning_gain_10": entry, "cleaning_gain_5": fewer}
+    path.write_text(json.dumps({"metrics": found}))
     assert lines_on_gain(tmp_path, "own", "graddot") == [
+        "without the first 5 % (10 examples): accuracy 0.900 → 0.910, a gain of +0.010 [-0.004, +0.030]; without as many "
+        "random examples -0.001",
         "without the first 10 % (20 examples): accuracy 0.900 → 0.920, a gain of +0.020 [-0.004, +0.030]; without as many "
         "random examples -0.001"
     ]
