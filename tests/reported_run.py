@@ -10,7 +10,7 @@ from steps.planned_jobs import make, one_setting
 
 STEPS = (
     *("data", "check", "train", "retrain", "ground_truth", "featurize", "attribute", "evaluate"),
-    *("summary", "explain", "report_section", "report"),
+    *("summary", "explain_gallery", "report_section", "report"),
 )
 METHODS = ("random", "same-label", "graddot", "trak", "bm25")
 """The last one cannot run on images."""

@@ -60,7 +60,7 @@ MAY_IMPORT = {
         "training",
         "features",
         "self_check",
-        # the step `explain` reads finished results as proponent.open does
+        # the step `explain_gallery` reads finished results as proponent.open does
         "explained_models",
         "explainer",
         "explanations",

@@ -52,7 +52,7 @@ STEPS = {
     "summary": "Sum up a setting for DVC: metrics by method.",
     "figures": "Draw a setting's figures.",
     "overview": "Draw the figure of all settings.",
-    "explain": "Explain the strongest examples of a setting by their features, and find clusters of examples.",
+    "explain_gallery": "Explain the strongest examples of a setting by their features, and find clusters of examples.",
     "report_section": "Collect what the report shows of a setting.",
     "report": "Make the report, one page of all settings.",
 }

@@ -174,7 +174,7 @@ def test_the_gain_by_cleaning_is_printed_or_the_command_that_finds_it(made, tmp_
         "without the first 5 % (10 examples): accuracy 0.900 → 0.910, a gain of +0.010 [-0.004, +0.030]; without as many "
         "random examples -0.001",
         "without the first 10 % (20 examples): accuracy 0.900 → 0.920, a gain of +0.020 [-0.004, +0.030]; without as many "
-        "random examples -0.001"
+        "random examples -0.001",
     ]
 
 

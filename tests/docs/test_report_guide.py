@@ -8,7 +8,7 @@ import pytest
 
 from docs.guides import REPOSITORY, Done, Reader
 from proponent.publish.report import gallery
-from proponent.steps import explain
+from proponent.steps import explain_gallery as explain
 from proponent.steps.io import section_examples
 from proponent.trained.pair_score_builder import EXPLAINED
 

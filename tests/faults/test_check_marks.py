@@ -72,7 +72,8 @@ def made(tmp_path_factory):
             needed = [
                 node
                 for node in plan.graph.nodes.values()
-                if node.step not in ("summary", "figures", "collect", "explain", "report_section", "report")
+                if node.step
+                not in ("summary", "figures", "collect", "explain_gallery", "report_section", "report")
             ]
             for node in needed:
                 if node.step != "overview" and "outputs" not in node.path:

@@ -133,7 +133,7 @@ class Checkout:
             if node.path not in current or not stale.isdisjoint(node.inputs):
                 stale.add(node.path)
         names = {self.name(graph.nodes[path]) for path in stale}
-        return names - {"report", "report_section", "explain"}
+        return names - {"report", "report_section", "explain_gallery"}
 
     @staticmethod
     def name(node: Node) -> str:

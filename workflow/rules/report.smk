@@ -1,18 +1,18 @@
 # results/S/report/: heat maps of the strongest examples, and clusters of training examples.
-use rule step as explain with:
+use rule step as explain_gallery with:
     input:
         key=key_of("results/{setting}/report/explanations.safetensors"),
         upstream=inputs_of("results/{setting}/report/explanations.safetensors"),
     output:
         "results/{setting}/report/explanations.safetensors",
     log:
-        "logs/{setting}/explain.log",
+        "logs/{setting}/explain_gallery.log",
     resources:
         mem_mb=memory,
         runtime=minutes(30),
         gpu=GPU,
     params:
-        step="explain",
+        step="explain-gallery",
 
 
 # results/S/report/: what the report shows of one setting, with each chart as SVG and CSV.

@@ -60,7 +60,7 @@ ESTIMATES: dict[str, Cost] = {
     "summary": Cost(1, 300, 10e3),
     "figures": Cost(10, 500, 1e6),
     "overview": Cost(5, 300, 200e3),
-    "explain": Cost(60, 1000, 1e6),
+    "explain_gallery": Cost(60, 1000, 1e6),
     "report_section": Cost(5, 400, 1e6),
     "report": Cost(5, 400, 10e6),
 }

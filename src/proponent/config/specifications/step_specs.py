@@ -542,7 +542,7 @@ class OverviewSpec(StepSpec):
 class ExplainSpec(SettingSpec):
     """Heat maps of the strongest examples of a setting, and clusters of its training examples."""
 
-    step: ClassVar[str] = "explain"
+    step: ClassVar[str] = "explain_gallery"
     inputs_type: ClassVar[type[Any]] = step_inputs.ExplainInputs
     methods: tuple[str, ...]
     """Methods whose pair scores are differentiable in closed form."""

@@ -1,4 +1,4 @@
-"""``proponent explain``: which features make the scores of the gallery's pairs, and clusters of training examples.
+"""``proponent explain-gallery``: which features make the scores of the gallery's pairs, and clusters of training examples.
 
 The pairs are those of the report's gallery: the strongest examples of a dozen queries by each method whose scores are
 differentiable in closed form. The number of operations of a method is bounded, so that a large model has fewer queries

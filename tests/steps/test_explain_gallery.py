@@ -1,4 +1,4 @@
-"""The step ``explain``: contributions add up to pair scores, clusters are those of the explainer, and cost is bounded."""
+"""The step ``explain_gallery``: contributions add up to pair scores, clusters are those of the explainer, and cost is bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proponent.errors import UserError
 from proponent.plan.run_plan import Plan
 from proponent.publish.figures.proponents_figure import strongest
 from proponent.settings.models import mlp
-from proponent.steps import explain
+from proponent.steps import explain_gallery as explain
 from proponent.store.arrays import load_arrays
 from proponent.store.files import read_json
 from proponent.store.manifest import read_manifest
@@ -59,7 +59,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("explain") / "checkout"
     with one_setting(root, "lab", SETTING, FACTORIES, PARAMS) as plan:
         nodes = plan()
-        for step in (*STEPS, "explain"):
+        for step in (*STEPS, "explain_gallery"):
             make(root, nodes, step)
         yield root, nodes
 
