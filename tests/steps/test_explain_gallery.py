@@ -1,4 +1,4 @@
-"""The step ``explain_gallery``: contributions add up to pair scores, clusters are those of the explainer, and cost is bounded."""
+"""The step ``explain_gallery``: contributions add up to pair scores, clusters are the explainer's, and cost is bounded."""
 
 from __future__ import annotations
 
