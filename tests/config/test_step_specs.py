@@ -31,6 +31,7 @@ def nodes() -> list[Node]:
             "mislabel",
             "counterfactual",
             "data-support",
+            "tail-patch",
             "stability",
             "randomisation",
             "label-randomisation",
