@@ -240,7 +240,7 @@ def page(recorded: list[dict[str, Any]], descriptions: dict[str, str]) -> str:
             f"| `{entry['setting']}` | {data} | {entry['n_train']:,} | {value} | {entry['parameters']:,} | "
             f"{entry['members']} | {entry['retrainings']:,} | {entry['seconds']:,} | {entry['peak_memory_mib']:,} |"
         )
-    for entry in rows:
+    for entry in (entry for entry in rows if entry["lds"]):
         description = textwrap.fill(descriptions.get(entry["setting"], ""), 120, break_long_words=False)
         lines += ["", f"## {entry['setting']}", "", description, ""]
         lines += [
