@@ -40,8 +40,8 @@ files in `docs/data/settings/`, which `python benchmarks/settings_page.py record
 `snakemake --config selection=images` runs a selection of `params.yaml`. Accuracy is that of the ensemble's mean probability
 on the test queries, and R² that of its mean prediction; of sequences and pairs, accuracy and perplexity are those of all
 positions that count. Seconds are those of all jobs, added up, for the methods that have a row below or in the recorded file;
-two jobs ran at a time, so that about half of them passed. Some settings were measured next to other work on the same two
-cores.
+on two cores about half of them pass. Most settings were measured next to other work on the same cores, which makes jobs
+slower, some with one job at a time and some with two.
 
 ![LDS of every method on every recorded setting, with 95 % intervals and ceilings](images/settings.svg)
 
