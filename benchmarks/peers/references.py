@@ -1,7 +1,7 @@
 """Dense reference scores in double precision, by plain autograd and the definitions of the methods.
 
-They use no engine of this package. Influence functions come from conjugate gradients that run until the residual is
-:data:`TOLERANCE`, once with the Gauss-Newton matrix and once with the Hessian; everything else is written out.
+They use no engine of this package. Influence functions are solved until the residual is :data:`TOLERANCE`, once with the
+Gauss-Newton matrix and once with the Hessian; everything else is written out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
 
 sys.path += [str(Path(__file__).parent / "adapters"), str(Path(__file__).parents[2] / "tests")]
 import harness
@@ -23,7 +23,9 @@ from problems import save
 from oracles.kronecker import layer_sides
 
 TOLERANCE = 1e-8
-"""Largest relative residual of the conjugate gradients."""
+"""Largest relative residual of a solution."""
+DENSE = 10_000
+"""Parameters up to which the Gauss-Newton matrix is formed and its inverse preconditions the solutions."""
 Parameters = dict[str, Tensor]
 
 
@@ -89,6 +91,21 @@ class Reference:
 
         return jvp(slope, (self.theta,), (vector,))[1]
 
+    def ggn(self) -> Tensor:
+        """Return the Gauss-Newton matrix of the mean loss, (p, p), from the Jacobian of each example."""
+
+        def outputs(flat: Tensor, x: Tensor) -> Tensor:
+            return self.logits(flat, x[None])[0]
+
+        total = torch.zeros(len(self.theta), len(self.theta), dtype=self.theta.dtype)
+        for x in self.x.split(50):
+            jacobians = vmap(jacrev(outputs), in_dims=(None, 0))(self.theta, x)
+            p = self.logits(self.theta, x).softmax(1)
+            roots = p.sqrt()[:, :, None] * (torch.eye(p.shape[1], dtype=p.dtype) - p[:, None, :])
+            rows = (roots @ jacobians).flatten(0, 1)
+            total.addmm_(rows.T, rows, alpha=1 / self.n)
+        return total
+
     def ggn_product(self, vector: Tensor) -> Tensor:
         """Return the product of the Gauss-Newton matrix of the mean loss with a vector, (p,)."""
 
@@ -140,6 +157,33 @@ def solve(product: Callable[[Tensor], Tensor], right: Tensor, shift: float) -> T
     return solution
 
 
+def solve_indefinite(
+    product: Callable[[Tensor], Tensor], right: Tensor, shift: float, positive: Tensor
+) -> Tensor:
+    """Return the solutions of :func:`solve`, also where C + shift I is indefinite, as the Hessian of a network may be.
+
+    All rows search one space, which grows by their preconditioned residuals, for the smallest residual.
+
+    Args:
+        product: product of C with a vector.
+        right: (k, p) right-hand sides.
+        shift: added to the diagonal of C.
+        positive: (p, p) positive definite approximation of C + shift I.
+    """
+    factor = torch.linalg.cholesky(positive)
+    basis, images = right.new_zeros(0, right.shape[1]), right.new_zeros(0, right.shape[1])
+    solution, residual = torch.zeros_like(right), right
+    while (open_rows := residual.norm(dim=1) > TOLERANCE * right.norm(dim=1)).any():
+        added = torch.cholesky_solve(residual[open_rows].T, factor).T
+        for _ in range(2):  # once leaves rounding errors
+            added = torch.linalg.qr((added - (added @ basis.T) @ basis).T).Q.T
+        basis = torch.cat([basis, added])
+        images = torch.cat([images, vmap(product, chunk_size=10)(added) + shift * added])
+        weights = torch.linalg.lstsq(images.T, right.T).solution.T
+        solution, residual = weights @ basis, right - weights @ images
+    return solution
+
+
 def layers_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield names and modules of the layers with parameters."""
     for name, layer in module.named_modules():
@@ -177,7 +221,13 @@ def tracin(problem: harness.Problem) -> Tensor:
 
 def influence(model: Reference, product: Callable[[Tensor], Tensor]) -> Tensor:
     """Influence functions with an exact inverse."""
-    return -solve(product, model.queries, harness.DAMPING) @ model.losses.T / model.n
+    if len(model.theta) > DENSE:
+        solutions = solve(product, model.queries, harness.DAMPING)
+    else:
+        positive = model.ggn()
+        positive.diagonal().add_(harness.DAMPING)
+        solutions = solve_indefinite(product, model.queries, harness.DAMPING, positive)
+    return -solutions @ model.losses.T / model.n
 
 
 def datainf(model: Reference, absolute: float | None = None) -> Tensor:
