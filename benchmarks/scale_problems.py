@@ -17,14 +17,8 @@ from proponent.config.schema import (
     RecipeConfig,
     SettingConfig,
 )
-from proponent.config.specifications.step_specs import (
-    AttributeSpec,
-    DataSpec,
-    FeaturizeSpec,
-    GroundTruthSpec,
-    RetrainSpec,
-    TrainSpec,
-)
+from proponent.config.specifications.method_specs import AttributeSpec, FeaturizeSpec
+from proponent.config.specifications.training_specs import DataSpec, GroundTruthSpec, RetrainSpec, TrainSpec
 from proponent.features.gradients.projection import BUCKETS
 from proponent.features.member_network import PASS_MIB
 from proponent.features.storage_choice import choose_storage

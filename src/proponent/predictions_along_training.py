@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proponent.config.specifications.step_specs import DataSpec, SettingSpec
+from proponent.config.specifications.step_spec import SettingSpec
+from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture
 from proponent.features.representations import outputs

@@ -10,12 +10,9 @@ from typing import Any, NamedTuple
 from proponent.attributor import Attributor, History
 from proponent.config.benchmark_schema import MethodConfig
 from proponent.config.schema import FactoryConfig, Precision, TaskConfig
-from proponent.config.specifications.step_specs import (
-    AttributeSpec,
-    CheckSpec,
-    FeaturizeSpec,
-    ModelSpec,
-)
+from proponent.config.specifications.method_specs import AttributeSpec, FeaturizeSpec
+from proponent.config.specifications.step_spec import ModelSpec
+from proponent.config.specifications.training_specs import CheckSpec
 from proponent.errors import UserError
 from proponent.features.views import CheckpointTimes
 from proponent.settings.factories import build_model

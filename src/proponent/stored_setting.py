@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from proponent.config.specifications.step_specs import DataSpec
+from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows, rows_of
 from proponent.settings.split import Arrays

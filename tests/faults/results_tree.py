@@ -11,7 +11,7 @@ from pathlib import Path
 
 from proponent.config.benchmark import load_benchmark
 from proponent.config.digests.keys import plain
-from proponent.config.specifications.step_specs import AdoptSpec
+from proponent.config.specifications.method_specs import AdoptSpec
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.graph import Graph, Node
 from proponent.plan.run_plan import FIGURES, Plan

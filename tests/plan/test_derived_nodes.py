@@ -10,7 +10,8 @@ import pytest
 
 from proponent.config.benchmark import load_benchmark
 from proponent.config.derived_designs import DerivedDesignConfig, DerivedKind
-from proponent.config.specifications.step_specs import EvaluateSpec, RetrainMasksSpec, SearchRemovalSpec
+from proponent.config.specifications.derived_specs import RetrainMasksSpec, SearchRemovalSpec
+from proponent.config.specifications.table_specs import EvaluateSpec
 from proponent.errors import UserError
 from proponent.inspection.planned_retrainings import lines_on_retrainings
 from proponent.plan.artefact_paths import metrics

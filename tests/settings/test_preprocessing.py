@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import vmap
 
 from proponent.config.schema import FactoryConfig, Precision, RecipeConfig
-from proponent.config.specifications.step_specs import ModelSpec
+from proponent.config.specifications.step_spec import ModelSpec
 from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.member_features import featurize, read_gradients

@@ -9,7 +9,8 @@ import pytest
 from proponent.config.benchmark import load_benchmark
 from proponent.config.digests.keys import plain
 from proponent.config.schema import QueriesConfig
-from proponent.config.specifications.step_specs import AdoptSpec, AttributeSpec, DataSpec, MethodSpec
+from proponent.config.specifications.method_specs import AdoptSpec, AttributeSpec, MethodSpec
+from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError
 from proponent.plan.run_plan import Plan
 from proponent.steps.io.recorded_spec import recorded_spec

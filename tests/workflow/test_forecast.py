@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proponent.config.specifications.step_specs import SPECS
+from proponent.config.specifications.all_specs import SPECS
 from proponent.inspection.closure import closure
 from proponent.inspection.forecast import (
     ESTIMATES,

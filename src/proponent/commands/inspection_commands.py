@@ -13,7 +13,7 @@ from proponent.commands.own_checkout import checkout, planned
 from proponent.formatting import size
 
 if TYPE_CHECKING:
-    from proponent.config.specifications.step_specs import AttributeSpec
+    from proponent.config.specifications.method_specs import AttributeSpec
     from proponent.memory_budget import PlannedMemory
 
 

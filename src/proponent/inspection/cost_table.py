@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from proponent.config.specifications.step_specs import AttributeSpec
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.formatting import duration, size
 from proponent.inspection.declared_resources import Workflow, read_workflow
 from proponent.inspection.forecast import BASES, Cost, Forecast, Resources, forecast, to_run

@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from proponent.config.specifications.step_specs import EvaluateSpec, MethodSpec, SettingSpec
+from proponent.config.specifications.method_specs import MethodSpec
+from proponent.config.specifications.step_spec import SettingSpec
+from proponent.config.specifications.table_specs import EvaluateSpec
 from proponent.inspection.run_events import Attempt
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.graph import Graph, Node

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from proponent.config.benchmark_schema import MetricConfig
-from proponent.config.specifications.step_specs import DerivedTrainingSpec
+from proponent.config.specifications.derived_specs import DerivedTrainingSpec
 from proponent.inspection.reported_jobs import units
 from proponent.plan.artefact_paths import SHARED
 from proponent.plan.graph import Node

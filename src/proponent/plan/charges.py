@@ -8,15 +8,14 @@ pays once for whatever these pay for. The evaluation adds up the shares (:mod:`p
 
 from __future__ import annotations
 
+from proponent.config.specifications.method_specs import FeaturizeSpec, MethodSpec
 from proponent.config.specifications.need_loaders import LEARNED_FROM
-from proponent.config.specifications.step_specs import (
+from proponent.config.specifications.step_spec import StepSpec
+from proponent.config.specifications.training_specs import (
     AdoptModelsSpec,
-    FeaturizeSpec,
     GroundTruthSpec,
-    MethodSpec,
     RetrainScriptSpec,
     RetrainSpec,
-    StepSpec,
     TrainScriptSpec,
     TrainSpec,
 )

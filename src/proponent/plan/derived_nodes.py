@@ -8,19 +8,19 @@ from typing import Any
 from proponent.chunking import chunks
 from proponent.config.benchmark_schema import MetricConfig
 from proponent.config.derived_designs import CONTROLS, DerivedDesignConfig, DerivedKind, GroupBy
-from proponent.config.specifications.step_inputs import (
-    DeriveMasksInputs,
-    PatchModelsInputs,
-    RetrainMasksInputs,
-)
-from proponent.config.specifications.step_specs import (
+from proponent.config.specifications.derived_specs import (
     DeriveMasksSpec,
-    Engine,
     PatchModelsSpec,
     RetrainMasksSpec,
     SearchRemovalSpec,
     SeedRule,
 )
+from proponent.config.specifications.step_inputs import (
+    DeriveMasksInputs,
+    PatchModelsInputs,
+    RetrainMasksInputs,
+)
+from proponent.config.specifications.step_spec import Engine
 from proponent.plan import artefact_paths as paths
 from proponent.plan.setting_nodes import SettingNodes
 

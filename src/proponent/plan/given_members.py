@@ -14,7 +14,7 @@ from pathlib import Path
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.schema import GivenMemberConfig, SettingConfig
-from proponent.config.specifications.step_specs import AdoptModelsSpec
+from proponent.config.specifications.training_specs import AdoptModelsSpec
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths
 from proponent.plan.graph import Graph

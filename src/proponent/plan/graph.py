@@ -13,8 +13,9 @@ from proponent.config.digests.file_digest import MEMORY, FileDigests
 from proponent.config.digests.keys import content_key, plain
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.digests.source_memory import MEMORY as SOURCE_MEMORY
+from proponent.config.specifications.method_specs import AdoptSpec
 from proponent.config.specifications.step_inputs import paths_of
-from proponent.config.specifications.step_specs import AdoptSpec, StepSpec
+from proponent.config.specifications.step_spec import StepSpec
 from proponent.errors import UserError
 from proponent.store.files import write_json
 from proponent.store.manifest import SUFFIX
@@ -27,7 +28,7 @@ class Node:
     path: str
     spec: StepSpec
     named_inputs: Any
-    """The inputs dataclass of the specification's step (:mod:`proponent.config.specifications.step_specs`)."""
+    """The inputs dataclass of the specification's step (:mod:`proponent.config.specifications.step_inputs`)."""
     sources: dict[str, str]
     """Digests, by module, of the definitions that decide its numbers."""
     files: dict[str, str]

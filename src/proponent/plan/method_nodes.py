@@ -8,17 +8,11 @@ from typing import Any
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
 from proponent.config.metric_functions import metric_function
+from proponent.config.specifications.method_specs import AdoptSpec, AttributeSpec, NetworkSpec, ReplaySpec
 from proponent.config.specifications.method_uses import uses_of
 from proponent.config.specifications.need_loaders import LEARNED_FROM, loaders_of
 from proponent.config.specifications.step_inputs import AttributeInputs, EvaluateInputs
-from proponent.config.specifications.step_specs import (
-    AdoptSpec,
-    AttributeSpec,
-    EvaluateSpec,
-    MetricSpec,
-    NetworkSpec,
-    ReplaySpec,
-)
+from proponent.config.specifications.table_specs import EvaluateSpec, MetricSpec
 from proponent.plan import artefact_paths as paths
 from proponent.plan.charges import TUNED_ON, shares, tuned_on
 from proponent.plan.derived_nodes import DerivedNodes

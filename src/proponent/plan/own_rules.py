@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from proponent.config.specifications.step_specs import AdoptSpec
+from proponent.config.specifications.method_specs import AdoptSpec
 from proponent.plan.run_plan import Plan
 from proponent.store.file_times import set_time, time_as_output
 

@@ -13,6 +13,12 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
+from proponent.config.specifications.method_specs import (
+    FeaturizeSpec,
+    RepeatSpec,
+    ShuffleLabelsSpec,
+    ShuffleSpec,
+)
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 from proponent.config.specifications.step_inputs import (
     DataInputs,
@@ -20,14 +26,8 @@ from proponent.config.specifications.step_inputs import (
     RepeatInputs,
     ShuffleInputs,
 )
-from proponent.config.specifications.step_specs import (
-    Engine,
-    FeaturizeSpec,
-    RepeatSpec,
-    ShuffleLabelsSpec,
-    ShuffleSpec,
-    TrainSpec,
-)
+from proponent.config.specifications.step_spec import Engine
+from proponent.config.specifications.training_specs import TrainSpec
 from proponent.plan import artefact_paths as paths
 from proponent.plan.setting_nodes import FEATURES, SettingNodes
 

@@ -13,7 +13,8 @@ from proponent.config.configured_method import Method
 from proponent.config.explained_methods import EXPLAINED_MODULES
 from proponent.config.schema import SettingConfig
 from proponent.config.specifications.step_inputs import ExplainInputs, ReportInputs, ReportSectionInputs
-from proponent.config.specifications.step_specs import Engine, ExplainSpec, ReportSectionSpec, ReportSpec
+from proponent.config.specifications.step_spec import Engine
+from proponent.config.specifications.table_specs import ExplainSpec, ReportSectionSpec, ReportSpec
 from proponent.plan import artefact_paths as paths
 from proponent.plan.graph import Graph
 

@@ -6,13 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proponent.config.schema import SettingConfig, TargetsFrom
-from proponent.config.specifications.step_specs import (
-    Draw,
-    Engine,
-    ModelSpec,
-    RetrainScriptSpec,
-    TrainScriptSpec,
-)
+from proponent.config.specifications.step_spec import Engine, ModelSpec
+from proponent.config.specifications.training_specs import Draw, RetrainScriptSpec, TrainScriptSpec
 from proponent.config.training_command import files_of
 
 

@@ -15,6 +15,7 @@ from proponent.config.schema import (
     SettingConfig,
     n_rows,
 )
+from proponent.config.specifications.method_specs import FeatureKind, FeaturizeSpec
 from proponent.config.specifications.step_inputs import (
     CheckInputs,
     DataInputs,
@@ -22,16 +23,13 @@ from proponent.config.specifications.step_inputs import (
     GroundTruthInputs,
     NoInputs,
 )
-from proponent.config.specifications.step_specs import (
+from proponent.config.specifications.step_spec import Engine, ModelSpec
+from proponent.config.specifications.training_specs import (
     AdoptModelsSpec,
     CheckSpec,
     DataSpec,
     Draw,
-    Engine,
-    FeatureKind,
-    FeaturizeSpec,
     GroundTruthSpec,
-    ModelSpec,
     RetrainSpec,
     TrainingJob,
     TrainSpec,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proponent.config.specifications.step_specs import AdoptSpec
+from proponent.config.specifications.method_specs import AdoptSpec
 from proponent.errors import UserError
 from proponent.plan.artefact_paths import key_path
 from proponent.plan.current import current_artefacts, read_manifests, with_downstream

@@ -17,7 +17,7 @@ from proponent.config.specifications.step_inputs import (
     OverviewInputs,
     SummaryInputs,
 )
-from proponent.config.specifications.step_specs import (
+from proponent.config.specifications.table_specs import (
     AgreementSpec,
     CollectSpec,
     FiguresSpec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from proponent.config.schema import FactoryConfig, Precision
-from proponent.config.specifications.step_specs import ModelSpec
+from proponent.config.specifications.step_spec import ModelSpec
 from proponent.errors import UserError
 from proponent.settings.floating_types import converted_model
 from proponent.settings.imported_callables import call_factory, function_of

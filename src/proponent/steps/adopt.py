@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from proponent.config.specifications.method_specs import AdoptSpec
 from proponent.config.specifications.step_inputs import AttributeInputs
-from proponent.config.specifications.step_specs import AdoptSpec
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import check_scores
 from proponent.steps.io.job import Job

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from proponent.config.schema import GivenMemberConfig
 from proponent.config.specifications.step_inputs import NoInputs
-from proponent.config.specifications.step_specs import AdoptModelsSpec
+from proponent.config.specifications.training_specs import AdoptModelsSpec
 from proponent.errors import UserError
 from proponent.features.views import CheckpointTimes
 from proponent.settings.factories import build_model

@@ -10,8 +10,8 @@ from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import as_array, check_values, clear_unresolved_rows
 from proponent.attribution.tuning import choose
 from proponent.config.benchmark_schema import Combine
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.step_inputs import AttributeInputs
-from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.metrics.metric_inputs import Retrainings
 from proponent.notes import noted
 from proponent.progress import progress

@@ -12,7 +12,7 @@ from torch import Tensor
 from proponent.config.schema import PretrainedConfig
 from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import CheckInputs
-from proponent.config.specifications.step_specs import CheckSpec
+from proponent.config.specifications.training_specs import CheckSpec
 from proponent.errors import UserError
 from proponent.features.storage_choice import StorageChoice
 from proponent.seeds import derive_seed

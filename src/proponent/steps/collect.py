@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proponent.config.specifications.step_inputs import CollectInputs
-from proponent.config.specifications.step_specs import CollectSpec
+from proponent.config.specifications.table_specs import CollectSpec
 from proponent.errors import UserError
 from proponent.publish.leaderboard import COLUMNS, COMPARISON_COLUMNS, join_csv, leaderboard, to_csv
 from proponent.publish.leaderboard_tables import markdown, terminal

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from proponent.config.specifications.step_inputs import AgreementInputs
-from proponent.config.specifications.step_specs import AgreementSpec
+from proponent.config.specifications.table_specs import AgreementSpec
 from proponent.metrics.estimate import Array
 from proponent.metrics.method_agreement import evaluate
 from proponent.publish.leaderboard import to_csv

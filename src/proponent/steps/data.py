@@ -10,7 +10,7 @@ from torch import Tensor
 from proponent.chunking import chunks
 from proponent.config.schema import Inputs
 from proponent.config.specifications.step_inputs import NoInputs
-from proponent.config.specifications.step_specs import DataSpec
+from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError
 from proponent.rows import named_tensors
 from proponent.seeds import derive_seed

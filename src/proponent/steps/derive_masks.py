@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from proponent.config.derived_designs import DerivedKind, GroupBy
 from proponent.config.schema import Inputs
+from proponent.config.specifications.derived_specs import DeriveMasksSpec
 from proponent.config.specifications.step_inputs import DeriveMasksInputs
-from proponent.config.specifications.step_specs import DeriveMasksSpec
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import MetricInputs, check_scores
 from proponent.metrics.mislabel import suspicion

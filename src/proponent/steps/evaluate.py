@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from proponent.config.metric_functions import metric_function
 from proponent.config.specifications.step_inputs import EvaluateInputs
-from proponent.config.specifications.step_specs import EvaluateSpec
+from proponent.config.specifications.table_specs import EvaluateSpec
 from proponent.errors import UserError
 from proponent.metrics.estimate import Array
 from proponent.metrics.metric_inputs import MetricInputs, Retrainings, check_scores

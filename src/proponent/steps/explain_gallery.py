@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proponent.config.specifications.step_inputs import ExplainInputs, paths_of
-from proponent.config.specifications.step_specs import ExplainSpec
+from proponent.config.specifications.table_specs import ExplainSpec
 from proponent.errors import UserError, one_line
 from proponent.explained_models import ExplainedModels
 from proponent.explainer import Explainer

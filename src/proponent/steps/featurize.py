@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proponent.config.specifications.method_specs import FeaturizeSpec
 from proponent.config.specifications.step_inputs import FeaturizeInputs
-from proponent.config.specifications.step_specs import FeaturizeSpec
 from proponent.features.member_features import featurize
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_model

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proponent.config.specifications.step_inputs import FiguresInputs
-from proponent.config.specifications.step_specs import FiguresSpec
+from proponent.config.specifications.table_specs import FiguresSpec
 from proponent.methods.shared.array_needs import ArrayRows
 from proponent.publish.examples import as_text, is_music, notes_of, piano_roll
 from proponent.publish.figures import frontier_figure as frontier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from proponent.config.specifications.step_inputs import GroundTruthInputs
-from proponent.config.specifications.step_specs import GroundTruthSpec
+from proponent.config.specifications.training_specs import GroundTruthSpec
 from proponent.steps.io.job import Job
 from proponent.store.arrays import load_arrays
 from proponent.store.manifest import read_manifest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proponent.config.specifications.step_inputs import OverviewInputs
-from proponent.config.specifications.step_specs import OverviewSpec
+from proponent.config.specifications.table_specs import OverviewSpec
 from proponent.publish.figures import overview_figure as overview
 from proponent.publish.figures.style import render
 from proponent.steps.io.job import Job

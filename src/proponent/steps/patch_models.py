@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proponent.chunking import chunks
+from proponent.config.specifications.derived_specs import PatchModelsSpec
 from proponent.config.specifications.step_inputs import DataInputs, PatchModelsInputs
-from proponent.config.specifications.step_specs import PatchModelsSpec, RetrainSpec
+from proponent.config.specifications.training_specs import RetrainSpec
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import check_scores
 from proponent.progress import progress

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from proponent.config.specifications.step_specs import AttributeSpec, DataSpec, MethodSpec
+from proponent.config.specifications.method_specs import AttributeSpec, MethodSpec
+from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError
 from proponent.file_locks import exclusive
 from proponent.publish.ranking import Document, note, reason

@@ -8,8 +8,8 @@ from typing import Any
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import as_array, check_values, clear_unresolved_rows
 from proponent.config.benchmark_schema import Combine
+from proponent.config.specifications.method_specs import RepeatSpec
 from proponent.config.specifications.step_inputs import RepeatInputs
-from proponent.config.specifications.step_specs import RepeatSpec
 from proponent.errors import UserError
 from proponent.notes import noted
 from proponent.steps.io.job import Job

@@ -11,7 +11,7 @@ from typing import Any
 
 from proponent import __version__
 from proponent.config.specifications.step_inputs import ReportInputs
-from proponent.config.specifications.step_specs import ReportSpec
+from proponent.config.specifications.table_specs import ReportSpec
 from proponent.publish.report.overview_chart import settings_chart
 from proponent.publish.report.page import Origins, render
 from proponent.publish.report.section import Section, failed_section

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import RetrainSpec
+from proponent.config.specifications.training_specs import RetrainSpec
 from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from proponent.config.specifications.derived_specs import RetrainMasksSpec
 from proponent.config.specifications.step_inputs import RetrainMasksInputs
-from proponent.config.specifications.step_specs import RetrainMasksSpec
 from proponent.steps.io.job import Job
 from proponent.steps.io.retrainer import Retrainer
 from proponent.steps.io.setting_inputs import load_data

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import RetrainScriptSpec
+from proponent.config.specifications.training_specs import RetrainScriptSpec
 from proponent.errors import UserError
 from proponent.progress import progress
 from proponent.settings.split import Arrays

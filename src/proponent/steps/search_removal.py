@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from proponent.config.specifications.derived_specs import SearchRemovalSpec
 from proponent.config.specifications.step_inputs import RetrainMasksInputs
-from proponent.config.specifications.step_specs import SearchRemovalSpec
 from proponent.progress import progress
 from proponent.steps.io.job import Job
 from proponent.steps.io.retrainer import Predictions, Retrainer

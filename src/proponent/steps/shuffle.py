@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
+from proponent.config.specifications.method_specs import ShuffleSpec
 from proponent.config.specifications.step_inputs import ShuffleInputs
-from proponent.config.specifications.step_specs import ShuffleSpec
 from proponent.seeds import derive_seed
 from proponent.steps.io.job import Job
 from proponent.store.files import read_json

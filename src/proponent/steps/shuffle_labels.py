@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 import torch
 
+from proponent.config.specifications.method_specs import ShuffleLabelsSpec
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import ShuffleLabelsSpec
 from proponent.rows import named_tensors
 from proponent.seeds import derive_seed
 from proponent.steps.io.job import Job

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from proponent.config.specifications.step_inputs import SummaryInputs
-from proponent.config.specifications.step_specs import SummarySpec
+from proponent.config.specifications.table_specs import SummarySpec
 from proponent.metrics.compare import compare, ranks
 from proponent.publish.leaderboard import COMPARISON_COLUMNS, Row, by_method, to_csv
 from proponent.publish.ranking import Document, Ranking, without_scores

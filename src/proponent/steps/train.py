@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import TrainSpec
+from proponent.config.specifications.training_specs import TrainSpec
 from proponent.errors import UserError
 from proponent.self_check.passes import refuse_not_finite
 from proponent.self_check.subject import Subject

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import TrainScriptSpec
+from proponent.config.specifications.training_specs import TrainScriptSpec
 from proponent.errors import UserError
 from proponent.progress import progress
 from proponent.settings.tasks import get_task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proponent.chunking import chunks
 from proponent.config.schema import Inputs
-from proponent.config.specifications.step_specs import DeriveMasksSpec, PatchModelsSpec
+from proponent.config.specifications.derived_specs import DeriveMasksSpec, PatchModelsSpec
 from proponent.seeds import derive_seed
 from proponent.steps.io.stored_arrays import NumpyData
 from proponent.training import derived_masks as derive

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from proponent.config.derived_designs import DerivedKind
 from proponent.config.specifications.step_inputs import EvaluateInputs
-from proponent.config.specifications.step_specs import EvaluateSpec
+from proponent.config.specifications.table_specs import EvaluateSpec
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import DerivedRetrainings, RemovalSearch
 from proponent.steps.io.job import Job

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from proponent.config.digests.file_digest import FileDigests
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.digests.source_memory import SourceMemory
+from proponent.config.specifications.all_specs import SPECS
 from proponent.config.specifications.restore import parse
-from proponent.config.specifications.step_specs import SPECS, StepSpec
+from proponent.config.specifications.step_spec import StepSpec
 from proponent.errors import UserError
 from proponent.slurm import own_job
 from proponent.steps.io.process import git_commit, peak_memory_mib

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.restore import parse
-from proponent.config.specifications.step_specs import AttributeSpec, SettingSpec
+from proponent.config.specifications.step_spec import SettingSpec
 from proponent.steps.io.job import Job
 from proponent.store.files import read_json
 from proponent.store.manifest import read_manifest

@@ -10,7 +10,7 @@ from torch import nn
 
 from proponent.config.schema import RecipeConfig
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import RetrainSpec, TrainSpec
+from proponent.config.specifications.training_specs import RetrainSpec, TrainSpec
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.steps.io.job import Job

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.need_loaders import LOADERS, SHARED
 from proponent.config.specifications.step_inputs import AttributeInputs
-from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.steps.io.job import Job
 
 if TYPE_CHECKING:

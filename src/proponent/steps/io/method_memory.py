@@ -10,7 +10,7 @@ from types import ModuleType
 
 from safetensors import safe_open
 
-from proponent.config.specifications.step_specs import AttributeSpec
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.memory_budget import PlannedMemory
 from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.stated_memory import stated_mib

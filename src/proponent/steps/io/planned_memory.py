@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.restore import parse
-from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.curvature.kronecker_factors import factors_mib
 from proponent.features.member_network import pass_memory_mib
 from proponent.memory_budget import PlannedMemory

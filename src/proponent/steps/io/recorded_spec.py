@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from proponent.config.specifications.all_specs import SPECS
 from proponent.config.specifications.restore import parse
-from proponent.config.specifications.step_specs import SPECS, StepSpec
+from proponent.config.specifications.step_spec import StepSpec
 from proponent.errors import UserError
 from proponent.store.manifest import Manifest
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from proponent.config.schema import FactoryConfig
+from proponent.config.specifications.derived_specs import DerivedTrainingSpec
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import DerivedTrainingSpec, RetrainSpec
+from proponent.config.specifications.training_specs import RetrainSpec
 from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task, get_task

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from proponent.config.specifications.step_inputs import ReportSectionInputs
-from proponent.config.specifications.step_specs import ReportSectionSpec
+from proponent.config.specifications.table_specs import ReportSectionSpec
 from proponent.explanations.carried_score import SHARES, carrying_examples
 from proponent.explanations.strongest_examples import proponents_everywhere
 from proponent.publish.ranking import Ranking, reason, value

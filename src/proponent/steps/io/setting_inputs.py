@@ -9,7 +9,7 @@ from torch import nn
 
 from proponent.config.schema import FactoryConfig, Precision
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import StepSpec
+from proponent.config.specifications.step_spec import StepSpec
 from proponent.rows import rows_of
 from proponent.settings.factories import build_model
 from proponent.settings.split import Arrays, check_model

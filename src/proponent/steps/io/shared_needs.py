@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.need_loaders import LEARNED_FROM
 from proponent.config.specifications.step_inputs import AttributeInputs
-from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.metrics.usable_retrainings import usable_retrainings
 from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.step_specs import StepSpec
+from proponent.config.specifications.step_spec import StepSpec
 from proponent.steps.io.job import Job
 from proponent.store.arrays import map_arrays, open_arrays
 from proponent.store.sharded_arrays import map_sharded

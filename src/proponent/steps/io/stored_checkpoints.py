@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.step_inputs import AttributeInputs
-from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.views import CheckpointTimes
 from proponent.steps.io.job import Job
 from proponent.store.tensors import load_tensors, open_tensors

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.step_inputs import AttributeInputs
-from proponent.config.specifications.step_specs import AttributeSpec
 from proponent.features.member_features import read_gradients, read_outputs, read_representations
 from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes
