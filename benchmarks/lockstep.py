@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.settings.models import mlp, resnet9
 from proponent.settings.tasks import get_task
 from proponent.steps.io.process import keep_freed_memory

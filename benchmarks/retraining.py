@@ -28,7 +28,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from proponent.config.schema import DesignConfig, FactoryConfig, RecipeConfig
+from proponent.config.design_schema import DesignConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.settings.datasets import mnist5k
 from proponent.settings.factories import build_model
 from proponent.settings.tasks import get_task

@@ -8,15 +8,11 @@ from pathlib import Path
 
 from proponent.config.benchmark import Benchmark, load_benchmark
 from proponent.config.benchmark_schema import ComputeConfig
-from proponent.config.schema import (
-    DesignConfig,
-    EnsembleConfig,
-    FactoryConfig,
-    ModelConfig,
-    QueriesConfig,
-    RecipeConfig,
-    SettingConfig,
-)
+from proponent.config.design_schema import DesignConfig
+from proponent.config.ensemble_schema import EnsembleConfig
+from proponent.config.model_schema import FactoryConfig, ModelConfig
+from proponent.config.recipe_schema import RecipeConfig
+from proponent.config.setting_schema import QueriesConfig, SettingConfig
 from proponent.config.specifications.method_specs import AttributeSpec, FeaturizeSpec
 from proponent.config.specifications.training_specs import DataSpec, GroundTruthSpec, RetrainSpec, TrainSpec
 from proponent.features.gradients.projection import BUCKETS

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from proponent.attribution.scoring import Scorer, accepted
 from proponent.attribution.stored_values import check_values, clear_unresolved_rows
 from proponent.chunking import chunks
-from proponent.config.schema import Precision
+from proponent.config.recipe_schema import Precision
 from proponent.errors import UserError
 from proponent.features.variants import copy_module
 from proponent.features.views import CheckpointTimes

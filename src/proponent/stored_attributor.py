@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from proponent.attributor import Attributor, History
 from proponent.config.benchmark_schema import MethodConfig
-from proponent.config.schema import FactoryConfig, Precision, TaskConfig
+from proponent.config.model_schema import FactoryConfig, TaskConfig
+from proponent.config.recipe_schema import Precision
 from proponent.config.specifications.method_specs import AttributeSpec, FeaturizeSpec
 from proponent.config.specifications.step_spec import ModelSpec
 from proponent.config.specifications.training_specs import CheckSpec

@@ -8,7 +8,8 @@ import pytest
 
 from proponent.config.benchmark_schema import MethodConfig
 from proponent.config.load import conforms, merge, structured
-from proponent.config.schema import Optimizer, Precision, RecipeConfig, SettingConfig, StageConfig
+from proponent.config.recipe_schema import Optimizer, Precision, RecipeConfig, StageConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 

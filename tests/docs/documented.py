@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from oracles.training import make_optimizer
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.training.designs import member_run
 from proponent.training.stages import epoch_order, stages_of
 

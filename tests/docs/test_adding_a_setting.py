@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from docs.guides import REPOSITORY, Done, Reader
-from proponent.config.schema import RecipeConfig, SettingConfig, StageConfig
+from proponent.config.recipe_schema import RecipeConfig, StageConfig
+from proponent.config.setting_schema import SettingConfig
 
 GUIDE = "docs/adding-a-setting.md"
 METHODS = ["random", "same-label", "graddot", "if-exact", "trak"]

@@ -29,7 +29,8 @@ from proponent.config.benchmark_schema import BenchmarkConfig
 from proponent.config.config_files import ConfigFiles
 from proponent.config.digests.source_digest import SourceTree
 from proponent.config.load import merge
-from proponent.config.schema import FactoryConfig, SettingConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.tasks.task_choice import get_task
 

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import DesignConfig, DesignKind, RecipeConfig
+from proponent.config.design_schema import DesignConfig, DesignKind
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.config.specifications.method_uses import TRIED, uses_of
 from proponent.errors import UserError
 from proponent.random_state import seeded

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from faults.test_check import RECIPE, Fn, X, Y, net, refused
 from faults.test_check import check as check_model
-from proponent.config.schema import DesignConfig, DesignKind, LastBatch, RecipeConfig, StageConfig
+from proponent.config.design_schema import DesignConfig, DesignKind
+from proponent.config.recipe_schema import LastBatch, RecipeConfig, StageConfig
 from proponent.config.specifications.method_uses import TRIED
 from proponent.errors import UserError
 from proponent.random_state import seeded

@@ -14,7 +14,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from proponent.config.schema import FactoryConfig, QueriesConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.methods.learned import airrep
 from proponent.methods.representer import dualda, rps

@@ -16,7 +16,7 @@ from torch import nn
 
 from faults import method_memory
 from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import LastBatch, RecipeConfig
+from proponent.config.recipe_schema import LastBatch, RecipeConfig
 from proponent.errors import UserError
 from proponent.features.member_features import featurize
 from proponent.inspection.cost_table import lines_on_memory

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from faults.model_zoo import CASES, N_TRAIN, By, inputs, net, two, weight
 from features.models import target_gradients
 from oracles.gradients import gradients_by_loop
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.agreement import compare_with_autograd

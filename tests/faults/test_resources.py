@@ -24,7 +24,7 @@ from faults import method_memory
 from proponent.config.digests import file_digest
 from proponent.config.digests.file_digest import FileDigests
 from proponent.config.digests.source_digest import SourceTree
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.machine_limits import MachineLimits, machine_limits

@@ -15,7 +15,7 @@ from features.layer_table import PAGE, with_table
 from oracles.gradients import gradients_by_loop
 from oracles.training import train_alone
 from oracles.unrolling import differences
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.capture import Capture

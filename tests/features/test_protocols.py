@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from features.models import target_gradients
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.views import (
     CheckpointTimes,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.features.gradients.capture import Capture, target_cotangents
 from proponent.features.member_features import (
     featurize,

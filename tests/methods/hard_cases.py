@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from methods.array_data import as_arrays
 from proponent.attribution.averaging import average
 from proponent.attribution.stored_values import clear_unresolved_rows
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.views import CheckpointTimes, GradientPair, History, Network

@@ -14,14 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from features.models import MODELS
-from proponent.config.schema import (
-    FactoryConfig,
-    LastBatch,
-    Optimizer,
-    Precision,
-    RecipeConfig,
-    TaskConfig,
-)
+from proponent.config.model_schema import FactoryConfig, TaskConfig
+from proponent.config.recipe_schema import LastBatch, Optimizer, Precision, RecipeConfig
 from proponent.rows import NamedRows
 from proponent.settings.batch_augmentation import Augment
 from proponent.settings.preprocessing import Preprocess, put_in_front

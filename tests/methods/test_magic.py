@@ -10,7 +10,7 @@ from torch import nn
 
 from features.models import MODELS
 from oracles.unrolling import differences
-from proponent.config.schema import Optimizer, RecipeConfig, StageConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig, StageConfig
 from proponent.methods.unrolling import magic
 from proponent.settings.models import mlp
 from proponent.settings.split import Arrays

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from methods.test_magic import RUN
 from oracles.unrolling import Part, by_segments
-from proponent.config.schema import RecipeConfig, StageConfig
+from proponent.config.recipe_schema import RecipeConfig, StageConfig
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.member_network import NetworkReader
 from proponent.features.views import CheckpointTimes, Network

@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity
 from features.models import build
 from methods.test_magic import RECIPES, RUN, TASK, arrays, network
 from oracles.unrolling import embeddings
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.member_network import NetworkReader

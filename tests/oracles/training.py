@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oracles.dense_model import outputs_of
-from proponent.config.schema import LastBatch, Optimizer, RecipeConfig
+from proponent.config.recipe_schema import LastBatch, Optimizer, RecipeConfig
 from proponent.training.designs import Run
 from proponent.training.dropout import draw_masks, given_masks, recorded_draws
 from proponent.training.group import dropout_generator

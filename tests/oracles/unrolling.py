@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from oracles.dense_model import outputs_of
 from oracles.training import train_alone
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.training.designs import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from proponent.config.schema import FactoryConfig
+from proponent.config.model_schema import FactoryConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows
 from proponent.settings.augmentation import cutout, horizontal_flip, images, shift

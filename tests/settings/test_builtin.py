@@ -9,7 +9,7 @@ import torch
 
 from proponent.config.extended_settings import extended
 from proponent.config.load import merge, structured
-from proponent.config.schema import QueriesConfig, SettingConfig
+from proponent.config.setting_schema import QueriesConfig, SettingConfig
 from proponent.config.task_names import written_task
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError

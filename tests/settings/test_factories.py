@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from proponent.config.schema import FactoryConfig
+from proponent.config.model_schema import FactoryConfig
 from proponent.errors import UserError
 from proponent.settings import Split
 from proponent.settings.factories import build_dataset, build_model

@@ -17,7 +17,7 @@ from features.models import target_gradients
 from oracles.dense_model import outputs_of
 from oracles.gradients import gradients_by_loop
 from oracles.unrolling import differences
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.methods.unrolling import magic

@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_array
 from torch.utils.data import Dataset, TensorDataset
 
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, named_tensors, rows_of
 from proponent.settings import Split

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.settings import Split, large_arrays
 from proponent.settings.large_arrays import as_stored, empty_rows, large_arrays_in

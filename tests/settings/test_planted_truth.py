@@ -10,7 +10,7 @@ import torch
 
 from proponent.config.load import structured
 from proponent.config.planted import DuplicatesConfig, PlantedConfig, ShortcutConfig, SubclassConfig
-from proponent.config.schema import SettingConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.errors import UserError
 from proponent.settings import large_arrays
 from proponent.settings.planted_truth import given_truth, plant

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.func import vmap
 
-from proponent.config.schema import FactoryConfig, Precision, RecipeConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import Precision, RecipeConfig
 from proponent.config.specifications.step_spec import ModelSpec
 from proponent.errors import UserError
 from proponent.features.gradients.capture import Capture, target_cotangents

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import proponent
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows
 from proponent.settings.causal_transformer import CausalAttention, causal_transformer, skewed
@@ -150,7 +150,7 @@ def test_more_padding_changes_no_score_and_no_training(case):
 
 
 def _task_config(task: Any) -> Any:
-    from proponent.config.schema import TaskConfig
+    from proponent.config.model_schema import TaskConfig
 
     return task if isinstance(task, str) else TaskConfig(task["name"], {"reduction": task["reduction"]})
 

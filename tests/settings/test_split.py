@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.settings import Split
 from proponent.settings.split import check_model, materialise

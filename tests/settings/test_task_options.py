@@ -7,7 +7,7 @@ import torch
 from torch.func import hessian, vmap
 from torch.nn import functional as F
 
-from proponent.config.schema import FactoryConfig, TaskConfig
+from proponent.config.model_schema import FactoryConfig, TaskConfig
 from proponent.config.task_names import written_task
 from proponent.errors import UserError
 from proponent.settings import targets

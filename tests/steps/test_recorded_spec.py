@@ -8,7 +8,7 @@ import pytest
 
 from proponent.config.benchmark import load_benchmark
 from proponent.config.digests.keys import plain
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.config.specifications.method_specs import AdoptSpec, AttributeSpec, MethodSpec
 from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from oracles.training import train_alone
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.methods.unrolling import magic
 from proponent.settings.augmentation import images
 from proponent.settings.batch_augmentation import Augment

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oracles.training import train_alone
-from proponent.config.schema import LastBatch, Optimizer, RecipeConfig
+from proponent.config.recipe_schema import LastBatch, Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.settings.models import resnet9
 from proponent.settings.tasks import get_task

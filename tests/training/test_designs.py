@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from proponent.config.schema import DesignConfig, DesignKind, n_rows
+from proponent.config.design_schema import DesignConfig, DesignKind, n_rows
 from proponent.config.specifications.training_specs import Draw
 from proponent.errors import UserError
 from proponent.training.designs import mask_row, member_run, run_at

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from oracles.training import train_alone
-from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+from proponent.config.recipe_schema import Optimizer, RecipeConfig, Schedule
 from proponent.errors import UserError
 from proponent.settings.models import logistic_regression, mlp
 from proponent.settings.tasks import get_task

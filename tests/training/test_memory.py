@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.settings.models import mlp
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
@@ -87,7 +87,7 @@ MEASURED = """
 import sys
 import torch
 from torch import nn
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.settings.tasks import get_task
 from proponent.steps.io.process import peak_memory_mib
 from proponent.training.designs import Run

@@ -8,7 +8,7 @@ import torch
 from features.named_models import Packed, build, rows
 from oracles.gradients import gradients_by_loop
 from oracles.training import train_alone
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows
 from proponent.settings.split import Arrays

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from oracles.gradients import gradients_by_loop
-from proponent.config.schema import FactoryConfig, Precision, QueriesConfig, RecipeConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import Precision, RecipeConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.member_features import featurize

@@ -9,7 +9,7 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, StepLR
 
-from proponent.config.schema import RecipeConfig, Schedule
+from proponent.config.recipe_schema import RecipeConfig, Schedule
 from proponent.training.checkpoint_steps import checkpoint_steps
 from proponent.training.designs import Run
 from proponent.training.recipe import StackedOptimizer, learning_rates

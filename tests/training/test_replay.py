@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from oracles.training import train_alone
-from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+from proponent.config.recipe_schema import Optimizer, RecipeConfig, Schedule
 from proponent.errors import UserError
 from proponent.settings.models import mlp
 from proponent.settings.split import Arrays

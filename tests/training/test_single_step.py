@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from proponent.config.schema import RecipeConfig, Schedule, StageConfig
+from proponent.config.recipe_schema import RecipeConfig, Schedule, StageConfig
 from proponent.training.designs import Run
 from proponent.training.recipe import learning_rates
 from proponent.training.single_step import single_step

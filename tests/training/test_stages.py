@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from proponent.config.schema import Optimizer, RecipeConfig, StageConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig, StageConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.settings.models import mlp

@@ -12,7 +12,7 @@ import torch
 
 from docs.tiny_results import MODULE, STEPS, make_results
 from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import TaskConfig
+from proponent.config.model_schema import TaskConfig
 from proponent.errors import UserError
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan

@@ -10,7 +10,8 @@ import yaml
 from safetensors.torch import load_file
 
 from proponent.config.benchmark import load_benchmark
-from proponent.config.schema import SettingConfig, n_rows
+from proponent.config.design_schema import n_rows
+from proponent.config.setting_schema import SettingConfig
 from proponent.errors import UserError
 from proponent.metrics.lds import predict
 from proponent.metrics.ranks import resampled_spearman

@@ -15,7 +15,7 @@ from proponent.config.digests.source_memory import SourceMemory
 from proponent.config.load import merge, nearest, structured
 from proponent.config.method_reader import read_method
 from proponent.config.names import check_names
-from proponent.config.schema import SettingConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError
 

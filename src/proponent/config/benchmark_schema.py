@@ -1,4 +1,4 @@
-"""Dataclasses behind ``params.yaml`` and the YAML files of methods and metrics; see :mod:`proponent.config.schema`."""
+"""Dataclasses behind ``params.yaml`` and the YAML files of methods and metrics; see ``setting_schema`` for settings."""
 
 from __future__ import annotations
 

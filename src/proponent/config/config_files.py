@@ -13,8 +13,9 @@ from proponent.config.extended_settings import extended
 from proponent.config.implied import over_members, tune_alike, with_tuning
 from proponent.config.load import merge, nearest, structured
 from proponent.config.metric_functions import metric_function
+from proponent.config.model_schema import TaskConfig
 from proponent.config.names import check_names
-from proponent.config.schema import SettingConfig, TaskConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.signature import Signature, read_signature
 from proponent.config.task_names import TASKS, task_code, written_task
 from proponent.config.training_command import file_outside, files_of, missing_script, result_in

@@ -31,7 +31,7 @@ class Method:
     tasks: tuple[str, ...] | None
     """Tasks that it can run on; None if it can run on all."""
     inputs: str | None = None
-    """Rows of x that it can run on (a name of :class:`~proponent.config.schema.Inputs`); None if it can run on all."""
+    """Rows of x that it can run on, a name of ``setting_schema.Inputs``; None if it can run on all."""
     optimizers: tuple[str, ...] | None = None
     """Optimisers that it was derived for; None if it can run with all."""
     checkpoints: int = 0

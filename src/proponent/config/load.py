@@ -45,7 +45,7 @@ def structured(schema: type[C], content: Mapping[str, Any], source: str) -> C:
     """Validate ``content`` against the dataclass ``schema`` and return an instance of it.
 
     Args:
-        schema: a dataclass of :mod:`proponent.config.schema`.
+        schema: a dataclass of a module ``*_schema`` of this package.
         content: plain mappings, lists and scalars.
         source: file or option that holds the content, the beginning of every error.
 

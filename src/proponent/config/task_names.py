@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proponent.config.load import nearest
-from proponent.config.schema import TaskConfig
+from proponent.config.model_schema import TaskConfig
 from proponent.errors import UserError
 
 _PACKAGE = "proponent.settings.tasks"
@@ -27,7 +27,7 @@ LOGIT_TASKS = tuple(name for name in TASKS if name not in ("regression", "huber"
 
 
 def written_task(content: Any, source: str) -> dict[str, Any]:
-    """Return the fields of a :class:`~proponent.config.schema.TaskConfig` from the value of ``task`` in a setting.
+    """Return the fields of a :class:`~proponent.config.model_schema.TaskConfig` from the value of ``task`` in a setting.
 
     Args:
         content: a name, or a mapping of ``name`` and the arguments of the task.

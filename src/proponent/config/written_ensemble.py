@@ -9,7 +9,7 @@ from proponent.errors import UserError
 
 
 def written_ensemble(content: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the fields of an :class:`~proponent.config.schema.EnsembleConfig`.
+    """Return the fields of an :class:`~proponent.config.ensemble_schema.EnsembleConfig`.
 
     Args:
         content: value of ``ensemble``; entries of ``files`` that are text become mappings with ``final`` alone.

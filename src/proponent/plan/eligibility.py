@@ -8,7 +8,8 @@ from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
 from proponent.config.derived_designs import DerivedDesignConfig, DerivedKind, GroupBy
 from proponent.config.metric_functions import metric_function
-from proponent.config.schema import Precision, SettingConfig
+from proponent.config.recipe_schema import Precision
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.signature import read_signature
 from proponent.config.specifications.need_loaders import LEARNED_FROM, uses_models
 

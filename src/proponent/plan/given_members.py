@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from proponent.config.benchmark import Benchmark
-from proponent.config.schema import GivenMemberConfig, SettingConfig
+from proponent.config.ensemble_schema import GivenMemberConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.specifications.training_specs import AdoptModelsSpec
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths

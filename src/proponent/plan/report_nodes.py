@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from proponent.config.benchmark import Benchmark
 from proponent.config.configured_method import Method
 from proponent.config.explained_methods import EXPLAINED_MODULES
-from proponent.config.schema import SettingConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.specifications.step_inputs import ExplainInputs, ReportInputs, ReportSectionInputs
 from proponent.config.specifications.step_spec import Engine
 from proponent.config.specifications.table_specs import ExplainSpec, ReportSectionSpec, ReportSpec

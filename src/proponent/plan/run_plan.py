@@ -8,8 +8,8 @@ from functools import cached_property
 
 from proponent.config.benchmark import Benchmark
 from proponent.config.benchmark_schema import MetricConfig
+from proponent.config.design_schema import n_rows
 from proponent.config.load import nearest
-from proponent.config.schema import n_rows
 from proponent.config.specifications.need_loaders import LEARNED_FROM
 from proponent.errors import UserError
 from proponent.plan import artefact_paths as paths

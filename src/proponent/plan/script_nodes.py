@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from proponent.config.schema import SettingConfig, TargetsFrom
+from proponent.config.ensemble_schema import TargetsFrom
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.specifications.step_spec import Engine, ModelSpec
 from proponent.config.specifications.training_specs import Draw, RetrainScriptSpec, TrainScriptSpec
 from proponent.config.training_command import files_of

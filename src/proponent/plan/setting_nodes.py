@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
-from proponent.config.schema import (
-    DesignConfig,
-    DesignKind,
-    FactoryConfig,
-    RecipeConfig,
-    SettingConfig,
-    n_rows,
-)
+from proponent.config.design_schema import DesignConfig, DesignKind, n_rows
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import RecipeConfig
+from proponent.config.setting_schema import SettingConfig
 from proponent.config.specifications.method_specs import FeatureKind, FeaturizeSpec
 from proponent.config.specifications.step_inputs import (
     CheckInputs,

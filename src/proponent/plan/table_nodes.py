@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from proponent.config.benchmark_schema import MetricConfig
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.config.specifications.step_inputs import (
     AgreementInputs,
     CollectInputs,

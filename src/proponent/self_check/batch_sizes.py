@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import DesignKind, LastBatch, RecipeConfig, Schedule, n_prefixes
+from proponent.config.design_schema import DesignKind, n_prefixes
+from proponent.config.recipe_schema import LastBatch, RecipeConfig, Schedule
 from proponent.rows import Rows
 from proponent.self_check.subject import Subject, close, forward
 from proponent.torch_failures import FAILURES

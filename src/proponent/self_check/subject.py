@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import DesignConfig, RecipeConfig
+from proponent.config.design_schema import DesignConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import Rows, outputs_of
 from proponent.settings.batch_augmentation import Augment

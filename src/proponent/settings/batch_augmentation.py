@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from proponent.config.schema import FactoryConfig
+from proponent.config.model_schema import FactoryConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows
 from proponent.seeds import derive_seed

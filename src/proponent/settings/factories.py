@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from proponent.config.schema import FactoryConfig, Precision
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import Precision
 from proponent.config.specifications.step_spec import ModelSpec
 from proponent.errors import UserError
 from proponent.settings.floating_types import converted_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import Precision
+from proponent.config.recipe_schema import Precision
 from proponent.rows import Rows, named_tensors
 from proponent.settings.model_diagnosis import LOW_PRECISION
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from proponent.config.load import nearest
-from proponent.config.schema import FactoryConfig
+from proponent.config.model_schema import FactoryConfig
 from proponent.errors import UserError
 from proponent.extras import how_to_install
 from proponent.random_state import seeded

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from proponent.config.schema import FactoryConfig, Precision, QueriesConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import Precision
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.random_state import seeded
 from proponent.rows import named_tensors

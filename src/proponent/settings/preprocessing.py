@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from proponent.config.schema import Precision
+from proponent.config.recipe_schema import Precision
 from proponent.settings.floating_types import converted_data
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import Precision, QueriesConfig
+from proponent.config.recipe_schema import Precision
+from proponent.config.setting_schema import QueriesConfig
 from proponent.errors import UserError
 from proponent.rows import MASK, TOKENS, Rows, describe_row, map_rows, named_tensors, outputs_of
 from proponent.settings.description import class_list

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proponent.config.schema import GivenMemberConfig
+from proponent.config.ensemble_schema import GivenMemberConfig
 from proponent.config.specifications.step_inputs import NoInputs
 from proponent.config.specifications.training_specs import AdoptModelsSpec
 from proponent.errors import UserError

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from proponent.config.schema import PretrainedConfig
+from proponent.config.model_schema import PretrainedConfig
 from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import CheckInputs
 from proponent.config.specifications.training_specs import CheckSpec

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from torch import Tensor
 
 from proponent.chunking import chunks
-from proponent.config.schema import Inputs
+from proponent.config.setting_schema import Inputs
 from proponent.config.specifications.step_inputs import NoInputs
 from proponent.config.specifications.training_specs import DataSpec
 from proponent.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proponent.config.derived_designs import DerivedKind, GroupBy
-from proponent.config.schema import Inputs
+from proponent.config.setting_schema import Inputs
 from proponent.config.specifications.derived_specs import DeriveMasksSpec
 from proponent.config.specifications.step_inputs import DeriveMasksInputs
 from proponent.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from proponent.config.schema import TaskConfig
+from proponent.config.model_schema import TaskConfig
 from proponent.errors import UserError
 from proponent.features.views import CheckpointTimes
 from proponent.trained.given_models import State, state_of

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from proponent.config.load import structured
-from proponent.config.schema import TaskConfig
+from proponent.config.model_schema import TaskConfig
 from proponent.config.task_names import LOGIT_TASKS, written_task
 from proponent.notes import Note
 from proponent.settings.tasks import Task, get_task

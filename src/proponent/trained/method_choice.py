@@ -17,7 +17,7 @@ from typing import Any
 from proponent.config.benchmark_schema import Combine, MethodConfig
 from proponent.config.implied import over_members
 from proponent.config.load import nearest, structured
-from proponent.config.schema import Inputs
+from proponent.config.setting_schema import Inputs
 from proponent.config.signature import Signature
 from proponent.config.yaml_reader import read_yaml
 from proponent.errors import UserError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proponent.config.schema import DesignConfig, DesignKind, n_prefixes
+from proponent.config.design_schema import DesignConfig, DesignKind, n_prefixes
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 

@@ -10,7 +10,7 @@ import torch
 from numpy.random import PCG64, BitGenerator
 from torch import Tensor
 
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.rows import Rows, join_rows
 from proponent.seeds import derive_seed
 from proponent.settings.batch_augmentation import Augment

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from proponent.batch_statistics import running_statistics
 from proponent.chunking import chunks
-from proponent.config.schema import Precision, RecipeConfig
+from proponent.config.recipe_schema import Precision, RecipeConfig
 from proponent.progress import progress
 from proponent.rows import Rows
 from proponent.settings.batch_augmentation import Augment

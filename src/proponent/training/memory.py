@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.rows import Rows, named_tensors, numbers_per_row
 from proponent.settings.preprocessing import preprocess_of
 from proponent.settings.tasks import Task

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from proponent.config.schema import Optimizer, RecipeConfig, Schedule
+from proponent.config.recipe_schema import Optimizer, RecipeConfig, Schedule
 from proponent.training.gradient_products import Gradient, Product, computed, of_models
 from proponent.training.stages import Stage
 

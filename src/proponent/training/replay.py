@@ -18,7 +18,7 @@ import torch
 from numpy.random import BitGenerator
 from torch import Tensor, nn
 
-from proponent.config.schema import Optimizer, RecipeConfig
+from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.memory_budget import MIB, MemoryBudget
 from proponent.settings.batch_augmentation import Augment
 from proponent.settings.split import Arrays

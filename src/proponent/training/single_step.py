@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from proponent.config.schema import RecipeConfig, Schedule
+from proponent.config.recipe_schema import RecipeConfig, Schedule
 
 
 def single_step(recipe: RecipeConfig, batch_size: int) -> RecipeConfig:

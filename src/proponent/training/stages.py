@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from proponent.config.schema import LastBatch, RecipeConfig
+from proponent.config.recipe_schema import LastBatch, RecipeConfig
 from proponent.errors import UserError
 from proponent.seeds import derive_seed
 from proponent.training.designs import Run

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from proponent.config.derived_designs import DerivedDesignConfig
-from proponent.config.schema import FactoryConfig, Inputs, QueriesConfig
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.setting_schema import Inputs, QueriesConfig
 from proponent.config.specifications import step_inputs
 from proponent.config.specifications.step_spec import SettingSpec
 from proponent.config.specifications.training_specs import TrainingSpec

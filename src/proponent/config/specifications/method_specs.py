@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from proponent.config.benchmark_schema import Combine
-from proponent.config.schema import FactoryConfig, Precision, QueriesConfig, RecipeConfig, TaskConfig
+from proponent.config.model_schema import FactoryConfig, TaskConfig
+from proponent.config.recipe_schema import Precision, RecipeConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.config.specifications import step_inputs
 from proponent.config.specifications.step_spec import ModelSpec, SettingSpec
 

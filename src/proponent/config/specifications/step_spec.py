@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from proponent.config.schema import FactoryConfig
+from proponent.config.model_schema import FactoryConfig
 
 
 @dataclass

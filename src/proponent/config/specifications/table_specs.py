@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from proponent.config.derived_designs import DerivedDesignConfig
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
 from proponent.config.specifications import step_inputs
 from proponent.config.specifications.step_spec import SettingSpec, StepSpec
 

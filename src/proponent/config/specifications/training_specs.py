@@ -5,20 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from proponent.config.design_schema import DesignConfig, DesignKind
+from proponent.config.ensemble_schema import GivenMemberConfig
+from proponent.config.model_schema import FactoryConfig, PretrainedConfig, TaskConfig
 from proponent.config.planted import PlantedConfig
-from proponent.config.schema import (
-    DesignConfig,
-    DesignKind,
-    FactoryConfig,
-    GivenMemberConfig,
-    Inputs,
-    LabelNoiseConfig,
-    Precision,
-    PretrainedConfig,
-    QueriesConfig,
-    RecipeConfig,
-    TaskConfig,
-)
+from proponent.config.recipe_schema import Precision, RecipeConfig
+from proponent.config.setting_schema import Inputs, LabelNoiseConfig, QueriesConfig
 from proponent.config.specifications import step_inputs
 from proponent.config.specifications.step_spec import ModelSpec, SettingSpec
 

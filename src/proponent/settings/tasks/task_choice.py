@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from proponent.config.schema import FactoryConfig, TaskConfig
+from proponent.config.model_schema import FactoryConfig, TaskConfig
 from proponent.config.task_names import TASKS, task_code
 from proponent.settings.imported_callables import call_factory, imported
 from proponent.settings.tasks.chosen_target import ChosenTarget

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proponent.chunking import chunks
-from proponent.config.schema import Inputs
+from proponent.config.setting_schema import Inputs
 from proponent.config.specifications.derived_specs import DeriveMasksSpec, PatchModelsSpec
 from proponent.seeds import derive_seed
 from proponent.steps.io.stored_arrays import NumpyData

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from proponent.config.schema import RecipeConfig
+from proponent.config.recipe_schema import RecipeConfig
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.training_specs import RetrainSpec, TrainSpec
 from proponent.settings.split import Arrays

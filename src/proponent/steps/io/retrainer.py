@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from proponent.config.schema import FactoryConfig
+from proponent.config.model_schema import FactoryConfig
 from proponent.config.specifications.derived_specs import DerivedTrainingSpec
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.training_specs import RetrainSpec

@@ -7,7 +7,8 @@ from functools import partial
 
 from torch import nn
 
-from proponent.config.schema import FactoryConfig, Precision
+from proponent.config.model_schema import FactoryConfig
+from proponent.config.recipe_schema import Precision
 from proponent.config.specifications.step_inputs import DataInputs
 from proponent.config.specifications.step_spec import StepSpec
 from proponent.rows import rows_of

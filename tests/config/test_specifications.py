@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from proponent.config.specifications.step_specs import SPECS, AdoptSpec, AttributeSpec, Engine
 
 from proponent.config.benchmark import load_benchmark
 from proponent.config.digests.keys import plain
-from proponent.config.schema import QueriesConfig
+from proponent.config.setting_schema import QueriesConfig
+from proponent.config.specifications.all_specs import SPECS
+from proponent.config.specifications.method_specs import AdoptSpec, AttributeSpec
 from proponent.config.specifications.restore import parse
 from proponent.config.specifications.step_inputs import AttributeInputs, DataInputs, paths_of
+from proponent.config.specifications.step_spec import Engine
 from proponent.plan.graph import Node
 from proponent.plan.run_plan import Plan
 
