@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from features.models import MODELS, build
 from oracles.curvature import dense_ggn
@@ -169,3 +169,44 @@ def test_some_examples_at_a_time_give_the_same(monkeypatch):
     assert basis.eigenvalues.sum() == pytest.approx(expected.eigenvalues.sum().item())
     rotated = basis.rotate(small.train)
     torch.testing.assert_close(rotated.inner(rotated, torch.ones_like(expected.factored)), inner)
+
+
+class MaskedMean(nn.Module):
+    """Mean over the tokens of a text, each through one layer; token 0 is padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.inner, self.last = nn.Embedding(7, 4), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mask = (tokens > 0)[..., None]
+        return self.last((self.inner(self.embedding(tokens)).tanh() * mask).sum(1) / mask.sum(1))
+
+
+def test_padding_changes_no_factor():
+    torch.manual_seed(0)
+    module = MaskedMean().double()
+    x = torch.randint(1, 7, (8, 5))
+    x[::2, 3:] = 0
+    y = torch.arange(8) % 3
+    short = curvature_of(module, TASK, x, y).kronecker(0, 0)
+    padded = curvature_of(module, TASK, nn.functional.pad(x, (0, 4)), y).kronecker(0, 0)
+    torch.testing.assert_close(padded.factored, short.factored)
+    torch.testing.assert_close(padded.eigenvalues, short.eigenvalues)
+
+
+def test_a_padded_layer_has_the_factors_of_the_tokens_alone():
+    torch.manual_seed(0)
+    module = MaskedMean().double()
+    x = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0], [2, 2, 0]])
+    y = torch.arange(4) % 3
+    basis = curvature_of(module, TASK, x, y).kronecker(0, 0)
+    at = names(basis).index("inner.weight")
+    sides = layer_sides(module, module.inner, x, cotangents(module, x, y))
+    kept = [
+        (a[tokens > 0], [d[tokens > 0] for d in back]) for tokens, (a, back) in zip(x, sides, strict=True)
+    ]
+    inputs = sum(a.T @ a for a, _ in kept) / len(kept)
+    outputs = sum(d.T @ d for _, back in kept for d in back) / sum(len(a) for a, _ in kept)
+    expected = torch.outer(torch.linalg.eigvalsh(outputs), torch.linalg.eigvalsh(inputs)).flatten()
+    torch.testing.assert_close(basis.factored[basis.spans[at]], expected, atol=1e-12, rtol=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count, islice
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from proponent.features.gradients.capture import Cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.per_parameter import WeightPart, parameter_spans, symmetrize
+from proponent.seeds import derive_seed
 from proponent.settings.tasks import Task
 
 
@@ -31,22 +33,26 @@ def root_cotangents(task: Task) -> Cotangents:
 def sampled_cotangents(task: Task, samples: int, seed: int) -> Cotangents:
     """Return ``samples`` random combinations of the root's rows per example, with independent signs as weights.
 
-    Their second moments are those of gradients for labels drawn from the model, whatever the task.
+    Their second moments are those of gradients for labels drawn from the model, whatever the task. The signs of a position
+    depend on neither the number of positions after it, which may be padding, nor on how examples are grouped.
 
     Args:
         task: task that gives the Hessian with respect to the outputs.
         samples: combinations per example.
         seed: seed of the signs.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, examples = torch.Generator(), count()
 
     def cotangents(outputs: Tensor, y: Tensor) -> Tensor:
         """Combine the rows of each position's root with random signs, (n, samples, *outputs)."""
         root = task.output_hessian_root(outputs, y)
         root = root.reshape(len(outputs), -1, *root.shape[-2:])
-        signs = torch.randint(0, 2, (len(outputs), samples, *root.shape[1:3]), generator=generator)
-        signs = (2 * signs - 1).to(root)
-        drawn = torch.einsum("nspi,npij->nspj", signs, root) / samples**0.5
+        own = []
+        for example in islice(examples, len(root)):
+            generator.manual_seed(derive_seed(seed, example))
+            own.append(torch.randint(0, 2, (root.shape[1], samples, root.shape[2]), generator=generator))
+        signs = (2 * torch.stack(own) - 1).to(root)
+        drawn = torch.einsum("npsi,npij->nspj", signs, root) / samples**0.5
         return drawn.reshape(len(outputs), samples, *outputs.shape[1:])
 
     return cotangents

@@ -6,12 +6,12 @@ The gradient of one example with respect to a layer's weight, with the bias as t
 ``G = sum_t l_t r_tᵀ`` over positions t. If ``l`` and ``r`` are taken as independent, the block of the generalised
 Gauss-Newton matrix (GGN) of the mean loss is ``S ⊗ A``,
 
-    A = (1/n) sum_i sum_t r_t r_tᵀ,        S = (1/n) sum_i E[(1/T) sum_t l_t l_tᵀ]
+    A = (1/n) sum_i sum_t r_t r_tᵀ,        S = (1/(n T)) sum_i E[sum_t l_t l_tᵀ]
 
-where the expectation is over labels drawn from the model, and T counts positions. Of the two sides, one is the layer's
-input and the other the gradient of its output. In the eigenbasis ``(Q_S, Q_A)`` a gradient is ``Q_Sᵀ G Q_A``. K-FAC's
-eigenvalues are the products of those of S and A; EK-FAC's are the exact diagonal of the block in this basis,
-``E[(Q_Sᵀ G Q_A)²]``.
+where the expectation is over labels drawn from the model, and T is the mean number of positions of an example, without
+padding (:meth:`.RootUse.counted_positions`). Of the two sides, one is the layer's input and the other the gradient of its
+output. In the eigenbasis ``(Q_S, Q_A)`` a gradient is ``Q_Sᵀ G Q_A``. K-FAC's eigenvalues are the products of those of S
+and A; EK-FAC's are the exact diagonal of the block in this basis, ``E[(Q_Sᵀ G Q_A)²]``.
 
 Uses of one weight whose rows overlap (tied weights) count as positions; uses whose rows do not overlap (the projections
 inside attention) are separate layers. A parameter whose gradients are written out (norms, positional embeddings, grouped
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from proponent.chunking import chunks
 from proponent.features.curvature.diagonal_products import Sides, diagonal_inner, squares_inner
-from proponent.features.curvature.kronecker_factors import OuterProducts, SideBasis, is_diagonalised
+from proponent.features.curvature.kronecker_factors import OuterProducts, RootUse, SideBasis, is_diagonalised
 from proponent.features.curvature.kronecker_layers import Layer, layer_spans, layers_of
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.factors import Factor, Term
@@ -60,14 +60,16 @@ class KroneckerBasis:
         scale: Tensor | None = None,
     ) -> None:
         self._sides, self._repeats, self._scale = sides, repeats, scale
-        self.left, self.right = self._factors(roots)
+        self.left, self.right, positions = self._factors(roots)
         self.spans = layer_spans(self.layers)
         self.approximated = tuple(
             layer.name for layer in self.layers if not is_diagonalised(max(layer.rows, layer.columns))
         )
-        self.factored = torch.cat(
-            [torch.outer(s.values, a.values).flatten() for s, a in zip(self.left, self.right, strict=True)]
-        ).div_(n_train**2)
+        products = [
+            torch.outer(s.values, a.values).flatten().div_(n_train * count)
+            for s, a, count in zip(self.left, self.right, positions, strict=True)
+        ]
+        self.factored = torch.cat(products)
         self.eigenvalues = self._second_moments(roots).div_(n_train)
 
     def rotate(self, block: FactoredGradients) -> RotatedGradients:
@@ -125,9 +127,11 @@ class KroneckerBasis:
         means = [self._matrix(vector[None], index).mean() for index in range(len(self.layers))]
         return torch.cat([mean.expand(layer.size) for mean, layer in zip(means, self.layers, strict=True)])
 
-    def _factors(self, roots: Roots) -> tuple[list[SideBasis], list[SideBasis]]:
+    def _factors(self, roots: Roots) -> tuple[list[SideBasis], list[SideBasis], list[float]]:
+        """Return the bases of both sides, and the number of positions of all examples, for each layer."""
         self.layers: tuple[Layer, ...] = ()
         sums: list[tuple[OuterProducts, OuterProducts]] = []
+        positions: list[float] = []
         for root, weight in roots():
             if not self.layers:
                 self.layers = layers_of(root)
@@ -138,30 +142,34 @@ class KroneckerBasis:
                     (OuterProducts(layer.rows, like), OuterProducts(layer.columns, like))
                     for layer in self.layers
                 ]
-            for layer, (left, right) in zip(self.layers, sums, strict=True):
-                uses = list(self._uses(root, layer))
-                positions = sum(term.positions for term, _, _ in uses)
-                for term, left_step, right_step in uses:
-                    left.add(term.left[::left_step], weight / positions, term.start - layer.start, False)
-                    right.add(term.right[::right_step], weight, 0, layer.bias)
+                positions = [0.0] * len(self.layers)
+            for index, (layer, (left, right)) in enumerate(zip(self.layers, sums, strict=True)):
+                for use in self._uses(root, layer):
+                    counted = use.counted_positions()
+                    of_left, of_right = (counted, None) if use.input_is_left else (None, counted)
+                    left.add(use.left, weight, use.term.start - layer.start, False, of_left)
+                    right.add(use.right, weight, 0, layer.bias, of_right)
+                    positions[index] += weight * use.n_positions(counted)
         if self._scale is not None:
             for index, (left, right) in enumerate(sums):
                 wanted = self._matrix(self._scale[None], index)[0]
                 left.scale(wanted.mean(1) / wanted.mean().sqrt())
                 right.scale(wanted.mean(0) / wanted.mean().sqrt())
         sides = [[side.diagonalise() for side in pair] for pair in sums]
-        return [pair[0] for pair in sides], [pair[1] for pair in sides]
+        return [pair[0] for pair in sides], [pair[1] for pair in sides], positions
 
-    def _uses(self, block: FactoredGradients, layer: Layer) -> Iterator[tuple[Term, int, int]]:
-        """Yield the uses of a layer, with the number of the root's rows that share the values of each side."""
+    def _uses(self, block: FactoredGradients, layer: Layer) -> Iterator[RootUse]:
+        """Yield the uses of a layer in rows of a root."""
         part = block.parts[layer.part]
         if isinstance(part, RowsPart):
             ones = part.values.new_ones(len(part), 1, 1)
-            yield Term(Factor(part.values[:, None]), Factor(ones)), 1, self._repeats
+            yield RootUse(
+                Term(Factor(part.values[:, None]), Factor(ones)), self._repeats, input_is_left=False
+            )
             return
         for use in layer.terms:
-            is_left = self._sides[part.name][use] == "left"
-            yield part.terms[use], self._repeats if is_left else 1, 1 if is_left else self._repeats
+            input_is_left = self._sides[part.name][use] == "left"
+            yield RootUse(part.terms[use], self._repeats, input_is_left)
 
     def _second_moments(self, roots: Roots) -> Tensor:
         """Return the sums over the root's rows of the squared rotated gradients, of all layers."""
@@ -187,19 +195,18 @@ class KroneckerBasis:
         return total
 
     def _add_squares(self, root: FactoredGradients, index: int, layer: Layer, total: Tensor) -> None:
-        uses = list(self._uses(root, layer))
-        term, left_step, right_step = uses[0]
+        use, *others = self._uses(root, layer)
+        term = use.term
         if self.single_term(root, index) is not None:
             # The rows of an example share one side, so that the squares of the other one can be summed first.
-            left = self.left[index].to_eigenbasis(term.left[::left_step], 0, False, root.dtype).square()
-            right = (
-                self.right[index].to_eigenbasis(term.right[::right_step], 0, layer.bias, root.dtype).square()
-            )
-            left = left.reshape(-1, self._repeats // left_step, layer.rows).sum(1)
-            right = right.reshape(-1, self._repeats // right_step, layer.columns).sum(1)
+            left = self.left[index].to_eigenbasis(use.left, 0, False, root.dtype).square()
+            right = self.right[index].to_eigenbasis(use.right, 0, layer.bias, root.dtype).square()
+            n = len(root) // self._repeats
+            left = left.reshape(n, -1, layer.rows).sum(1)
+            right = right.reshape(n, -1, layer.columns).sum(1)
             total.addmm_(left.T, right)
             return
-        if len(uses) == 1 and term.left.tokens and self.left[index].vectors is None:
+        if not others and term.left.tokens and self.left[index].vectors is None:
             for rows in chunks(len(root), temporary(root.dtype) // (3 * term.positions * layer.columns)):
                 self._add_token_squares(term[rows], index, layer, total)
             return
@@ -217,13 +224,13 @@ class KroneckerBasis:
 
     def single_term(self, block: FactoredGradients, index: int) -> Term | None:
         """Return the one outer product that each of one layer's gradients consists of; None where there are several."""
-        term, *others = (term for term, _, _ in self._uses(block, self.layers[index]))
+        term, *others = (use.term for use in self._uses(block, self.layers[index]))
         return None if others or term.positions != 1 or term.left.tokens else term
 
     def layer_coordinates(self, block: FactoredGradients, index: int) -> Tensor:
         """Return one layer's gradients in the eigenbasis, (n, rows, columns)."""
         layer, out = self.layers[index], None
-        for term, _, _ in self._uses(block, layer):
+        for term in (use.term for use in self._uses(block, layer)):
             left = self.left[index].to_eigenbasis(term.left, term.start - layer.start, False, block.dtype)
             right = self.right[index].to_eigenbasis(term.right, 0, layer.bias, block.dtype)
             single = left.shape[1] == 1

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from proponent.chunking import chunks
-from proponent.features.gradients.factors import Factor
+from proponent.features.gradients.factors import Factor, Term
 from proponent.features.gradients.per_parameter import temporary
 from proponent.memory_budget import MIB
 
@@ -66,6 +66,52 @@ class SideBasis:
         return values @ self.vectors[start : start + values.shape[2]]
 
 
+@dataclass(frozen=True)
+class RootUse:
+    """A use of a layer's weight in rows of a root of the GGN.
+
+    Attributes:
+        term: outer products of the rows.
+        repeats: rows per example, next to each other; they share the input.
+        input_is_left: whether the left side is the input, and the right one the gradient of the output.
+    """
+
+    term: Term
+    repeats: int
+    input_is_left: bool
+
+    @property
+    def left(self) -> Factor:
+        """Left side, one row per example if it is the input."""
+        return self.term.left[:: self.repeats] if self.input_is_left else self.term.left
+
+    @property
+    def right(self) -> Factor:
+        """Right side, one row per example if it is the input."""
+        return self.term.right if self.input_is_left else self.term.right[:: self.repeats]
+
+    def counted_positions(self) -> Tensor | None:
+        """Return which positions of the examples count, (n, positions); None if all of them do.
+
+        A position whose output gradients are exactly zero adds nothing to the gradient of its example, such as padding
+        under an attention mask. Its input does not count, so that padding changes no factor. The positions of
+        convolutions always count, as published, and those of an example without any gradient.
+        """
+        inputs, outputs = self.term.left, self.term.right
+        if not self.input_is_left:
+            inputs, outputs = outputs, inputs
+        if inputs.geometry is not None or self.term.positions == 1:
+            return None
+        found = (outputs.values != 0).any(2).unflatten(0, (-1, self.repeats)).any(1)
+        found |= ~found.any(1, keepdim=True)
+        return None if bool(found.all()) else found
+
+    def n_positions(self, counted: Tensor | None) -> int:
+        """Return the number of positions of all examples together that count."""
+        n = len(self.term) // self.repeats
+        return n * self.term.positions if counted is None else int(counted.sum())
+
+
 class OuterProducts:
     """Weighted sum of the outer products of one side of a layer.
 
@@ -79,16 +125,28 @@ class OuterProducts:
         self.total = torch.zeros((width, width) if self.square else (width,), **like)
         self.only_tokens = True
 
-    def add(self, factor: Factor, weight: float, start: int, with_ones: bool) -> None:
-        """Add the outer products of all positions, times ``weight``, from row ``start`` on."""
+    def add(
+        self, factor: Factor, weight: float, start: int, with_ones: bool, counted: Tensor | None = None
+    ) -> None:
+        """Add the outer products of vectors.
+
+        Args:
+            factor: vectors, (n, positions, width).
+            weight: weight of all of them.
+            start: row and column of the sum at which they begin.
+            with_ones: whether a one is appended to each vector.
+            counted: (n, positions) which of them are added; None for all.
+        """
         if factor.tokens:
-            counts = torch.bincount(factor.values.flatten(), minlength=factor.tokens)
+            tokens = factor.values.flatten() if counted is None else factor.values[counted]
+            counts = torch.bincount(tokens, minlength=factor.tokens)
             diagonal = self.total.diagonal() if self.square else self.total
             diagonal[start : start + factor.tokens] += weight * counts.to(diagonal)
             return
         self.only_tokens = False
         for rows in chunks(len(factor), temporary(self.total.dtype) // (factor.positions * factor.width)):
-            values = _with_ones(factor[rows].dense(self.total.dtype), with_ones).flatten(0, 1)
+            values = _with_ones(factor[rows].dense(self.total.dtype), with_ones)
+            values = values.flatten(0, 1) if counted is None else values[counted[rows]]
             across = slice(start, start + values.shape[1])
             if self.square:
                 self.total[across, across].addmm_(values.T, values, alpha=weight)
