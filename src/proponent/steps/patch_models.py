@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor, nn
 
 from proponent.chunking import chunks
 from proponent.config.specifications.derived_specs import PatchModelsSpec
-from proponent.config.specifications.step_inputs import DataInputs, PatchModelsInputs
-from proponent.config.specifications.training_specs import RetrainSpec
+from proponent.config.specifications.step_inputs import PatchModelsInputs
 from proponent.errors import UserError
 from proponent.metrics.metric_inputs import check_scores
 from proponent.progress import progress
@@ -121,7 +119,8 @@ class _Members:
             if mask.any()
         }
         if runs:
-            self._lockstep = self._models_at_a_time(list(runs.values()))
+            order = list(runs.values())
+            self._lockstep = lockstep_of(self._job, self._build, self._data, self._task, self._recipe, order)
         before = [row * n + member for row, mask in enumerate(masks) for member in range(n) if not mask.any()]
         if before:
             stack = stack_models(self._build, [index % n for index in before], self._job.device)
@@ -145,12 +144,6 @@ class _Members:
             found[chosen] = after
         found[~found.isfinite().all(1)] = torch.nan
         return found
-
-    def _models_at_a_time(self, runs: Sequence[Run]) -> int:
-        like = cast(
-            "Job[RetrainSpec, DataInputs]", self._job
-        )  # as for retrainings, whose specification has the same fields
-        return lockstep_of(like, self._build, self._data, self._task, self._recipe, runs)
 
     def _run(self, member: int, mask: Tensor) -> Run:
         """Return a run of which the seed of the initialisation is the number of a member."""

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from proponent.config.recipe_schema import RecipeConfig
-from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.training_specs import RetrainSpec, TrainSpec
+from proponent.config.specifications.training_specs import TrainingSpec
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
 from proponent.steps.io.job import Job
 from proponent.training.designs import Run
 from proponent.training.memory import models_that_fit
 
+Trains = TypeVar("Trains", bound=TrainingSpec)
+
 
 def lockstep_of(
-    job: Job[TrainSpec, DataInputs] | Job[RetrainSpec, DataInputs],
+    job: Job[Trains, Any],
     build: Callable[[int], nn.Module],
     data: Arrays,
     task: Task,

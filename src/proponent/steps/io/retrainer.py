@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from proponent.config.model_schema import FactoryConfig
 from proponent.config.specifications.derived_specs import DerivedTrainingSpec
-from proponent.config.specifications.step_inputs import DataInputs
-from proponent.config.specifications.training_specs import RetrainSpec
 from proponent.settings.batch_augmentation import build_augment
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task, get_task
@@ -65,9 +63,7 @@ class Retrainer:
 
         In the order of the runs, because the models that are evaluated together can change each other's last bits.
         """
-        # Not in the signature of lockstep_of, whose source is part of the keys of all trainings.
-        like = cast("Job[RetrainSpec, DataInputs]", self._job)
-        self._lockstep = lockstep_of(like, self._build, self._data, self._task, self._recipe, runs)
+        self._lockstep = lockstep_of(self._job, self._build, self._data, self._task, self._recipe, runs)
         for group in in_lockstep(self._recipe, runs, len(self._data.y_train), self._lockstep):
             yield sorted(group)
 
