@@ -32,7 +32,7 @@ from proponent.features.curvature.kronecker_factors import OuterProducts, RootUs
 from proponent.features.curvature.kronecker_layers import Layer, layer_spans, layers_of
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.factors import Factor, Term
-from proponent.features.gradients.per_parameter import RowsPart, parameter_spans, temporary
+from proponent.features.gradients.per_parameter import RowsPart, WeightPart, parameter_spans, temporary
 
 Roots = Callable[[], Iterable[tuple[FactoredGradients, float]]]
 """Function that yields the rows of a root of the GGN, some examples at a time and those of one example next to each
@@ -210,8 +210,10 @@ class KroneckerBasis:
             for rows in chunks(len(root), temporary(root.dtype) // (3 * term.positions * layer.columns)):
                 self._add_token_squares(term[rows], index, layer, total)
             return
-        for rows in chunks(len(root), temporary(root.dtype) // (2 * layer.size)):
-            total += self.layer_coordinates(root.slice(rows), index).square_().sum(0)
+        repeats = 1 if use.input_is_left else self._repeats
+        examples = temporary(root.dtype) // (2 * layer.size * self._repeats)
+        for rows in chunks(len(root), max(1, examples) * self._repeats):
+            total += self.layer_coordinates(root.slice(rows), index, repeats).square_().sum(0)
 
     def _add_token_squares(self, term: Term, index: int, layer: Layer, total: Tensor) -> None:
         """Add the squares of an embedding that keeps its tokens as axes; few of them occur in an example."""
@@ -227,9 +229,12 @@ class KroneckerBasis:
         term, *others = (use.term for use in self._uses(block, self.layers[index]))
         return None if others or term.positions != 1 or term.left.tokens else term
 
-    def layer_coordinates(self, block: FactoredGradients, index: int) -> Tensor:
-        """Return one layer's gradients in the eigenbasis, (n, rows, columns)."""
+    def layer_coordinates(self, block: FactoredGradients, index: int, repeats: int = 1) -> Tensor:
+        """Return one layer's gradients in the eigenbasis, (n, rows, columns); ``repeats`` rows each share the right side."""
         layer, out = self.layers[index], None
+        part = block.parts[layer.part]
+        if isinstance(part, WeightPart) and self._sum_is_cheaper(part, layer):
+            return self._both_sides(layer.gradients(part, repeats), index, inverse=False)
         for term in (use.term for use in self._uses(block, layer)):
             left = self.left[index].to_eigenbasis(term.left, term.start - layer.start, False, block.dtype)
             right = self.right[index].to_eigenbasis(term.right, 0, layer.bias, block.dtype)
@@ -238,6 +243,15 @@ class KroneckerBasis:
             out = product if out is None else out.add_(product)
         assert out is not None  # noqa: S101 -- every layer has a use
         return out
+
+    def _sum_is_cheaper(self, part: WeightPart, layer: Layer) -> bool:
+        """Return whether gradients are better summed over positions first, and then rotated."""
+        terms = [part.terms[use] for use in layer.terms]
+        if any(term.left.tokens for term in terms) or (layer.bias and len(terms) > 1):
+            return False
+        positions = sum(term.positions for term in terms)
+        rows, columns = layer.rows, layer.columns
+        return rows * columns * (rows + columns) < positions * (rows**2 + columns**2)
 
 
 class RotatedGradients:

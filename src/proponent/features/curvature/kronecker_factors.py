@@ -145,13 +145,33 @@ class OuterProducts:
             return
         self.only_tokens = False
         for rows in chunks(len(factor), temporary(self.total.dtype) // (factor.positions * factor.width)):
-            values = _with_ones(factor[rows].dense(self.total.dtype), with_ones)
-            values = values.flatten(0, 1) if counted is None else values[counted[rows]]
-            across = slice(start, start + values.shape[1])
-            if self.square:
-                self.total[across, across].addmm_(values.T, values, alpha=weight)
-            else:
-                self.total[across] += weight * values.square().sum(0)
+            values = factor[rows].dense(self.total.dtype)
+            values = values if counted is None else values[counted[rows]][None]
+            self._add_values(values, weight, start)
+            if with_ones:
+                self._add_ones(values, weight, start)
+
+    def _add_values(self, values: Tensor, weight: float, start: int) -> None:
+        across = slice(start, start + values.shape[2])
+        if not self.square:
+            self.total[across] += weight * values.square().sum((0, 1))
+        elif values.stride(1) < values.stride(2) and values.shape[2] <= values.shape[1]:  # without a copy
+            self.total[across, across] += weight * torch.bmm(values.mT, values).sum(0)
+        else:
+            flat = values.flatten(0, 1)
+            self.total[across, across].addmm_(flat.T, flat, alpha=weight)
+
+    def _add_ones(self, values: Tensor, weight: float, start: int) -> None:
+        """Add the outer products of the ones with the vectors and with themselves."""
+        last = start + values.shape[2]
+        count = weight * values.shape[0] * values.shape[1]
+        if not self.square:
+            self.total[last] += count
+            return
+        sums = weight * values.sum((0, 1))
+        self.total[start:last, last] += sums
+        self.total[last, start:last] += sums
+        self.total[last, last] += count
 
     def scale(self, by: Tensor) -> None:
         """Multiply the summed vectors by ``by`` (width,), after the fact."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from proponent.chunking import chunks
 from proponent.features.gradients.factored_gradients import FactoredGradients
-from proponent.features.gradients.per_parameter import RowsPart
+from proponent.features.gradients.factors import Term
+from proponent.features.gradients.per_parameter import RowsPart, WeightPart, temporary
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,32 @@ class Layer:
     def size(self) -> int:
         """Number of coordinates."""
         return self.rows * self.columns
+
+    def gradients(self, part: WeightPart, repeats: int = 1) -> Tensor:
+        """Return the gradients of the layer's weight, with those of its bias as the last column, (n, rows, columns).
+
+        Args:
+            part: gradients of the whole weight; of a layer with a bias, by one use.
+            repeats: rows next to each other that share their input.
+        """
+        term = part.terms[self.terms[0]]
+        if repeats > 1 and len(part.terms) == 1 and term.right.geometry is not None:
+            weight = _written_out_together(term, repeats)
+        else:
+            weight = part.write_out(self.start, self.start + self.rows)
+        return torch.cat([weight, term.left.values.sum(1)[:, :, None]], 2) if self.bias else weight
+
+
+def _written_out_together(term: Term, repeats: int) -> Tensor:
+    """Return the gradients of a convolution, (n, channels, columns), whose patches are unfolded once for all repeats."""
+    found = []
+    inputs = term.right[::repeats]
+    for rows in chunks(len(inputs), temporary(term.dtype) // (term.positions * inputs.width)):
+        left = term.left.values[rows.start * repeats : rows.stop * repeats].mT
+        found.append(
+            torch.bmm(left.unflatten(0, (-1, repeats)).flatten(1, 2), inputs[rows].dense(term.dtype))
+        )
+    return torch.cat(found).unflatten(1, (repeats, -1)).flatten(0, 1)
 
 
 def layers_of(block: FactoredGradients) -> tuple[Layer, ...]:

@@ -139,12 +139,12 @@ def _images(values: Tensor, shape: tuple[int, ...], use: Use) -> Factor:
 
 
 def _pixels(values: Tensor, shape: tuple[int, ...], use: Use) -> Tensor:
-    """Return values (n, ...) of a shape (..., channels, *spatial) as (n, positions, channels)."""
+    """Return values (n, ...) of a shape (..., channels, *spatial) as (n, positions, channels), with their memory order."""
     assert use.geometry is not None  # noqa: S101 -- a convolution
     dimensions = len(use.geometry.kernel)
     channels = shape[-1 - dimensions]
     images = values.reshape(len(values), -1, channels, math.prod(shape[-dimensions:]))
-    return images.transpose(2, 3).flatten(1, 2).contiguous()
+    return images.transpose(2, 3).flatten(1, 2)
 
 
 def _repeated(values: Tensor, repeats: int) -> Tensor:

