@@ -12,6 +12,7 @@ from oracles.curvature import dense_ggn, dense_hessian
 from proponent.errors import UserError
 from proponent.features.curvature import curvature_products
 from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.curvature.product_choice import is_formed
 from proponent.settings.tasks import Classification, LanguageModel, Regression
 
 TASK = Classification()
@@ -139,3 +140,21 @@ class StraightThrough(nn.Module):
 def test_a_model_that_cannot_be_expressed_is_refused_by_name():
     with pytest.raises(UserError, match=r"the model \(StraightThrough\) cannot be run one example at a time"):
         curvature_of(StraightThrough(), TASK, torch.randn(4, 4), torch.zeros(4, dtype=torch.long))
+
+
+def test_many_products_with_a_small_matrix_are_products_with_the_matrix_itself(monkeypatch):
+    module, x, y = build("conv2d", 6)
+    found = curvature_of(module, TASK, x, y)
+    vectors = random_vectors(found)
+    by_passes = found.ggn_product(vectors)
+    monkeypatch.setattr(found._products, "ggn", None)  # no further pass is made
+    torch.testing.assert_close(found.ggn_product(vectors, count=10_000), by_passes, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_parameters", "count", "formed"),
+    [(7_690, 250, True), (7_690, 10, False), (109_386, 10_000, False)],
+    ids=["many products", "few products", "a large matrix"],
+)
+def test_the_matrix_is_formed_where_that_is_cheaper(n_parameters, count, formed):
+    assert is_formed(n_parameters, 10, 1_000_000, 4, count) is formed

@@ -391,7 +391,7 @@ class Curvature:
         )
         return Kronecker(basis, factored, eigenvalues, world.shapes)
 
-    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
+    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None, *, count: int = 0) -> Tensor:
         """Return products with rows."""
         return vectors @ self._of(examples)._kept_ggn
 

@@ -103,7 +103,9 @@ def test_arnoldi_serves_a_grid_with_one_space(monkeypatch: pytest.MonkeyPatch) -
     products = []
     original = Curvature.ggn_product
     monkeypatch.setattr(
-        Curvature, "ggn_product", lambda self, rows, examples=None: products.append(1) or original(self, rows)
+        Curvature,
+        "ggn_product",
+        lambda self, rows, examples=None, count=0: products.append(1) or original(self, rows),
     )
     network, workspace = mlp_world().network(), Workspace()
     for damping in (0.5, 1.0, 2.0):

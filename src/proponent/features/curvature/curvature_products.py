@@ -32,6 +32,8 @@ TRIED = 4
 AGREEMENT = 1e-3
 """Largest difference of the two, relative to the lengths of the vectors."""
 
+_WHAT = "has no curvature products, since it cannot be differentiated twice"
+
 Product = Callable[[dict[str, Tensor], Rows, Tensor], dict[str, Tensor]]
 """Function from tangents (k, ...) by parameter, inputs and labels to the products (k, ...), summed over the examples."""
 
@@ -84,11 +86,18 @@ class CurvatureProducts:
             self._is_symmetric = True
         return self._mean(product, vectors, x, y)
 
-    def _refuse_one_sided(self, x: Rows) -> None:
-        """Refuse a model whose derivatives in forward and in backward mode are not each other's transpose.
+    def refuse_one_sided(self, x: Rows) -> None:
+        """Refuse, once, a model whose derivatives in forward and in backward mode are not each other's transpose.
 
         ``torch.no_grad`` in a forward pass stops the backward derivatives only.
         """
+        if self._is_tried:
+            return
+        with explained(self.module, _WHAT), deterministic_eval(self.module), torch.no_grad():
+            self._compare_modes(x[:TRIED])
+        self._is_tried = True
+
+    def _compare_modes(self, x: Rows) -> None:
 
         def forward(parameters: dict[str, Tensor]) -> Tensor:
             return outputs_of(self.module, x, parameters)
@@ -130,11 +139,8 @@ class CurvatureProducts:
         examples = min(len(x), PRODUCT_EXAMPLES, pairs)
         out = torch.zeros_like(vectors)
         where = parameter_spans(self.shapes)
-        what = "has no curvature products, since it cannot be differentiated twice"
-        with explained(self.module, what), deterministic_eval(self.module), torch.no_grad():
-            if not self._is_tried:
-                self._refuse_one_sided(x[:TRIED])
-                self._is_tried = True
+        self.refuse_one_sided(x)
+        with explained(self.module, _WHAT), deterministic_eval(self.module), torch.no_grad():
             for some in chunks(len(vectors), pairs // examples):
                 block = vectors[some]
                 tangents = {

@@ -21,6 +21,7 @@ from proponent.features.curvature.curvature_products import CurvatureProducts
 from proponent.features.curvature.gauss_newton import PlainLayers, root_cotangents, sampled_cotangents
 from proponent.features.curvature.kronecker import KroneckerBasis
 from proponent.features.curvature.kronecker_factors import factors_mib
+from proponent.features.curvature.product_choice import is_formed
 from proponent.features.gradients.block_assembly import input_side, merged_uses
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.gradients.factored_gradients import FactoredGradients
@@ -89,6 +90,7 @@ class Curvature:
         self.train, outputs = self._capture.all_gradients(x, y, base_cotangents(task), memory_mib)
         self.query, _ = self._capture.all_gradients(x_query, y_query, target_cotangents(task), memory_mib)
         self.loss_weight = task.loss_weight(outputs, y)
+        self._formed: Tensor | None = None
         self.n_train = len(x)
         self.n_parameters = self.train.n_parameters
         self.n_outputs = outputs[0].numel()
@@ -159,7 +161,7 @@ class Curvature:
         for _, root in self._root_chunks(2 * self.n_parameters):
             written = root.dense()
             total.addmm_(written.T, written)
-        return total / self.n_train
+        return total.div_(self.n_train)
 
     def ggn_root(self) -> FactoredGradients:
         """Return n_train * n_outputs rows B with GGN = Bᵀ B / n, those of one example next to each other."""
@@ -167,8 +169,18 @@ class Curvature:
         root, _ = self._capture.all_gradients(self._x, self._y, cotangents, self._memory_mib)
         return root
 
-    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
-        """Return GGN @ v for each row v of ``vectors``, (k, n_parameters), as the mean over all or some examples."""
+    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None, *, count: int = 0) -> Tensor:
+        """Return GGN @ v for each row v of ``vectors``, (k, n_parameters), as the mean over all or some examples.
+
+        With a ``count`` of vectors that will be multiplied in all, the matrix is formed where that is cheaper.
+        """
+        if examples is None and count:
+            sizes = (self.n_parameters, self.n_outputs, self._capture.multiplications(), self._itemsize)
+            if is_formed(*sizes, count):
+                self._products.refuse_one_sided(self._x)
+                if self._formed is None:
+                    self._formed = self.ggn()
+                return vectors @ self._formed
         return self._products.ggn(vectors, *self._rows(examples))
 
     def hessian_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:

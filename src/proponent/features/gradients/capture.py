@@ -142,6 +142,17 @@ class Capture:
         )
         return factored + sum(math.prod(self.shapes[name]) for name in self.dense if name in wanted)
 
+    def multiplications(self) -> int:
+        """Return the multiply-adds of one example's forward pass, in operations with weights that are not written out."""
+        found = 0
+        for use in self.uses:
+            rows, *others = self.shapes[use.weight]
+            if use.kind == "conv_transpose":
+                found += math.prod(use.input) * math.prod(others)
+            elif use.kind != "embedding":
+                found += math.prod(use.output) * (rows if use.kind == "matmul" else math.prod(others))
+        return found
+
     def outputs(self, x: Rows) -> Tensor:
         """Return the outputs, (n, ...)."""
         with explained(self.module, "fails"), deterministic_eval(self.module), torch.no_grad():

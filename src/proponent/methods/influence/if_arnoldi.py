@@ -18,6 +18,7 @@ curvature, in which influence is largest, are the ones that are left out.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -74,13 +75,13 @@ def attribute(
 
 def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
     """Return the memory in MiB: the directions and their images, whatever the number of queries."""
-    return size.vectors(vectors_in_memory(iterations)) + size.temporaries() + size.scores()
+    return size.vectors(vectors_in_memory(iterations)) + size.curvature_products() + size.scores()
 
 
 def _eigenspace(model: Curvature, iterations: int, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the leading eigenvalues (r,) and eigenvectors (r, p), and the training gradients' coordinates (n_train, r)."""
     start = torch.randn(1, model.n_parameters, generator=torch.Generator().manual_seed(seed))
-    found = eigenpairs(model.ggn_product, start.to(model.loss_weight), iterations)
+    found = eigenpairs(partial(model.ggn_product, count=iterations), start.to(model.loss_weight), iterations)
     values = found.values[:rank]
     eps = torch.finfo(values.dtype).eps
     # products with the curvature are known up to eps times the squares of the derivatives in it

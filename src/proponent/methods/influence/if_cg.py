@@ -33,6 +33,8 @@ from proponent.progress import progress
 BLOCK = 250
 RANGES = {"tolerance": "(0, 1)", "iterations": "[1, inf)"}
 """Largest number of queries that are solved together."""
+_PRODUCTS = 5
+"""Products of C per query that are expected at least."""
 _VECTORS = 6
 """Vectors per query in addition to the basis: the gradient, its product with C, and copies while it is orthogonalised."""
 
@@ -91,7 +93,8 @@ def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
     if size.dampings > 1:  # the products of all queries' bases with the examples are kept
         small *= max(1, size.n_query / queries)
         small += size.numbers(size.n_train * iterations * size.n_query)
-    return size.vectors((iterations + _VECTORS) * queries) + small + size.temporaries() + size.scores()
+    vectors = size.vectors((iterations + _VECTORS) * queries)
+    return vectors + small + size.curvature_products() + size.scores()
 
 
 def _spaces(
@@ -105,7 +108,7 @@ def _spaces(
     unit = training_unit(model)
     for queries in progress(blocks, "conjugate gradients, blocks of queries"):
         space, basis = grow(
-            model.ggn_product,
+            partial(model.ggn_product, count=_PRODUCTS * len(queries)),
             queries.dense(),
             shift=shift,
             tolerance=tolerance,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TEMPORARY_MIB, _PRODUCT_MIB = 256.0, 64.0
 """Largest memory of the temporaries of gradients, two of 128 MiB, and of the pass of a curvature product."""
+_FORMED_MIB = 256.0
+"""Largest curvature matrix that is formed for many products."""
 _TANGENTS_MIB = 160.0
 """Largest memory of the derivatives of parameters in a pass over a batch of a replay."""
 
@@ -80,6 +82,11 @@ class ProblemSize:
         """Return the memory of the temporaries of gradients and of curvature products, in MiB."""
         rows = max(self.n_train, self.n_query)
         return min(_TEMPORARY_MIB, self.vectors(2 * rows)) + min(_PRODUCT_MIB, self.vectors(rows))
+
+    def curvature_products(self) -> float:
+        """Return the memory of many products with the curvature, in MiB: temporaries, and the matrix if it may be formed."""
+        matrix = self.vectors(self.n_parameters)
+        return self.temporaries() + (matrix + self.pass_mib if matrix <= _FORMED_MIB else 0.0)
 
     def kronecker(self) -> float:
         """Return the memory of a Kronecker basis while it is computed, in MiB."""

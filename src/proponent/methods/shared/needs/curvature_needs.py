@@ -96,12 +96,14 @@ class Curvature(Protocol):
         """Return n_train * n_outputs rows B with GGN = B^T B / n_train, as a gradient block."""
         ...
 
-    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None) -> Tensor:
+    def ggn_product(self, vectors: Tensor, examples: Tensor | None = None, *, count: int = 0) -> Tensor:
         """Return GGN @ v for each row v of ``vectors``, (k, n_parameters).
 
         Args:
             vectors: (k, n_parameters).
             examples: indices of the examples whose mean loss is meant; None for all.
+            count: number of vectors that will be multiplied in all, so that the matrix is formed where that is cheaper; 0
+                if it is not.
         """
         ...
 
