@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -81,13 +82,13 @@ def _conditions(results: Results) -> dict[str, str]:
 
 def _goals(results: Results) -> str:
     titles = [f"{n_train:,} × {n_query}" for n_train, n_query in cells.SIZES.values()]
-    lines = [f"| method | goal | {' | '.join(titles)} | reached |", "|---|---:|---|---|---|"]
-    for method, goal in cells.GOALS.items():
+    lines = [f"| network | method | goal | {' | '.join(titles)} | reached |", "|---|---|---:|---|---|---|"]
+    for network, (method, goal) in product(cells.NETWORKS, cells.GOALS.items()):
         known = {
             size: {
                 library: ratio
                 for library in cells.METHODS[method]
-                if (ratio := results.ratio(("mlp", size, method, library)))
+                if (ratio := results.ratio((network, size, method, library)))
             }
             for size in cells.SIZES
         }
@@ -96,7 +97,7 @@ def _goals(results: Results) -> str:
             for found in known.values()
         ]
         verdict = _reached(list((known["large"] or known["small"]).values()), goal)
-        lines.append(f"| {method} | {goal} × | {' | '.join(texts)} | {verdict} |")
+        lines.append(f"| {network} | {method} | {goal} × | {' | '.join(texts)} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
