@@ -41,8 +41,8 @@ goal is for every library, at the larger size where it was measured.
 
 BOUNDS = """## What bounds the ratios
 
-Where a goal is not reached on `mlp`, this is the reason, for 4,500 × 500 on one thread, on which a large matrix product in single
-precision reaches about 98 GFLOPS:
+Where a goal is not reached on `mlp`, this is the reason, for 4,500 × 500 on one thread, on which a large matrix product in
+single precision reaches about 98 GFLOPS:
 
 - **graddot, tracin**: captum and kronfluence write gradients of 109,386 numbers out and multiply them, which is 492 GFLOP,
   or 5 s at that speed; they are close to it. This library multiplies the factors of the gradients, which needs about
@@ -65,7 +65,8 @@ pass for each example:
 
 - **graddot, tracin, trak**: at the larger size a pass with gradients takes about 0.4 ms per example in each library, which
   is 1.9 of the 2.6 s of GradDot. This library runs the network once more for all examples together, a quarter of that time,
-  to refuse models whose examples affect each other.
+  to refuse models whose examples affect each other. TRAK has the kernel of all 4,500 examples here, as on `mlp`; the others
+  have 512 random dimensions.
 - **ekfac**: the expectation over the ten labels takes ten backward passes, once for the factors and once for the
   eigenvalues; kronfluence draws one label, and dattri leaves the convolutions out. In exchange the scores are those of the
   dense reference.
