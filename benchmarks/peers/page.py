@@ -73,11 +73,22 @@ def _conditions(results: Results) -> dict[str, str]:
         if found:
             loads.append(f"{median(found):.1f} at {n_train:,} × {n_query}")
     return {
-        "processor": f"{machine.get('cores')} cores of {machine.get('processor')}",
+        "processor": f"{machine.get('cores')} cores of {_processors(results)}",
         "threads": f"{machine.get('threads')} thread{'s' if machine.get('threads') != 1 else ''}",
         "torch": versions[0] if versions else "unknown",
         "load": " and ".join(loads) or "unknown",
     }
+
+
+def _processors(results: Results) -> str:
+    """Return the names of the processors, with the networks that were measured on each where there are several."""
+    networks: dict[str, set[str]] = {}
+    for name, runs in results.runs.items():
+        for run in runs:
+            networks.setdefault(run["processor"], set()).add(name.split("/")[0])
+    if len(networks) == 1:
+        return next(iter(networks))
+    return " and ".join(f"{name} (`{'`, `'.join(sorted(own))}`)" for name, own in sorted(networks.items()))
 
 
 def _goals(results: Results) -> str:

@@ -83,11 +83,15 @@ def measure_all(options: argparse.Namespace, results: Results) -> None:
 
 
 def measure(cell: tuple[str, str, str, str], options: argparse.Namespace) -> dict[str, Any]:
-    """Return what one call took, in a process of its own, or why there is no number.
+    """Return what one call took, in a process of its own, or why there is no number, with the processor it ran on.
 
     Returns:
         What the process recorded; or ``limit``, the seconds after which it was ended; or ``error``, its last line.
     """
+    return {**_measured(cell, options), "processor": processor()}
+
+
+def _measured(cell: tuple[str, str, str, str], options: argparse.Namespace) -> dict[str, Any]:
     network, size, method, library = cell
     python = interpreter_of(library)
     if python is None:
@@ -146,12 +150,16 @@ def environment(library: str, threads: int) -> dict[str, str]:
     }
 
 
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """Return a description of the machine and the conditions."""
+def processor() -> str:
+    """Return the name of the processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    """Return a description of the machine and the conditions."""
     return {
-        "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "threads": options.threads,
         "limit": options.limit,

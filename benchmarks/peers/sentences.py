@@ -27,8 +27,8 @@ lines of code that a user writes for the method, given a trained model, data set
 *Agreement* is the median over queries of the correlation over training examples, Spearman / Pearson. The *dense
 reference* is the library's own definition of the method, computed in double precision by plain autograd
 (`benchmarks/peers/references.py`), for 500 training examples and 50 queries: influence functions have the inverse of
-the Gauss-Newton matrix for this library, and that of the Hessian for the others, each from conjugate gradients with a
-residual of 1e-8. Hyper-parameters are the same for all: damping 0.1 for influence functions; 0.1 times the mean
+the Gauss-Newton matrix for this library, and that of the Hessian for the others, each solved to a relative residual of
+1e-8. Hyper-parameters are the same for all: damping 0.1 for influence functions; 0.1 times the mean
 squared gradient entry of a layer for DataInf, and 0.1 times its mean eigenvalue for EK-FAC; 0.1 times the mean
 diagonal of the Gram matrix for TRAK; 50 Arnoldi iterations for 30 eigenvectors; 500 steps of LiSSA with 32 examples;
 at most 20 iterations of conjugate gradients.

@@ -36,7 +36,8 @@ def results(tmp_path):
 
 
 def ran(seconds: float, **more) -> dict:
-    return {"seconds": seconds, "peak_mib": 10.0, "versions": {"torch": "2"}, "load": 0.5, **more}
+    stored = {"seconds": seconds, "peak_mib": 10.0, "versions": {"torch": "2"}, "load": 0.5}
+    return {**stored, "processor": "P", **more}
 
 
 def test_the_page_is_the_one_that_the_committed_measurements_give():
@@ -114,19 +115,21 @@ def test_ratios_are_of_medians_and_a_limit_gives_a_lower_bound(results):
 def test_the_page_says_what_was_ended_what_failed_and_what_is_not_installed(results):
     from page import page
 
-    results.describe({"cores": 2, "processor": "P", "threads": 1, "limit": 120})
+    results.describe({"cores": 2, "threads": 1, "limit": 120})
     results.set_errors({"traker": "ERROR: no such version"})
     results.add(("mlp", "large", "graddot", "proponent"), 0, ran(0.05))
     results.add(("mlp", "large", "graddot", "dattri"), 0, ran(10.0))
-    results.add(("mlp", "large", "graddot", "captum"), 0, {"limit": 120.0})
-    results.add(("mlp", "large", "graddot", "kronfluence"), 0, {"error": "MemoryError: a | b"})
+    results.add(("mlp", "large", "graddot", "captum"), 0, {"limit": 120.0, "processor": "P"})
+    failure = {"error": "MemoryError: a | b", "processor": "P"}
+    results.add(("mlp", "large", "graddot", "kronfluence"), 0, failure)
     rows = [[each.strip() for each in line.split("|")[1:-1]] for line in page(results).splitlines()]
     cells = {row[1]: row for row in rows if len(row) == 8 and row[0] == "graddot"}
+    assert "2 cores of P; 1 thread for every library" in page(results)
     assert cells["dattri"][2:4] == ["10", "200 ×"]
     assert cells["captum"][2:4] == ["> 120", "> 2,400 ×"]
     assert cells["kronfluence"][2:4] == ["failed: MemoryError: a / b", ""]
-    goal = next(row for row in rows if row[:2] == ["graddot", "100 ×"])
-    assert goal[2:] == ["", "captum > 2,400 ×, dattri 200 ×", "yes"]
+    goal = next(row for row in rows if row[:3] == ["mlp", "graddot", "100 ×"])
+    assert goal[3:] == ["", "captum > 2,400 ×, dattri 200 ×", "yes"]
     assert "- `traker`: ERROR: no such version" in page(results)
 
 

@@ -22,6 +22,10 @@ AFTER_EXPLANATION = """
 assert found.carried_by[0] < 60  # of 1200 examples
 assert max(max(pair.query.gap, pair.train.gap) for pair in pairs) < 0.05
 """
+AFTER_CLUSTERS = """
+assert (y[:1200][[i for rows in clusters.exemplars for i in rows]] == 8).all()
+assert sum(clusters.sizes) == int((y[:1200] == 8).sum())
+"""
 AFTER_TEXTS = """
 labels = torch.tensor([label for _, label in found])
 assert (labels[proponents.indices] == labels[400:420, None]).double().mean() > 0.5  # by chance 0.25
@@ -30,7 +34,13 @@ AFTER_REGRESSION = """
 assert len(checkpoints) == 4
 assert (residuals[chosen].sign() == residuals[400 + query].sign()).double().mean() > 0.6
 """
-CHECKS = {6: AFTER_IMAGES, 8: AFTER_EXPLANATION, 13: AFTER_TEXTS, 19: AFTER_REGRESSION}
+CHECKS = {
+    6: AFTER_IMAGES,
+    8: AFTER_EXPLANATION,
+    10: AFTER_CLUSTERS,
+    15: AFTER_TEXTS,
+    21: AFTER_REGRESSION,
+}
 """Facts that the text states, by the position of the cell after which they hold."""
 
 
@@ -65,5 +75,5 @@ def test_pictures_are_small_and_there_is_one_of_images():
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     assert sum(map(len, pictures)) < 100_000

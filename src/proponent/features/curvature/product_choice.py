@@ -1,4 +1,4 @@
-"""Whether many products with the GGN are cheaper with the matrix itself than by passes through the network."""
+"""Choice between products with the GGN itself and passes through the network, whichever is cheaper for many vectors."""
 
 from __future__ import annotations
 
