@@ -188,4 +188,5 @@ def test_a_method_is_measured_in_a_process_of_its_own(thumbnail, monkeypatch):
     assert json.dumps(found)
     scores = np.load(thumbnail / "small-graddot-proponent.npz")["scores"]
     assert scores.shape == THUMBNAIL[::-1]
-    assert run.measure(cell, argparse.Namespace(threads=1, limit=1e-4, memory_mib=4000)) == {"limit": 1e-4}
+    ended = run.measure(cell, argparse.Namespace(threads=1, limit=1e-4, memory_mib=4000))
+    assert ended == {"limit": 1e-4, "processor": run.processor()}

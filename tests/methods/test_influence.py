@@ -72,7 +72,9 @@ def test_one_krylov_sequence_serves_a_grid(monkeypatch: pytest.MonkeyPatch) -> N
     products = []
     original = Curvature.ggn_product
     monkeypatch.setattr(
-        Curvature, "ggn_product", lambda self, rows: products.append(len(rows)) or original(self, rows)
+        Curvature,
+        "ggn_product",
+        lambda self, rows, count=0: products.append(len(rows)) or original(self, rows),
     )
     network, dampings = mlp_world().network(), [1.0, 0.1, 0.5, 10.0]
     workspace = Workspace(dampings)

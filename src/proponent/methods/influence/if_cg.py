@@ -5,13 +5,13 @@ The same score as in :mod:`proponent.methods.influence.if_exact`,
     scores[q, i] = (w_i / n) grad f_q^T (C + lambda I)^-1 grad f_i,      lambda = weight_decay + damping / E
 
 but the Gauss-Newton matrix C is used only through its products with vectors, over the full training set, for a block
-of queries at a time. One Krylov space of the block (:mod:`proponent.methods.shared.solvers.krylov`), grown for the smallest
-damping of a grid, serves all of its dampings, so a grid costs as much as its hardest point.
+of queries at a time; a small C is formed where that is cheaper. One Krylov space of the block, grown for the smallest
+damping of a grid (:mod:`proponent.methods.shared.solvers.krylov`), serves all of its dampings: a grid costs as its hardest.
 
-Shapes: (n_query, n_train). Cost: 5 to 10 products of C with each query, each a few passes over the training
-set, and for a grid as much again for the products of the examples with the space (250 queries of 109,000 parameters
-and 4,500 examples: a minute on one core). Memory: block x iterations x n_parameters numbers, for blocks of at most 250
-queries that fit; smaller blocks converge later, to the same tolerance. Slow where lambda is far below the largest curvature.
+Shapes: (n_query, n_train). Cost: 5 to 10 products of C with each query, each a few passes over the training set, and for a
+grid as much again for the products of the examples with the space (250 queries of 109,000 parameters and 4,500 examples: a
+minute on one core). Memory: block x iterations x n_parameters numbers, for blocks of at most 250 queries; smaller blocks
+converge later, to the same tolerance. Slow where lambda is far below the largest curvature.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ from proponent.methods.shared.training_damping import training_damping, training
 from proponent.notes import Note
 from proponent.progress import progress
 
-BLOCK = 250
 RANGES = {"tolerance": "(0, 1)", "iterations": "[1, inf)"}
+BLOCK = 250
 """Largest number of queries that are solved together."""
-_PRODUCTS = 5
-"""Products of C per query that are expected at least."""
+_PRODUCTS = 5  # of C per query, at least
 _VECTORS = 6
 """Vectors per query in addition to the basis: the gradient, its product with C, and copies while it is orthogonalised."""
 
@@ -93,8 +92,8 @@ def memory(size: ProblemSize, queries: int, *, iterations: int) -> float:
     if size.dampings > 1:  # the products of all queries' bases with the examples are kept
         small *= max(1, size.n_query / queries)
         small += size.numbers(size.n_train * iterations * size.n_query)
-    vectors = size.vectors((iterations + _VECTORS) * queries)
-    return vectors + small + size.curvature_products() + size.scores()
+    kept = size.curvature_products() + size.scores()
+    return kept + small + size.vectors((iterations + _VECTORS) * queries)
 
 
 def _spaces(
