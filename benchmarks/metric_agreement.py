@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -312,7 +313,14 @@ def section(found: Mapping[str, Any]) -> str:
         "",
         f"Settings: {names}. Obtained with `python benchmarks/metric_agreement.py record {' '.join(found['settings'])}`.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(_wrapped, lines)) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    """Return a line of a table as it is, and a paragraph in lines of at most 118 characters."""
+    if line.startswith(("|", "!")):
+        return line
+    return textwrap.fill(line, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def _number(value: float | None) -> str:
