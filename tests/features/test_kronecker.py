@@ -210,3 +210,23 @@ def test_a_padded_layer_has_the_factors_of_the_tokens_alone():
     outputs = sum(d.T @ d for _, back in kept for d in back) / sum(len(a) for a, _ in kept)
     expected = torch.outer(torch.linalg.eigvalsh(outputs), torch.linalg.eigvalsh(inputs)).flatten()
     torch.testing.assert_close(basis.factored[basis.spans[at]], expected, atol=1e-12, rtol=1e-9)
+
+
+class CutTransposed(nn.Module):
+    """A transposed convolution, of whose outputs the last ones are not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.last = nn.ConvTranspose1d(2, 3, 2, stride=2), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.up(x)[..., :4].tanh().flatten(1))
+
+
+def test_all_positions_of_a_transposed_convolution_count():
+    torch.manual_seed(0)
+    module, x, y = CutTransposed().double(), torch.randn(6, 2, 4, dtype=torch.float64), torch.arange(6) % 3
+    basis = curvature_of(module, TASK, x, y).kronecker(0, 0)
+    at = names(basis).index("up.weight")
+    pixels = x.mT.flatten(0, 1)
+    torch.testing.assert_close(basis.left[at].values, torch.linalg.eigvalsh(pixels.T @ pixels))

@@ -97,11 +97,10 @@ class RootUse:
         under an attention mask. Its input does not count, so that padding changes no factor. The positions of
         convolutions always count, as published, and those of an example without any gradient.
         """
-        inputs, outputs = self.term.left, self.term.right
-        if not self.input_is_left:
-            inputs, outputs = outputs, inputs
-        if inputs.geometry is not None or self.term.positions == 1:
+        left, right = self.term.left, self.term.right
+        if left.geometry is not None or right.geometry is not None or self.term.positions == 1:
             return None
+        outputs = right if self.input_is_left else left
         found = (outputs.values != 0).any(2).unflatten(0, (-1, self.repeats)).any(1)
         found |= ~found.any(1, keepdim=True)
         return None if bool(found.all()) else found
