@@ -385,6 +385,17 @@ def el2n(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
     return np.tile(value, (len(s.y) - s.n, 1))
 
 
+@formula("aum")
+def aum(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
+    y, own = s.y[: s.n], np.arange(s.n)
+    margins = []
+    for m in s.models():
+        logits = np.log(m.p[: s.n])  # up to a constant of the example, which margins do not have
+        others = np.where(np.eye(3)[y] == 1, -np.inf, logits)
+        margins.append(logits[own, y] - others.max(1))
+    return np.tile(-np.mean(margins, axis=0), (len(s.y) - s.n, 1))
+
+
 @formula("grand")
 def grand(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
     m = s.at(a.checkpoint)

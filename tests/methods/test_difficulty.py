@@ -1,4 +1,4 @@
-"""Values that measure how difficult an example is: EL2N, GraNd and forgetting against their definitions."""
+"""Values that measure how difficult an example is: EL2N, GraNd, forgetting and AUM against their definitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scipy.special import softmax
 
 from methods.fakes import Checkpoints, inputs_of, mlp_world
-from proponent.methods.valuation import el2n, forgetting, grand
+from proponent.methods.valuation import aum, el2n, forgetting, grand
 
 Y = torch.tensor([0, 1, 2, 1])
 LOGITS = torch.tensor([[2.0, 0, 0], [0, 1, 0], [1, 1, 1], [3, 0, 0]], dtype=torch.float64)
@@ -56,6 +56,21 @@ def test_forgetting_counts_the_times_that_a_label_is_lost(history: str, events: 
         logits.append(own)
     found = forgetting.attribute(DATA, outputs(*logits))
     assert found.tolist() == [[events, 0, 0, 0]] * 2
+
+
+def test_aum_is_the_mean_margin_of_the_label():
+    second = torch.tensor([[0.0, 1, 5], [0, 1, 0], [0, 2, 1], [0, 4, 0]], dtype=torch.float64)
+    margins = [[2, 1, 0, -3], [-5, 1, -1, 4]]
+    found = aum.attribute(DATA, outputs(LOGITS, second))
+    np.testing.assert_allclose(found, np.tile(-np.mean(margins, axis=0), (2, 1)), atol=1e-12)
+
+
+def test_aum_of_one_logit_is_minus_its_signed_mean():
+    z = torch.tensor([[0.3], [-1.0], [2.0]], dtype=torch.float64)
+    data = SimpleNamespace(y_train=torch.tensor([0, 1, 1]), y_query=torch.tensor([0]))
+    torch.testing.assert_close(
+        aum.self_influence(data, outputs(z, 3 * z)), torch.tensor([0.6, 2.0, -4.0], dtype=torch.float64)
+    )
 
 
 def test_wrong_labels_are_difficult():

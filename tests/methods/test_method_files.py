@@ -33,7 +33,7 @@ def test_the_promised_names_exist() -> None:
         *("source", "source-fast", "source-adam", "dvemb", "magic", "less", "tracin-we"),
         *("trak-dropout", "trak-lora", "bm25", "tfidf", "dualda"),
         *("datamodels", "datamodels-ridge", "empirical-influence", "banzhaf", "data-shapley", "beta-shapley"),
-        *("knn-shapley", "data-oob", "lava", "airrep", "el2n", "grand", "forgetting"),
+        *("knn-shapley", "data-oob", "lava", "airrep", "aum", "el2n", "grand", "forgetting"),
     }
     assert promised <= {path.stem for path in FILES}
 
@@ -71,7 +71,7 @@ FEWER = {
 NOTHING_TO_CHOOSE = [
     *("random", "same-label", "dvemb", "magic", "data-oob", "lava"),
     *("empirical-influence", "banzhaf", "data-shapley"),
-    *("el2n", "grand", "forgetting"),
+    *("aum", "el2n", "grand", "forgetting"),
 ]
 
 

@@ -47,7 +47,7 @@ ELSEWHERE = {
     "lava": "methods/test_valuation.py::test_wrong_labels_have_low_values",
 }
 """Families that need words, a replay or variants, or that ignore the queries; and the test of their sign."""
-OF_EITHER_SIGN = {"random_scores", "el2n", "grand", "forgetting"}
+OF_EITHER_SIGN = {"random_scores", "aum", "el2n", "grand", "forgetting"}
 """Families whose scores say how difficult an example is, or nothing: tests/methods/test_difficulty.py."""
 CONFIGS = {
     path.stem: config for path in FILES if (config := yaml.safe_load(path.read_text()))["family"] in FAMILIES

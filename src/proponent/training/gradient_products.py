@@ -26,9 +26,10 @@ class Product:
     transposed: bool
 
     def value(self) -> Tensor:
-        """Return the gradient."""
-        found = torch.bmm(self.left, self.right)
-        return found.mT if self.transposed else found
+        """Return the gradient as a contiguous tensor."""
+        return (
+            torch.bmm(self.right.mT, self.left.mT) if self.transposed else torch.bmm(self.left, self.right)
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -47,7 +48,12 @@ class Product:
             moment: tensor of the shape of the gradient, fastest if it has its memory order.
             factor: factor of the moment.
         """
-        (moment.mT if self.transposed else moment).baddbmm_(self.left, self.right, beta=factor)
+        if not self.transposed:
+            moment.baddbmm_(self.left, self.right, beta=factor)
+        elif moment.is_contiguous():
+            moment.baddbmm_(self.right.mT, self.left.mT, beta=factor)
+        else:
+            moment.mT.baddbmm_(self.left, self.right, beta=factor)
 
 
 Gradient = Tensor | Product

@@ -129,7 +129,8 @@ class Group:
 
     def _update(self, step: int, rows: slice, gradients: Mapping[str, Gradient]) -> None:
         if self._optimizer is None:
-            order_like(self.stack, gradients)
+            if not self._pass.leaves_products(self.stack):
+                order_like(self.stack, gradients)
             self._optimizer = StackedOptimizer(self._recipe, self.stack.trained)
         rates = [self._rates[model][step] for model in range(rows.start, rows.stop)]
         for part in _equal_neighbours(rates):

@@ -74,6 +74,10 @@ class ModelPass(ABC):
             stack.moving[name][rows] = value
         return losses, gradients
 
+    def leaves_products(self, stack: Stack) -> bool:
+        """Return whether most passes will leave gradients of weights as products, whose memory order is free."""
+        return False
+
     @abstractmethod
     def _run(
         self, stack: Stack, rows: slice, batches: Batches

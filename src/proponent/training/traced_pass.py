@@ -66,10 +66,14 @@ class TracedPass(StackedPass):
         self._passes: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, Recorded | None] = {}
 
+    def leaves_products(self, stack: Stack) -> bool:
+        """Return whether passes will be recorded."""
+        return not stack.moving and next(iter(stack.trained.values())).device.type == "cpu"
+
     def _run(
         self, stack: Stack, rows: slice, batches: Batches
     ) -> tuple[Tensor, Mapping[str, Gradient], dict[str, Tensor]]:
-        if stack.moving or batches.y.device.type != "cpu":
+        if not self.leaves_products(stack):
             return super()._run(stack, rows, batches)
         trained = [of_models(value, rows) for value in stack.trained.values()]
         inputs = (value.shape for value in named_tensors(batches.x).values())

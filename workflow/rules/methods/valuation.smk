@@ -1,4 +1,9 @@
 # Data valuation: src/proponent/methods/valuation/. One rule per method module.
+use rule attribute as aum with:
+    wildcard_constraints:
+        method=methods_of("aum"),
+
+
 use rule attribute as data_oob with:
     wildcard_constraints:
         method=methods_of("data_oob"),
