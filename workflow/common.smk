@@ -13,6 +13,7 @@ stop_if_unusable(ROOT)
 from proponent.config.flags import Flags
 from proponent.inspection.failed_run import finish_failed_run
 from proponent.plan import start
+from proponent.plan.charges import TUNED_ON
 from proponent.plan.exit_timers import cancel_timers_at_exit
 from proponent.plan.local_jobs import job_memory_mb, limit_local_jobs
 from proponent.plan.own_rules import settle_own_rules
@@ -77,9 +78,21 @@ def settings_in_order(wildcards):
     """Priority of a job: settings are finished in the order of params.yaml, so that the first leaderboard is soon complete."""
     settings = list(PLAN.benchmark.settings)
     return (
-        len(settings) - settings.index(wildcards.setting)
+        2 * (len(settings) - settings.index(wildcards.setting))
         if "setting" in wildcards.keys()
         else 0
+    )
+
+
+def awaited_first(wildcards):
+    """Priority of a job that methods wait for: before other retrainings, so that at the end no method runs alone."""
+    return settings_in_order(wildcards) + 1
+
+
+def tuning_first(wildcards):
+    """Priority of retrainings: methods wait for those that choose hyper-parameters."""
+    return (awaited_first if wildcards.design == TUNED_ON else settings_in_order)(
+        wildcards
     )
 
 

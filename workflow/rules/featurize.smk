@@ -13,5 +13,6 @@ use rule step as featurize with:
         mem_mb=memory,
         runtime=minutes(60),
         gpu=GPU,
+    priority: awaited_first
     params:
         step="featurize",

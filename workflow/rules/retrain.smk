@@ -15,6 +15,7 @@ use rule step as retrain with:
         "logs/{setting}/retrain-{design}-{shard}.log",
     wildcard_constraints:
         setting=settings_by("recipe"),
+    priority: tuning_first
     resources:
         mem_mb=memory,
         runtime=minutes(240),

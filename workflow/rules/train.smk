@@ -11,6 +11,7 @@ use rule step as train with:
         "logs/{setting}/train-{shard}.log",
     wildcard_constraints:
         setting=settings_by("recipe"),
+    priority: awaited_first
     resources:
         mem_mb=memory,
         runtime=minutes(120),
