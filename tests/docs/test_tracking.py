@@ -1,7 +1,6 @@
-"""docs/tracking.md, followed in a checkout whose params.yaml names one setting and four methods; and its picture.
+"""docs/tracking.md, followed in a checkout whose params.yaml names one setting and four methods; and its pictures.
 
-To make the pictures again, run the tests with ``PICTURE=docs/images/mlflow-compare.png`` and
-``PICTURE_OF_RUNS=docs/images/mlflow-runs.png`` in the environment.
+To make the pictures again, run the tests with ``PICTURES=docs/images`` in the environment.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from docs.guides import REPOSITORY, Done, Reader, blocks_of
-from publish.browser import chromium, compare, hosts, list_runs, texts_right_of
+from publish.browser import charts, chromium, compare, hosts, list_runs, open_artifact, run_page, texts_right_of
 from publish.services import free_port, listening, postgresql, serving
 
 pytestmark = pytest.mark.slow
@@ -76,37 +75,60 @@ def test_the_view_has_one_run_per_method_with_the_values_of_the_results(followed
         }
 
 
+def picture(name: str, folder: Path) -> Path:
+    return Path(os.environ.get("PICTURES", folder)) / f"mlflow-{name}.png"
+
+
+@pytest.fixture
+def link(ui: str, own: Reader) -> str:
+    """The link to the runs of the setting that `make ui` prints."""
+    (found,) = re.findall(r"digits-lr: (http\S+)", (own.root / "server.log").read_text())
+    return found
+
+
 def test_the_ui_only_listens_on_this_machine(ui):
     assert listening(int(ui.rpartition(":")[2])) == {"0100007F"}  # 127.0.0.1
 
 
 def test_three_methods_are_compared_in_a_browser(ui, own, tmp_path):
-    picture = Path(os.environ.get("PICTURE", tmp_path / "compare.png"))
+    compared = picture("compare", tmp_path)
     methods = ["trak", "graddot", "same-label"]
     with chromium() as browser:
-        compare(browser, ui, "digits-lr", methods, picture)
+        compare(browser, ui, "digits-lr", methods, compared)
         shown = dict(zip(texts_right_of(browser, "Run Name:"), texts_right_of(browser, "lds"), strict=True))
         asked = hosts(browser)
     table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'").set_index("method")
     assert {name: float(value) for name, value in shown.items()} == pytest.approx(
         {name: table.loc[name, "value"] for name in methods}, abs=5e-4
     )
-    assert picture.stat().st_size > 10_000
+    assert compared.stat().st_size > 10_000
     assert asked == {"127.0.0.1"}
 
 
-def test_the_printed_link_shows_the_leaderboard_of_a_setting(ui, own, tmp_path):
-    picture = Path(os.environ.get("PICTURE_OF_RUNS", tmp_path / "runs.png"))
-    printed = (own.root / "server.log").read_text()
-    (link,) = re.findall(r"digits-lr: (http\S+)", printed)
+def test_the_printed_link_shows_the_leaderboard_of_a_setting(link, own, tmp_path):
     with chromium(1280, 560) as browser:
-        columns, *rows = list_runs(browser, link, picture)
+        columns, *rows = list_runs(browser, link, picture("runs", tmp_path))
     assert {"lds", "lds_ci_low", "lds_over_ceiling", "total_seconds"} <= set(columns)
     table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'")
     best = list(table.sort_values("value", ascending=False)["method"])
     # A name follows the code of its colour.
     shown = [[name for name in METHODS if any(text.endswith(name) for text in row)] for row in rows]
     assert shown == [[name] for name in best]
+
+
+def test_the_chart_view_draws_the_metrics_of_all_methods(link, tmp_path):
+    with chromium(1280, 1000) as browser:
+        shown = charts(browser, link, picture("charts", tmp_path))
+    assert {"lds", "attribution_seconds", *METHODS} <= set(shown)
+
+
+def test_the_page_of_a_run_has_its_metrics_and_its_gallery(link, own, tmp_path):
+    table = pd.read_csv(own.root / "results/leaderboard.csv").query("metric == 'lds'").set_index("method")
+    with chromium(1280, 900) as browser:
+        shown = run_page(browser, link, "trak", picture("run", tmp_path))
+        heading = open_artifact(browser, "gallery.html", picture("gallery", tmp_path))
+    assert float(shown["lds"]) == pytest.approx(table.loc["trak", "value"], rel=1e-5)
+    assert heading == "digits-lr: the strongest training examples by trak"
 
 
 def test_telemetry_of_the_ui_is_switched_off(ui):

@@ -55,8 +55,7 @@ def compare(browser: webdriver.Chrome, url: str, setting: str, methods: Sequence
     _wait(browser, lambda: texts_right_of(browser, "lds"))
     _wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".parcoords"))
     browser.execute_script("document.querySelectorAll('*').forEach(element => { element.scrollTop = 0; })")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    browser.save_screenshot(str(picture))
+    _save(browser, picture)
 
 
 def list_runs(browser: webdriver.Chrome, link: str, picture: Path) -> list[list[str]]:
@@ -75,9 +74,52 @@ def list_runs(browser: webdriver.Chrome, link: str, picture: Path) -> list[list[
         return [heads, ...Object.keys(parts).map(Number).sort((a, b) => a - b).map(index => parts[index])];
     """
     found = _wait(browser, lambda: (table := browser.execute_script(rows)) and len(table) > 1 and table)
+    _save(browser, picture)
+    return found
+
+
+def charts(browser: webdriver.Chrome, link: str, picture: Path) -> list[str]:
+    """Open the charts of a setting's runs, and return the texts of the page, with the titles of the charts."""
+    _without_assistant(browser, link.partition("/#")[0])
+    browser.get(f"{link}&compareRunsMode=CHART")
+    bars = "//*[contains(@class, 'bars')]//*[name()='path']"
+    _wait(browser, lambda: browser.find_elements(By.XPATH, bars))
+    _save(browser, picture)
+    return browser.find_element(By.TAG_NAME, "body").text.splitlines()
+
+
+def run_page(browser: webdriver.Chrome, link: str, method: str, picture: Path) -> dict[str, str]:
+    """Open the page of a method's run from the list of runs, and return the values of its metrics, as shown, by name."""
+    _without_assistant(browser, link.partition("/#")[0])
+    browser.get(link)
+    _click(browser, f"//a[.='{method}']")
+    _wait(browser, lambda: browser.find_elements(By.XPATH, "//*[starts-with(., 'Metrics (')]"))
+    rows = """
+        return [...document.querySelectorAll('[role=row]')].map(row =>
+            [...row.querySelectorAll('[role=cell]')].map(cell => cell.textContent.trim()));
+    """
+    found = _wait(
+        browser, lambda: [row for row in browser.execute_script(rows) if len(row) == 2 and all(row)]
+    )
+    _save(browser, picture)
+    return dict(found)
+
+
+def open_artifact(browser: webdriver.Chrome, name: str, picture: Path) -> str:
+    """Open an HTML file of the run whose page is open, and return the text of its heading."""
+    _click(browser, "//*[@role='tab' or self::a or self::button][normalize-space(.)='Artifacts']")
+    _click(browser, f"//*[.='{name}']")
+    frame = _wait(browser, lambda: browser.find_elements(By.TAG_NAME, "iframe"))[0]
+    browser.switch_to.frame(frame)
+    heading = _wait(browser, lambda: browser.find_element(By.CSS_SELECTOR, "h1, h2").text)
+    browser.switch_to.default_content()
+    _save(browser, picture)
+    return heading
+
+
+def _save(browser: webdriver.Chrome, picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(picture))
-    return found
 
 
 def _without_assistant(browser: webdriver.Chrome, url: str) -> None:

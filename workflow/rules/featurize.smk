@@ -9,10 +9,10 @@ use rule step as featurize with:
         "results/{setting}/features/{kind}-{shard}.safetensors",
     log:
         "logs/{setting}/featurize-{kind}-{shard}.log",
+    priority: awaited_first
     resources:
         mem_mb=memory,
         runtime=minutes(60),
         gpu=GPU,
-    priority: awaited_first
     params:
         step="featurize",
