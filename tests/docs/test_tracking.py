@@ -16,7 +16,16 @@ import pytest
 from mlflow import MlflowClient
 
 from docs.guides import REPOSITORY, Done, Reader, blocks_of
-from publish.browser import charts, chromium, compare, hosts, list_runs, open_artifact, run_page, texts_right_of
+from publish.browser import (
+    charts,
+    chromium,
+    compare,
+    hosts,
+    list_runs,
+    open_artifact,
+    run_page,
+    texts_right_of,
+)
 from publish.services import free_port, listening, postgresql, serving
 
 pytestmark = pytest.mark.slow

@@ -68,7 +68,9 @@ def test_every_job_of_a_run_is_recorded(finished_run: Checkout) -> None:
 
 
 def test_what_methods_wait_for_starts_before_the_other_retrainings(finished_run: Checkout) -> None:
-    logs = [event["log"][0] for event in events_of(finished_run) if event["event"] == "started" and event["log"]]
+    logs = [
+        event["log"][0] for event in events_of(finished_run) if event["event"] == "started" and event["log"]
+    ]
     others = min(logs.index(log) for log in logs if "/retrain-" in log and "/retrain-tune-" not in log)
     assert logs.index("logs/toy/train-000.log") < others
     assert logs.index("logs/toy/retrain-tune-0000.log") < others

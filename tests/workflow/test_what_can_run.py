@@ -32,7 +32,18 @@ KINDS = {
     "adam": {"recipe": {"optimizer": "adam", "lr": 0.01, "epochs": 2}},
 }
 LEARN = {"datamodels", "datamodels-ridge", "empirical-influence", "banzhaf", "airrep", "datamodels-prior"}
-CLASSES = {"same-label", "rps", "dualda", "knn-shapley", "data-oob", "lava", "airrep", "aum", "el2n", "forgetting"}
+CLASSES = {
+    "same-label",
+    "rps",
+    "dualda",
+    "knn-shapley",
+    "data-oob",
+    "lava",
+    "airrep",
+    "aum",
+    "el2n",
+    "forgetting",
+}
 WORDS = {"bm25", "tfidf", "tracin-we"}
 AVERAGES = ["trak-10", "if-exact-10", "trak-20", "trak-50"]
 """Methods without a file of their own, whose names end in a number of members."""

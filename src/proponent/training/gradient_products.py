@@ -27,9 +27,7 @@ class Product:
 
     def value(self) -> Tensor:
         """Return the gradient as a contiguous tensor."""
-        return (
-            torch.bmm(self.right.mT, self.left.mT) if self.transposed else torch.bmm(self.left, self.right)
-        )
+        return torch.bmm(self.right.mT, self.left.mT) if self.transposed else torch.bmm(self.left, self.right)
 
     @property
     def shape(self) -> tuple[int, int, int]:
