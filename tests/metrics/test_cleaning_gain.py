@@ -81,6 +81,17 @@ def test_removing_wrong_labels_gains_and_removing_good_examples_does_not():
     assert all(estimate.extras["over_random_high"] < 0 for estimate in helpful.values())
 
 
+def test_the_interval_covers_the_noise_that_the_queries_of_a_model_share():
+    rng = np.random.default_rng(3)
+    inside = []
+    for _ in range(200):
+        before = rng.normal(0, 1, (10, 50))
+        after = before + rng.normal(0, 0.5, (10, 1)) + rng.normal(0, 0.1, (10, 50))
+        found = cleaning_gain(before, after, resamples=200)
+        inside.append(found.ci_low <= 0 <= found.ci_high)
+    assert 0.85 <= np.mean(inside) <= 0.99
+
+
 def test_random_removals_are_within_the_range_of_chance():
     inside = []
     for seed in range(60):

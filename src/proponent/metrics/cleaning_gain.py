@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike
 from proponent.callable_modules import make_callable
 from proponent.metrics.estimate import Estimate
 from proponent.metrics.metric_inputs import MetricInputs
+from proponent.metrics.plain_arrays import seeds_and_queries
 from proponent.metrics.retrained_curves import (
     alive,
     chance_range,
     curve_estimate,
-    gain_of_arrays,
+    mean_of_orders,
+    refuse_without_seeds,
     retrained,
     utility,
 )
@@ -30,7 +32,7 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     or, for a method without it, with the lowest mean score over the *tune* queries. The gain is the accuracy on the test
     queries after training without them minus that after training on all examples with the same seeds, averaged over seeds;
     the mean target takes the place of the accuracy where queries do not have one class each. The control removes as many
-    random examples. The interval is over test queries; it does not cover the seeds of the retrainings.
+    random examples. The interval is over test queries and seeds.
 
     Args:
         inputs: retrainings on the masks of the method (``own``), and on all examples and random ones (``shared``).
@@ -52,15 +54,19 @@ def evaluate(inputs: MetricInputs, *, resamples: int = 1000, seed: int = 0) -> d
     rows = own.rows["suspects"]
     after = utility(own, rows, "cleaning-gain")
     orders = utility(shared, shared.rows["random"], "cleaning-gain")
-    random = orders.mean(axis=0)
+    random = mean_of_orders(orders)
     removed = (~own.masks[rows]).sum(axis=1)
+    for change in (after - before, random - before):
+        refuse_without_seeds(change, "cleaning-gain")
     found = {}
     for place, count in enumerate(removed.tolist()):
         extras: dict[str, Any] = {
             "utility": "target" if own.correct is None else "accuracy",
-            "before": float(before.mean()),
-            "after": float(after[place].mean()),
-            **chance_range(orders[:, place].mean(axis=-1), float((random[place] - before).mean())),
+            "before": float(np.nanmean(before)),
+            "after": float(np.nanmean(after[place])),
+            **chance_range(
+                np.nanmean(orders[:, place], axis=(-2, -1)), float(np.nanmean(random[place] - before))
+            ),
             "n_removed": count,
             "n_diverged": int((~alive(own)).sum()),
             "n_seeds": own.targets.shape[1],
@@ -93,7 +99,8 @@ def cleaning_gain_of_arrays(
         seed: seed of the resamples; equal seeds pair the orders of several methods, or of random examples.
 
     Returns:
-        The mean gain over seeds and queries, and its 95 % bootstrap interval over queries.
+        The mean gain over seeds and queries, and its 95 % bootstrap interval over queries, and over seeds if there are
+        several.
 
     Raises:
         UserError: the shapes differ, or the arguments are not numbers.
@@ -104,7 +111,18 @@ def cleaning_gain_of_arrays(
         >>> found.value
         0.25
     """
-    return gain_of_arrays(before, after, "cleaning-gain", resamples, seed)
+    first = seeds_and_queries(before, "before")
+    second = seeds_and_queries(after, "after", like=first.shape)
+    gains = (second - first)[None]
+    refuse_without_seeds(gains, "cleaning-gain")
+    return curve_estimate(
+        {"gain": gains},
+        {"gain": 1.0},
+        np.ones(1),
+        resamples=resamples,
+        seed=seed,
+        extras={"n_seeds": len(first)},
+    )
 
 
 make_callable(__name__, cleaning_gain_of_arrays)

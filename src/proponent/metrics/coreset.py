@@ -15,7 +15,8 @@ from proponent.metrics.retrained_curves import (
     area_weights,
     chance_range,
     curve_estimate,
-    mean_over_seeds,
+    mean_of_orders,
+    refuse_without_seeds,
     retrained,
     utility,
 )
@@ -35,8 +36,8 @@ def evaluate(
     utility of the most valuable examples minus that of random ones, and ``coreset_remove_best`` the utility of random
     examples minus that of the least valuable ones, which is what is left when the most valuable are removed. Each is
     averaged over seeds and over shares (area below the curve, divided by its width); 0 is chance, and larger is better. The
-    interval is over test queries; it does not cover the seeds of the retrainings or the choice of the random subsets. By how
-    much random choices differ from each other is stated by ``chance_low`` and ``chance_high``.
+    interval is over test queries and seeds; it does not cover the choice of the random subsets. By how much random choices
+    differ from each other is stated by ``chance_low`` and ``chance_high``.
 
     Args:
         inputs: retrainings on the masks of the method (``own``) and on random ones (``shared``).
@@ -58,13 +59,13 @@ def evaluate(
     curves = {kind: utility(own, own.rows[kind], "coreset") for kind in ("best", "worst")}
     weights = area_weights(shares)
     orders = utility(shared, shared.rows["random"], "coreset")
-    curves["random"] = orders.mean(axis=0)
+    curves["random"] = mean_of_orders(orders)
     extras = {
         "chance": 0.0,
-        **chance_range(orders.mean(axis=-1) @ weights),
+        **chance_range(np.nanmean(orders, axis=(-2, -1)) @ weights),
         "shares": shares.tolist(),
         "utility": "target" if own.correct is None else "accuracy",
-        "all": float(utility(shared, shared.rows["all"], "coreset").mean()),
+        "all": float(np.nanmean(utility(shared, shared.rows["all"], "coreset"))),
         "n_diverged": int((~alive(own)).sum()),
         "n_seeds": own.targets.shape[1],
     }
@@ -101,8 +102,8 @@ def coreset_of_arrays(
 
     Returns:
         The area between both curves over the share, divided by its width, averaged over queries: above 0, the choice is
-        better than chance. Its 95 % bootstrap interval over queries; and extras: ``curve_chosen`` and ``curve_random``, with
-        ``_low`` and ``_high``.
+        better than chance. Its 95 % bootstrap interval over queries, and over seeds if there are several; and extras:
+        ``curve_chosen`` and ``curve_random``, with ``_low`` and ``_high``.
 
     Raises:
         UserError: shapes do not fit, shares do not grow between 0 and 1, or all seeds of a share diverged.
@@ -125,10 +126,13 @@ def coreset_of_arrays(
             raise UserError(
                 f"random: expected the shares and queries of chosen, {kept.shape}, found {other.shape}"
             )
-    curves = {
-        "chosen": _over_seeds(kept),
-        "random": np.mean([_over_seeds(other) for other in others], axis=0),
-    }
+    for some in (kept, *others):
+        refuse_without_seeds(some, "coreset")
+    if (
+        len({some.shape for some in (kept, *others)}) > 1
+    ):  # seeds are not paired, so that their means are compared
+        kept, others = _mean(kept), [_mean(other) for other in others]
+    curves = {"chosen": kept, "random": mean_of_orders(np.stack(others))}
     factors = {"chosen": 1.0, "random": -1.0}
     return curve_estimate(
         curves,
@@ -140,11 +144,9 @@ def coreset_of_arrays(
     )
 
 
-def _over_seeds(values: Array) -> Array:
-    """Return values (n_shares, n_seeds, n_query) averaged over the seeds that did not diverge, (n_shares, n_query)."""
-    usable = np.all(np.isfinite(values), axis=-1, keepdims=True).swapaxes(-2, -1)
-    moved = np.moveaxis(values, -2, -1)
-    return mean_over_seeds(moved, np.broadcast_to(usable, moved.shape), "coreset")
+def _mean(values: Array) -> Array:
+    """Return the mean over the seeds that did not diverge, as one seed, (n_shares, 1, n_query)."""
+    return mean_of_orders(np.moveaxis(values, 1, 0)[..., None, :])
 
 
 make_callable(__name__, coreset_of_arrays)

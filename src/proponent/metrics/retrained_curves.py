@@ -14,7 +14,8 @@ from proponent.metrics.estimate import LEVEL, Array, Estimate, interval
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
 from proponent.metrics.plain_arrays import seeds_and_queries
 from proponent.metrics.query_means import mean_estimate
-from proponent.metrics.statistics import draw
+from proponent.metrics.statistics import draw, draw_counts
+from proponent.seeds import derive_seed
 
 
 def retrained(inputs: MetricInputs, metric: str, source: str) -> DerivedRetrainings:
@@ -47,17 +48,27 @@ def mean_over_seeds(values: Array, usable: NDArray[np.bool_], metric: str) -> Ar
     Raises:
         UserError: all retrainings of a mask diverged.
     """
-    counts = usable.sum(axis=-1)
-    if not counts.all():
+    _refuse_unusable(usable, metric)
+    return np.asarray(np.where(usable, values, 0.0).sum(axis=-1) / usable.sum(axis=-1))
+
+
+def refuse_without_seeds(values: Array, metric: str) -> None:
+    """Raise a UserError if all seeds of a mask diverged: NaN in (…, n_seeds, n_query)."""
+    _refuse_unusable(np.asarray(np.isfinite(values).all(axis=-1)), metric)
+
+
+def _refuse_unusable(usable: NDArray[np.bool_], metric: str) -> None:
+    """Raise a UserError if no seed of a mask is usable, (…, n_seeds)."""
+    some = usable.any(axis=-1)
+    if not some.all():
         raise UserError(
-            f"metric {metric}: all retrainings on {int((counts == 0).sum())} of {counts.size} masks diverged; lower the "
+            f"metric {metric}: all retrainings on {int((~some).sum())} of {some.size} masks diverged; lower the "
             "recipe's lr or raise design.seeds"
         )
-    return np.asarray(np.where(usable, values, 0.0).sum(axis=-1) / counts)
 
 
 def utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer], metric: str) -> Array:
-    """Return how good models are that were trained on some masks, averaged over seeds, (…, n_query).
+    """Return how good models are that were trained on some masks, (…, n_seeds, n_query), NaN where a training diverged.
 
     The utility is 1 where the query's label is predicted and 0 elsewhere, or the target where queries do not have one class
     each.
@@ -71,9 +82,20 @@ def utility(retrainings: DerivedRetrainings, rows: NDArray[np.integer], metric: 
         UserError: all retrainings of a mask diverged.
     """
     values = retrainings.targets if retrainings.correct is None else retrainings.correct.astype(np.float64)
-    chosen = np.moveaxis(values[rows], -2, -1)
-    usable = np.broadcast_to(alive(retrainings)[rows][..., None, :], chosen.shape)
-    return mean_over_seeds(chosen, usable, metric)
+    usable = alive(retrainings)[rows]
+    _refuse_unusable(usable, metric)
+    return np.where(usable[..., None], values[rows], np.nan)
+
+
+def mean_of_orders(values: Array) -> Array:
+    """Return the mean over several random orders, (n_orders, …, n_seeds, n_query), of those that did not diverge.
+
+    NaN where all orders of a seed diverged.
+    """
+    usable = np.isfinite(values).all(axis=-1, keepdims=True)
+    counts = usable.sum(axis=0)
+    summed = np.where(usable, values, 0.0).sum(axis=0)
+    return np.where(counts > 0, summed / np.maximum(counts, 1), np.nan)
 
 
 def gain_of_arrays(before: ArrayLike, after: ArrayLike, metric: str, resamples: int, seed: int) -> Estimate:
@@ -138,10 +160,11 @@ def curve_estimate(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     extras: Mapping[str, Any] | None = None,
 ) -> Estimate:
-    """Return the area below a curve, averaged over queries, with an interval over queries.
+    """Return the area below a curve, averaged over queries and seeds, with an interval over both.
 
     Args:
-        curves: curves by name, (n_points, n_query) each.
+        curves: curves by name: (n_points, n_query); or (n_points, n_seeds, n_query), NaN where a training diverged. Then
+            resamples draw seeds as well, the same of all curves: the queries of a model share its noise.
         combination: factors by name of a curve: the value is the area below the sum of these curves. Every other curve is
             a control: the area below it is given as an extra, together with the value minus this area.
         weights: (n_points,) weights of the points.
@@ -154,13 +177,18 @@ def curve_estimate(
         The estimate. Its extras: ``per_query`` areas; per curve ``curve_NAME`` with ``_low`` and ``_high``, the points of
         the mean over queries with intervals; per control ``NAME`` and ``over_NAME``, with ``_low`` and ``_high``.
     """
-    areas = {name: weights @ curve for name, curve in curves.items()}
-    per_query = np.sum([factor * areas[name] for name, factor in combination.items()], axis=0)
-    joint = draw(1, len(per_query), resamples, seed)
-    values = joint.mean(per_query)
+    mean_of_seeds = {
+        name: np.nanmean(curve, axis=1) if curve.ndim == 3 else curve for name, curve in curves.items()
+    }
+    per_query = np.sum(
+        [factor * (weights @ mean_of_seeds[name]) for name, factor in combination.items()], axis=0
+    )
+    queries = draw(1, len(per_query), resamples, seed).queries
+    sampled = {name: _resampled(curve, queries, seed) for name, curve in curves.items()}
+    areas = {name: points @ weights for name, points in sampled.items()}
+    values = np.sum([factor * areas[name] for name, factor in combination.items()], axis=0)
     found: dict[str, Any] = {}
-    for name, curve in curves.items():
-        points = joint.queries @ curve.T
+    for name, points in sampled.items():
         ends = [interval(point[0], point[1:]) for point in points.T]
         found |= {
             f"curve_{name}": points[0].tolist(),
@@ -168,9 +196,31 @@ def curve_estimate(
             f"curve_{name}_high": [high for _, high in ends],
         }
         if name not in combination:
-            control = joint.mean(areas[name])
-            for entry, sample in ((name, control), (f"over_{name}", values - control)):
+            for entry, sample in ((name, areas[name]), (f"over_{name}", values - areas[name])):
                 low, high = interval(sample[0], sample[1:])
                 found |= {entry: float(sample[0]), f"{entry}_low": low, f"{entry}_high": high}
     found |= {"n_queries": len(per_query), "per_query": per_query.tolist(), **(extras or {})}
     return Estimate.from_replicates(values[0], values[1:], bounds=bounds, extras=found)
+
+
+def _resampled(curve: Array, queries: Array, seed: int) -> Array:
+    """Return the points of a curve, averaged over queries and seeds, on the sample itself and on every resample.
+
+    Args:
+        curve: (n_points, n_query), or (n_points, n_seeds, n_query) with NaN where a training diverged.
+        queries: (1 + B, n_query) weights of the queries; the first row is the sample itself.
+        seed: seed of the resamples of the seeds.
+
+    Returns:
+        (1 + B, n_points). A resample that draws only diverged seeds of a point has the mean over all others there.
+    """
+    if curve.ndim == 2:
+        return np.asarray(queries @ curve.T)
+    n_seeds = curve.shape[1]
+    seeds = np.ones((len(queries), n_seeds))
+    seeds[1:] = draw_counts(n_seeds, len(queries) - 1, derive_seed(seed, "bootstrap", "seeds", n_seeds))
+    usable = np.asarray(np.isfinite(curve).all(axis=-1))
+    means = np.einsum("bq,psq->bps", queries, np.where(usable[..., None], curve, 0.0), optimize=True)
+    drawn = seeds[:, None] * usable
+    drawn = np.where(drawn.any(axis=-1, keepdims=True), drawn, usable)
+    return np.asarray((drawn * means).sum(axis=-1) / drawn.sum(axis=-1))
