@@ -205,6 +205,8 @@ CASES_OF = {
     # derivatives of training as it is computed, in which the gradient p - 1 of a saturated loss is 0
     **{name: [case for case in CASES if case != "saturated"] for name in ("dvemb", "magic")},
 }
+IN_LOGITS = {MODULES["aum"]}
+"""Methods whose values are differences of logits, which one case makes 1e20: float32 has the digits of float64 there."""
 DAMPED = [
     name
     for name in METHODS
@@ -235,7 +237,7 @@ def check_agreement(
         return False
     assert not isinstance(double, UserError), f"{case}: only float64 refuses: {double}"
     largest = double.abs().max()
-    assert largest < 1e10, case
+    assert largest < 1e10 or module in IN_LOGITS, case
     if largest > SMALLEST_SQUARE:  # smaller ones are stored as 0
         assert (single - double).abs().max() <= tolerance * largest, case
     return True
@@ -289,7 +291,7 @@ def test_no_self_influence_consists_of_rounding_errors(name: str) -> None:
         if not isinstance(single, UserError):
             assert not isinstance(double, UserError), case
             largest = double.abs().max()
-            assert largest < 1e10, case
+            assert largest < 1e10 or module in IN_LOGITS, case
             if largest > SMALLEST_SQUARE:
                 assert (single - double).abs().max() <= 0.02 * largest, case
 
