@@ -43,9 +43,9 @@ positions that count. Seconds are those of all jobs, added up, for the methods t
 on two cores about half of them pass. Most settings were measured next to other work on the same cores, which makes jobs
 slower, some with one job at a time and some with two.
 
-From data to leaderboard with the methods of `params.yaml`, nothing else running (`snakemake --cores 2 --config
-'settings=[NAME]'`, AMD EPYC, 2026-11-30): `diabetes-ridge` 67 s, `concrete-mlp` 86 s, `mnist-mlp-early` 2 min 6 s,
-`emoji-cnn` 18 min 44 s; `speech-intents` 19 min 17 s, for a part of it next to a browser.
+From data to leaderboard with the methods of `params.yaml` (`snakemake --cores 2 --config 'settings=[NAME]'`, AMD EPYC,
+2026-11-30): nothing else running, `diabetes-ridge` 67 s, `mnist-mlp-early` 2 min 6 s, `emoji-cnn` 18 min 44 s; next to other
+work, `concrete-mlp` 86 s, `speech-intents` 19 min 17 s.
 
 ![LDS of every method on every recorded setting, with 95 % intervals and ceilings](images/settings.svg)
 

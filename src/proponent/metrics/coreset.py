@@ -96,7 +96,7 @@ def coreset_of_arrays(
             after training on the chosen examples and 0 elsewhere, or another value that is larger for better models; NaN
             where a training diverged.
         random: the same after training on as many random examples; (n_orders, n_shares, n_seeds, n_query) for several
-            random orders, over which the mean is taken.
+            random orders, over which the mean is taken. With as many seeds as ``chosen`` they are the same seeds.
         resamples: number of bootstrap resamples.
         seed: seed of the resamples; equal seeds pair the choices of several methods.
 
@@ -128,9 +128,8 @@ def coreset_of_arrays(
             )
     for some in (kept, *others):
         refuse_without_seeds(some, "coreset")
-    if (
-        len({some.shape for some in (kept, *others)}) > 1
-    ):  # seeds are not paired, so that their means are compared
+    # Different numbers of seeds are not paired, so that means over seeds are compared.
+    if any(other.shape != kept.shape for other in others):
         kept, others = _mean(kept), [_mean(other) for other in others]
     curves = {"chosen": kept, "random": mean_of_orders(np.stack(others))}
     factors = {"chosen": 1.0, "random": -1.0}

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from proponent.errors import UserError
 from proponent.metrics.estimate import LEVEL, Array, Estimate, interval
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
-from proponent.metrics.plain_arrays import seeds_and_queries
-from proponent.metrics.query_means import mean_estimate
 from proponent.metrics.statistics import draw, draw_counts
 from proponent.seeds import derive_seed
 
@@ -96,26 +94,6 @@ def mean_of_orders(values: Array) -> Array:
     counts = usable.sum(axis=0)
     summed = np.where(usable, values, 0.0).sum(axis=0)
     return np.where(counts > 0, summed / np.maximum(counts, 1), np.nan)
-
-
-def gain_of_arrays(before: ArrayLike, after: ArrayLike, metric: str, resamples: int, seed: int) -> Estimate:
-    """Return the mean over queries of the difference of two arrays, each averaged over seeds.
-
-    Args:
-        before: (n_seeds, n_query), or (n_query,) for one seed.
-        after: the same seeds and queries after a change; NaN where a training diverged.
-        metric: name of the metric, for messages.
-        resamples: number of bootstrap resamples.
-        seed: seed of the resamples.
-
-    Raises:
-        UserError: the shapes differ, or all seeds of a query diverged.
-    """
-    first = seeds_and_queries(before, "before")
-    second = seeds_and_queries(after, "after", like=first.shape)
-    usable = np.isfinite(first) & np.isfinite(second)
-    gains = mean_over_seeds((second - first).T, usable.T, metric)
-    return mean_estimate(gains, resamples, seed, (-np.inf, np.inf), n_seeds=len(first))
 
 
 def chance_range(values: Array, center: float = 0.0) -> dict[str, float]:

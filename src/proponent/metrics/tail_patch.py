@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 from proponent.callable_modules import make_callable
 from proponent.metrics.estimate import Array, Estimate
 from proponent.metrics.metric_inputs import DerivedRetrainings, MetricInputs
+from proponent.metrics.plain_arrays import seeds_and_queries
+from proponent.metrics.query_means import mean_estimate
 from proponent.metrics.retrained_curves import (
     alive,
     curve_estimate,
-    gain_of_arrays,
     mean_over_seeds,
     retrained,
 )
@@ -96,7 +97,11 @@ def tail_patch_of_arrays(
         >>> found.value
         0.75
     """
-    return gain_of_arrays(before, after, "tail-patch", resamples, seed)
+    first = seeds_and_queries(before, "before")
+    second = seeds_and_queries(after, "after", like=first.shape)
+    usable = np.isfinite(first) & np.isfinite(second)
+    gains = mean_over_seeds((second - first).T, usable.T, "tail-patch")
+    return mean_estimate(gains, resamples, seed, (-np.inf, np.inf), n_seeds=len(first))
 
 
 make_callable(__name__, tail_patch_of_arrays)
