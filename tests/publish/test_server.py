@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
@@ -17,6 +18,24 @@ from proponent.publish.tracking import Record, publish
 from publish.services import free_port, postgresql, serving
 
 pytestmark = pytest.mark.slow
+
+_EXPERIMENT = "(SELECT experiment_id FROM experiments WHERE name = :setting)"
+_RACED_ROW = {
+    "dataset": (
+        "UPDATE datasets SET digest = 'of old data' WHERE name = :setting RETURNING name",
+        "UPDATE datasets SET digest = :digest WHERE name = :setting",
+    ),
+    "tag of the experiment": (
+        "DELETE FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%' "
+        f"AND experiment_id = {_EXPERIMENT} RETURNING key, value",
+        f"INSERT INTO experiment_tags (key, value, experiment_id) VALUES (:key, :value, {_EXPERIMENT})",
+    ),
+    "tag of the run": (
+        f"SELECT run_uuid FROM runs WHERE experiment_id = {_EXPERIMENT}",
+        "INSERT INTO tags (key, value, run_uuid) VALUES ('commit', 'c0ffee', :run_uuid)",
+    ),
+}
+"""Per kind of row: the statement that removes it, and the one that adds it again."""
 
 
 @pytest.fixture(scope="module")
@@ -75,26 +94,30 @@ def test_runs_written_through_the_server_are_in_the_database(server, database, t
     assert artifact.path == "configuration.json"
 
 
-def test_a_dataset_that_another_publisher_adds_first_does_not_fail(server, database):
-    """MLflow looks for the dataset and then adds it; here another publisher adds it in between."""
-    publish([record("raced", "random", "k1")], server)
+@pytest.mark.parametrize("added", ["dataset", "tag of the experiment", "tag of the run"])
+def test_what_another_publisher_adds_first_does_not_fail(server, database, added):
+    """MLflow looks for a row and then adds it; here another publisher adds it in between."""
+    setting = f"raced {added}"
+    publish([record(setting, "random", "k1")], server)
+    remove, add = _RACED_ROW[added]
     engine = create_engine(database)
     with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as watch:
-        other.execute(text("UPDATE datasets SET digest = 'of old data' WHERE name = 'raced'"))
-        other.commit()  # so that this publisher does not find the dataset
-        other.execute(
-            text("UPDATE datasets SET digest = :now WHERE name = 'raced'"), {"now": ("ab" * 32)[:36]}
-        )
-        found = pool.submit(publish, [record("raced", "trak", "k2")], server, False)
+        values = {"setting": setting, "digest": ("ab" * 32)[:36]}
+        row = other.execute(text(remove), values).mappings().first()
+        other.commit()  # so that this publisher does not find the row
+        other.execute(text(add), {**values, **(row or {})})
+        changed = replace(record(setting, "random", "k1"), tags={"commit": "c0ffee"})
+        found = pool.submit(publish, [changed, record(setting, "trak", "k2")], server, False)
         waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         deadline = time.monotonic() + 60
-        while not watch.execute(waiting).scalar_one() and time.monotonic() < deadline:
+        while not (waited := watch.execute(waiting).scalar_one()) and time.monotonic() < deadline:
             watch.rollback()
             time.sleep(0.05)
+        assert waited, "the publisher did not wait for the row"
         other.commit()
-        assert found.result(60) == {"written": 1}
+        assert found.result(60) == {"updated": 1, "written": 1}
     engine.dispose()
-    assert table(server, "raced") == [("random", "k1", "current"), ("trak", "k2", "current")]
+    assert table(server, setting) == [("random", "k1", "current"), ("trak", "k2", "current")]
 
 
 def test_sixteen_publishers_at_once_leave_one_run_per_method(server):

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +167,7 @@ class _View:
 
         experiment = self._experiment(setting)
         name, view = view_tag({metric for record in records for metric in record.metrics})
-        self.client.set_experiment_tag(experiment, name, view)
+        _add(self.client.set_experiment_tag, experiment, name, view)
         known = self._runs(experiment, setting, ViewType.ALL)
         for record in records:
             self.done[self._show(experiment, record, known)] += 1
@@ -217,11 +217,11 @@ class _View:
             self._restore(run_id)
         if run.data.tags.get("content") != content or _lacks_artifacts(run):
             for name, value in _incomplete().items():
-                self.client.set_tag(run_id, name, value)
+                _add(self.client.set_tag, run_id, name, value)
             self._fill(run_id, record, content)
             return "restored" if deleted else "updated"
         if run.data.tags["state"] != "current":
-            self.client.set_tag(run_id, "state", "current")
+            _add(self.client.set_tag, run_id, "state", "current")
         return "restored" if deleted else "kept"
 
     def _fill(self, run_id: str, record: Record, content: str) -> None:
@@ -232,31 +232,25 @@ class _View:
         metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
         params = [Param(name, value) for name, value in record.params.items()]
         tags = [RunTag(name, value) for name, value in record.tags.items()]
-        self.client.log_batch(run_id, metrics, params, tags)
+        _add(self.client.log_batch, run_id, metrics, params, tags)
         if record.data_digest:
             data = Dataset(record.setting, record.data_digest[:36], "local", record.data_source)
-            self._log_input(run_id, DatasetInput(data, [InputTag("mlflow.data.context", "training")]))
+            _add(
+                self.client.log_inputs,
+                run_id,
+                [DatasetInput(data, [InputTag("mlflow.data.context", "training")])],
+            )
         self.client.log_dict(run_id, record.configuration, "configuration.json")
         record.artifacts.log(self.client, run_id)
         self.client.set_terminated(run_id, record.status, end_time=record.ended)
         whole = {"key": record.key, "data": record.data_digest, "content": content, "state": "current"}
-        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in whole.items()])
-
-    def _log_input(self, run_id: str, data: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.log_inputs(run_id, [data])
-        except MlflowException:
-            # The server looks for the dataset and then adds it. If another publisher added it in between, the first
-            # attempt fails and the second finds it.
-            self.client.log_inputs(run_id, [data])
+        _add(self.client.log_batch, run_id, tags=[RunTag(name, value) for name, value in whole.items()])
 
     def _delete_as(self, run_id: str, state: str) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client.set_tag(run_id, "state", state)
+            _add(self.client.set_tag, run_id, "state", state)
             self.client.delete_run(run_id)
         except MlflowException:
             if self.client.get_run(run_id).info.lifecycle_stage == "active":
@@ -299,6 +293,20 @@ class _View:
             token = page.token
             if not token:
                 return sorted(runs, key=lambda run: run.info.run_id)
+
+
+def _add(call: Callable[..., Any], *values: Any, **named: Any) -> None:
+    """Make a call that adds rows to MLflow's tables, unless another publisher adds them at the same time.
+
+    The server looks for a row (a tag, a parameter, a dataset) and then adds it. If another publisher added it in between,
+    the first attempt fails and the second finds it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call(*values, **named)
+    except MlflowException:
+        call(*values, **named)
 
 
 def _incomplete() -> dict[str, str]:
