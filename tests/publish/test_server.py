@@ -19,19 +19,19 @@ from publish.services import free_port, postgresql, serving
 
 pytestmark = pytest.mark.slow
 
-_EXPERIMENT = "(SELECT experiment_id FROM experiments WHERE name = :setting)"
 _RACED_ROW = {
     "dataset": (
         "UPDATE datasets SET digest = 'of old data' WHERE name = :setting RETURNING name",
         "UPDATE datasets SET digest = :digest WHERE name = :setting",
     ),
     "tag of the experiment": (
-        "DELETE FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%' "
-        f"AND experiment_id = {_EXPERIMENT} RETURNING key, value",
-        f"INSERT INTO experiment_tags (key, value, experiment_id) VALUES (:key, :value, {_EXPERIMENT})",
+        "DELETE FROM experiment_tags USING experiments WHERE name = :setting "
+        "AND experiment_tags.experiment_id = experiments.experiment_id "
+        "AND key LIKE 'mlflow.sharedViewState.%' RETURNING key, value, experiment_tags.experiment_id",
+        "INSERT INTO experiment_tags (key, value, experiment_id) VALUES (:key, :value, :experiment_id)",
     ),
     "tag of the run": (
-        f"SELECT run_uuid FROM runs WHERE experiment_id = {_EXPERIMENT}",
+        "SELECT run_uuid FROM runs JOIN experiments USING (experiment_id) WHERE experiments.name = :setting",
         "INSERT INTO tags (key, value, run_uuid) VALUES ('commit', 'c0ffee', :run_uuid)",
     ),
 }
