@@ -157,11 +157,13 @@ def test_sides_that_are_too_wide_keep_their_axes_and_are_named(name, monkeypatch
     assert basis.eigenvalues.sum() == pytest.approx(found.ggn().trace().item())
 
 
-def test_some_examples_at_a_time_give_the_same(monkeypatch):
-    module, x, y = build("encoder-layer", 9)
+@pytest.mark.parametrize("name", ["encoder-layer", "embedding"])
+def test_some_examples_at_a_time_give_the_same(monkeypatch, name):
+    module, x, y = build(name, 9)
     whole = curvature_of(module, TASK, x, y)
     expected, rotated = whole.kronecker(0, 0), whole.kronecker(0, 0).rotate(whole.train)
     inner = rotated.inner(rotated, torch.ones_like(expected.factored))
+    squares = rotated.squares_inner(expected.factored[None])
     monkeypatch.setattr("proponent.features.gradients.per_parameter.TEMPORARY_MIB", 0)
     small = Curvature(module, TASK, x, y, x[:2], y[:2], weight_decay=0.1, duration=2.0, memory_mib=0)
     basis = small.kronecker(0, 0)
@@ -169,6 +171,7 @@ def test_some_examples_at_a_time_give_the_same(monkeypatch):
     assert basis.eigenvalues.sum() == pytest.approx(expected.eigenvalues.sum().item())
     rotated = basis.rotate(small.train)
     torch.testing.assert_close(rotated.inner(rotated, torch.ones_like(expected.factored)), inner)
+    torch.testing.assert_close(rotated.squares_inner(expected.factored[None]), squares)
 
 
 class MaskedMean(nn.Module):

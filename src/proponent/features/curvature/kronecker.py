@@ -30,6 +30,7 @@ from proponent.chunking import chunks
 from proponent.features.curvature.diagonal_products import Sides, diagonal_inner, squares_inner
 from proponent.features.curvature.kronecker_factors import OuterProducts, RootUse, SideBasis, is_diagonalised
 from proponent.features.curvature.kronecker_layers import Layer, layer_spans, layers_of
+from proponent.features.curvature.token_sums import TokenSums, token_sums
 from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.factors import Factor, Term
 from proponent.features.gradients.per_parameter import RowsPart, WeightPart, parameter_spans, temporary
@@ -195,8 +196,7 @@ class KroneckerBasis:
         return total
 
     def _add_squares(self, root: FactoredGradients, index: int, layer: Layer, total: Tensor) -> None:
-        use, *others = self._uses(root, layer)
-        term = use.term
+        use = next(self._uses(root, layer))
         if self.single_term(root, index) is not None:
             # The rows of an example share one side, so that the squares of the other one can be summed first.
             left = self.left[index].to_eigenbasis(use.left, 0, False, root.dtype).square()
@@ -206,23 +206,31 @@ class KroneckerBasis:
             right = right.reshape(n, -1, layer.columns).sum(1)
             total.addmm_(left.T, right)
             return
-        if not others and term.left.tokens and self.left[index].vectors is None:
-            for rows in chunks(len(root), temporary(root.dtype) // (3 * term.positions * layer.columns)):
-                self._add_token_squares(term[rows], index, layer, total)
+        if self.embedding_term(root, index) is not None:
+            for _, sums in self.token_sums(root, index):
+                sums.add_squares(total)
             return
         repeats = 1 if use.input_is_left else self._repeats
         examples = temporary(root.dtype) // (2 * layer.size * self._repeats)
         for rows in chunks(len(root), max(1, examples) * self._repeats):
             total += self.layer_coordinates(root.slice(rows), index, repeats).square_().sum(0)
 
-    def _add_token_squares(self, term: Term, index: int, layer: Layer, total: Tensor) -> None:
-        """Add the squares of an embedding that keeps its tokens as axes; few of them occur in an example."""
-        right = self.right[index].to_eigenbasis(term.right, 0, layer.bias, total.dtype)
-        example = torch.arange(len(term), device=total.device)[:, None]
-        pairs, where = torch.unique(example * layer.rows + term.left.values, return_inverse=True)
-        sums = total.new_zeros(len(pairs), layer.columns)
-        sums.index_add_(0, where.flatten(), right.flatten(0, 1))
-        total.index_add_(0, pairs % layer.rows, sums.square_())
+    def token_sums(self, block: FactoredGradients, index: int) -> Iterator[tuple[slice, TokenSums]]:
+        """Yield the gradients of an embedding that keeps its tokens as axes, of some examples at a time."""
+        layer, term = self.layers[index], self.embedding_term(block, index)
+        assert term is not None  # noqa: S101 -- the caller asked
+        for rows in chunks(len(term), temporary(block.dtype) // (3 * term.positions * layer.columns)):
+            some = term[rows]
+            right = self.right[index].to_eigenbasis(some.right, 0, layer.bias, block.dtype)
+            yield rows, token_sums(some.left.values + some.start - layer.start, right)
+
+    def embedding_term(self, block: FactoredGradients, index: int) -> Term | None:
+        """Return the one use of an embedding that keeps its tokens as axes; None for other layers."""
+        term, *others = (use.term for use in self._uses(block, self.layers[index]))
+        return term if not others and self._keeps_tokens(term, index) else None
+
+    def _keeps_tokens(self, term: Term, index: int) -> bool:
+        return bool(term.left.tokens) and self.left[index].vectors is None
 
     def single_term(self, block: FactoredGradients, index: int) -> Term | None:
         """Return the one outer product that each of one layer's gradients consists of; None where there are several."""
@@ -236,10 +244,14 @@ class KroneckerBasis:
         if isinstance(part, WeightPart) and self._sum_is_cheaper(part, layer):
             return self._both_sides(layer.gradients(part, repeats), index, inverse=False)
         for term in (use.term for use in self._uses(block, layer)):
-            left = self.left[index].to_eigenbasis(term.left, term.start - layer.start, False, block.dtype)
+            start = term.start - layer.start
             right = self.right[index].to_eigenbasis(term.right, 0, layer.bias, block.dtype)
-            single = left.shape[1] == 1
-            product = left[:, 0, :, None] * right[:, 0, None, :] if single else left.mT @ right
+            if self._keeps_tokens(term, index):
+                product = token_sums(term.left.values + start, right).dense(layer.rows)
+            else:
+                left = self.left[index].to_eigenbasis(term.left, start, False, block.dtype)
+                single = left.shape[1] == 1
+                product = left[:, 0, :, None] * right[:, 0, None, :] if single else left.mT @ right
             out = product if out is None else out.add_(product)
         assert out is not None  # noqa: S101 -- every layer has a use
         return out
@@ -288,6 +300,11 @@ class RotatedGradients:
                 out += diagonal_inner(mine, theirs, own.unflatten(0, (layer.rows, layer.columns)))
                 continue
             scaled = torch.cat([values for _, values in self._written_out(index)]).mul_(own)
+            if others.is_embedding(index):
+                queries = scaled.unflatten(1, (layer.rows, layer.columns))
+                for rows, sums in others.token_sums(index):
+                    out[:, rows] += sums.inner(queries)
+                continue
             for rows, values in others._written_out(index):
                 out[:, rows].addmm_(scaled, values.T)
         return out
@@ -297,6 +314,11 @@ class RotatedGradients:
         out = vectors.new_zeros(len(self), len(vectors))
         for index, span in enumerate(self._basis.spans):
             layer, sides = self._basis.layers[index], self._sides(index)
+            if self.is_embedding(index):
+                weights = vectors[:, span].unflatten(1, (layer.rows, layer.columns))
+                for rows, sums in self.token_sums(index):
+                    out[rows] += torch.stack([sums.squares_inner(row) for row in weights], 1)
+                continue
             if sides is not None:
                 for column, weights in enumerate(vectors[:, span].unflatten(1, (layer.rows, layer.columns))):
                     out[:, column] += squares_inner(sides, weights)
@@ -304,6 +326,14 @@ class RotatedGradients:
             for rows, values in self._written_out(index):
                 out[rows].addmm_(values.square_(), vectors[:, span].T)
         return out
+
+    def is_embedding(self, index: int) -> bool:
+        """Return whether a layer is an embedding that keeps its tokens as axes."""
+        return self._basis.embedding_term(self._block, index) is not None
+
+    def token_sums(self, index: int) -> Iterator[tuple[slice, TokenSums]]:
+        """Yield the gradients of such a layer, of some examples at a time."""
+        return self._basis.token_sums(self._block, index)
 
     def _sides(self, index: int) -> Sides | None:
         """Return one layer's gradients as rotated outer products; None where they are sums of several ones."""
