@@ -38,7 +38,8 @@ def texts() -> Split:
     y = torch.arange(36) % 3
     x = 1 + (torch.randint(0, 6, (36, 6), generator=generator) + 3 * y[:, None]) % 12
     x[::2, 4:] = 0
-    return Split(train=(x[:30], y[:30]), query=(x[30:], y[30:]))
+    names = ["[PAD]", *"one two three four five six seven eight nine ten eleven twelve".split()]
+    return Split(train=(x[:30], y[:30]), query=(x[30:], y[30:]), class_names=list("abc"), token_names=names)
 
 
 def net() -> torch.nn.Module:

@@ -33,7 +33,7 @@ def test_the_promised_names_exist() -> None:
         *("source", "source-fast", "source-adam", "dvemb", "magic", "less", "tracin-we"),
         *("trak-dropout", "trak-lora", "bm25", "tfidf", "dualda"),
         *("datamodels", "datamodels-ridge", "empirical-influence", "banzhaf", "data-shapley", "beta-shapley"),
-        *("knn-shapley", "data-oob", "lava", "airrep", "aum", "el2n", "grand", "forgetting"),
+        *("knn-shapley", "data-oob", "lava", "airrep", "airrep-text", "aum", "el2n", "grand", "forgetting"),
     }
     assert promised <= {path.stem for path in FILES}
 
@@ -57,7 +57,10 @@ KINDS = {
     ),
     "variants of a member": (6, ["trak-dropout", "trak-lora"]),
     "unrolling": (4, ["source", "source-fast", "source-adam"]),
-    "learning from retrainings": (2, ["datamodels", "datamodels-ridge", "beta-shapley", "airrep"]),
+    "learning from retrainings": (
+        2,
+        ["datamodels", "datamodels-ridge", "beta-shapley", "airrep", "airrep-text"],
+    ),
 }
 FEWER = {
     "if-lissa": (

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "magic": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent",
     "source_adam": "methods/test_unrolling.py::test_a_copy_of_the_query_is_a_proponent_for_adam",
     "trak_variants": "features/test_variants.py::test_a_copy_of_the_query_is_a_proponent",
+    "airrep_text": "methods/test_airrep_text.py::test_texts_of_the_class_that_raises_a_query_are_proponents",
     "data_oob": "methods/test_valuation.py::test_wrong_labels_have_low_values",
     "lava": "methods/test_valuation.py::test_wrong_labels_have_low_values",
 }

@@ -31,7 +31,15 @@ KINDS = {
     "no-retrainings": {"designs": {"subsets": {}}},
     "adam": {"recipe": {"optimizer": "adam", "lr": 0.01, "epochs": 2}},
 }
-LEARN = {"datamodels", "datamodels-ridge", "empirical-influence", "banzhaf", "airrep", "datamodels-prior"}
+LEARN = {
+    "datamodels",
+    "datamodels-ridge",
+    "empirical-influence",
+    "banzhaf",
+    "airrep",
+    "airrep-text",
+    "datamodels-prior",
+}
 CLASSES = {
     "same-label",
     "rps",
@@ -44,7 +52,7 @@ CLASSES = {
     "el2n",
     "forgetting",
 }
-WORDS = {"bm25", "tfidf", "tracin-we"}
+WORDS = {"bm25", "tfidf", "tracin-we", "airrep-text"}
 AVERAGES = ["trak-10", "if-exact-10", "trak-20", "trak-50"]
 """Methods without a file of their own, whose names end in a number of members."""
 ADAM = {"needs the optimizer adam or adamw, and .* has sgd": {"source-adam"}}

@@ -128,7 +128,35 @@ class _GivenStates(nn.Module):
         return inputs_embeds
 
 
-class UpperLayers(nn.Module):
+class PooledLayers(nn.Module):
+    """The last layers of MiniLM, and the mean over the tokens of a text.
+
+    Args:
+        layers: number of layers.
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.encoder = _transformers().BertModel(_config(layers), add_pooling_layer=False)
+        self.encoder.embeddings = _GivenStates()
+        own = self.encoder.state_dict()
+        first = LAYERS - layers
+        self.encoder.load_state_dict({name: _weights()[_shifted(name, first)] for name in own})
+        self.width = int(self.encoder.config.hidden_size)
+
+    def pooled(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the mean states of texts, (n, 384).
+
+        Args:
+            states: states after the lower layers, (n, length, 384).
+            attention_mask: 1 for tokens and 0 for padding, (n, length).
+        """
+        outputs = self.encoder(inputs_embeds=states, attention_mask=attention_mask).last_hidden_state
+        kept = attention_mask[..., None].to(outputs)
+        return (outputs * kept).sum(1) / kept.sum(1)
+
+
+class UpperLayers(PooledLayers):
     """The last layers of MiniLM, the mean over the tokens of a text, and one linear layer.
 
     Args:
@@ -137,13 +165,8 @@ class UpperLayers(nn.Module):
     """
 
     def __init__(self, layers: int, n_classes: int) -> None:
-        super().__init__()
-        self.encoder = _transformers().BertModel(_config(layers), add_pooling_layer=False)
-        self.encoder.embeddings = _GivenStates()
-        own = self.encoder.state_dict()
-        first = LAYERS - layers
-        self.encoder.load_state_dict({name: _weights()[_shifted(name, first)] for name in own})
-        self.head = nn.Linear(self.encoder.config.hidden_size, n_classes)
+        super().__init__(layers)
+        self.head = nn.Linear(self.width, n_classes)
 
     def forward(self, states: Tensor, attention_mask: Tensor, input_ids: Tensor | None = None) -> Tensor:
         """Return logits, (n, n_classes).
@@ -153,9 +176,7 @@ class UpperLayers(nn.Module):
             attention_mask: 1 for tokens and 0 for padding, (n, length).
             input_ids: token numbers, which text baselines and readers use and the model does not.
         """
-        outputs = self.encoder(inputs_embeds=states, attention_mask=attention_mask).last_hidden_state
-        kept = attention_mask[..., None].to(outputs)
-        return self.head((outputs * kept).sum(1) / kept.sum(1))
+        return self.head(self.pooled(states, attention_mask))
 
 
 def _shifted(name: str, first: int) -> str:

@@ -34,7 +34,7 @@ class Split:
         image_shape: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, if a row of
             ``x`` is an image; a shape that can be read both ways has its channels first.
         card: name of the dataset's card (:mod:`proponent.settings.cards`).
-        token_names: names of the tokens 0, 1, … of texts or music, for readers of the results; no method reads them.
+        token_names: names of the tokens 0, 1, … of texts or music, for readers and for methods that read texts.
         truth: arrays by name, of what is known about the examples: ``duplicate_of``, ``subclass``, ``shortcut``, ``fact`` or
             ``domain`` with one number per training example, and the same name followed by ``_queries`` with one number per
             query. ``planted.given`` in a setting names those that are stored; no method reads them.

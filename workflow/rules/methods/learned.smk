@@ -4,6 +4,11 @@ use rule attribute as airrep with:
         method=methods_of("airrep"),
 
 
+use rule attribute as airrep_text with:
+    wildcard_constraints:
+        method=methods_of("airrep_text"),
+
+
 use rule attribute as datamodels with:
     wildcard_constraints:
         method=methods_of("datamodels"),

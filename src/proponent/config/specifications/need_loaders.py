@@ -19,8 +19,11 @@ REPLAY = "proponent.steps.io.member_replay"
 """Loader of a member's training; the same function as :data:`MODELS`."""
 SHARED = "proponent.steps.io.shared_needs"
 """Loader of what all members share; it has ``read(job, need, rows)``."""
+TEXTS = "proponent.steps.io.stored_texts"
+"""Loader of the texts of examples; the same function as :data:`SHARED`."""
 
 LOADERS = {
+    "texts": TEXTS,
     "gradients": MODELS,
     "outputs": MODELS,
     "representations": MODELS,

@@ -5,9 +5,9 @@ An encoder of examples is tuned so that attention over a subset S predicts the t
     f(q, S) = sum over i in S of a_i <e_q, e_i>,      a = softmax over S of |<e_q, e_i>|
 
 The input of the encoder is the representation h at the last layer of one member, together with the label; the paper
-tunes a language model. The encoder is tuned on retrainings: with r_j the target on subset S_j, standardised over
-subsets, all pairs with r_i > r_j have the loss ``w_ij softplus(f(q, S_j) - f(q, S_i))``, where ``w_ij = min(r_i - r_j,
-5)``, or 0 below .1 (:mod:`proponent.methods.shared.subset_attention`).
+tunes a text encoder, as :mod:`proponent.methods.learned.airrep_text` does. The encoder is tuned on retrainings: with r_j
+the target on subset S_j, standardised over subsets, all pairs with r_i > r_j have the loss ``w_ij softplus(f(q, S_j) -
+f(q, S_i))``, where ``w_ij = min(r_i - r_j, 5)``, or 0 below .1 (:mod:`proponent.methods.shared.subset_attention`).
 
 ``scores[q, i] = 20 tanh(<e_q, e_i> / 20)`` is the effect of a single example; attention is that of the bounded products
 too. The effect of a group is not a sum of scores, and the LDS uses :func:`group_scores`.
@@ -28,15 +28,12 @@ from torch.nn.functional import one_hot
 from proponent.methods.shared.class_count import class_count
 from proponent.methods.shared.needs import Data, Representations, Retrainings
 from proponent.methods.shared.resolution import spread_is_rounding
-from proponent.methods.shared.retrained_targets import varying_targets
+from proponent.methods.shared.retrained_targets import standardised_targets
 from proponent.methods.shared.subset_attention import attended, bounded_products, tuned_embeddings
 from proponent.seeds import derive_seed
 
 TASKS = ("classification",)
 RANGES = {"steps": "[0, inf)"}
-
-_CLIP = 10.0
-"""Largest absolute value of a standardised target; larger ones are clipped."""
 
 
 def attribute(
@@ -65,11 +62,8 @@ def attribute(
     # a column that is the same for all training examples has no spread to be divided by
     mean, spread = train.mean(0), torch.where(spread_is_rounding(train, 0), 1.0, train.std(0))
     train, query = (train - mean) / spread, (query - mean) / spread
-    targets = varying_targets(retrainings.targets.to(train))
-    wanted = (targets - targets.mean(0)) / targets.std(0).clamp_min(torch.finfo(train.dtype).tiny)
-    embeddings = tuned_embeddings(
-        train, query, retrainings.masks, wanted.clamp(-_CLIP, _CLIP), steps, derive_seed(seed, "airrep")
-    )
+    wanted = standardised_targets(retrainings.targets.to(train))
+    embeddings = tuned_embeddings(train, query, retrainings.masks, wanted, steps, derive_seed(seed, "airrep"))
     return {"scores": bounded_products(embeddings), **embeddings}
 
 

@@ -47,7 +47,7 @@ from proponent.methods.shared.needs.curvature_needs import (
     RotatedGradients,
     Stage,
 )
-from proponent.methods.shared.needs.data_needs import Data, Scores
+from proponent.methods.shared.needs.data_needs import Data, Scores, Texts
 from proponent.methods.shared.needs.gradient_needs import GradientBlock, GradientPair, Gradients, TargetPair
 from proponent.methods.shared.needs.output_needs import (
     OutputPair,
@@ -61,6 +61,7 @@ from proponent.methods.shared.workspace import Workspace
 
 NEEDS = (
     "data",
+    "texts",
     "gradients",
     "outputs",
     "representations",
@@ -96,5 +97,6 @@ __all__ = [
     "Scores",
     "Stage",
     "TargetPair",
+    "Texts",
     "Workspace",
 ]

@@ -23,5 +23,14 @@ class Data(Protocol):
     """Labels of the queries, (n_query, ...)."""
 
 
+class Texts(Protocol):
+    """Examples and queries as people read them, the label included."""
+
+    train: list[str]
+    """Texts of the training examples, (n_train,)."""
+    query: list[str]
+    """Texts of the queries, (n_query,)."""
+
+
 Scores = Mapping[str, Tensor]
 """Scores of other methods for the same queries, (n_query, n_train) each, by the names that the YAML lists as ``scores``."""

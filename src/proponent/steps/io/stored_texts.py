@@ -1,0 +1,78 @@
+"""Examples as texts with their labels, for methods that read them with an encoder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from proponent.config.specifications.method_specs import AttributeSpec
+from proponent.config.specifications.step_inputs import AttributeInputs
+from proponent.errors import UserError
+from proponent.publish.examples.token_text import as_text, token_input
+from proponent.steps.io.job import Job
+from proponent.steps.io.stored_arrays import load_numpy_data
+from proponent.store.files import read_json
+
+_DECODER = "decoder_input_ids"
+"""Input of models that answer a text; their labels are the tokens of answers."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """See :class:`proponent.methods.shared.needs.Texts`."""
+
+    train: list[str]
+    query: list[str]
+
+
+def read(job: Job[AttributeSpec, AttributeInputs], need: str, rows: slice) -> Texts:
+    """Return the texts of the training examples and of the queries ``rows``.
+
+    Args:
+        job: job of the method.
+        need: name of the need, ``texts``.
+        rows: queries that are wanted.
+
+    Raises:
+        UserError: the names of the setting's tokens are unknown.
+    """
+    folder = job.read(job.inputs.data).parent
+    path = folder / "token_names.json"
+    if not path.is_file():
+        raise UserError(
+            f"{job.spec.setting}: {job.spec.method} reads texts, and the tokens of the setting have no names; give them "
+            "as token_names of the dataset's Split (docs/adding-a-setting.md)"
+        )
+    names, classes = read_json(path), read_json(folder / "description.json")["class_names"]
+    data = load_numpy_data(job).with_queries(rows)
+    return Texts(
+        texts_of(data.x_train, data.y_train, names, classes),
+        texts_of(data.x_query, data.y_query, names, classes),
+    )
+
+
+def texts_of(x: Any, y: NDArray[Any], names: Sequence[str], classes: Sequence[str] | None) -> list[str]:
+    """Return each example as a text.
+
+    The name of a class stands before the text, where a reader who cuts long texts keeps it; an answer, whose tokens are the
+    label, stands behind its question. Where the label continues the text itself, as in language models, the text is all.
+
+    Args:
+        x: token numbers (n, length), or a mapping of inputs by name with one that has tokens.
+        y: labels: classes (n,), or tokens of answers (n, length).
+        names: names of the tokens.
+        classes: names of the classes; None where labels are not classes.
+    """
+    inputs: Mapping[str, Any] = x if isinstance(x, Mapping) else {"": x}
+    name = token_input(inputs)
+    if name is None:
+        raise UserError("no input of the examples has tokens")
+    texts = [as_text(row, names) for row in inputs[name]]
+    if classes is not None and y.ndim == 1:
+        return [f"{classes[label]}: {text}" for label, text in zip(y.tolist(), texts, strict=True)]
+    if _DECODER in inputs:
+        return [f"{text} {as_text(row, names)}" for row, text in zip(y, texts, strict=True)]
+    return texts
