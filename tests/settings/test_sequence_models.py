@@ -77,6 +77,7 @@ class SmallStates(nn.Module):
         self.encoder.embeddings = _GivenStates()
         self.head = nn.Linear(8, 2)
 
+    pooled = UpperLayers.pooled
     forward = UpperLayers.forward
 
 
