@@ -14,17 +14,28 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from text_figures import known_sources, learned_encoders, text_settings
 
 ROOT = Path(__file__).parents[1]
 Entry = Mapping[str, Any]
 KINDS = {
     "learned from retrainings": ("datamodels", "airrep"),
     "TRAK": ("trak",),
-    "influence functions": ("if-", "ekfac", "kfac"),
+    "influence functions": (
+        "if-",
+        "ekfac",
+        "kfac",
+        "relatif",
+        "datainf",
+        "logra",
+        "grass",
+        "factgrass",
+        "trackstar",
+    ),
     "unrolling": ("source", "magic", "dvemb"),
     "gradient similarity": ("grad", "tracin", "less"),
     "representer points": ("rps", "dualda"),
-    "baselines": ("random", "same-label", "similarity"),
+    "baselines": ("random", "same-label", "similarity", "bm25", "tfidf"),
 }
 """Beginnings of the names of methods, by kind."""
 STAGES = ("mnist-mlp", "mnist-mlp-early", "mnist-stages")
@@ -158,8 +169,9 @@ def early_checkpoints(entries: Mapping[str, Entry]) -> Figure:
         for place, (name, entry) in enumerate(entries.items()):
             best: dict[float, float] = {}
             for params, lds in entry["candidates"].get(method, []):
-                where = float(params.get("checkpoint", 1.0))
-                best[where] = max(best.get(where, -1.0), lds)
+                if lds is not None:  # the method refused the others
+                    where = float(params.get("checkpoint", 1.0))
+                    best[where] = max(best.get(where, -1.0), lds)
             if len(best) > 1 and max(best.values()) > 0:
                 fractions = sorted(best)
                 (drawn[name],) = axes.plot(
@@ -174,13 +186,14 @@ def early_checkpoints(entries: Mapping[str, Entry]) -> Figure:
         axes.set_xticks([1 / 16, 1 / 8, 1 / 4, 1], ["1/16", "1/8", "1/4", "1"])
         axes.set_title(method, fontsize=9)
         axes.set_xlabel("checkpoint, share of training")
-    panels[0].set_ylabel("LDS / LDS of the best checkpoint\n(tune queries)")
+    panels[0].set_ylim(-0.3, 1.05)  # the ratio says little where the best LDS is near 0
+    panels[0].set_ylabel("LDS / LDS of the best checkpoint\n(tune queries; cut at −0.3)")
     figure.legend(drawn.values(), drawn, fontsize=7, loc="outside right center", frameon=False)
     return figure
 
 
 def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figure:
-    """Draw LDS against the number of trained models on the convolutional network."""
+    """Draw LDS against the number of trained models on one setting."""
     lds = {row[0]: row[1:] for row in entries[name]["lds"]}
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
     lines = {
@@ -188,6 +201,7 @@ def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figur
         "graddot": [(1, "graddot"), (10, "graddot-10")],
         "ekfac": [(1, "ekfac"), (10, "ekfac-10")],
         "trak-dropout (one model, ten masks)": [(1, "trak-dropout")],
+        "trak-lora (one model, ten adapters)": [(1, "trak-lora")],
         "datamodels (LASSO)": [(100, "datamodels")],
     }
     for label, places in lines.items():
@@ -195,8 +209,9 @@ def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figur
         if found:
             counts, values, low, high = np.array(found).T
             axes.errorbar(counts, values, [values - low, high - values], marker="o", ms=4, lw=1, label=label)
-    axes.axhline(entries[name]["ceiling"], color="black", lw=1)
-    axes.axhline(entries[name]["ceiling_additive"], color="black", lw=1, ls=":")
+    for key, style in (("ceiling", "-"), ("ceiling_additive", ":")):
+        if entries[name][key] is not None:
+            axes.axhline(entries[name][key], color="black", lw=1, ls=style)
     axes.set_xscale("log")
     axes.set_xlabel("models trained")
     axes.set_ylabel("LDS")
@@ -241,6 +256,7 @@ LABELS = (
     "graddot",
     "tracin",
     "el2n",
+    "aum",
 )
 DUALDA = ("dualda", "rps", "similarity-cosine", "trak", "ekfac", "if-cg", "if-exact")
 
@@ -283,6 +299,10 @@ FIGURES: dict[str, tuple[Callable[[Mapping[str, Entry]], Figure], tuple[str, ...
     "dualda": (dual_variables, ()),
     "early-checkpoints": (early_checkpoints, ()),
     "models-resnet9": (models, ("fmnist2-resnet9",)),
+    "models-minilm": (lambda entries: models(entries, "newsgroups-minilm"), ("newsgroups-minilm",)),
+    "text": (text_settings, ("spam-words",)),
+    "facts": (known_sources, ("facts-seq2seq",)),
+    "airrep": (learned_encoders, ("newsgroups-minilm",)),
     "spoken-opponents": (spoken_opponents, ("speech-intents",)),
 }
 """Figures by the name of their file, and the settings without which one cannot be drawn."""

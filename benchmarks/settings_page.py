@@ -31,6 +31,8 @@ from proponent.store.tensors import load_tensors
 ROOT = Path(__file__).parents[1]
 BEST = 5
 """Methods per setting in the second table."""
+RETRIEVAL = ("mrr", "recall_10", "tail_patch")
+"""Metrics of known sources that a record holds with their intervals."""
 OPPONENTS = 10
 """Opponents of a query whose labels are counted."""
 FRAME = """# Settings
@@ -114,6 +116,15 @@ def record(root: Path, name: str) -> dict[str, Any]:
                 name: metric["value"] for name, metric in document["metrics"].items() if "mislabel" in name
             }
             for document in documents
+        },
+        "retrieval": {
+            document["method"]: {
+                name: [document["metrics"][name][key] for key in ("value", "ci_low", "ci_high")]
+                for name in RETRIEVAL
+                if name in document["metrics"]
+            }
+            for document in documents
+            if any(name in document["metrics"] for name in RETRIEVAL)
         },
         "opponents": opponents(folder, described),
     }
