@@ -7,6 +7,7 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
+from proponent.config.feature_shards import feature_shards
 from proponent.config.metric_functions import metric_function
 from proponent.config.specifications.method_specs import AdoptSpec, AttributeSpec, NetworkSpec, ReplaySpec
 from proponent.config.specifications.method_uses import uses_of
@@ -40,20 +41,23 @@ class MethodNodes:
     def _inputs(self) -> AttributeInputs:
         name, method = self.base.name, self.method
         compute = self.base.benchmark.config.compute
-        shards = range(len(list(chunks(method.config.members, compute.members_per_job))))
+        members, per_job = method.config.members, compute.members_per_job
         designs = [LEARNED_FROM[need] for need in method.all_needs if need in LEARNED_FROM]
         if len(self._candidates()) > 1:
             designs.append(TUNED_ON)
         return AttributeInputs(
             data=paths.data(name),
             features={
-                need: tuple(paths.features(name, need, shard) for shard in shards)
+                need: tuple(
+                    paths.features(name, need, shard)
+                    for shard, _ in enumerate(feature_shards(need, members, per_job))
+                )
                 for need in method.all_needs
                 if need in FEATURES
             },
             ensemble=tuple(
                 paths.ensemble(name, shard)
-                for shard in shards
+                for shard, _ in enumerate(chunks(members, per_job))
                 if "network" in method.all_needs or "replay" in method.all_needs
             ),
             ground_truth={design: paths.ground_truth(name, design) for design in designs},

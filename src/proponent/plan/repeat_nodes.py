@@ -13,6 +13,7 @@ from typing import Any
 
 from proponent.chunking import chunks
 from proponent.config.configured_method import Method
+from proponent.config.feature_shards import feature_shards
 from proponent.config.specifications.method_specs import (
     FeaturizeSpec,
     RepeatSpec,
@@ -97,11 +98,15 @@ class RepeatNodes:
     def _later_members(self) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
         """Return the shards of features and of the ensemble that hold twice as many members as the method uses."""
         name, per_job = self.base.name, self.base.benchmark.config.compute.members_per_job
-        shards = range(len(list(chunks(2 * self.method.config.members, per_job))))
+        members = 2 * self.method.config.members
         features = {
-            kind: tuple(paths.features(name, kind, shard) for shard in shards) for kind in self._kinds()
+            kind: tuple(
+                paths.features(name, kind, shard)
+                for shard, _ in enumerate(feature_shards(kind, members, per_job))
+            )
+            for kind in self._kinds()
         }
-        ensemble = tuple(paths.ensemble(name, shard) for shard in shards)
+        ensemble = tuple(paths.ensemble(name, shard) for shard, _ in enumerate(chunks(members, per_job)))
         return features, ensemble if self._needs_checkpoints() else ()
 
     def _changed_member(self, what: str, data: str) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from proponent.chunking import chunks
 from proponent.config.benchmark import Benchmark
 from proponent.config.design_schema import DesignConfig, DesignKind, n_rows
+from proponent.config.feature_shards import feature_shards
 from proponent.config.model_schema import FactoryConfig
 from proponent.config.recipe_schema import RecipeConfig
 from proponent.config.setting_schema import SettingConfig
@@ -69,8 +70,8 @@ class SettingNodes:
         for shard, members in enumerate(self.member_shards):
             if not self.setting.ensemble.files:
                 self._add_members(shard, members)
-            for kind in FEATURES:
-                self._add_features(kind, shard, members)
+        if self.member_shards:
+            self._add_features()
         for design, config in self.setting.designs.items():
             self._add_design(design, config)
 
@@ -208,7 +209,16 @@ class SettingNodes:
         if absent and not is_current(graph.root, path, graph.nodes[path].key):
             raise missing(self.name, absent[0])
 
-    def _add_features(self, kind: FeatureKind, shard: int, members: range) -> None:
+    def _add_features(self) -> None:
+        per_job = self.benchmark.config.compute.members_per_job
+        for kind in FEATURES:
+            shards = feature_shards(kind, self.setting.ensemble.members, per_job)
+            for shard, members in enumerate(shards):
+                self._add_shard_of_features(kind, shard, members, members[0] // per_job)
+
+    def _add_shard_of_features(
+        self, kind: FeatureKind, shard: int, members: range, ensemble_shard: int
+    ) -> None:
         setting = self.setting
         spec = FeaturizeSpec(
             setting=self.name,
@@ -222,7 +232,9 @@ class SettingNodes:
             momentum=setting.momentum,
             memory_mib=self.benchmark.config.compute.memory_mib,
         )
-        inputs = FeaturizeInputs(data=paths.data(self.name), ensemble=paths.ensemble(self.name, shard))
+        inputs = FeaturizeInputs(
+            data=paths.data(self.name), ensemble=paths.ensemble(self.name, ensemble_shard)
+        )
         path = paths.features(self.name, kind, shard)
         sources = self.with_target(self.model_sources())
         self.graph.add(path, spec, inputs, *sources, self.after_check)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from proponent.config.feature_shards import feature_shard
 from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.features.member_features import read_gradients, read_outputs, read_representations
@@ -43,7 +44,7 @@ def read(
     """
     if need == "network":
         return _network(job, member, data, rows)
-    shard = member // job.spec.members_per_job
+    shard = feature_shard(need, member, job.spec.members_per_job)
     get, _, metadata = opened.enter_context(open_tensors(job.read(job.inputs.features[need][shard])))
     name = f"member-{member:03d}"
     described = json.loads(metadata["members"])[name]
