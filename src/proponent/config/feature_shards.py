@@ -1,4 +1,4 @@
-"""Which members of the ensemble share a file of features.
+"""Files of features, and the members of the ensemble that share each.
 
 Gradients of a job's members are in one file. Outputs and representations of the first member have a file of their own, since
 most methods use no other member: a run with such methods then computes no features of the others.
