@@ -16,7 +16,7 @@ from proponent.methods.shared.needs import Workspace
 from proponent.methods.shared.subset_attention import attended, bounded_products, pair_loss
 from proponent.methods.shared.text_encoder import LowerStates, TextEncoder, embedded, read_texts, tune
 from proponent.settings.minilm import PACKAGE
-from proponent.steps.io.stored_texts import Texts, texts_of
+from proponent.steps.io.stored_texts import Texts, texts_of, why_no_texts
 from registry_data import need_package
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -147,3 +147,10 @@ def test_a_text_is_read_with_its_label() -> None:
     answers = np.array([[5, -100], [2, 5]])
     assert texts_of(answered, answers, names, None) == ["the capital of peru lima", "peru capital lima"]
     assert texts_of(x, x, names, None) == ["the capital of peru", "peru"]
+
+
+def test_tokens_without_names_are_said_to_be_no_texts(tmp_path) -> None:
+    reason = why_no_texts(tmp_path)
+    assert reason is not None and "give them as token_names of the dataset's Split" in reason
+    (tmp_path / "token_names.json").write_text("[]")
+    assert why_no_texts(tmp_path) is None

@@ -145,6 +145,7 @@ class SettingNodes:
             memory_mib=self.benchmark.config.compute.memory_mib,
             pretrained=setting.model.pretrained if setting.model else None,
             program=setting.command[0] if setting.trained_by == "command" else "",
+            inputs=setting.inputs,
         )
         shards = self.member_shards if setting.ensemble.files else []
         given = tuple(paths.ensemble(self.name, shard) for shard, _ in enumerate(shards))

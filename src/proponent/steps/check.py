@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from proponent.config.model_schema import PretrainedConfig
+from proponent.config.setting_schema import Inputs
 from proponent.config.specifications.method_uses import TRIED
 from proponent.config.specifications.step_inputs import CheckInputs
 from proponent.config.specifications.training_specs import CheckSpec
@@ -31,6 +32,7 @@ from proponent.settings.tasks import get_task
 from proponent.steps.io.job import Job
 from proponent.steps.io.left_out_marks import methods_left_out
 from proponent.steps.io.setting_inputs import load_data
+from proponent.steps.io.stored_texts import why_no_texts
 from proponent.steps.io.training_script import refuse_missing_program
 from proponent.store.tensors import load_tensors
 
@@ -44,8 +46,10 @@ def run(job: Job[CheckSpec, CheckInputs]) -> None:
         _refuse_other_data(spec, data)
     if spec.program:
         refuse_missing_program(spec.program, job.root, spec.setting)
+    no_texts = spec.inputs is Inputs.tokens and why_no_texts(job.read(job.inputs.data).parent)
+    without_texts = {"texts": no_texts} if no_texts else {}
     if spec.model is None:
-        unusable = dict.fromkeys(TRIED, "uses the model, and the setting has none")
+        unusable = dict.fromkeys(TRIED, "uses the model, and the setting has none") | without_texts
         content = {"setting": spec.setting, "unusable": unusable, "sizes": None, "gradients": None}
         job.write_json(job.artefact, content)
         job.details |= {"unusable": unusable, "methods_left_out": {}}
@@ -65,7 +69,7 @@ def run(job: Job[CheckSpec, CheckInputs]) -> None:
         device=job.device,
         weights=_given_weights(job),
     )
-    unusable = check_setting(subject, TRIED)
+    unusable = check_setting(subject, TRIED) | without_texts
     if job.device == "cpu":  # on a GPU, jobs train as many models at a time as it holds
         jobs = [(kind.what, kind.models, kind.checkpoints) for kind in spec.jobs]
         refuse_training_memory(subject, jobs, spec.lockstep, spec.memory_mib)

@@ -134,6 +134,7 @@ class CheckSpec(SettingSpec):
     memory_mib: int
     pretrained: PretrainedConfig | None = None
     program: str = ""
+    inputs: Inputs = Inputs.numbers
     """Program that trains the models; empty if they are not trained by a command."""
 
 

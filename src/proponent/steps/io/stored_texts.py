@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from proponent.steps.io.job import Job
 from proponent.steps.io.stored_arrays import load_numpy_data
 from proponent.store.files import read_json
 
+_NAMES = "token_names.json"
 _DECODER = "decoder_input_ids"
 """Input of models that answer a text; their labels are the tokens of answers."""
 
@@ -40,17 +42,24 @@ def read(job: Job[AttributeSpec, AttributeInputs], need: str, rows: slice) -> Te
         UserError: the names of the setting's tokens are unknown.
     """
     folder = job.read(job.inputs.data).parent
-    path = folder / "token_names.json"
-    if not path.is_file():
-        raise UserError(
-            f"{job.spec.setting}: {job.spec.method} reads texts, and the tokens of the setting have no names; give them "
-            "as token_names of the dataset's Split (docs/adding-a-setting.md)"
-        )
-    names, classes = read_json(path), read_json(folder / "description.json")["class_names"]
+    reason = why_no_texts(folder)
+    if reason:
+        raise UserError(f"{job.spec.setting}: {job.spec.method} {reason}")
+    names, classes = read_json(folder / _NAMES), read_json(folder / "description.json")["class_names"]
     data = load_numpy_data(job).with_queries(rows)
     return Texts(
         texts_of(data.x_train, data.y_train, names, classes),
         texts_of(data.x_query, data.y_query, names, classes),
+    )
+
+
+def why_no_texts(folder: Path) -> str | None:
+    """Return why the examples below a setting's ``data/`` cannot be read as texts, without a subject; None if they can."""
+    if (folder / _NAMES).is_file():
+        return None
+    return (
+        "reads texts, and the tokens of the setting have no names; give them as token_names of the dataset's Split "
+        "(docs/adding-a-setting.md)"
     )
 
 
