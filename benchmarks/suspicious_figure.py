@@ -1,7 +1,7 @@
 """Figure of the most suspicious images of settings without flipped labels, for docs/cleaning.md.
 
-``python benchmarks/suspicious_figure.py`` reads what ``proponent clean --setting mnist-mlp --method aum`` and the same command
-for ``fmnist-mlp`` wrote.
+``python benchmarks/suspicious_figure.py`` reads what ``proponent clean --setting mnist-mlp --method aum`` and the same
+command for ``fmnist-mlp`` wrote.
 """
 
 from __future__ import annotations
