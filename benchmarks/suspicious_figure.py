@@ -32,7 +32,7 @@ def main() -> None:
             rows = [row for row, _ in zip(csv.DictReader(file), range(COUNT), strict=False)]
         for axes, row in zip(panels[2 * place : 2 * place + 2].flat, rows, strict=True):
             axes.imshow(images[int(row["example"])].reshape(height, width), cmap="gray_r")
-            axes.set_title(f"{row['label']} (models: {row['predicted']})", fontsize=8)
+            axes.set_title(f"{row['label']}\nmodels: {row['predicted']}", fontsize=8)
             axes.set_axis_off()
     figure.savefig(ROOT / "docs/images/suspicious.png", dpi=80)
 
