@@ -437,15 +437,13 @@ def test_the_selection_for_tune_queries_is_the_coreset_whose_accuracy_is_shown(f
     entry = json.loads((root / "results/masked/metrics/same-label.json").read_text())["metrics"]
     point = entry["coreset_keep_best"]["curve_best"][0]
     assert f"20 % {point:.3f} [" in " ".join(printed.split())
-    figure = tmp_path / "curve.svg"
-    run(
-        root,
-        Selection("masked", "same-label", 0.2),
-        tmp_path / "again.csv",
-        Console(file=io.StringIO()),
-        figure,
-    )
-    assert figure.read_text().lstrip().startswith("<?xml")
+    chosen, quiet = Selection("masked", "same-label", 0.2), Console(file=io.StringIO())
+    for name, beginning in {"curve.svg": b"<?xml", "curve.png": b"\x89PNG"}.items():
+        run(root, chosen, tmp_path / "again.csv", quiet, tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(beginning)
+    with pytest.raises(UserError, match=r"--figure: give a name that ends in \.svg or \.png, not curve\.pdf"):
+        run(root, chosen, tmp_path / "never.csv", quiet, tmp_path / "curve.pdf")
+    assert not (tmp_path / "never.csv").exists()
     balanced, _ = selected(root, tmp_path, method="graddot", keep=0.2, balanced=True)
     assert sorted(int(row["label"]) for row in balanced) == [0] * 4 + [1] * 4 + [2] * 4
 

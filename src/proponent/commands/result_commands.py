@@ -33,7 +33,7 @@ def leaderboard(setting: str | None) -> None:
     "--output", "-o", type=click.Path(path_type=Path), help="File to write; SETTING-METHOD.csv by default."
 )
 @click.option(
-    "--figure", type=click.Path(path_type=Path), help="Draw the curves of accuracy to this SVG file."
+    "--figure", type=click.Path(path_type=Path), help="Draw the curves of accuracy to this file, SVG or PNG."
 )
 def select(
     setting: str,
@@ -55,7 +55,7 @@ def select(
 
     from proponent.steps.select_examples import Selection, run
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     chosen = Selection(setting, method, keep, queries, balanced)
     run(checkout(), chosen, output or Path(f"{setting}-{method}.csv"), console, figure)
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class Selection:
 def run(root: Path, selection: Selection, output: Path, console: Console, figure: Path | None = None) -> None:
     """Write the examples to keep as CSV, and print how accurate models are that were trained on such choices.
 
-    With ``figure``, the curves are drawn as SVG as well.
+    With ``figure``, the curves are drawn as well, to an SVG or PNG file.
 
     The columns are ``rank`` (1 = most valuable), ``example`` (row of the training set, from 0), ``value`` (mean score over
     the target queries) and, where every example has one class, ``label``.
@@ -65,6 +65,8 @@ def run(root: Path, selection: Selection, output: Path, console: Console, figure
         raise UserError(
             f"--setting: results/{selection.setting} does not exist{nearest(selection.setting, names)}; run snakemake"
         )
+    if figure is not None and figure.suffix not in (".svg", ".png"):
+        raise UserError(f"--figure: give a name that ends in .svg or .png, not {figure.name}")
     if not 0 < selection.keep < 1:
         raise UserError(f"--keep must be a share between 0 and 1, not {selection.keep}")
     scores = _read(root, selection, f"scores/{selection.method}.safetensors").get("scores")
@@ -91,7 +93,8 @@ def run(root: Path, selection: Selection, output: Path, console: Console, figure
     curves = _curves(root, selection)
     _show_curves(selection, curves, console)
     if figure is not None and curves:
-        content = render(draw(selection.setting, curves), "svg", f"coresets of {selection.setting}")
+        kind: Literal["svg", "png"] = "png" if figure.suffix == ".png" else "svg"
+        content = render(draw(selection.setting, curves), kind, f"coresets of {selection.setting}")
         with replacing(figure) as temporary:
             temporary.write_bytes(content)
 
