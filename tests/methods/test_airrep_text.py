@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from methods.fakes import Retrainings
 from proponent.methods.learned import airrep_text
 from proponent.methods.shared import text_encoder
-from proponent.methods.shared.needs import Workspace
+from proponent.methods.shared.needs import TextStates, Workspace
 from proponent.methods.shared.subset_attention import attended, bounded_products, pair_loss
-from proponent.methods.shared.text_encoder import LowerStates, TextEncoder, embedded, read_texts, tune
+from proponent.methods.shared.text_encoder import TextEncoder, embedded, tune
 from proponent.settings.minilm import PACKAGE
 from proponent.steps.io.stored_texts import Texts, texts_of, why_no_texts
 from registry_data import need_package
@@ -45,9 +45,9 @@ class Mean(nn.Module):
         return (self.layer(states) * kept).sum(1) / kept.sum(1)
 
 
-def random_texts(n: int) -> LowerStates:
+def random_texts(n: int) -> TextStates:
     states = torch.randn(n, 5, 4, generator=GENERATOR, dtype=torch.float64)
-    return LowerStates(states, torch.ones(n, 5, dtype=torch.long))
+    return TextStates(states, torch.ones(n, 5, dtype=torch.long))
 
 
 @pytest.mark.slow
@@ -67,8 +67,9 @@ def test_the_encoder_begins_as_minilm_centred_and_scaled(minilm) -> None:
     centred = plain - plain.mean(0)
     expected = centred / np.sqrt((centred**2).sum(1).mean())
     for layers in (1, 2):
-        own = read_texts(texts, 12, layers)
-        found = embedded(TextEncoder(layers, own), own).numpy()
+        readable = Texts(texts, texts[:1])
+        own = readable.states(12, layers)["train"]
+        found = embedded(TextEncoder(readable.upper_layers(layers), own), own).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

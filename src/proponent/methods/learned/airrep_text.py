@@ -26,7 +26,7 @@ from proponent.methods.shared.needs import Retrainings, Texts, Workspace
 from proponent.methods.shared.problem_size import ProblemSize
 from proponent.methods.shared.retrained_targets import standardised_targets
 from proponent.methods.shared.subset_attention import attended, bounded_products
-from proponent.methods.shared.text_encoder import TextEncoder, embedded, read_texts, tune
+from proponent.methods.shared.text_encoder import TextEncoder, embedded, tune
 from proponent.seeds import derive_seed
 
 INPUTS = "tokens"
@@ -60,14 +60,9 @@ def attribute(
         length: tokens per text, after which texts are cut.
         seed: seed of the samples.
     """
-    parts = {"train": texts.train, "query": texts.query}
-    states = workspace.keep(
-        texts,
-        (length, layers),
-        lambda: {part: read_texts(own, length, layers) for part, own in parts.items()},
-    )
+    states = workspace.keep(texts, (length, layers), lambda: texts.states(length, layers))
     wanted = standardised_targets(retrainings.targets)
-    encoder = TextEncoder(layers, states["train"])
+    encoder = TextEncoder(texts.upper_layers(layers), states["train"])
     tune(
         encoder,
         states,

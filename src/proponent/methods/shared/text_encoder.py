@@ -1,4 +1,4 @@
-"""A pretrained text encoder (MiniLM) that is tuned so that attention over its embeddings predicts retrainings (AirRep).
+"""A pretrained text encoder that is tuned so that attention over its embeddings predicts retrainings (AirRep).
 
 The lower layers stay as they are, so that their states are computed once. A step of the tuning passes a sample of the
 examples and of the queries through the upper layers; the embeddings of all other examples are those of the step in which
@@ -7,53 +7,36 @@ each was last part of a sample. So the attention of a step is over whole subsets
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from proponent.chunking import chunks
+from proponent.methods.shared.needs import TextStates
 from proponent.methods.shared.subset_attention import attended, bounded_products, pair_loss
 from proponent.progress import progress
-from proponent.settings.minilm import LAYERS, PooledLayers, lower_states, tokenize
 
 _SAMPLED_EXAMPLES, _SAMPLED_QUERIES, _SAMPLED_SUBSETS = 128, 32, 32
 """Training examples and queries that a step passes through the encoder, and retrainings that it compares."""
 _BATCH = 256
 
 
-@dataclass(frozen=True, eq=False)
-class LowerStates:
-    """Texts after the layers that are not tuned.
-
-    Attributes:
-        states: (n, length, 384).
-        mask: 1 for tokens and 0 for padding, (n, length).
-    """
-
-    states: Tensor
-    mask: Tensor
-
-    def __len__(self) -> int:
-        """Return n."""
-        return len(self.states)
-
-
 class TextEncoder(nn.Module):
-    """The upper layers of MiniLM, the mean over tokens, and a linear layer, which begins as centring and one scale.
+    """The last layers of an encoder, the mean over tokens, and a linear layer, which begins as centring and one scale.
 
     At the beginning the embeddings of the training examples have mean 0 and mean squared length 1.
 
     Args:
-        layers: number of layers that are tuned.
+        upper: the layers that are tuned, a module with :class:`proponent.methods.shared.needs.UpperLayers`.
         texts: training examples.
     """
 
-    def __init__(self, layers: int, texts: LowerStates) -> None:
+    def __init__(self, upper: Any, texts: TextStates) -> None:
         super().__init__()
-        self.upper = PooledLayers(layers)
-        width = self.upper.width
+        self.upper = upper
+        width = upper.width
         self.projection = nn.Linear(width, width)
         with torch.no_grad():
             self.projection.weight.copy_(torch.eye(width))
@@ -64,27 +47,21 @@ class TextEncoder(nn.Module):
             self.projection.bias.copy_(-scale * plain.mean(0))
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Return embeddings, (n, 384)."""
+        """Return embeddings, (n, width)."""
         return self.projection(self.upper.pooled(states, mask))
 
 
-def embedded(encoder: nn.Module, texts: LowerStates) -> Tensor:
-    """Return the embeddings of all texts, (n, 384), without a graph."""
+def embedded(encoder: nn.Module, texts: TextStates) -> Tensor:
+    """Return the embeddings of all texts, (n, width), without a graph."""
     with torch.no_grad():
         return torch.cat(
             [encoder(texts.states[rows], texts.mask[rows]) for rows in chunks(len(texts), _BATCH)]
         )
 
 
-def read_texts(texts: Sequence[str], length: int, layers: int) -> LowerStates:
-    """Return the states of texts below the last ``layers`` layers; longer texts are cut after ``length`` tokens."""
-    ids, mask, _ = tokenize(texts, length)
-    return LowerStates(torch.from_numpy(lower_states(ids, mask, LAYERS - layers)), torch.from_numpy(mask))
-
-
 def tune(
     encoder: nn.Module,
-    texts: Mapping[str, LowerStates],
+    texts: Mapping[str, TextStates],
     masks: Tensor,
     wanted: Tensor,
     *,

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
 from proponent.config.specifications.method_specs import AttributeSpec
 from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.errors import UserError
+from proponent.methods.shared.needs import TextStates
 from proponent.publish.examples.token_text import as_text, token_input
+from proponent.settings.minilm import LAYERS, PooledLayers, lower_states, tokenize
 from proponent.steps.io.job import Job
 from proponent.steps.io.stored_arrays import load_numpy_data
 from proponent.store.files import read_json
@@ -28,6 +31,19 @@ class Texts:
 
     train: list[str]
     query: list[str]
+
+    def states(self, length: int, layers: int) -> dict[str, TextStates]:
+        """Return ``train`` and ``query`` below the last ``layers`` layers of MiniLM, cut after ``length`` tokens."""
+        found = {}
+        for part, texts in (("train", self.train), ("query", self.query)):
+            ids, mask, _ = tokenize(texts, length)
+            states = lower_states(ids, mask, LAYERS - layers)
+            found[part] = TextStates(torch.from_numpy(states), torch.from_numpy(mask))
+        return found
+
+    def upper_layers(self, layers: int) -> PooledLayers:
+        """Return the last ``layers`` layers of MiniLM."""
+        return PooledLayers(layers)
 
 
 def read(job: Job[AttributeSpec, AttributeInputs], need: str, rows: slice) -> Texts:

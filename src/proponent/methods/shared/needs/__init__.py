@@ -47,7 +47,7 @@ from proponent.methods.shared.needs.curvature_needs import (
     RotatedGradients,
     Stage,
 )
-from proponent.methods.shared.needs.data_needs import Data, Scores, Texts
+from proponent.methods.shared.needs.data_needs import Data, Scores, Texts, TextStates, UpperLayers
 from proponent.methods.shared.needs.gradient_needs import GradientBlock, GradientPair, Gradients, TargetPair
 from proponent.methods.shared.needs.output_needs import (
     OutputPair,
@@ -97,6 +97,8 @@ __all__ = [
     "Scores",
     "Stage",
     "TargetPair",
+    "TextStates",
     "Texts",
+    "UpperLayers",
     "Workspace",
 ]

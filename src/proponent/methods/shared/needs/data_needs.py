@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -23,13 +24,48 @@ class Data(Protocol):
     """Labels of the queries, (n_query, ...)."""
 
 
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """Texts in the middle of an encoder, after those of its layers that are not tuned.
+
+    Attributes:
+        states: (n, length, width).
+        mask: 1 for tokens and 0 for padding, (n, length).
+    """
+
+    states: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.states)
+
+
+class UpperLayers(Protocol):
+    """The last layers of a text encoder (a module of torch), and the mean over the tokens of a text."""
+
+    width: int
+
+    def pooled(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the mean states of texts, (n, width)."""
+        ...
+
+
 class Texts(Protocol):
-    """Examples and queries as people read them, the label included."""
+    """Examples and queries as people read them, the label included, and a pretrained encoder that reads them."""
 
     train: list[str]
     """Texts of the training examples, (n_train,)."""
     query: list[str]
     """Texts of the queries, (n_query,)."""
+
+    def states(self, length: int, layers: int) -> dict[str, TextStates]:
+        """Return ``train`` and ``query`` below the last ``layers`` layers, cut after ``length`` tokens."""
+        ...
+
+    def upper_layers(self, layers: int) -> UpperLayers:
+        """Return the last ``layers`` layers of the encoder."""
+        ...
 
 
 Scores = Mapping[str, Tensor]
