@@ -29,6 +29,7 @@ from proponent.methods.shared import needs
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
 from proponent.steps.io.shared_needs import Permutations, Retrainings
+from proponent.steps.io.stored_texts import Texts
 from proponent.training.designs import Run
 from proponent.training.replay import Replay
 
@@ -57,6 +58,7 @@ def made():
     replay = Replay(lambda seed: module, task, RecipeConfig(lr=0.1, steps=2), Run(0, 0), data)
     return {
         "Data": data,
+        "Texts": Texts(["a text"], ["a query"]),
         "Retrainings": Retrainings(torch.ones(2, 5), torch.zeros(2, 5)),
         "Permutations": Permutations(torch.ones(1, 2, 5), torch.zeros(1, 2, 5)),
         "GradientBlock": block,

@@ -29,7 +29,7 @@ class TextEncoder(nn.Module):
     At the beginning the embeddings of the training examples have mean 0 and mean squared length 1.
 
     Args:
-        upper: the layers that are tuned, a module with :class:`proponent.methods.shared.needs.UpperLayers`.
+        upper: the layers that are tuned, as :meth:`proponent.methods.shared.needs.Texts.upper_layers` returns them.
         texts: training examples.
     """
 

@@ -47,7 +47,7 @@ from proponent.methods.shared.needs.curvature_needs import (
     RotatedGradients,
     Stage,
 )
-from proponent.methods.shared.needs.data_needs import Data, Scores, Texts, TextStates, UpperLayers
+from proponent.methods.shared.needs.data_needs import Data, Scores, Texts, TextStates
 from proponent.methods.shared.needs.gradient_needs import GradientBlock, GradientPair, Gradients, TargetPair
 from proponent.methods.shared.needs.output_needs import (
     OutputPair,
@@ -99,6 +99,5 @@ __all__ = [
     "TargetPair",
     "TextStates",
     "Texts",
-    "UpperLayers",
     "Workspace",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+from torch.nn import Module
 
 from proponent.rows import Rows
 
@@ -41,16 +42,6 @@ class TextStates:
         return len(self.states)
 
 
-class UpperLayers(Protocol):
-    """The last layers of a text encoder (a module of torch), and the mean over the tokens of a text."""
-
-    width: int
-
-    def pooled(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the mean states of texts, (n, width)."""
-        ...
-
-
 class Texts(Protocol):
     """Examples and queries as people read them, the label included, and a pretrained encoder that reads them."""
 
@@ -63,8 +54,11 @@ class Texts(Protocol):
         """Return ``train`` and ``query`` below the last ``layers`` layers, cut after ``length`` tokens."""
         ...
 
-    def upper_layers(self, layers: int) -> UpperLayers:
-        """Return the last ``layers`` layers of the encoder."""
+    def upper_layers(self, layers: int) -> Module:
+        """Return the last ``layers`` layers of the encoder.
+
+        The module has a ``width`` and ``pooled(states, mask)``, the mean states of texts (n, width) after these layers.
+        """
         ...
 
 
