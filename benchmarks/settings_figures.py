@@ -14,7 +14,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from text_figures import known_sources, learned_encoders, text_settings
+from text_figures import known_sources, learned_encoders
 
 ROOT = Path(__file__).parents[1]
 Entry = Mapping[str, Any]
@@ -38,6 +38,8 @@ KINDS = {
     "baselines": ("random", "same-label", "similarity", "bm25", "tfidf"),
 }
 """Beginnings of the names of methods, by kind."""
+CEILINGS = {"ceiling": "-", "ceiling_additive": ":"}
+"""Style of the lines of the ceilings."""
 STAGES = ("mnist-mlp", "mnist-mlp-early", "mnist-stages")
 EARLY = ("graddot", "trak", "ekfac")
 AVERAGED = (("graddot", "graddot-10"), ("trak", "trak-10"), ("ekfac", "ekfac-10"))
@@ -60,7 +62,7 @@ def overview(entries: Mapping[str, Entry]) -> Figure:
             height = row - 0.36 + 0.72 * place / max(1, len(methods) - 1)
             axes.plot([low, high], [height, height], color=colours[kind_of(method)], lw=1, alpha=0.6)
             axes.plot(value, height, "o", ms=3.5, color=colours[kind_of(method)])
-        for key, style in (("ceiling", "-"), ("ceiling_additive", ":")):
+        for key, style in CEILINGS.items():
             if entry[key] is not None:
                 axes.plot([entry[key]] * 2, [row - 0.42, row + 0.42], style, color="black", lw=1.2)
         axes.annotate(
@@ -150,12 +152,11 @@ def _bars(entries: Mapping[str, Entry], names: list[str], methods: list[str], la
             error_kw={"lw": 0.8},
         )
     for row, name in enumerate(names):
-        if entries[name]["ceiling_additive"] is not None:
-            axes.plot(
-                [row - 0.44, row + 0.44], [entries[name]["ceiling_additive"]] * 2, ":", color="black", lw=1
-            )
+        for key, style in CEILINGS.items():
+            if entries[name][key] is not None:
+                axes.plot([row - 0.44, row + 0.44], [entries[name][key]] * 2, style, color="black", lw=1)
     axes.set_xticks(range(len(names)), names, rotation=20 if len(names) > 4 else 0)
-    axes.set_ylabel(f"{label}; dotted: additive ceiling")
+    axes.set_ylabel(f"{label}; line: ceiling, dotted: additive")
     axes.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.22), frameon=False)
     return figure
 
@@ -209,7 +210,7 @@ def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figur
         if found:
             counts, values, low, high = np.array(found).T
             axes.errorbar(counts, values, [values - low, high - values], marker="o", ms=4, lw=1, label=label)
-    for key, style in (("ceiling", "-"), ("ceiling_additive", ":")):
+    for key, style in CEILINGS.items():
         if entries[name][key] is not None:
             axes.axhline(entries[name][key], color="black", lw=1, ls=style)
     axes.set_xscale("log")
@@ -258,6 +259,26 @@ LABELS = (
     "el2n",
     "aum",
 )
+TEXT = (
+    "spam-words",
+    "newsgroups-minilm",
+    "shakespeare-gpt",
+    "facts-seq2seq",
+    "chorales-transformer",
+    "clipart-clip",
+)
+COMPARED = (
+    "bm25",
+    "tfidf",
+    "similarity-cosine",
+    "graddot",
+    "tracin",
+    "ekfac",
+    "ekfac-10",
+    "trackstar",
+    "trak",
+    "trak-10",
+)
 DUALDA = ("dualda", "rps", "similarity-cosine", "trak", "ekfac", "if-cg", "if-exact")
 
 
@@ -289,6 +310,11 @@ def dual_variables(entries: Mapping[str, Entry]) -> Figure:
     """Draw the LDS of DualDA next to other methods of the last layer and to influence functions."""
     names = [name for name, entry in entries.items() if any(row[0] == "dualda" for row in entry["lds"])]
     return _bars(entries, names, list(DUALDA), "LDS")
+
+
+def text_settings(entries: Mapping[str, Entry]) -> Figure:
+    """Draw the LDS of word overlap, gradients, EK-FAC and TRAK on texts, music and pairs."""
+    return _bars(entries, [name for name in TEXT if name in entries], list(COMPARED), "LDS")
 
 
 FIGURES: dict[str, tuple[Callable[[Mapping[str, Entry]], Figure], tuple[str, ...]]] = {

@@ -679,7 +679,7 @@ def own_rows(m: Model) -> Array:
 @pytest.mark.parametrize(("setting", "name"), FORMULAS)
 def test_the_scores_are_the_documented_expression(root: Path, setting: str, name: str) -> None:
     if name in TEXT_ENCODERS:
-        pytest.importorskip("transformers")
+        pytest.importorskip("transformers", reason="needs the extra [text]")
     s = Setting(root, setting)
     expected = np.asarray(FORMULAS[setting, name](s, s.params(name), query_rows), dtype=float)
     scores = s.scores(name)

@@ -28,7 +28,7 @@ ABOUT = {
 
 @pytest.fixture(scope="module")
 def minilm() -> None:
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="needs the extra [text]")
     need_package(PACKAGE)
 
 
@@ -92,7 +92,7 @@ def test_a_step_on_everything_is_a_step_of_adamw_on_the_loss() -> None:
 
 
 def test_examples_outside_a_sample_keep_their_latest_embeddings(monkeypatch) -> None:
-    """A step on 4 of 20 examples has the gradient of the whole loss with respect to these four."""
+    """Attention is over all 20 examples, of which a step passes 4; none is older than one round of samples."""
     monkeypatch.setattr(text_encoder, "_SAMPLED_EXAMPLES", 4)
     texts = {"train": random_texts(20), "query": random_texts(6)}
     masks = torch.rand(12, 20, generator=GENERATOR) < 0.5

@@ -134,8 +134,8 @@ class CheckSpec(SettingSpec):
     memory_mib: int
     pretrained: PretrainedConfig | None = None
     program: str = ""
-    inputs: Inputs = Inputs.numbers
     """Program that trains the models; empty if they are not trained by a command."""
+    inputs: Inputs = Inputs.numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,10 +81,10 @@ def tune(
         seed: seed of the samples.
     """
     generator = torch.Generator().manual_seed(seed)
-    latest = {part: embedded(encoder, own) for part, own in texts.items()}
+    latest = embedded(encoder, texts["train"])
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate)
-    train_rows = _samples(len(latest["train"]), _SAMPLED_EXAMPLES, generator)
-    query_rows = _samples(len(latest["query"]), _SAMPLED_QUERIES, generator)
+    train_rows = _samples(len(texts["train"]), _SAMPLED_EXAMPLES, generator)
+    query_rows = _samples(len(texts["query"]), _SAMPLED_QUERIES, generator)
     subset_rows = _samples(len(masks), _SAMPLED_SUBSETS, generator)
     for _ in progress(range(steps), "tuning the encoder"):
         rows = {"train": next(train_rows), "query": next(query_rows)}
@@ -92,7 +92,7 @@ def tune(
             fresh = {
                 part: encoder(texts[part].states[own], texts[part].mask[own]) for part, own in rows.items()
             }
-            train = latest["train"].index_copy(0, rows["train"], fresh["train"])
+            train = latest.index_copy(0, rows["train"], fresh["train"])
             products = bounded_products({"query": fresh["query"], "train": train})
             subsets = next(subset_rows)
             loss = pair_loss(attended(products, masks[subsets]), wanted[subsets][:, rows["query"]])
@@ -100,7 +100,7 @@ def tune(
             loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
-        latest["train"] = train.detach()
+        latest = train.detach()
 
 
 def _samples(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

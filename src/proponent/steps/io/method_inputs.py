@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from proponent.config.specifications.method_specs import AttributeSpec
-from proponent.config.specifications.need_loaders import LOADERS, SHARED, TEXTS
+from proponent.config.specifications.need_loaders import LOADERS, uses_models
 from proponent.config.specifications.step_inputs import AttributeInputs
 from proponent.steps.io.job import Job
 
@@ -57,6 +57,6 @@ def shared_inputs(
     for need in needs:
         if need == "data":
             shared["data"] = data.with_queries(rows)
-        elif LOADERS.get(need) in (SHARED, TEXTS):
+        elif need in LOADERS and not uses_models([need]):
             shared[need] = importlib.import_module(LOADERS[need]).read(job, need, rows)
     return shared
