@@ -49,15 +49,11 @@ VARIANTS = {
     "similarity-signed": "family: similarity\nparams: {kind: dot, labels: signed}\n",
     "tfidf-sublinear": "family: tfidf\nparams: {sublinear: true}\n",
     "bm25-signed": "family: bm25\nparams: {labels: signed, b: 0.5}\n",
+    "airrep-text-short": "family: airrep_text\nparams: {steps: 10}\n",
 }
 """Further hyper-parameters that the page describes, as files in configs/methods/."""
 
-METHODS = {
-    "formulas-plain": ["magic", "dvemb", "less"],
-    "formulas-adam": ["less", "source-adam"],
-    "formulas-texts": ["bm25", "bm25-signed", "tfidf", "tfidf-sublinear", "tracin-we", "airrep-text"],
-}
-TEXT_ENCODERS = {"airrep-text"}
+TEXT_ENCODERS = {"airrep-text-short"}
 """Methods that need the extra [text]."""
 FORMULAS: dict[tuple[str, str], Formula] = {}
 """By setting and method."""
@@ -650,9 +646,9 @@ def airrep_scores(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
     return attention_over_groups(s, s.stored("airrep"))
 
 
-@formula("airrep-text", setting="formulas-texts")
+@formula("airrep-text-short", setting="formulas-texts")
 def airrep_text_scores(s: Setting, a: SimpleNamespace, rows: Rows) -> Array:
-    return attention_over_groups(s, s.stored("airrep-text"))
+    return attention_over_groups(s, s.stored("airrep-text-short"))
 
 
 def attention_over_groups(s: Setting, stored: dict[str, Tensor]) -> Array:
@@ -748,8 +744,9 @@ OTHER_SIZE = {
     "datamodels-prior-20-path": "datamodels-prior",
     "datamodels-mixed": "datamodels-mix",
     "beta-shapley": "beta-shapley-4",
+    "airrep-text": "airrep-text-short",
 }
-"""The same formula with fewer members than thirty examples deserve."""
+"""The same formula with what thirty examples deserve: fewer members or steps."""
 
 
 def test_every_method_of_the_page_has_its_formula_here() -> None:

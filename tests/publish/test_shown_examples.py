@@ -13,7 +13,6 @@ from proponent.publish.examples import (
     PlayedNote,
     as_html,
     as_text,
-    draw_piano_roll,
     is_music,
     notes_of,
     piano_roll,
@@ -22,6 +21,7 @@ from proponent.publish.examples import (
     wav_bytes,
 )
 from proponent.publish.examples.synthesised_sound import RATE
+from proponent.publish.figures.piano_roll_figure import draw_piano_roll
 
 WORDS = ["[PAD]", "[UNK]", "we", "play", "##ed", "<b>"]
 MUSIC = ["[PAD]", "[START]", "step 4", "length 2", "length 8", "pitch 69", "pitch 57"]
