@@ -12,7 +12,16 @@ import proponent.steps
 
 STEPS = {path.stem for path in Path(proponent.steps.__path__[0]).glob("[!_]*.py")}
 DRAW = {"explain_gallery", "figures", "overview", "report", "report_section", "select_examples"}
-WITHOUT_MODELS = {"adopt", "attribute", "collect", "correlate", "evaluate", "ground_truth", "publish", "summary"}
+WITHOUT_MODELS = {
+    "adopt",
+    "attribute",
+    "collect",
+    "correlate",
+    "evaluate",
+    "ground_truth",
+    "publish",
+    "summary",
+}
 
 
 @pytest.mark.parametrize(
