@@ -405,18 +405,19 @@ def test_packed_values_come_back():
         unpack({"object": "os:system", "values": {}}, tensors.__getitem__, X[:2])
 
 
-def test_the_compiler_of_torch_is_not_imported(tmp_path):
+@pytest.mark.parametrize("method", ["trak", "if-cg"])
+def test_the_compiler_of_torch_is_not_imported(tmp_path, method):
     """Its import takes longer than to open a cache and to score a query."""
     code = """if True:
         import sys, torch, proponent
         x, y = torch.eye(6), torch.arange(6) % 2
-        proponent.Attributor("trak", torch.nn.Linear(6, 2), (x, y), cache=sys.argv[1]).attribute((x[:1], y[:1]))
+        proponent.Attributor(sys.argv[2], torch.nn.Linear(6, 2), (x, y), cache=sys.argv[1]).attribute((x[:1], y[:1]))
         assert "torch._dynamo" not in sys.modules
         import torch._dynamo
         assert torch.func.grad(lambda value: value.square().sum())(x).equal(2 * x)
         assert hasattr(torch._dynamo, "optimize")
     """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), method], check=True)
 
 
 def test_what_needs_the_compiler_of_torch_during_a_derivative_gets_it():

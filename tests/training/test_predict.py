@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -32,3 +35,26 @@ def test_targets_of_stacked_models(model):
         alone.eval()
         with torch.no_grad():
             torch.testing.assert_close(row, CLASSIFICATION.target(alone(x), y), rtol=1e-10, atol=1e-10)
+
+
+MEASURED = """if True:
+    import torch
+    from torch import nn
+    from proponent.settings.tasks import get_task
+    from proponent.steps.io.process import peak_memory_mib
+    from proponent.training.predict import targets
+
+    width = 2**18  # 1 MiB per example and model
+    model = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.AdaptiveMaxPool1d(3))
+    state = {name: torch.randn(25, *value.shape) for name, value in model.named_parameters()}
+    x, y = torch.randn(64, 1), torch.arange(64) % 3
+    before = peak_memory_mib()
+    assert targets(model, state, x, y, get_task("classification")).shape == (25, 64)
+    print(peak_memory_mib() - before)
+"""
+
+
+def test_evaluated_models_with_large_activations_share_no_pass():
+    """All 25 models on all 64 examples would take 1,600 MiB per activation; a pass holds two or three activations."""
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 400

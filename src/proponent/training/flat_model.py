@@ -23,6 +23,7 @@ from proponent.settings.parameter_references import refuse_hidden_references
 from proponent.settings.tasks import Task
 from proponent.torch_compat import Attached, Rewritten, stackable
 from proponent.torch_failures import explained, layer_name
+from proponent.torch_imports import without_compiler
 from proponent.torch_rewrites import WithoutTangent
 from proponent.training.dropout import Draw, draw_masks, given_masks, recorded_draws
 from proponent.training.stack import call, refuse_batch_statistics
@@ -169,7 +170,7 @@ class FlatModel:
         """Take derivatives of the model within the block, in train or eval mode; ``padding`` as in ``stackable``."""
         self._module.train(training)
         what = "cannot be replayed, since it cannot be differentiated twice"
-        with explained(self._module, what), stackable(padding), Rewritten():
+        with explained(self._module, what), stackable(padding), Rewritten(), without_compiler():
             yield
 
     def pass_mib(self, vectors: int) -> float:

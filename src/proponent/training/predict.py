@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
@@ -19,8 +22,32 @@ from proponent.training.stack import call
 
 MODELS = 25
 """Models evaluated at a time; more are not faster."""
+RESULT_BYTES = 64 * 2**20
+"""Largest result of an operation, for all models and examples that are evaluated together; a pass holds a few of them."""
 COMPARED = 4
 """Examples whose targets are compared with an ordinary pass of the last model."""
+
+
+class LargestResult(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that an operation makes; views take no memory of their own."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation."""
+        result = func(*args, **(kwargs or {}))
+        given = {_storage(value) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
+        made = [
+            value.numel() * value.element_size()
+            for value in tree_leaves(result)
+            if isinstance(value, Tensor) and _storage(value) not in given
+        ]
+        self.bytes = max([self.bytes, *made])
+        return result
+
+
+def _storage(value: Tensor) -> int:
+    return value.untyped_storage().data_ptr()
 
 
 def targets(
@@ -41,8 +68,8 @@ def targets(
         x: (n, …) inputs.
         y: (n, …) labels.
         task: task that gives the target.
-        models: models evaluated at a time.
-        batch_size: examples evaluated at a time, unless their rows are large.
+        models: models evaluated at a time, or fewer of a model whose activations are large.
+        batch_size: examples evaluated at a time, or fewer where rows or activations are large.
     """
 
     def target(tensors: dict[str, Tensor], x: Rows, y: Tensor) -> Tensor:
@@ -58,16 +85,19 @@ def targets(
         torch.no_grad(),
         layered() if alone else stackable(),
     ):
+        last = {name: value[-1] for name, value in state.items()}
+        with LargestResult() as largest:
+            ordinary = target(last, x[:COMPARED].to(device), y[:COMPARED].to(device)).cpu()
+        pairs = max(1, RESULT_BYTES * min(COMPARED, len(x)) // max(1, largest.bytes))
+        batch_size = min(rows_at_a_time(x, batch_size), pairs)
         together = _one_by_one(target) if alone else vmap(target, in_dims=(0, None, None))
-        for some in chunks(n_models, models):
+        for some in chunks(n_models, min(models, max(1, pairs // batch_size))):
             chosen = {name: value[some] for name, value in state.items()}
             parts = [
                 together(chosen, x[batch].to(device), y[batch].to(device)).cpu()
-                for batch in chunks(len(x), rows_at_a_time(x, batch_size))
+                for batch in chunks(len(x), batch_size)
             ]
             rows.append(torch.cat(parts, dim=1))
-        last = {name: value[-1] for name, value in state.items()}
-        ordinary = target(last, x[:COMPARED].to(device), y[:COMPARED].to(device)).cpu()
     _compare(template, rows[-1][-1, :COMPARED], ordinary)
     return torch.cat(rows)
 

@@ -23,6 +23,7 @@ from proponent.features.gradients.tracing import deterministic_eval
 from proponent.rows import Rows, outputs_of
 from proponent.settings.tasks import Task
 from proponent.torch_failures import explained, layer_name
+from proponent.torch_imports import without_compiler
 
 PRODUCT_MIB = 64
 """Memory for the activations of the vectors and examples of one pass; more is not faster."""
@@ -93,7 +94,12 @@ class CurvatureProducts:
         """
         if self._is_tried:
             return
-        with explained(self.module, _WHAT), deterministic_eval(self.module), torch.no_grad():
+        with (
+            explained(self.module, _WHAT),
+            deterministic_eval(self.module),
+            torch.no_grad(),
+            without_compiler(),
+        ):
             self._compare_modes(x[:TRIED])
         self._is_tried = True
 
@@ -140,7 +146,12 @@ class CurvatureProducts:
         out = torch.zeros_like(vectors)
         where = parameter_spans(self.shapes)
         self.refuse_one_sided(x)
-        with explained(self.module, _WHAT), deterministic_eval(self.module), torch.no_grad():
+        with (
+            explained(self.module, _WHAT),
+            deterministic_eval(self.module),
+            torch.no_grad(),
+            without_compiler(),
+        ):
             for some in chunks(len(vectors), pairs // examples):
                 block = vectors[some]
                 tangents = {
