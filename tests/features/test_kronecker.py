@@ -10,8 +10,10 @@ from features.models import MODELS, build
 from oracles.curvature import dense_ggn
 from oracles.kronecker import layer_factors, layer_sides
 from proponent.features.curvature import kronecker_factors
+from proponent.features.curvature.gauss_newton import sampled_cotangents
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification, LanguageModel, Regression
+from proponent.training.predict import LargestResult
 
 TASK = Classification()
 
@@ -233,3 +235,12 @@ def test_all_positions_of_a_transposed_convolution_count():
     at = names(basis).index("up.weight")
     pixels = x.mT.flatten(0, 1)
     torch.testing.assert_close(basis.left[at].values, torch.linalg.eigvalsh(pixels.T @ pixels))
+
+
+def test_sampled_labels_of_a_large_vocabulary_take_the_memory_of_the_logits():
+    """A root of the output Hessian would have 1,000 times the size of the logits."""
+    outputs, y = torch.randn(8, 4, 1000), torch.randint(0, 1000, (8, 4))
+    with LargestResult() as largest:
+        found = sampled_cotangents(LanguageModel(), 3, 0)(outputs, y)
+    assert found.shape == (8, 3, 4, 1000)
+    assert largest.bytes == found.numel() * found.element_size()

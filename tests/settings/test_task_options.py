@@ -106,6 +106,8 @@ def test_losses_are_those_of_torch_and_everything_else_follows_from_them(option)
         exact = blocks
     torch.testing.assert_close(root.mT @ root, exact)
     torch.testing.assert_close(task.output_hessian(outputs, y), exact)
+    combined = task.combined_root(outputs, y, lambda n, size: torch.ones(N, n, 1, size, dtype=root.dtype))
+    torch.testing.assert_close(combined.flatten(), root.sum(-2).flatten())
     vector = torch.ones_like(outputs)
     torch.testing.assert_close(
         task.hessian_product(outputs, y, vector).reshape(*exact.shape[:-1]), exact.sum(-1)

@@ -165,6 +165,21 @@ def test_output_hessians_and_their_roots(name):
     torch.testing.assert_close(root.mT @ root, exact)
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_combinations_of_the_rows_of_a_root(name):
+    task = get_task(name)
+    outputs, y = example(name)
+    root = task.output_hessian_root(outputs, y)
+    root = root.reshape(len(root), -1, *root.shape[-2:])
+    weights = torch.randn(len(root), root.shape[1], 5, root.shape[2], dtype=root.dtype)
+
+    def draw(positions, size):
+        assert (positions, size) == weights.shape[1::2]
+        return weights.clone()
+
+    torch.testing.assert_close(task.combined_root(outputs, y, draw), weights @ root)
+
+
 def test_the_nearest_task_is_suggested_for_an_unknown_one():
     with pytest.raises(UserError, match="unknown task 'clasification'; did you mean 'classification'"):
         get_task("clasification")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
+from torch import nn
 
 from proponent.training.lockstep import train
-from proponent.training.predict import targets
+from proponent.training.predict import LargestResult, targets
 from proponent.training.stack import state_dict
 from training.test_lockstep import (
     CLASSIFICATION,
@@ -37,24 +35,12 @@ def test_targets_of_stacked_models(model):
             torch.testing.assert_close(row, CLASSIFICATION.target(alone(x), y), rtol=1e-10, atol=1e-10)
 
 
-MEASURED = """if True:
-    import torch
-    from torch import nn
-    from proponent.settings.tasks import get_task
-    from proponent.steps.io.process import peak_memory_mib
-    from proponent.training.predict import targets
-
+def test_evaluated_models_with_large_activations_share_no_pass():
+    """All 25 models on all 64 examples would take 1,600 MiB per activation."""
     width = 2**18  # 1 MiB per example and model
     model = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.AdaptiveMaxPool1d(3))
     state = {name: torch.randn(25, *value.shape) for name, value in model.named_parameters()}
     x, y = torch.randn(64, 1), torch.arange(64) % 3
-    before = peak_memory_mib()
-    assert targets(model, state, x, y, get_task("classification")).shape == (25, 64)
-    print(peak_memory_mib() - before)
-"""
-
-
-def test_evaluated_models_with_large_activations_share_no_pass():
-    """All 25 models on all 64 examples would take 1,600 MiB per activation; a pass holds two or three activations."""
-    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 400
+    with LargestResult() as largest:
+        assert targets(model, state, x, y, CLASSIFICATION).shape == (25, 64)
+    assert largest.bytes <= 64 * 2**20

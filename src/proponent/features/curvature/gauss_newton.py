@@ -45,14 +45,16 @@ def sampled_cotangents(task: Task, samples: int, seed: int) -> Cotangents:
 
     def cotangents(outputs: Tensor, y: Tensor) -> Tensor:
         """Combine the rows of each position's root with random signs, (n, samples, *outputs)."""
-        root = task.output_hessian_root(outputs, y)
-        root = root.reshape(len(outputs), -1, *root.shape[-2:])
-        own = []
-        for example in islice(examples, len(root)):
-            generator.manual_seed(derive_seed(seed, example))
-            own.append(torch.randint(0, 2, (root.shape[1], samples, root.shape[2]), generator=generator))
-        signs = (2 * torch.stack(own) - 1).to(root)
-        drawn = torch.einsum("npsi,npij->nspj", signs, root) / samples**0.5
+        own = list(islice(examples, len(outputs)))
+
+        def draw(positions: int, size: int) -> Tensor:
+            signs = outputs.new_empty(len(own), positions, samples, size)
+            for row, example in zip(signs, own, strict=True):
+                generator.manual_seed(derive_seed(seed, example))
+                row.copy_(torch.randint(0, 2, row.shape, generator=generator)).mul_(2).sub_(1)
+            return signs
+
+        drawn = task.combined_root(outputs, y, draw).transpose(1, 2) / samples**0.5
         return drawn.reshape(len(outputs), samples, *outputs.shape[1:])
 
     return cotangents

@@ -33,6 +33,18 @@ def softmax_root(outputs: Tensor) -> Tensor:
     return p.sqrt().unsqueeze(-1) * (identity - p.unsqueeze(-2))
 
 
+def softmax_combinations(outputs: Tensor, weights: Tensor) -> Tensor:
+    """Return W R for the root R of :func:`softmax_root`, without R: w sqrt(p) - (w . sqrt p) p for each row w of W.
+
+    Args:
+        outputs: (n, …, C) logits.
+        weights: (n, positions, S, C) weights W, with the positions between the first and the last axis as one axis.
+    """
+    p = outputs.softmax(-1).reshape(len(outputs), -1, 1, outputs.shape[-1])
+    scaled = weights * p.sqrt()
+    return scaled.addcmul_(scaled.sum(-1, keepdim=True), p, value=-1)
+
+
 def class_labels(y: Tensor, where: str, n_classes: int | None, ignored: int | None = None) -> Tensor:
     """Return labels in int64.
 

@@ -13,11 +13,12 @@ from proponent.settings.tasks.class_labels import (
     labels_fit,
     margin,
     one_per_example,
+    softmax_combinations,
     softmax_hessian,
     softmax_root,
 )
 from proponent.settings.tasks.scaled_losses import with_options
-from proponent.settings.tasks.task import Task
+from proponent.settings.tasks.task import Draw, Task
 
 RANGES = {"class_weights": "[0, inf)", "label_smoothing": "[0, 1)"}
 
@@ -59,6 +60,10 @@ class Classification(Task):
     def output_hessian_root(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return diag(sqrt p) (I - 1 p^T)."""
         return softmax_root(outputs)
+
+    def combined_root(self, outputs: Tensor, y: Tensor, draw: Draw) -> Tensor:
+        """Return combinations of the rows of the root, which is not written out."""
+        return softmax_combinations(outputs, draw(1, outputs.shape[-1]))
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
         """Return integer labels in int64, one per example."""

@@ -13,10 +13,11 @@ from proponent.settings.tasks.class_labels import (
     cross_entropy,
     labels_fit,
     margin,
+    softmax_combinations,
     softmax_hessian,
     softmax_root,
 )
-from proponent.settings.tasks.task import Task
+from proponent.settings.tasks.task import Draw, Task
 
 IGNORED = -100
 """Label of a position that a language model is not trained on (padding, or a prompt)."""
@@ -59,6 +60,11 @@ class LanguageModel(Task):
     def output_hessian_root(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return diag(sqrt p) (I - 1 p^T) times the root of each position's weight, (n, length, C, C)."""
         return softmax_root(outputs) * self._weights(y, outputs).sqrt()[..., None, None]
+
+    def combined_root(self, outputs: Tensor, y: Tensor, draw: Draw) -> Tensor:
+        """Return combinations of the rows of each position's root, which is not written out: it has C rows."""
+        found = softmax_combinations(outputs, draw(*outputs.shape[1:]))
+        return found.mul_(self._weights(y, outputs).sqrt()[..., None, None])
 
     def check(self, y: Tensor, where: str, n_classes: int | None = None) -> Tensor:
         """Return token numbers in int64, (n, length)."""

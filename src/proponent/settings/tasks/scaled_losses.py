@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from proponent.errors import UserError
-from proponent.settings.tasks.task import DerivedTask, Task
+from proponent.settings.tasks.task import DerivedTask, Draw, Task
 
 
 class ScaledLoss(DerivedTask):
@@ -59,6 +59,11 @@ class ScaledLoss(DerivedTask):
         """Return the root times the square root of the factors."""
         labels, scales = self.scales(outputs, y)
         return _along(scales.sqrt(), self.inner.output_hessian_root(outputs, labels))
+
+    def combined_root(self, outputs: Tensor, y: Tensor, draw: Draw) -> Tensor:
+        """Return the combinations times the square root of the factors."""
+        labels, scales = self.scales(outputs, y)
+        return _along(scales.sqrt(), self.inner.combined_root(outputs, labels, draw))
 
     def hessian_product(self, outputs: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
         """Return the scaled product."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.func import grad, jvp
+
+Draw: TypeAlias = Callable[[int, int], Tensor]
+"""Function that gives weights for a number of positions and a number of outputs; see :meth:`Task.combined_root`."""
 
 
 class Task(ABC):
@@ -51,6 +56,18 @@ class Task(ABC):
         Positions between the first and the last axis (the tokens of a language model) do not interact: one block each.
         Where they do, R is (n, C, C) for C elements of the flattened outputs.
         """
+
+    def combined_root(self, outputs: Tensor, y: Tensor, draw: Draw) -> Tensor:
+        """Return combinations W R of the rows of each block R of :meth:`output_hessian_root`, (n, positions, S, C).
+
+        Args:
+            outputs: (n, …) outputs.
+            y: (n, …) labels.
+            draw: function that gives W, (n, positions, S, C), for the numbers of positions and of outputs of a block.
+        """
+        root = self.output_hessian_root(outputs, y)
+        root = root.reshape(len(root), -1, *root.shape[-2:])
+        return draw(root.shape[1], root.shape[2]) @ root
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the Hessian of the loss with respect to the outputs, in the blocks of :meth:`output_hessian_root`."""
@@ -117,6 +134,10 @@ class DerivedTask(Task):
     def output_hessian_root(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the root of the inner task."""
         return self.inner.output_hessian_root(outputs, y)
+
+    def combined_root(self, outputs: Tensor, y: Tensor, draw: Draw) -> Tensor:
+        """Return the combinations of the inner task."""
+        return self.inner.combined_root(outputs, y, draw)
 
     def output_hessian(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the Hessian of the inner task."""
