@@ -45,7 +45,7 @@ class Sizes:
     factored: int
     """Numbers per example in a factored gradient."""
     last_layer: int
-    """Numbers per example in the factored gradient of the last layer, which is kept next to a projection."""
+    """Numbers per example in the factored gradient of the last layer, which is kept next to a projection if it fits."""
     activations: int
     """Numbers per example that a forward pass keeps."""
     setting: SettingConfig

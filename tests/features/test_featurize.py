@@ -25,6 +25,7 @@ from proponent.features.member_network import NetworkReader
 from proponent.features.representations import representations
 from proponent.features.storage_choice import choose_storage
 from proponent.features.views import CheckpointTimes, History
+from proponent.notes import Note
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Classification
 
@@ -94,6 +95,29 @@ def test_gradients_that_do_not_fit_are_projected(monkeypatch):
         assert (found - exact).norm() < 0.1 * exact.norm()
         last = pair.query.last_layer().inner(pair.train.last_layer())
         torch.testing.assert_close(last, query[:, -18:] @ train[:, -18:].T)
+
+
+def test_a_last_layer_that_does_not_fit_is_projected_too(monkeypatch):
+    """Its inner products are the exact ones up to the noise of the projection, and the note does not except it."""
+    module, states, data = member("mlp")
+    monkeypatch.setattr("proponent.features.storage_choice.DIMS", (4096,))
+    monkeypatch.setattr(
+        module_under_test,
+        "choose_storage",
+        lambda rows, factored, last, *rest: choose_storage(rows, 10**9, 10**9, *rest),
+    )
+    get, description = stored("gradients", module, states, data, seed=7)
+    with pytest.warns(Note, match=r"^gradients are projected to 4096 dimensions: exact ones exceed"):
+        history = read_gradients(description, get, data, 0, TIMES)
+    for pair, state in zip(history.along(), states, strict=True):
+        at_checkpoint(module, state)
+        train = gradients_by_loop(module, TASK.target, data.x_train, data.y_train)
+        query = gradients_by_loop(module, TASK.target, data.x_query, data.y_query)
+        for found, exact in (
+            (pair.query.inner(pair.train), query @ train.T),
+            (pair.query.last_layer().inner(pair.train.last_layer()), query[:, -18:] @ train[:, -18:].T),
+        ):
+            assert (found - exact).norm() < 0.1 * exact.norm()
 
 
 def test_a_projection_is_computed_in_chunks_of_the_memory(monkeypatch):

@@ -123,3 +123,12 @@ def test_factors_are_stored_if_they_fit_and_otherwise_the_largest_projection_tha
     assert projected.factored_bytes == 4 * 10**9
     with pytest.raises(UserError, match=r"takes 3 MiB and 2 are allowed: raise compute\.memory_mib"):
         choose_storage(1000, 10**6, 50, 4, 2)
+
+
+def test_a_last_layer_with_large_gradients_is_projected_too():
+    """That of a language model with a large vocabulary; its factors alone would not fit."""
+    found = choose_storage(1000, 10**6, 10**5, 4, 10)
+    assert (found.choice, found.dim, found.last_dim) == ("projected", 2048, 512)
+    assert found.bytes == 1000 * (2048 + 512) * 4
+    with pytest.raises(UserError, match=r"takes 4 MiB and 3 are allowed"):
+        choose_storage(1000, 10**6, 10**5, 4, 3)

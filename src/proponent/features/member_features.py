@@ -177,7 +177,10 @@ def gradients_in_form(
         return capture.all_gradients(x, y, cotangents, pass_mib)
     joined, outs = JoinedBlocks(x), JoinedRows(len(x))
     for rows, block, out in capture.chunks(x, y, cotangents, pass_mib):
-        joined.put(rows, block.project(choice.dim, PROJECTION, seed))
+        projected = block.project(choice.dim, PROJECTION, seed)
+        if choice.last_dim:
+            projected = projected.project_last(choice.last_dim, PROJECTION, seed)
+        joined.put(rows, projected)
         outs.put(rows, out)
     return joined.get(), outs.get()
 
@@ -201,7 +204,8 @@ def read_gradients(
         query_rows: range of the queries to attribute.
     """
     if description["choice"] == "projected":
-        note_projected(description["dim"], "names" not in description["layout"]["last"], "compute.memory_mib")
+        has_last = "names" not in description["layout"]["last"]
+        note_projected(description["dim"], has_last and not description["last_dim"], "compute.memory_mib")
 
     def block(index: int, side: str, x: Rows) -> Block:
         return from_tensors(description["layout"], lambda name: get(f"{index}.{side}.{name}"), x)

@@ -22,6 +22,7 @@ class StorageChoice:
         bytes: size of all examples and checkpoints in the chosen form.
         factored_bytes: size of the same gradients as factors.
         dim: dimensions of the projection, or 0 for factors.
+        last_dim: dimensions of a projection of the gradients of the last layer alone, or 0 where these are exact.
     """
 
     choice: Literal["factored", "projected"]
@@ -29,15 +30,19 @@ class StorageChoice:
     bytes: int
     factored_bytes: int
     dim: int
+    last_dim: int = 0
 
 
 def choose_storage(rows: int, factored: int, last: int, itemsize: int, memory_mib: int) -> StorageChoice:
     """Choose exact factors if they fit, otherwise the largest projection that does.
 
+    The factors of the last layer are kept in addition, or a projection of them where they are large: those of a language
+    model are as large as its vocabulary, for each token.
+
     Args:
         rows: gradients to store: examples times checkpoints.
         factored: elements of one factored gradient.
-        last: elements of one factored gradient of the last layer, which is kept in addition to a projection.
+        last: elements of one factored gradient of the last layer.
         itemsize: bytes per element.
         memory_mib: memory for all stored gradients, in MiB.
 
@@ -48,12 +53,14 @@ def choose_storage(rows: int, factored: int, last: int, itemsize: int, memory_mi
     exact = rows * factored * itemsize
     if exact <= budget:
         return StorageChoice("factored", factored, exact, exact, 0)
-    fits = [dim for dim in DIMS if rows * (dim + last) * itemsize <= budget]
-    if not fits:
-        needed = math.ceil(rows * min(factored, DIMS[-1] + last) * itemsize / 2**20)
-        raise UserError(
-            f"the smallest form of these gradients takes {needed} MiB and {memory_mib} are allowed: "
-            "raise compute.memory_mib, or lower compute.members_per_job or ensemble.checkpoints"
-        )
-    numbers = fits[0] + last
-    return StorageChoice("projected", numbers, rows * numbers * itemsize, exact, fits[0])
+    for last_dim in (0, DIMS[-1]):
+        kept = last_dim or last
+        for dim in DIMS:
+            size = rows * (dim + kept) * itemsize
+            if size <= budget:
+                return StorageChoice("projected", dim + kept, size, exact, dim, last_dim)
+    needed = math.ceil(rows * min(factored, DIMS[-1] + min(last, DIMS[-1])) * itemsize / 2**20)
+    raise UserError(
+        f"the smallest form of these gradients takes {needed} MiB and {memory_mib} are allowed: "
+        "raise compute.memory_mib, or lower compute.members_per_job or ensemble.checkpoints"
+    )

@@ -189,7 +189,7 @@ class LiveMember:
         if self._form is None:
             rows = len(problem.x) * len(self._states)
             self._form = choose_form(capture, rows, problem.memory_mib // 2)
-            note_projected(self._form.dim, bool(capture.last), "memory_mib")
+            note_projected(self._form.dim, bool(capture.last) and not self._form.last_dim, "memory_mib")
         form = (self._form, self._seed, self._pass_mib)
 
         def features(rows: slice) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class StoredMember(LiveMember):
         found = stored.description("gradients", self.index)
         if found is not None:
             names = [entry.name for entry in dataclasses.fields(StorageChoice)]
-            self._form = StorageChoice(**{name: found[name] for name in names})
+            self._form = StorageChoice(**{name: found[name] for name in names if name in found})
 
     def _stored(
         self,

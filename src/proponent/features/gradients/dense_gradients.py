@@ -15,7 +15,6 @@ from proponent.features.gradients.two_sided_projection import coordinates
 
 if TYPE_CHECKING:  # factored gradients become dense ones by projection, so the import goes the other way
     from proponent.features.gradients.block import Block
-    from proponent.features.gradients.factored_gradients import FactoredGradients
 
 
 class DenseGradients:
@@ -24,13 +23,11 @@ class DenseGradients:
     Args:
         values: (n, columns) gradients.
         parameters: meaning of the columns: shapes of the parameters, or one entry that names the projection.
-        last: gradients of the last linear layer, if they are kept in addition to a projection; otherwise the names
-            of its parameters.
+        last: gradients of the last linear layer, exact or projected, if they are kept in addition to a projection; otherwise
+            the names of its parameters.
     """
 
-    def __init__(
-        self, values: Tensor, parameters: Parameters, last: FactoredGradients | tuple[str, ...]
-    ) -> None:
+    def __init__(self, values: Tensor, parameters: Parameters, last: Block | tuple[str, ...]) -> None:
         self.values = values
         self.parameters = parameters
         self.last = last
@@ -69,7 +66,7 @@ class DenseGradients:
         return self.values.square().sum(1)
 
     def last_layer(self) -> Block:
-        """Return the same gradients restricted to the last linear layer; of a projection, the exact ones.
+        """Return the same gradients restricted to the last linear layer; of a projection, those that are kept with it.
 
         Raises:
             UserError: the last layer is not kept in addition to the projection.
@@ -137,6 +134,15 @@ class DenseGradients:
         for name, span in parameter_spans(self.parameters).items():
             project_part(RowsPart(name, self.values[:, span]), self.parameters, out, kind, seed)
         return DenseGradients(out, {f"{kind}-{dim}-{seed}": (dim,)}, self.last)
+
+    def project_last(self, dim: int, kind: str, seed: int) -> DenseGradients:
+        """Return the same projection with a projection of the last layer in place of its exact gradients."""
+        if isinstance(self.last, tuple):
+            return self
+        small = DenseGradients(
+            self.last.project(dim, kind, seed).values, {f"{kind}-{dim}-{seed}": (dim,)}, ()
+        )
+        return DenseGradients(self.values, self.parameters, small)
 
     def dense(self) -> Tensor:
         """Return the matrix, (len(self), columns)."""

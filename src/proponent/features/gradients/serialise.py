@@ -24,10 +24,10 @@ def to_tensors(block: Block) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of a block by name, and their layout in plain values (for JSON)."""
     if isinstance(block, DenseGradients):
         layout: dict[str, Any] = {"kind": "dense", "parameters": _plain(block)}
-        if not isinstance(block.last, FactoredGradients):
+        if isinstance(block.last, tuple):
             return {"values": block.values}, {**layout, "last": {"names": list(block.last)}}
-        exact, last = to_tensors(block.last)
-        kept = {f"last.{name}": tensor for name, tensor in exact.items()}
+        of_last, last = to_tensors(block.last)
+        kept = {f"last.{name}": tensor for name, tensor in of_last.items()}
         return {"values": block.values, **kept}, {**layout, "last": last}
     tensors: dict[str, Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -83,9 +83,8 @@ def from_tensors(layout: dict[str, Any], get: Callable[[str], Tensor], x: Rows, 
     if layout["kind"] == "dense":
         if "names" in layout["last"]:
             return DenseGradients(get("values"), parameters, tuple(layout["last"]["names"]))
-        exact = from_tensors(layout["last"], lambda name: get(f"last.{name}"), x, repeats=repeats)
-        assert isinstance(exact, FactoredGradients)  # noqa: S101 -- to_tensors wrote it from one
-        return DenseGradients(get("values"), parameters, exact)
+        last = from_tensors(layout["last"], lambda name: get(f"last.{name}"), x, repeats=repeats)
+        return DenseGradients(get("values"), parameters, last)
     read: dict[str, Tensor] = {}
     inputs = named_tensors(x)
 
