@@ -9,12 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from proponent.config.benchmark import load_benchmark
+from proponent.features.storage_choice import choose_storage
 from proponent.publish.examples import as_text, notes_of, piano_roll
 from proponent.publish.figures import proponents_figure
 from proponent.settings.cards import read_card
 from proponent.settings.datasets.country_facts import PACKAGE
 from registry_data import need_package
 from steps.thumbnails import thumbnails
+from workflow.checkout import REPOSITORY
 
 pytestmark = pytest.mark.slow
 QUICK = {"epochs": 1, "batch_size": 8}
@@ -57,6 +60,25 @@ def test_a_setting_runs_from_its_data_to_the_lds(small, setting):
     assert tokens.min() >= 0 and tokens.max() < len(names)
     manifest = json.loads((folder / "data/train.safetensors.manifest.json").read_text())
     assert f"results/small-{setting}/data/token_names.json" in {part["path"] for part in manifest["parts"]}
+
+
+@pytest.mark.parametrize("setting", CHANGES)
+def test_gradients_of_all_examples_fit_into_the_default_memory(small, setting):
+    """Sizes of the thumbnail, times those of the setting; otherwise every method with gradients would be left out."""
+    if setting == "newsgroups-minilm":
+        pytest.importorskip("transformers")
+    folder = small.make(setting, "data", "check")
+    sizes = json.loads((folder / "check.json").read_text())["sizes"]
+    described = json.loads((folder / "data/description.json").read_text())
+    full = load_benchmark(REPOSITORY, {"settings": [setting], "methods": ["random"]})
+    args, own = full.settings[setting].dataset.args, CHANGES[setting]["dataset"]["args"]
+    (number,) = {"n_train", "n_countries"} & set(args)
+    rows = described["n_train"] * args[number] // own[number] + args["n_query"]
+    rows *= full.settings[setting].ensemble.checkpoints + 1
+    longer = args.get("length", 1) // own.get("length", args.get("length", 1))
+    each = full.config.compute.memory_mib // full.config.compute.members_per_job // 2
+    found = choose_storage(rows, sizes["factored"] * longer, sizes["last"] * longer, sizes["itemsize"], each)
+    assert found.dim == 0 or found.dim >= 1024
 
 
 @pytest.mark.parametrize("setting, drawn", [("shakespeare-gpt", "text"), ("chorales-transformer", "picture")])
