@@ -23,6 +23,11 @@ class MemoryBudget:
     total_mib: float
     held_mib: float = 0.0
 
+    @property
+    def left_mib(self) -> float:
+        """Memory that is not taken, in MiB."""
+        return self.total_mib - self.held_mib
+
     def holding(self, mib: float) -> MemoryBudget:
         """Return the budget when further ``mib`` are taken from the start to the end."""
         return MemoryBudget(self.total_mib, self.held_mib + mib)

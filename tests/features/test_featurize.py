@@ -13,7 +13,7 @@ from features.models import build
 from oracles.curvature import dense_ggn
 from oracles.gradients import gradients_by_loop
 from proponent.errors import UserError
-from proponent.features import member_features as module_under_test
+from proponent.features import gradient_forms as module_under_test
 from proponent.features.gradients.capture import Capture
 from proponent.features.member_features import (
     featurize,

@@ -10,10 +10,11 @@ from features.models import build, target_gradients
 from methods.fakes import Checkpoints
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
-from proponent.features.variants import Adapted, adapted, dropped
+from proponent.features.variants import Adapted, adapted, dropped, gradients_of
 from proponent.features.views import GradientPair
 from proponent.methods.shared.workspace import Workspace
 from proponent.methods.trak import trak, trak_variants
+from proponent.notes import Note
 from proponent.settings.tasks import Classification
 
 N_TRAIN, N_QUERY = 12, 3
@@ -199,3 +200,21 @@ def test_a_copy_of_the_query_is_a_proponent(kind: str, data) -> None:
     )
     copies = (kernel * weights)[torch.arange(5), torch.arange(5)]
     assert (copies > 0).all()
+
+
+def test_gradients_of_a_variant_that_do_not_fit_are_projected(data) -> None:
+    x, y = data
+    torch.manual_seed(2)
+    variant = nn.Sequential(
+        nn.Linear(4, 300), nn.Tanh(), nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 3)
+    ).double()
+    split = ((x[:N_TRAIN], y[:N_TRAIN]), (x[N_TRAIN:], y[N_TRAIN:]))
+    exact = gradients_of(variant, TASK, *split, pass_mib=10, held_mib=1.0)
+    with pytest.warns(
+        Note, match="gradients are projected to 512 dimensions, except those of the last layer"
+    ):
+        found = gradients_of(variant, TASK, *split, pass_mib=10, held_mib=0.1)
+    assert found.train.dense().nbytes + found.query.dense().nbytes <= 0.1 * 2**20
+    wanted = exact.query.inner(exact.train)
+    assert (found.query.inner(found.train) - wanted).norm() < 0.2 * wanted.norm()
+    torch.testing.assert_close(found.loss_weight, exact.loss_weight)

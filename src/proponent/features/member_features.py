@@ -10,20 +10,19 @@ The budget covers the returned tensors (at most half of it) and forward and back
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from proponent.features.gradient_forms import choose_form, gradients_in_form, note_projected
 from proponent.features.gradients.block import Block
-from proponent.features.gradients.capture import Capture, Cotangents, base_cotangents, target_cotangents
-from proponent.features.gradients.joined_blocks import JoinedBlocks, JoinedRows
+from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
 from proponent.features.gradients.serialise import from_tensors, to_tensors
 from proponent.features.member_network import PASS_MIB
 from proponent.features.representations import is_representation, outputs, representations
-from proponent.features.storage_choice import StorageChoice, choose_storage
+from proponent.features.storage_choice import StorageChoice
 from proponent.features.views import (
     CheckpointTimes,
     GradientPair,
@@ -35,7 +34,6 @@ from proponent.features.views import (
     Representations,
     note_saturated,
 )
-from proponent.notes import Note
 from proponent.rows import Rows, named_tensors
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import Task
@@ -47,8 +45,6 @@ Get = Callable[[str], Tensor]
 """Function from the name of a stored tensor to the tensor."""
 Features = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and a description in plain values."""
-
-PROJECTION = "sparse"
 
 
 def featurize(
@@ -142,49 +138,6 @@ def _gradients(
     return tensors, {**asdict(choice), "layout": layout}
 
 
-def choose_form(capture: Capture, rows: int, memory_mib: int) -> StorageChoice:
-    """Return the form in which the gradients of ``rows`` examples fit into ``memory_mib``.
-
-    Raises:
-        UserError: not even a small projection fits.
-    """
-    numbers, last = capture.numbers_per_example(), capture.numbers_per_example(capture.last)
-    itemsize = next(iter(capture.parameters.values())).element_size()
-    return choose_storage(rows, numbers, last, itemsize, memory_mib)
-
-
-def gradients_in_form(
-    capture: Capture,
-    cotangents: Cotangents,
-    x: Rows,
-    y: Tensor,
-    choice: StorageChoice,
-    seed: int,
-    pass_mib: int,
-) -> tuple[Block, Tensor]:
-    """Return gradients in the chosen form, and the outputs.
-
-    Args:
-        capture: capture of the model.
-        cotangents: function that gives the vectors propagated back.
-        x: (n, ...) inputs.
-        y: (n, ...) labels.
-        choice: form of the gradients.
-        seed: seed of a projection.
-        pass_mib: memory of forward and backward passes, in MiB.
-    """
-    if choice.choice == "factored":
-        return capture.all_gradients(x, y, cotangents, pass_mib)
-    joined, outs = JoinedBlocks(x), JoinedRows(len(x))
-    for rows, block, out in capture.chunks(x, y, cotangents, pass_mib):
-        projected = block.project(choice.dim, PROJECTION, seed)
-        if choice.last_dim:
-            projected = projected.project_last(choice.last_dim, PROJECTION, seed)
-        joined.put(rows, projected)
-        outs.put(rows, out)
-    return joined.get(), outs.get()
-
-
 def read_gradients(
     description: dict[str, Any],
     get: Get,
@@ -223,20 +176,6 @@ def read_gradients(
         )
 
     return History(member, times, load)
-
-
-def note_projected(dim: int, last: bool, limit: str) -> None:
-    """Emit a note where gradients are a projection.
-
-    Args:
-        dim: dimensions of the projection; 0 for exact gradients.
-        last: whether those of the last layer are exact.
-        limit: name of the limit of memory that exact gradients exceed.
-    """
-    if dim:
-        apart = ", except those of the last layer" if last else ""
-        text = f"gradients are projected to {dim} dimensions{apart}: exact ones exceed {limit}"
-        warnings.warn(text, Note, stacklevel=3)
 
 
 def read_outputs(get: Get, member: int, times: CheckpointTimes, query_rows: slice = slice(None)) -> Outputs:

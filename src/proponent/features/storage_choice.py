@@ -33,7 +33,7 @@ class StorageChoice:
     last_dim: int = 0
 
 
-def choose_storage(rows: int, factored: int, last: int, itemsize: int, memory_mib: int) -> StorageChoice:
+def choose_storage(rows: int, factored: int, last: int, itemsize: int, memory_mib: float) -> StorageChoice:
     """Choose exact factors if they fit, otherwise the largest projection that does.
 
     The factors of the last layer are kept in addition, or a projection of them where they are large: those of a language
@@ -61,6 +61,6 @@ def choose_storage(rows: int, factored: int, last: int, itemsize: int, memory_mi
                 return StorageChoice("projected", dim + kept, size, exact, dim, last_dim)
     needed = math.ceil(rows * min(factored, DIMS[-1] + min(last, DIMS[-1])) * itemsize / 2**20)
     raise UserError(
-        f"the smallest form of these gradients takes {needed} MiB and {memory_mib} are allowed: "
+        f"the smallest form of these gradients takes {needed} MiB and {memory_mib:.0f} are allowed: "
         "raise compute.memory_mib, or lower compute.members_per_job or ensemble.checkpoints"
     )

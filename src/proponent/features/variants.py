@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from proponent.errors import UserError
+from proponent.features.gradient_forms import choose_form, gradients_in_form, note_projected
+from proponent.features.gradients.block import Block
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
-from proponent.features.gradients.factored_gradients import FactoredGradients
 from proponent.features.gradients.tracing import deterministic_eval
 from proponent.rows import Rows, named_tensors, outputs_of
 from proponent.settings.tasks import Task
@@ -30,8 +31,8 @@ from proponent.torch_failures import FAILURES, layer_name
 class VariantPair:
     """Gradients with respect to a variant's parameters; see :class:`proponent.methods.shared.needs.TargetPair`."""
 
-    train: FactoredGradients
-    query: FactoredGradients
+    train: Block
+    query: Block
     loss_weight: Tensor
     loss_curvature: Tensor
 
@@ -83,20 +84,29 @@ def gradients_of(
     task: Task,
     train: tuple[Rows, Tensor],
     query: tuple[Rows, Tensor],
-    memory_mib: int,
+    pass_mib: int,
+    held_mib: float,
 ) -> VariantPair:
-    """Return the gradients of a variant.
+    """Return the gradients of a variant, projected if exact ones do not fit.
 
     Args:
         variant: network; gradients are those with respect to its trainable parameters.
         task: task that gives base and target.
         train: inputs and labels of the training examples.
         query: inputs and labels of the queries.
-        memory_mib: memory for forward and backward passes in MiB, in addition to the result.
+        pass_mib: memory for forward and backward passes in MiB, in addition to the result.
+        held_mib: memory for the result in MiB.
+
+    Raises:
+        UserError: not even a small projection fits.
     """
     capture = Capture(variant, train[0][:1])
-    block, outputs = capture.all_gradients(*train, base_cotangents(task), memory_mib)
-    asked, _ = capture.all_gradients(*query, target_cotangents(task), memory_mib)
+    form = choose_form(capture, len(train[1]) + len(query[1]), held_mib)
+    note_projected(form.dim, bool(capture.last) and not form.last_dim, "compute.memory_mib")
+    block, outputs = gradients_in_form(
+        capture, base_cotangents(task), *train, form, seed=0, pass_mib=pass_mib
+    )
+    asked, _ = gradients_in_form(capture, target_cotangents(task), *query, form, seed=0, pass_mib=pass_mib)
     return VariantPair(
         block, asked, task.loss_weight(outputs, train[1]), task.loss_curvature(outputs, train[1])
     )

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from proponent.config.digests.keys import digest
 from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradient_forms import choose_form, gradients_in_form, note_projected
 from proponent.features.gradients.block import Block
 from proponent.features.gradients.capture import Capture, base_cotangents, target_cotangents
-from proponent.features.member_features import choose_form, gradients_in_form, note_projected
 from proponent.features.member_network import NetworkReader, pass_memory_mib
 from proponent.features.representations import outputs, representations
 from proponent.features.storage_choice import StorageChoice

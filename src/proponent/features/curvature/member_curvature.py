@@ -142,7 +142,9 @@ class Curvature:
         module = variants.copy_module(self._module)
         module.load_state_dict(self._capture.parameters, strict=False)
         data = ((self._x, self._y), self._query_data)
-        return variants.gradients_of(make(module), self._task, *data, self._memory_mib)
+        return variants.gradients_of(
+            make(module), self._task, *data, self._memory_mib, self.budget.left_mib / 2
+        )
 
     def ggn(self) -> Tensor:
         """Return the GGN of the mean loss, (n_parameters, n_parameters).
