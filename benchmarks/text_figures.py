@@ -13,16 +13,17 @@ LEARNED = ("airrep", "airrep-text")
 
 
 def known_sources(entries: Mapping[str, Entry], name: str = "facts-seq2seq") -> Figure:
-    """Draw how well methods find the texts that state a fact, and how well they predict retraining."""
+    """Draw how well methods find the texts that state a fact, what a step on these changes, and the LDS."""
     found = entries[name]["retrieval"]
     lds = {method: values for method, *values in entries[name]["lds"]}
     methods = sorted(found, key=lambda method: found[method]["mrr"][0])
     figure, panels = plt.subplots(
-        1, 3, figsize=(10, 0.26 * len(methods) + 1.2), sharey=True, layout="constrained"
+        1, 4, figsize=(12, 0.26 * len(methods) + 1.2), sharey=True, layout="constrained"
     )
     values_of = {
         "MRR": lambda method: found[method]["mrr"],
         "recall among the ten strongest": lambda method: found[method]["recall_10"],
+        "tail-patch: gain of the target": lambda method: found[method].get("tail_patch"),
         "LDS": lambda method: lds.get(method),
     }
     for axes, (label, value_of) in zip(panels, values_of.items(), strict=True):
