@@ -216,7 +216,7 @@ def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figur
     axes.set_xscale("log")
     axes.set_xlabel("models trained")
     axes.set_ylabel("LDS")
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 

@@ -47,7 +47,7 @@ slower, some with one job at a time and some with two.
 
 From data to leaderboard with the methods of `params.yaml` (`snakemake --cores 2 --config 'settings=[NAME]'`, AMD EPYC,
 2026-11-30): nothing else running, `diabetes-ridge` 67 s, `mnist-mlp-early` 2 min 6 s, `emoji-cnn` 18 min 44 s; next to other
-work, `concrete-mlp` 86 s, `speech-intents` 19 min 17 s.
+work, `concrete-mlp` 86 s, `speech-intents` 19 min 17 s, `newsgroups-minilm` 46 min 15 s (5,274 seconds of jobs).
 
 ![LDS of every method on every recorded setting, with 95 % intervals and ceilings](images/settings.svg)
 
