@@ -25,6 +25,8 @@ _TRAIN, _QUERIES = 6, 3
 """Numbers of examples that are tried."""
 _LARGEST_MATRIX = 2000
 """Largest number of parameters for which a matrix is tried; above it, products with it are."""
+_LARGEST_ROOT_MIB = 500
+"""Largest root of the GGN that is tried; above it (a sequence model has an output per position and token), a product is."""
 FEATURES: tuple[Kind, ...] = ("gradients", "outputs", "representations")
 
 
@@ -113,10 +115,11 @@ class Trial:
     def _operate(self, operation: str) -> object:
         curvature = self._curvature
         small = curvature.n_parameters <= _LARGEST_MATRIX
+        has_small_root = _TRAIN * curvature.root_mib <= _LARGEST_ROOT_MIB
         vector = torch.ones(1, curvature.n_parameters).to(curvature.loss_weight)
         products: dict[str, Callable[[], object]] = {
             "ggn": curvature.ggn if small else lambda: curvature.ggn_product(vector),
-            "ggn_root": curvature.ggn_root,
+            "ggn_root": curvature.ggn_root if has_small_root else lambda: curvature.ggn_product(vector),
             "ggn_product": lambda: curvature.ggn_product(vector),
             "hessian": curvature.hessian if small else lambda: curvature.hessian_product(vector),
             "hessian_product": lambda: curvature.hessian_product(vector),

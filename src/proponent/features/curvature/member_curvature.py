@@ -165,6 +165,12 @@ class Curvature:
             total.addmm_(written.T, written)
         return total.div_(self.n_train)
 
+    @property
+    def root_mib(self) -> float:
+        """Memory of one example's part of :meth:`ggn_root` while it is computed, in MiB: a backward pass for each output."""
+        numbers = self._capture.activations + 2 * self._capture.numbers_per_example()
+        return self.n_outputs * numbers * self._itemsize / MIB
+
     def ggn_root(self) -> FactoredGradients:
         """Return n_train * n_outputs rows B with GGN = Bᵀ B / n, those of one example next to each other."""
         cotangents = root_cotangents(self._task)
