@@ -158,7 +158,7 @@ def read_gradients(
     """
     if description["choice"] == "projected":
         has_last = "names" not in description["layout"]["last"]
-        note_projected(description["dim"], has_last and not description["last_dim"], "compute.memory_mib")
+        note_projected(description["dim"], has_last and not description.get("last_dim"), "compute.memory_mib")
 
     def block(index: int, side: str, x: Rows) -> Block:
         return from_tensors(description["layout"], lambda name: get(f"{index}.{side}.{name}"), x)
