@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -25,13 +26,16 @@ from proponent.plan.current import current_artefacts
 from proponent.plan.run_plan import Plan
 from proponent.plan.settle import settle
 from proponent.self_check.gradient_storage import gradient_storage, projection_notice
+from proponent.self_check.method_needs import Trial
 from proponent.self_check.problem_sizes import sizes_of
 from proponent.self_check.subject import Subject
+from proponent.settings.causal_transformer import causal_transformer
 from proponent.settings.split import Arrays
 from proponent.settings.tasks import get_task
 from proponent.steps.io import planned_memory
 from proponent.store.manifest import read_manifest
 from proponent.training.designs import member_run
+from proponent.training.predict import LargestResult
 from proponent.training.replay import Replay
 from workflow.checkout import REPOSITORY
 from workflow.this_process import make_artefact
@@ -238,3 +242,18 @@ def test_more_dimensions_than_will_be_stored_are_refused_before_training(tmp_pat
     reason = planned_memory.refusal(tmp_path, spec)
     assert reason.startswith("asks for a projection to 4096 dimensions, and gradients are stored in 2048")
     assert planned_memory.refusal(tmp_path, Spec(({"projection_dim": 2048},))) is None
+
+
+def test_the_trial_of_a_model_with_many_outputs_is_small():
+    """A language model with 24 positions and 500 tokens has 12,000 outputs; a root of the GGN has a row for each of them."""
+    torch.manual_seed(0)
+    y = torch.randint(0, 500, (8, 24))
+    data = Arrays(x_train=y, y_train=y, x_query=y[:3], y_query=y[:3])
+    model = partial(causal_transformer, vocabulary=500, length=24, width=16, heads=2, layers=1)
+    subject = Subject(
+        "lab", lambda seed: model(), data, get_task("language-model"), RecipeConfig(lr=0.1, epochs=1)
+    )
+    trial = Trial(subject)
+    with LargestResult() as largest:
+        assert trial.reason("network.ggn_root") is None
+    assert largest.bytes < 200 * 2**20

@@ -47,7 +47,7 @@ class LargestResult(TorchDispatchMode):
 
 
 def _storage(value: Tensor) -> int:
-    return value.untyped_storage().data_ptr()
+    return int(value.untyped_storage()._cdata)  # unlike data_ptr, also of tensors without memory
 
 
 def targets(
