@@ -47,7 +47,7 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize("setting", CHANGES)
 def test_a_setting_runs_from_its_data_to_the_lds(small, setting):
     if setting == "newsgroups-minilm":
-        pytest.importorskip("transformers")
+        pytest.importorskip("transformers", reason="needs the extra [text]")
     lds = small.lds(setting)
     assert -1 <= lds["ci_low"] <= lds["value"] <= lds["ci_high"] <= 1
     folder = small.make(setting)
@@ -66,7 +66,7 @@ def test_a_setting_runs_from_its_data_to_the_lds(small, setting):
 def test_gradients_of_all_examples_fit_into_the_default_memory(small, setting):
     """Sizes of the thumbnail, times those of the setting; otherwise every method with gradients would be left out."""
     if setting == "newsgroups-minilm":
-        pytest.importorskip("transformers")
+        pytest.importorskip("transformers", reason="needs the extra [text]")
     folder = small.make(setting, "data", "check")
     sizes = json.loads((folder / "check.json").read_text())["sizes"]
     described = json.loads((folder / "data/description.json").read_text())

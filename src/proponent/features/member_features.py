@@ -1,8 +1,8 @@
 """Features of one member as tensors to store, and back: for the steps ``featurize`` and ``attribute``.
 
 Gradients are stored exactly, as factors, if they fit; otherwise as a sparse random projection, together with the last
-linear layer's exact gradients. The choice depends on shapes and the memory budget only, is made before anything is
-computed, and is part of the description that is returned.
+linear layer's gradients, exact or as a projection of their own. The choice depends on shapes and the memory budget only, is
+made before anything is computed, and is part of the description that is returned.
 
 The budget covers the returned tensors (at most half of it) and forward and backward passes (at most a quarter of it, and
 ``PASS_MIB``). The data and two copies of the parameters take memory in addition to the budget.
