@@ -6,6 +6,10 @@ ARGS ?=
 PORT ?= 5000
 # Processes that run tests.
 WORKERS ?= 2
+# Packages are installed without compiling all their modules, most of which are never imported, and which took half of the time;
+# Python compiles a module when it first imports it, and must then be allowed to keep the result.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
@@ -84,22 +88,22 @@ clean:  ## remove the environment and caches; results/ stays
 
 .venv/.runtime: requirements.lock pyproject.toml | .venv/bin/python
 	@echo "installing into .venv (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PIP_INSTALL) -r requirements.lock
+	@$(PIP_INSTALL) --no-deps --editable .
 	@touch $@
 
 .venv/.speech: requirements-speech.lock .venv/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-speech.lock
+	@$(PIP_INSTALL) -r requirements-speech.lock
 	@touch $@
 
 .venv/.music: requirements-music.lock .venv/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-music.lock
+	@$(PIP_INSTALL) -r requirements-music.lock
 	@touch $@
 
 .venv/.text: requirements-text.lock .venv/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-text.lock
+	@$(PIP_INSTALL) -r requirements-text.lock
 	@touch $@
 
 .venv/.development: requirements-dev.lock requirements-music.lock requirements-speech.lock requirements-text.lock .venv/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@$(PIP_INSTALL) -r requirements-dev.lock
 	@touch $@

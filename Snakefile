@@ -8,6 +8,11 @@ min_version("9.0")
 include: "workflow/common.smk"
 
 
+onstart:
+    if workflow.is_main_process:
+        fork_local_jobs(workflow, COMPUTE)
+
+
 onerror:
     # Cluster jobs read this file too, and must not make tables.
     if workflow.is_main_process:

@@ -11,6 +11,7 @@ from proponent.checkout_location import stop_if_unusable
 stop_if_unusable(ROOT)
 
 from proponent.config.flags import Flags
+from proponent.fork_server.start import fork_local_jobs
 from proponent.inspection.failed_run import finish_failed_run
 from proponent.plan import start
 from proponent.plan.charges import TUNED_ON

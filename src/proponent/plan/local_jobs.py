@@ -44,7 +44,7 @@ def limit_local_jobs(workflow: Any, memory_mib: int) -> None:
         workflow: Snakemake's workflow, before its jobs are planned.
         memory_mib: ``compute.memory_mib``.
     """
-    if not _runs_here(workflow.resource_settings.nodes):
+    if not runs_here(workflow.resource_settings.nodes):
         return
     limits = machine_limits()
     cores = workflow.resource_settings.cores or 1
@@ -83,7 +83,7 @@ def jobs_at_a_time(limits: MachineLimits, threads: int, memory_mib: int) -> int:
     return max(1, min(cores_for_jobs(limits) // threads, by_memory))
 
 
-def _runs_here(nodes: int | None) -> bool:
+def runs_here(nodes: int | None) -> bool:
     """Return whether jobs run on this machine; every other executor needs a number of nodes."""
     return nodes is None or _executor() in (None, "local")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from proponent.config.specifications.method_specs import FeaturizeSpec
 from proponent.config.specifications.step_inputs import FeaturizeInputs
 from proponent.features.member_features import featurize
+from proponent.progress import progress
 from proponent.seeds import derive_seed
 from proponent.settings.factories import build_model
 from proponent.settings.tasks import get_task
@@ -39,7 +40,7 @@ def run(job: Job[FeaturizeSpec, FeaturizeInputs]) -> None:
     shard = job.read(job.inputs.ensemble)
     tensors: dict[str, Tensor] = {}
     described: dict[str, dict[str, Any]] = {}
-    for member in spec.members:
+    for member in progress(spec.members, f"{spec.kind} of {len(spec.members)} members"):
         name = f"member-{member:03d}"
         training = read_json(shard.parent / name / "training.json")
         own, description = featurize(
