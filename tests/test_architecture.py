@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "self_check": {"config", "settings", "training", "features"},
     "plan": {"config", "store"},
     "inspection": {"config", "store", "plan"},
-    "fork_server": {"config", "plan", "steps"},
+    "fork_server": {"cli", "config", "plan", "steps"},  # a fork runs the command line
     "attribution": {"config", "methods", "metrics"},
     "trained": {"config", "settings", "store", "features", "methods", "explanations"},
     "commands": {"config", "publish", "store", "plan", "inspection", "steps", "cleaning", "cleaning_files"},

@@ -16,8 +16,8 @@ def run_in_fork() -> int | None:
     If a signal ends the fork, it ends this process too.
 
     Returns:
-        The exit code of the fork; None if there is no server, or if it ended before the command did, so that this process has
-        to run the command itself.
+        The exit code of the fork; None if there is no server, or if it ended before the command did, so that this process
+        has to run the command itself.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
