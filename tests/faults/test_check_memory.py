@@ -35,7 +35,7 @@ from proponent.settings.tasks import get_task
 from proponent.steps.io import planned_memory
 from proponent.store.manifest import read_manifest
 from proponent.training.designs import member_run
-from proponent.training.predict import LargestResult
+from proponent.training.largest_result import LargestResult
 from proponent.training.replay import Replay
 from workflow.checkout import REPOSITORY
 from workflow.this_process import make_artefact

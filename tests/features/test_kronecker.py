@@ -13,7 +13,7 @@ from proponent.features.curvature import kronecker_factors
 from proponent.features.curvature.gauss_newton import sampled_cotangents
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.settings.tasks import Classification, LanguageModel, Regression
-from proponent.training.predict import LargestResult
+from proponent.training.largest_result import LargestResult
 
 TASK = Classification()
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from proponent.training.largest_result import LargestResult
 from proponent.training.lockstep import train
-from proponent.training.predict import LargestResult, targets
+from proponent.training.predict import targets
 from proponent.training.stack import state_dict
 from training.test_lockstep import (
     CLASSIFICATION,

@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the calls of the server"),
 ]
 
-TELL_PARENT = '''
+TELL_PARENT = """
 
 def _parent() -> str:
     import os
@@ -24,7 +24,7 @@ def _parent() -> str:
 
 
 print(_parent())
-'''
+"""
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def gradients_of(
     """
     capture = Capture(variant, train[0][:1])
     form = choose_form(capture, len(train[1]) + len(query[1]), held_mib)
-    note_projected(form.dim, bool(capture.last) and not form.last_dim, "compute.memory_mib")
+    note_projected(form.dim, bool(capture.last) and not form.last_dim, "memory_mib")
     block, outputs = gradients_in_form(
         capture, base_cotangents(task), *train, form, seed=0, pass_mib=pass_mib
     )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
@@ -17,6 +14,7 @@ from proponent.rows import Rows, rows_at_a_time
 from proponent.settings.tasks import Task
 from proponent.torch_compat import layered, stackable
 from proponent.torch_failures import explained, layer_name
+from proponent.training.largest_result import LargestResult
 from proponent.training.pass_choice import is_recurrent
 from proponent.training.stack import call
 
@@ -26,28 +24,6 @@ RESULT_BYTES = 64 * 2**20
 """Largest result of an operation, for all models and examples that are evaluated together; a pass holds a few of them."""
 COMPARED = 4
 """Examples whose targets are compared with an ordinary pass of the last model."""
-
-
-class LargestResult(TorchDispatchMode):
-    """Notes the bytes of the largest tensor that an operation makes; views take no memory of their own."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation."""
-        result = func(*args, **(kwargs or {}))
-        given = {_storage(value) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
-        made = [
-            value.numel() * value.element_size()
-            for value in tree_leaves(result)
-            if isinstance(value, Tensor) and _storage(value) not in given
-        ]
-        self.bytes = max([self.bytes, *made])
-        return result
-
-
-def _storage(value: Tensor) -> int:
-    return int(value.untyped_storage()._cdata)  # unlike data_ptr, also of tensors without memory
 
 
 def targets(
