@@ -59,6 +59,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind):
     assert not torch.allclose(first, other)
 
 
+def test_matrices_that_are_kept_are_those_drawn_anew(monkeypatch):
+    """Examples come in chunks, and each chunk needs the whole matrix, also if it is larger than what is kept."""
+    block = block_of("mlp")
+    kept = [block.project(16, "sparse", 3).values for _ in range(2)]
+    monkeypatch.setattr(projection, "_kept_sparse", projection._sparse)
+    drawn = block.project(16, "sparse", 3).values
+    assert all(torch.equal(values, drawn) for values in kept)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_inner_products_are_unbiased(kind):
     """Within three standard errors over 400 seeds, for every pair of examples."""

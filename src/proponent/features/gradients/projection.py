@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ BLOCK_COORDINATES = 8192
 SPARSE_EXAMPLES = 64
 """Examples per product; their written-out gradients of a block of coordinates stay in cache."""
 DENSE_EXAMPLES = 1024
+KEPT_BLOCKS = 128
+"""Blocks of sparse matrices that are kept for the next examples, 0.4 MiB each: enough for a million parameters. Drawing one
+anew takes longer than a product of it with a hundred examples."""
 
 
 def project_part(
@@ -53,14 +57,14 @@ def project_part(
     _check(kind, dim)
     for name in part.names:
         for low, high in _blocks(shapes[name]):
-            generator = _generator(seed, kind, name, low)
             if kind == "sparse":
-                matrix = _sparse(high - low, dim, generator, out.dtype).to(out.device)
+                draw = _kept_sparse if high - low <= BLOCK_COORDINATES else _sparse
+                matrix = draw(high - low, dim, seed, name, low, out.dtype).to(out.device)
                 for rows in chunks(len(out), SPARSE_EXAMPLES):
                     block = part[rows].elements(name, low, high)
                     out[rows] += torch.sparse.mm(matrix, block.T.contiguous()).T
                 continue
-            dense = _dense(high - low, dim, kind, generator, out.dtype).to(out.device)
+            dense = _dense(high - low, dim, kind, _generator(seed, kind, name, low), out.dtype).to(out.device)
             for rows in chunks(len(out), DENSE_EXAMPLES):
                 out[rows].addmm_(part[rows].elements(name, low, high), dense, alpha=1 / math.sqrt(dim))
 
@@ -92,8 +96,9 @@ def _dense(rows: int, dim: int, kind: str, generator: torch.Generator, dtype: to
     return signs.to(dtype).mul_(2).sub_(1)
 
 
-def _sparse(coordinates: int, dim: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+def _sparse(coordinates: int, dim: int, seed: int, name: str, low: int, dtype: torch.dtype) -> Tensor:
     """Return the transposed projection (dim, coordinates), with ``BUCKETS`` entries in each column."""
+    generator = _generator(seed, "sparse", name, low)
     bounds = [dim * group // BUCKETS for group in range(BUCKETS + 1)]
     buckets = torch.cat(
         [
@@ -108,3 +113,6 @@ def _sparse(coordinates: int, dim: int, generator: torch.Generator, dtype: torch
     return torch.sparse_coo_tensor(
         indices, values, (dim, coordinates), check_invariants=False
     ).to_sparse_csr()
+
+
+_kept_sparse = lru_cache(KEPT_BLOCKS)(_sparse)
