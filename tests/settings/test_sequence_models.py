@@ -14,7 +14,7 @@ import proponent
 from proponent.config.recipe_schema import Optimizer, RecipeConfig
 from proponent.errors import UserError
 from proponent.rows import NamedRows, Rows
-from proponent.settings.causal_transformer import CausalAttention, causal_transformer, skewed
+from proponent.settings.causal_transformer import CausalAttention, by_end, causal_transformer, skewed
 from proponent.settings.docstrings import text_classifier
 from proponent.settings.encoder_decoder import encoder_decoder
 from proponent.settings.minilm import PACKAGE, UpperLayers, lower_states, minilm_classifier, tokenize
@@ -177,8 +177,9 @@ def test_relative_attention_by_its_definition():
 
 
 def test_products_are_moved_to_pairs_of_positions():
-    products = torch.arange(32.0).reshape(2, 4, 4)
-    found = skewed(products)
+    products = torch.arange(32.0).reshape(2, 4, 4)  # by position and distance
+    states = torch.eye(4).expand(2, 4, 4)
+    found = skewed(states @ by_end(products.mT).mT)
     for i in range(4):
         for j in range(i + 1):
             assert torch.equal(found[:, i, j], products[:, i, i - j])
