@@ -49,7 +49,7 @@ class CausalAttention(nn.Module):
 
 
 def by_end(distances: Tensor) -> Tensor:
-    """Return vectors by distance, (..., L, d), in the order of :func:`skewed`, (..., L + 1, d): zeros, then the farthest first."""
+    """Return vectors by distance, (..., L, d), in the order of :func:`skewed`, (..., L + 1, d): 0, then the farthest."""
     return F.pad(distances.flip(-2), (0, 0, 1, 0))
 
 
