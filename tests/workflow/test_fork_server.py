@@ -45,7 +45,7 @@ def parents(checkout: Checkout) -> dict[str, str]:
 
 
 def test_all_jobs_of_a_run_are_forks_of_one_server(telling):
-    telling.snakemake("results/toy/scores/graddot.safetensors")
+    telling.snakemake("results/toy/features/gradients-000.safetensors")
     found = parents(telling)  # the check, which has a fork of its own, aside
     (server,) = {found[job] for job in ("data", "train-000", "featurize-gradients-000")}
     assert "-m proponent.fork_server.server" in server
