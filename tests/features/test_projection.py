@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(kind):
 
 
 def test_matrices_that_are_kept_are_those_drawn_anew(monkeypatch):
-    """Examples come in chunks, and each chunk needs the whole matrix, also if it is larger than what is kept."""
+    """Examples come in chunks, each of which needs the whole matrix."""
     block = block_of("mlp")
     kept = [block.project(16, "sparse", 3).values for _ in range(2)]
     monkeypatch.setattr(projection, "_kept_sparse", projection._sparse)

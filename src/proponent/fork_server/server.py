@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -13,14 +12,12 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
 
 from proponent.fork_server.message import REFUSED, STANDARD_STREAMS, STATUS, Request
-from proponent.steps.io.process import prepare_libraries
+from proponent.steps.io.process import ending_with_parent, prepare_libraries
 
 PRELOADED = ("torch", "numpy", "safetensors.torch")
 """Modules that most jobs import; none of this package, so that each fork reads its code as a new process does."""
-_PR_SET_PDEATHSIG = 1
 
 
 class Server:
@@ -33,6 +30,7 @@ class Server:
 
     def __init__(self, listener: socket.socket, controller: int) -> None:
         self._listener, self._controller = listener, controller
+        self._process, self._end_with_parent = os.getpid(), ending_with_parent(signal.SIGTERM)
         self._running: dict[int, socket.socket] = {}
         """Connection per fork, by process ID."""
         self._selector = selectors.DefaultSelector()
@@ -77,18 +75,15 @@ class Server:
         except (OSError, ValueError, TypeError):
             connection.close()
             return None
-        if not request.fits(sys.executable, os.environ):
-            with contextlib.suppress(OSError):
-                connection.sendall(REFUSED)
-            child = -1
-        else:
-            child = os.fork()
+        child = os.fork() if request.fits(sys.executable, os.environ) else None
         if child == 0:
             self._become(connection, streams)
             return request
         for stream in streams:
             os.close(stream)
-        if child < 0:
+        if child is None:
+            with contextlib.suppress(OSError):
+                connection.sendall(REFUSED)
             connection.close()
             return None
         self._running[child] = connection
@@ -97,9 +92,9 @@ class Server:
 
     def _become(self, connection: socket.socket, streams: list[int]) -> None:
         """Leave everything of the server behind, in a fork."""
-        server = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != server:
+        if self._end_with_parent is not None:
+            self._end_with_parent()
+        if os.getppid() != self._process:  # the server ended before the fork could ask for a signal
             os._exit(1)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -137,7 +132,7 @@ def take_over(request: Request) -> None:
     importlib.invalidate_caches()
 
 
-def main(arguments: list[str]) -> Any:
+def main(arguments: list[str]) -> None:
     """Serve; in a fork, run the command of the request."""
     listener, controller, threads = map(int, arguments)
     prepare_libraries(threads)

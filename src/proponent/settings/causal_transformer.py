@@ -56,7 +56,7 @@ def by_end(distances: Tensor) -> Tensor:
 def skewed(products: Tensor) -> Tensor:
     """Return products by pair of positions, (..., L, L), from products by position and distance (Huang et al., 2018).
 
-    This is a view: on a CPU, attention to 128 positions takes as long as its passes over all pairs of positions.
+    This is a view, which saves passes over all pairs of positions.
 
     Args:
         products: (..., L, L + 1), of which entry (i, L - d) belongs to position i and the position i - d before it.

@@ -34,8 +34,8 @@ SPARSE_EXAMPLES = 64
 """Examples per product; their written-out gradients of a block of coordinates stay in cache."""
 DENSE_EXAMPLES = 1024
 KEPT_BLOCKS = 128
-"""Blocks of sparse matrices that are kept for the next examples, 0.4 MiB each: enough for a million parameters. Drawing one
-anew takes longer than a product of it with a hundred examples."""
+"""Blocks of sparse matrices that are kept for the next examples, 0.4 MiB each: enough for a million parameters. Drawing them
+anew took 40 % of the time of the gradients of `shakespeare-gpt`."""
 
 
 def project_part(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from proponent.seeds import HASH_SEED
 
+_PR_SET_PDEATHSIG = 1
+"""Option of prctl(2)."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Options of mallopt(3)."""
 
@@ -50,6 +54,18 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, 64 << 20) and mallopt(_M_TRIM_THRESHOLD, 256 << 20))
+
+
+def ending_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """Return what a new process does first: ask Linux for a signal when its parent ends, even by SIGKILL."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, number)
+
+    return ask
 
 
 def peak_memory_mib() -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -11,20 +10,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from proponent.config.training_command import fill
 from proponent.errors import UserError
 from proponent.steps.io.job import Job
-from proponent.steps.io.process import peak_memory_mib
+from proponent.steps.io.process import ending_with_parent, peak_memory_mib
 from proponent.store.files import write_json
 from proponent.store.job_log import log_tail
 from proponent.training.designs import Run
 
-_PR_SET_PDEATHSIG = 1
-"""Option of prctl(2)."""
 _RECORD = "finished.json"
 _SEEDS = 2**31
 """Seeds of scripts are below this number, which every library accepts."""
@@ -150,7 +147,7 @@ class TrainingScript:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                preexec_fn=_ending_with_parent(),
+                preexec_fn=ending_with_parent(signal.SIGKILL),
             )
             try:
                 for line in process.stdout or ():
@@ -176,18 +173,6 @@ def refuse_missing_program(program: str, root: Path, setting: str) -> None:
             f"configs/settings/{setting}.yaml: training.command: there is no program '{program}' on this machine; activate "
             "its environment, or give its path"
         )
-
-
-def _ending_with_parent() -> Callable[[], None] | None:
-    """Return what a new process does first: ask Linux to end it when this process ends, even by SIGKILL."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return ask
 
 
 def _peak_of_processes_mib() -> float:
