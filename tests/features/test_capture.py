@@ -124,6 +124,26 @@ class BatchMean(nn.Module):
         return self.linear(x - x.mean(0))
 
 
+class LargeBatchMean(nn.Module):
+    """Mixes the examples of batches of more than four."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        return self.linear(x - x.mean(0) if len(x) > 4 else x)
+
+
+class SquareRoot(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        return self.linear(x[:, :4].sqrt())
+
+
 class Greedy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -161,6 +181,41 @@ def test_models_that_cannot_be_expressed_are_refused_by_name(module, message):
     x, y = torch.randn(5, 4), torch.zeros(5, dtype=torch.long)
     with pytest.raises(UserError, match=message):
         target_gradients(module, TASK, x, y)
+
+
+def _in_chunks(module, x, size):
+    capture, cotangents = Capture(module, x[:1]), target_cotangents(TASK)
+    for start in range(0, len(x), size):
+        rows = x[start : start + size]
+        capture.gradients(rows, torch.zeros(len(rows), dtype=torch.long), cotangents)
+
+
+def test_examples_that_affect_each_other_in_large_batches_only_are_refused():
+    """A capture compares a batch with its examples alone until it has seen one as large."""
+    x = torch.randn(24, 4)
+    _in_chunks(LargeBatchMean(), x, 4)
+    capture, cotangents = Capture(LargeBatchMean(), x[:1]), target_cotangents(TASK)
+    capture.gradients(x[:3], torch.zeros(3, dtype=torch.long), cotangents)
+    with pytest.raises(UserError, match=r"the model \(LargeBatchMean\) mixes the examples of a batch"):
+        capture.gradients(x[:8], torch.zeros(8, dtype=torch.long), cotangents)
+
+
+def test_outputs_that_are_not_finite_are_refused_in_every_chunk():
+    x = torch.rand(24, 4)
+    _in_chunks(SquareRoot(), x, 8)
+    x[20] = -1.0
+    with pytest.raises(UserError, match="NaN or infinite"):
+        _in_chunks(SquareRoot(), x, 8)
+
+
+def test_a_model_runs_once_for_outputs_and_gradients():
+    """Outputs are those of the pass whose derivatives are taken; batches together are one more pass for the first chunk."""
+    module, x, y = build("mlp", 12)
+    capture, passes = Capture(module, x[:1]), []
+    module[0].register_forward_pre_hook(lambda *_: passes.append(1))
+    for start in (0, 4, 8):
+        capture.gradients(x[start : start + 4], y[start : start + 4], target_cotangents(TASK))
+    assert len(passes) == 4
 
 
 def test_embeddings_that_change_or_rescale_are_refused():

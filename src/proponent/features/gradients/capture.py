@@ -2,7 +2,7 @@
 
 A *trace* of one example finds the operations that use a weight (:mod:`.operations`), and the parameters that have a
 derivative in addition to these uses: positional embeddings, norms, scales, grouped kernels. Then the forward pass,
-vectorised over examples (``torch.func.vmap``), is run with a zero probe added to the output of each operation. One
+vectorised over examples (``torch.func.vmap``), is run with a zero probe added to the output of each operation. Its
 backward pass gives the derivatives with respect to the probes, which are the output gradients of the weights, and the
 written-out gradients of all other parameters. Each example is alone in its forward pass, so that nothing depends on
 how a model lays out its batch.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -86,6 +87,7 @@ class Capture:
             )
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
         self._compared = False
+        self._compared_together = 0
         self.uses, self.dense = self._trace(example[:1])
         last = [use for use in self.uses if use.call == self.last_linear]
         self.last = tuple(n for use in last for n in (use.weight, use.bias) if n is not None)
@@ -187,36 +189,26 @@ class Capture:
             cotangents: function that gives K vectors per example; the block has n * K rows, those of one example
                 next to each other.
         """
-        outputs = self.outputs(x)
-        seeds = cotangents(outputs, y)
         claimed = {name: tensor for name, tensor in self.parameters.items() if name not in self.dense}
         like = next(iter(self.parameters.values()))
-        probes = [torch.zeros(use.output, dtype=like.dtype, device=like.device) for use in self.uses]
-        dense = {name: self.parameters[name] for name in self.dense}
+        probes = [like.new_zeros(use.output).expand(len(x), *use.output) for use in self.uses]
+        dense = {name: self.parameters[name].expand(len(x), *self.shapes[name]) for name in self.dense}
         kept = [index for index, use in enumerate(self.uses) if use.from_x is None]
 
-        def forward(probes: list[Tensor], dense: dict[str, Tensor], one: Rows) -> tuple[Tensor, list[Tensor]]:
+        def one_at_a_time(
+            probes: list[Tensor], dense: dict[str, Tensor], one: Rows
+        ) -> tuple[Tensor, list[Tensor]]:
             with ProbedPass(self.uses, probes) as probed:
                 outputs = outputs_of(self.module, one[None], {**claimed, **dense})
-            return outputs, [probed.inputs[index] for index in kept]
+            return outputs[0], [probed.inputs[index] for index in kept]
 
-        def per_example(
-            one: Rows, seed: Tensor
-        ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
-            pulled: Any = vjp(lambda p, d: forward(p, d, one), probes, dense, has_aux=True)
-            result, pull, taken = pulled
-            back, rows = vmap(pull)(seed[:, None])
-            return taken, back, rows, result[0]
-
-        with (
-            explained(self.module, ALONE),
-            deterministic_eval(self.module),
-            torch.no_grad(),
-            without_compiler(),
-        ):
-            found = vmap(per_example)(x, seeds)
-        taken, output_gradients, rows, alone = found
-        self._check_alone(x, alone, outputs)
+        with self._vectorised():
+            passed: Any = vjp(lambda p, d: vmap(one_at_a_time)(p, d, x), probes, dense, has_aux=True)
+        outputs, pull, taken = passed
+        self._check_alone(x, outputs)
+        seeds = cotangents(outputs, y)
+        with self._vectorised():
+            output_gradients, rows = vmap(pull, out_dims=1)(seeds.movedim(1, 0))
         self._check_rows(rows)
         inputs = dict(zip(kept, taken, strict=True))
         block = assemble_block(
@@ -252,8 +244,25 @@ class Capture:
             for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
         }
 
-    def _check_alone(self, x: Rows, alone: Tensor, together: Tensor) -> None:
-        """Refuse outputs that differ between an example alone and in its batch, or are not finite."""
+    @contextmanager
+    def _vectorised(self) -> Iterator[None]:
+        """Run derivatives of the module, vectorised over examples, within the block."""
+        with (
+            explained(self.module, ALONE),
+            deterministic_eval(self.module),
+            torch.no_grad(),
+            without_compiler(),
+        ):
+            yield
+
+    def _check_alone(self, x: Rows, alone: Tensor) -> None:
+        """Refuse outputs that differ between an example alone and in its batch, or are not finite.
+
+        Batches no larger than one that was compared before are only checked to be finite.
+        """
+        if len(x) <= self._compared_together and bool(alone.isfinite().all()):
+            return
+        together = self.outputs(x)
         scale = together.abs().max().clamp_min(1e-6)
         if not bool(((alone - together).abs().max() <= 1e-3 * scale).item()):
             raise UserError(
@@ -261,6 +270,7 @@ class Capture:
                 or f"{type(self.module).__name__} returns other outputs for an example alone than in a batch; gradients "
                 "of single examples need a model whose examples do not affect each other"
             )
+        self._compared_together = len(x)
 
     def _check_rows(self, rows: dict[str, Tensor]) -> None:
         """Refuse written-out gradients (n, K, ...) of another shape than their parameter."""
