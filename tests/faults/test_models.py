@@ -21,6 +21,7 @@ from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
 from proponent.features.gradients.agreement import compare_with_autograd
 from proponent.features.gradients.capture import Capture, target_cotangents
+from proponent.features.gradients.per_parameter import RowsPart
 from proponent.features.member_features import featurize, read_representations
 from proponent.features.views import CheckpointTimes
 from proponent.methods.projected_influence import logra
@@ -176,18 +177,16 @@ def test_magic_without_forward_ad_is_refused_in_one_line_and_works_otherwise(nam
     assert scores().isfinite().all()
 
 
-def test_prelu_wrong_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the replacement, torch gives the weight's gradient a wrong shape, which is refused by name."""
+def test_gradients_of_a_wrong_shape_are_refused_by_name() -> None:
+    """As those of the weight of torch's own PReLU are, for one derivative per example under ``vmap``."""
     x, y = inputs("vectors")
-    block, _ = target_gradients(net(nn.PReLU()), TASK, x, y)
-    assert {part.name: part.values.shape[1] for part in block.parts if hasattr(part, "values")}[
-        "1.weight"
-    ] == 1
-    monkeypatch.setattr(Rewritten, "functions", {})
-    message = refusal(lambda: target_gradients(net(nn.PReLU()), TASK, x, y))
-    assert re.search("gradient of the model's '[01].weight' (the shape|differs from autograd's)", message), (
-        message
-    )
+    capture = Capture(net(nn.PReLU()), x[:1])
+    block, _ = capture.gradients(x, y, target_cotangents(TASK))
+    rows = {part.name: part.values[:, None] for part in block.parts if isinstance(part, RowsPart)}
+    assert rows["1.weight"].shape[2:] == (1,)
+    capture._check_rows(rows)
+    message = refusal(lambda: capture._check_rows(rows | {"1.weight": rows["1.weight"].expand(-1, -1, 5)}))
+    assert re.search(r"gradient of the model's '1.weight' the shape \(5,\)", message), message
 
 
 @pytest.mark.parametrize("row", [0, 8, 15])

@@ -21,6 +21,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
+from torch.utils._pytree import tree_map
 
 from proponent.chunking import chunks
 from proponent.errors import UserError
@@ -208,7 +209,8 @@ class Capture:
         self._check_alone(x, outputs)
         seeds = cotangents(outputs, y)
         with self._vectorised():
-            output_gradients, rows = vmap(pull, out_dims=1)(seeds.movedim(1, 0))
+            pulled = vmap(pull)(seeds.movedim(1, 0))
+        output_gradients, rows = tree_map(lambda gradients: gradients.movedim(0, 1), pulled)
         self._check_rows(rows)
         inputs = dict(zip(kept, taken, strict=True))
         block = assemble_block(
