@@ -184,30 +184,35 @@ def test_diverging_retrainings_are_recorded_by_seed_and_mask(checkout):
     assert "training of member 0, 1 diverged" in refused(checkout, "results/toy/ensemble/shard-000.json")
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("scores[1, 2] = float('nan')", "NaN"),
-        ("scores = scores[:, :-1]", "(9, 60)"),
-        ("scores = scores.long()", "float"),
-    ],
-    ids=["NaN", "wrong shape", "wrong type"],
-)
-def test_scores_of_somebodys_rule_are_checked(checkout, body, said):
-    (checkout.root / "configs/methods/theirs.yaml").write_text("family: external\nsources: [theirs.py]\n")
-    (checkout.root / "workflow/rules/methods/theirs.smk").write_text(
-        'rule theirs:\n    input:\n        train="results/{setting}/data/train.safetensors",\n    output:\n'
-        '        "results/{setting}/scores/theirs.safetensors",\n    log:\n        "logs/{setting}/theirs.log",\n'
-        '    shell:\n        "python theirs.py {output} > {log} 2>&1"\n'
-    )
+def test_scores_of_somebodys_rules_are_checked(checkout):
+    """Three methods by rules of a user, in one run; each is refused in one line, and the other methods get their metrics."""
+    said = {"holes": "NaN", "narrow": "(9, 60)", "counts": "float"}
     (checkout.root / "theirs.py").write_text(
         "import sys, torch\nfrom safetensors.torch import save_file\nscores = torch.zeros(9, 60)\n"
-        f"{body}\nsave_file({{'scores': scores.contiguous()}}, sys.argv[1])\n"
+        "if 'holes' in sys.argv[1]:\n    scores[1, 2] = float('nan')\n"
+        "if 'narrow' in sys.argv[1]:\n    scores = scores[:, :-1]\n"
+        "if 'counts' in sys.argv[1]:\n    scores = scores.long()\n"
+        "save_file({'scores': scores.contiguous()}, sys.argv[1])\n"
     )
-    line = complaint(checkout, "--config", "methods=[random,theirs]")
-    assert said in line
-    assert "theirs" in line
-    assert not (checkout.root / "results/toy/metrics/theirs.json").exists()
+    for method in said:
+        (checkout.root / f"configs/methods/{method}.yaml").write_text(
+            "family: external\nsources: [theirs.py]\n"
+        )
+        (checkout.root / f"workflow/rules/methods/{method}.smk").write_text(
+            f'rule {method}:\n    input:\n        train="results/{{setting}}/data/train.safetensors",\n    output:\n'
+            f'        "results/{{setting}}/scores/{method}.safetensors",\n    log:\n'
+            f'        "logs/{{setting}}/{method}.log",\n    shell:\n        "python theirs.py {{output}} > {{log}} 2>&1"\n'
+        )
+    done = checkout.snakemake("--config", f"methods=[random,{','.join(said)}]", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    lines = {line.strip() for line in done.stdout.splitlines() if line.strip().startswith("error:")}
+    for method, reason in said.items():
+        (line,) = [line for line in lines if method in line]
+        assert reason in line
+        assert not (checkout.root / f"results/toy/metrics/{method}.json").exists()
+    assert len(lines) == len(said), done.stdout
+    assert (checkout.root / "results/toy/metrics/random.json").exists()
 
 
 def test_a_corrupt_input_is_named_before_it_is_used(checkout):
