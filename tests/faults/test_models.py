@@ -177,8 +177,23 @@ def test_magic_without_forward_ad_is_refused_in_one_line_and_works_otherwise(nam
     assert scores().isfinite().all()
 
 
+def test_gradients_of_a_prelu_are_right_with_and_without_its_replacement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Derivatives of a vectorised pass are right where vectorised derivatives, of one example each, have a wrong shape."""
+    x, y = inputs("vectors")
+    module = net(nn.PReLU())
+    expected = gradients_by_loop(module, TASK.target, x, y)
+    torch.testing.assert_close(
+        target_gradients(module, TASK, x, y)[0].dense(), expected, rtol=1e-4, atol=1e-5
+    )
+    monkeypatch.setattr(Rewritten, "functions", {})
+    torch.testing.assert_close(
+        target_gradients(module, TASK, x, y)[0].dense(), expected, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_gradients_of_a_wrong_shape_are_refused_by_name() -> None:
-    """As those of the weight of torch's own PReLU are, for one derivative per example under ``vmap``."""
     x, y = inputs("vectors")
     capture = Capture(net(nn.PReLU()), x[:1])
     block, _ = capture.gradients(x, y, target_cotangents(TASK))
