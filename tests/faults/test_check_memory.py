@@ -244,6 +244,24 @@ def test_more_dimensions_than_will_be_stored_are_refused_before_training(tmp_pat
     assert planned_memory.refusal(tmp_path, Spec(({"projection_dim": 2048},))) is None
 
 
+@pytest.mark.parametrize(
+    "change", [{"last": None}, {"of_tomorrow": 3}], ids=["without a size", "with one more"]
+)
+def test_sizes_of_another_version_are_not_known(change, tmp_path):
+    """`proponent plan` reads the check before it is made again."""
+    folder = tmp_path / "results/lab/data"
+    folder.mkdir(parents=True)
+    for side in ("train", "query"):
+        save_file({"x": torch.zeros(9, 6), "y": torch.zeros(9)}, folder / f"{side}.safetensors")
+    sizes = {
+        name: value for name, value in {**asdict(sizes_of(subject())), **change}.items() if value is not None
+    }
+    folder.with_name("check.json").write_text(json.dumps({"sizes": sizes}))
+    spec = Spec(({},), module="proponent.methods.influence.if_cg", network=SimpleNamespace())
+    assert planned_memory.planned_memory(tmp_path, spec) is None
+    assert planned_memory.job_mib(tmp_path, spec) == planned_memory.LIBRARIES_MIB + spec.memory_mib
+
+
 def test_the_trial_of_a_model_with_many_outputs_is_small():
     """A language model with 24 positions and 500 tokens has 12,000 outputs; a root of the GGN has a row for each of them."""
     torch.manual_seed(0)

@@ -27,10 +27,11 @@ from proponent.config.digests.source_digest import SourceTree
 from proponent.config.recipe_schema import RecipeConfig
 from proponent.errors import UserError
 from proponent.features.curvature.member_curvature import Curvature
+from proponent.features.gradients.serialise import to_tensors
 from proponent.machine_limits import MachineLimits, machine_limits
 from proponent.memory_budget import MemoryBudget
-from proponent.methods.influence import if_cg
-from proponent.methods.shared.problem_size import ProblemSize
+from proponent.methods.influence import if_cg, if_exact
+from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.methods.shared.workspace import Workspace
 from proponent.plan import local_jobs
 from proponent.plan.graph import Graph
@@ -337,6 +338,20 @@ def test_memory_of_krylov_and_of_all_methods_with_vectors_per_query_is_bounded()
         assert found["needed"] <= 300, found
 
 
+def test_memory_of_exact_influence_counts_the_root_of_the_ggn():
+    """In example space it keeps factors of each example for each output: far more than the matrix, for a wide network."""
+    problem = method_memory.Problem(width=300, n_train=30, n_query=4)
+    model = problem.needs("network", method_memory.UNLIMITED_MIB, method_memory.SGD).at(1.0)
+    tensors, _ = to_tensors(model.ggn_root())
+    kept = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()
+    }
+    size = size_of_network(model)
+    assert size.n_parameters > 30 * size.n_outputs
+    counted = if_exact.memory(size, 1) - if_exact.memory(replace(size, root_row=0), 1)
+    assert counted == pytest.approx(sum(kept.values()) / 2**20, rel=0.01)
+
+
 @pytest.mark.parametrize("method", BLOCKED)
 def test_memory_of_krylov_blocks_of_queries_have_the_same_scores(monkeypatch, method):
     problem = method_memory.Problem(width=8, n_train=40, n_query=7)
@@ -438,7 +453,7 @@ def test_memory_of_krylov_is_known_to_the_plan(tmp_path):
     for side, rows in (("train", 500), ("query", 250)):
         save_file({"x": torch.zeros(rows, 6), "y": torch.zeros(rows)}, folder / f"{side}.safetensors")
     shapes = ((540, 6), (540,), (540, 540), (540,), (3, 540), (3,))
-    sizes = Sizes(shapes, itemsize=4, n_outputs=3, factored=2169, last=543, replay_mib=1.0)
+    sizes = Sizes(shapes, itemsize=4, n_outputs=3, factored=2169, last=543, root_row=2175, replay_mib=1.0)
     folder.with_name("check.json").write_text(json.dumps({"sizes": asdict(sizes)}))
     assert planned(1000) == 1000, "as many queries as fit"
     assert 7000 < planned(100_000) < 9000, "26 vectors of 297,000 parameters for 250 queries"

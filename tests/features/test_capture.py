@@ -61,16 +61,42 @@ def test_large_weights_stay_factored(name):
     assert matrices - unused == factored
 
 
+def all_outputs(outputs, y):
+    """Cotangents for the gradient of each output."""
+    return torch.eye(CLASSES, dtype=outputs.dtype).expand(len(outputs), -1, -1)
+
+
 def test_several_cotangents_per_example_give_several_gradients():
     module, x, y = build("encoder-layer", 4)
-
-    def all_outputs(outputs, y):
-        return torch.eye(CLASSES, dtype=outputs.dtype).expand(len(outputs), -1, -1)
-
     block, _ = Capture(module, x[:1]).all_gradients(x, y, all_outputs)
     for c in range(CLASSES):
         expected = gradients_by_loop(module, lambda out, _, c=c: out[:, c], x, y)
         torch.testing.assert_close(block.dense()[c::CLASSES], expected, rtol=1e-10, atol=1e-12)
+
+
+class TwoLayersOnOneInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(50, CLASSES), nn.Linear(50, CLASSES)
+
+    def forward(self, x):
+        return self.one(x) + self.other(x).tanh()
+
+
+def test_an_input_of_several_layers_is_repeated_once_for_all_of_them():
+    module, x = TwoLayersOnOneInput(), torch.randn(6, 50)
+    capture = Capture(module, x[:1])
+    block, _ = capture.all_gradients(x, torch.zeros(6), all_outputs)
+    tensors, _ = to_tensors(block)
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    assert numbers == 6 * CLASSES * capture.numbers_per_root_row(x) == 6 * CLASSES * (2 * CLASSES + 50)
+
+
+def test_several_gradients_per_example_take_fewer_examples_at_a_time():
+    module, x, y = build("mlp", 10)
+    capture = Capture(module, x[:1])
+    capture.chunk_size = lambda x, memory_mib, repeats: 5 * CLASSES // repeats
+    assert [rows for rows, *_ in capture.chunks(x, y, all_outputs, 1)] == [slice(0, 5), slice(5, 10)]
 
 
 def test_chunks_of_any_size_give_the_same_gradients():

@@ -354,6 +354,7 @@ class Curvature:
     """Dense curvature of a world."""
 
     budget = MemoryBudget(math.inf)
+    root_row = 0
     pass_mib = kronecker_mib = 0.0
 
     def __init__(self, world: World) -> None:

@@ -24,6 +24,7 @@ class Sizes:
         n_outputs: numbers in the outputs of one example.
         factored: numbers in the exact gradient of one example, stored as factors; 0 for a model without such gradients.
         last: the same for the last linear layer alone.
+        root_row: numbers in a row of a root of the Gauss-Newton matrix, stored as factors; 0 like ``factored``.
         replay_mib: memory of the activations in a pass over a batch of a replay, in MiB; 0 for a model without replays.
     """
 
@@ -32,6 +33,7 @@ class Sizes:
     n_outputs: int
     factored: int
     last: int
+    root_row: int
     replay_mib: float
 
 
@@ -45,7 +47,7 @@ def sizes_of(subject: Subject) -> Sizes:
     model = subject.build(0)
     parameters = [value for value in model.parameters() if value.requires_grad]
     shapes = tuple(tuple(value.shape) for value in parameters)
-    factored, last = 0, 0
+    factored, last, root_row = 0, 0, 0
     try:
         capture = Capture(model, data.x_train[:1])
     except (UserError, RuntimeError):
@@ -54,10 +56,11 @@ def sizes_of(subject: Subject) -> Sizes:
     else:
         shapes = tuple(tuple(shape) for shape in capture.shapes.values())
         factored, last = capture.numbers_per_example(), capture.numbers_per_example(capture.last)
+        root_row = capture.numbers_per_root_row(data.x_train)
         n_outputs = capture.outputs(data.x_train[:1])[0].numel()
     replay_mib = 0.0
     if recipe is not None:
         with suppress(UserError, RuntimeError):
             flat = FlatModel(subject.build(0), subject.task, data.x_train[: recipe.largest_batch])
             replay_mib = flat.pass_mib(max(len(data.x_query), recipe.largest_batch))
-    return Sizes(shapes, parameters[0].element_size(), n_outputs, factored, last, replay_mib)
+    return Sizes(shapes, parameters[0].element_size(), n_outputs, factored, last, root_row, replay_mib)

@@ -28,6 +28,7 @@ class ModelSize:
         n_outputs: numbers in the outputs of one example.
         factored: numbers in the exact gradient of one example, stored as factors.
         last: the same for the last linear layer alone.
+        root_row: numbers in a row of a root of the Gauss-Newton matrix, stored as factors.
     """
 
     n_train: int
@@ -36,6 +37,7 @@ class ModelSize:
     n_outputs: int
     factored: int
     last: int
+    root_row: int
 
     @classmethod
     def of(cls, capture: Capture, x: Rows) -> ModelSize:
@@ -47,6 +49,7 @@ class ModelSize:
             n_outputs=capture.outputs(x[:1])[0].numel(),
             factored=capture.numbers_per_example(),
             last=capture.numbers_per_example(capture.last),
+            root_row=capture.numbers_per_root_row(x),
         )
 
     def gradients_mib(self, rows: int, memory_mib: int) -> float:
@@ -63,6 +66,7 @@ class ModelSize:
             n_outputs=self.n_outputs,
             itemsize=self.itemsize,
             pass_mib=pass_memory_mib(memory_mib),
+            root_row=self.root_row,
             kronecker_mib=factors_mib(self.shapes, self.itemsize),
         )
         return stated_mib(choice.module, choice.function, size, queries, choice.params)

@@ -83,6 +83,7 @@ class Curvature:
         self.pass_mib = float(memory_mib)
         itemsize = self._itemsize = next(iter(self._capture.parameters.values())).element_size()
         self.kronecker_mib = factors_mib(self.shapes, itemsize)
+        self.root_row = self._capture.numbers_per_root_row(x)
         examples = len(x) + len(x_query)
         held = examples * self._capture.numbers_per_example() * itemsize / MIB
         budget.require(held, f"the gradients of {examples} examples and queries")

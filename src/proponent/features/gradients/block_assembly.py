@@ -39,6 +39,7 @@ def assemble_block(
     """
     like = next(iter(x.values()))
     size = len(like) * repeats
+    repeated = _Repeated(repeats)
     terms: dict[str, list[Term]] = {}
     biases: dict[str, list[tuple[int, Tensor]]] = {}
     for together in merged_uses(uses):
@@ -47,7 +48,7 @@ def assemble_block(
             use = uses[index]
             taken = inputs[index] if use.from_x is None else x[use.from_x]
             back = output_gradients[index].flatten(0, 1)
-            pairs.append(_sides(use, taken, back, parameters, repeats))
+            pairs.append(_sides(use, taken, back, parameters, repeated))
         use = uses[together[0]]
         given, slope = (_joined(factors) for factors in zip(*pairs, strict=True))
         if use.bias is not None:
@@ -110,8 +111,25 @@ def _owned_biases(uses: Sequence[Use], parameters: Parameters) -> dict[str, str]
     return owned
 
 
+class _Repeated:
+    """Repeats the rows of tensors; what is the input of several uses is repeated once, and shared by them."""
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+        self._kept: dict[Hashable, tuple[Tensor, Tensor]] = {}
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return values (n, ...) as (n * repeats, ...), those of one example next to each other."""
+        if self.repeats == 1:
+            return values
+        key = (values.data_ptr(), values.shape, values.stride(), values.dtype)
+        if key not in self._kept:  # with the tensor itself, so that no other one gets its memory
+            self._kept[key] = values, values.repeat_interleave(self.repeats, 0)
+        return self._kept[key][1]
+
+
 def _sides(
-    use: Use, values: Tensor, back: Tensor, parameters: Parameters, repeats: int
+    use: Use, values: Tensor, back: Tensor, parameters: Parameters, repeated: _Repeated
 ) -> tuple[Factor, Factor]:
     """Return the input (n, ...) and the output gradients (n * repeats, ...) of a use as factors of n * repeats rows."""
     if use.kind == "conv_transpose":
@@ -122,13 +140,13 @@ def _sides(
         tokens = values.reshape(len(values), -1)
         back = back.reshape(len(back), -1, use.output[-1])
         if use.padding >= 0:
-            back = back.masked_fill((_repeated(tokens, repeats) == use.padding)[..., None], 0.0)
+            back = back.masked_fill((repeated.of(tokens) == use.padding)[..., None], 0.0)
         taken, plain = Factor(tokens, tokens=parameters[use.weight][0]), Factor(back)
     else:
         taken = Factor(values.reshape(len(values), -1, use.input[-1]))
         plain = Factor(back.reshape(len(back), -1, use.output[-1]))
-    from_x = use.from_x if repeats == 1 and use.kind != "conv_transpose" else None
-    return replace(taken, values=_repeated(taken.values, repeats), from_x=from_x), plain
+    from_x = use.from_x if repeated.repeats == 1 and use.kind != "conv_transpose" else None
+    return replace(taken, values=repeated.of(taken.values), from_x=from_x), plain
 
 
 def _images(values: Tensor, shape: tuple[int, ...], use: Use) -> Factor:
@@ -145,10 +163,6 @@ def _pixels(values: Tensor, shape: tuple[int, ...], use: Use) -> Tensor:
     channels = shape[-1 - dimensions]
     images = values.reshape(len(values), -1, channels, math.prod(shape[-dimensions:]))
     return images.transpose(2, 3).flatten(1, 2)
-
-
-def _repeated(values: Tensor, repeats: int) -> Tensor:
-    return values.repeat_interleave(repeats, 0) if repeats > 1 else values
 
 
 def _joined(factors: Sequence[Factor]) -> Factor:

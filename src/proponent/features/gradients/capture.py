@@ -145,6 +145,10 @@ class Capture:
         )
         return factored + sum(math.prod(self.shapes[name]) for name in self.dense if name in wanted)
 
+    def numbers_per_root_row(self, x: Rows) -> int:
+        """Return the number of elements of one of an example's K > 1 gradients: each of them has a copy of the data x."""
+        return self.numbers_per_example() + numbers_per_row(x)
+
     def multiplications(self) -> int:
         """Return the multiply-adds of one example's forward pass, in operations with weights that are not written out."""
         found = 0
@@ -293,7 +297,8 @@ class Capture:
         if not self._compared:
             compare_with_autograd(self, x, y, cotangents)
             self._compared = True
-        step = self.chunk_size(x, memory_mib)
+        per_example = cotangents(self.outputs(x[:1]), y[:1]).shape[1]
+        step = self.chunk_size(x, memory_mib, per_example)
         for rows in chunks(len(x), step):
             block, outputs = self.gradients(x[rows], y[rows], cotangents)
             yield rows, block, outputs

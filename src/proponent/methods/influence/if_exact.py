@@ -69,12 +69,11 @@ def attribute(
 
 
 def memory(size: ProblemSize, queries: int) -> float:
-    """Return the memory in MiB: the matrix of the smaller space, its factor, and one more while either is made."""
+    """Return the memory in MiB: three matrices of the smaller space; in example space the root and its products too."""
     rows = size.n_train * size.n_outputs
     smallest = min(size.n_parameters, rows)
-    solved = (
-        size.vectors(3 * queries) if smallest == size.n_parameters else size.numbers(smallest * size.n_train)
-    )
+    in_examples = size.numbers(rows * (size.n_train + size.root_row))
+    solved = size.vectors(3 * queries) if smallest == size.n_parameters else in_examples
     return size.numbers(3 * smallest**2) + solved + size.pass_mib + size.temporaries() + size.scores()
 
 

@@ -36,6 +36,7 @@ class ProblemSize:
         n_outputs: numbers in the outputs of one example.
         itemsize: bytes of a number.
         pass_mib: memory of a forward and backward pass, in MiB.
+        root_row: numbers in a row of a root of the Gauss-Newton matrix, stored as factors.
         kronecker_mib: memory of the factors and eigenvectors of a Kronecker basis, in MiB.
         replay_mib: memory of the activations in a pass over a batch of a replay, in MiB.
         steps: optimiser steps of a training.
@@ -50,6 +51,7 @@ class ProblemSize:
     n_outputs: int = 1
     itemsize: int = 4
     pass_mib: float = 0.0
+    root_row: int = 0
     kronecker_mib: float = 0.0
     replay_mib: float = 0.0
     steps: int = 1
@@ -110,6 +112,7 @@ def size_of_network(model: Curvature, *, dampings: int = 1) -> ProblemSize:
         n_outputs=model.n_outputs,
         itemsize=model.loss_weight.element_size(),
         pass_mib=model.pass_mib,
+        root_row=model.root_row,
         kronecker_mib=model.kronecker_mib,
         dampings=dampings,
     )

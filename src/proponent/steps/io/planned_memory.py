@@ -41,19 +41,19 @@ def job_mib(root: Path, spec: AttributeSpec) -> float | None:
 
 def planned_memory(root: Path, spec: AttributeSpec) -> PlannedMemory | None:
     """Return the memory of a method's tensors from the stored data and the check of the setting; None without these."""
-    rows, sizes = row_counts(root, spec.setting), _check(root, spec.setting).get("sizes")
+    rows, found = row_counts(root, spec.setting), _sizes(root, spec.setting)
     uses_model = spec.network is not None or spec.replay is not None
-    if not all(rows) or (uses_model and sizes is None):
+    if not all(rows) or (uses_model and found is None):
         return None
     size, held = ProblemSize(*rows), 0.0
-    if uses_model:
-        found = parse(Sizes, sizes)
+    if uses_model and found is not None:
         size = replace(
             size,
             shapes=found.shapes,
             itemsize=found.itemsize,
             n_outputs=found.n_outputs,
             pass_mib=pass_memory_mib(spec.memory_mib),
+            root_row=found.root_row,
             kronecker_mib=factors_mib(found.shapes, found.itemsize),
         )
         if spec.network is not None:
@@ -95,6 +95,15 @@ def enough_mib(root: Path, spec: AttributeSpec) -> int:
         enough = math.ceil(planned.least_mib)
         planned = planned_memory(root, replace(spec, memory_mib=enough))
     return enough
+
+
+def _sizes(root: Path, setting: str) -> Sizes | None:
+    """Return the sizes of a setting's model; None without a check, or with one of a version that has other sizes."""
+    sizes = _check(root, setting).get("sizes")
+    try:
+        return None if sizes is None else parse(Sizes, sizes)
+    except TypeError:
+        return None
 
 
 def _check(root: Path, setting: str) -> dict[str, Any]:

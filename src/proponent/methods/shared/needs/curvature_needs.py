@@ -81,6 +81,8 @@ class Curvature(Protocol):
     """Memory of the job, in which these gradients are held already."""
     pass_mib: float
     """Memory of forward and backward passes, in MiB."""
+    root_row: int
+    """Numbers in a row of :meth:`ggn_root`, stored as factors."""
     kronecker_mib: float
     """Memory of the factors and eigenvectors of :meth:`kronecker`, in MiB."""
 
