@@ -105,6 +105,26 @@ def test_purge_deletes_and_the_rest_is_made_again(tree: Tree):
     assert set().union(*map(tree.downstream, missing)) <= tree.asked()
 
 
+def test_a_start_waits_for_the_disk_once_however_many_artefacts_are_asked_for(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for name in list(tree.files())[::2]:
+        (tree.root / name).unlink()
+    assert len(tree.settle()) > 5
+    assert len(synced) <= 2, "the ledger of times and its folder"
+
+
+def test_a_key_file_that_a_power_failure_emptied_is_written_again(tree: Tree):
+    key_file = tree.root / key_path(METRICS)
+    before = json.loads(key_file.read_text())
+    key_file.write_text("")
+    assert tree.settle() == set()
+    assert json.loads(key_file.read_text()) == before
+    assert tree.asked() == set()
+
+
 def test_dvc_reuses_inodes_but_never_sees_the_same_size_and_time(tree: Tree):
     """Bytes replaced in place (same inode, same size) with the time set back get another second than the old bytes."""
     before = bytes_at(tree.root, tree.files())
@@ -320,8 +340,8 @@ def test_times_of_two_seconds_are_enough(tree: Tree, monkeypatch: pytest.MonkeyP
         seconds = path.stat().st_mtime // 2 * 2
         os.utime(path, (seconds, seconds))
 
-    def write(path: Path, content: object) -> None:
-        write_json(path, content)
+    def write(path: Path, content: object, *, synced: bool) -> None:
+        write_json(path, content, synced=synced)
         rounded(path)
 
     def set_rounded(path: Path, nanoseconds: int) -> None:

@@ -103,7 +103,7 @@ class _Settling:
         """Write the key file of an artefact anew, so that it is newer than the artefact."""
         key_file = self.root / key_path(node.path)
         # Snakemake ignores a newer input whose checksum it remembers, so the file gets new content each time.
-        write_json(key_file, {**node.key_content(), "asked": uuid.uuid4().hex})
+        write_json(key_file, {**node.key_content(), "asked": uuid.uuid4().hex}, synced=False)
         older_than = {node.path: time_as_output(key_file)}
         if isinstance(node.spec, AdoptSpec):
             older_than[f"{node.path}{SUFFIX}"] = older_than[node.path]
@@ -182,6 +182,10 @@ class _Settling:
 
 def _write_if_changed(path: Path, content: dict[str, Any]) -> str:
     """Write a key file unless it has this content already, and return a digest of the file."""
-    if not path.exists() or read_json(path) != content:
-        write_json(path, content)
+    try:
+        is_current = read_json(path) == content
+    except UserError:  # missing, or emptied by a power failure
+        is_current = False
+    if not is_current:
+        write_json(path, content, synced=False)
     return sha256(path)

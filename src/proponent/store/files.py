@@ -1,4 +1,8 @@
-"""Atomic writes: a file is written under a temporary name, synced and renamed, so it is either whole or absent."""
+"""Atomic writes: a file is written under a temporary name, synced and renamed, so it is either whole or absent.
+
+What is derived at every start, such as key files, is not synced, because each sync waits for the disk: after a power failure
+it may be empty, and is written again.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,12 @@ from proponent.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to ``path``, which replaces ``path`` when the block ends without an error.
+
+    Args:
+        path: the file to replace or to create.
+        synced: whether it is on the disk afterwards, so that it survives a power failure.
 
     Raises:
         UserError: the disk is full, read-only or refuses for another reason; no partial file remains.
@@ -31,10 +39,12 @@ def replacing(path: Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode
         yield temporary
         _set_mode(temporary, mode)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        if synced:
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if synced:
+            _sync_folder(path.parent)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}; no partial file remains"
@@ -69,9 +79,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, atomically; NaN raises a ``ValueError``."""
-    with replacing(path) as temporary:
+def write_json(path: Path, content: Any, *, synced: bool = True) -> None:
+    """Write ``content`` as indented JSON, atomically and as in :func:`replacing`; NaN raises a ``ValueError``."""
+    with replacing(path, synced=synced) as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
         )
