@@ -48,8 +48,8 @@ slower, some with one job at a time and some with two.
 From data to leaderboard with the methods of `params.yaml` (`snakemake --cores 2 --config 'settings=[NAME]'`, two cores):
 on an AMD EPYC with nothing else running, `diabetes-ridge` 67 s, `mnist-mlp-early` 2 min 6 s, `emoji-cnn` 18 min 44 s
 (2026-11-30); next to other work, `concrete-mlp` 86 s, `speech-intents` 19 min 17 s, `newsgroups-minilm` 36 min 57 s
-(2026-12-01, next to three minutes of short tests). On an Intel Xeon (2026-12-01), next to tests, `chorales-transformer` 26
-min 25 s. Jobs of `shakespeare-gpt` took 4,483 s, of which gradients, which are faster since, 1,462 s.
+(2026-12-01, next to three minutes of short tests). On an Intel Xeon (2026-12-01), next to tests, `shakespeare-gpt` 22
+min 38 s and `chorales-transformer` 26 min 25 s.
 
 ![LDS of every method on every recorded setting, with 95 % intervals and ceilings](images/settings.svg)
 

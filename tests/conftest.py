@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+from proponent.steps.io.process import importing
+
+with importing():
+    import torch
 
 torch.set_num_threads(1)
 

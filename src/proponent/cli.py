@@ -24,7 +24,7 @@ from proponent.progress import end_bars
 from proponent.steps.io.device import settle_device
 from proponent.steps.io.failing import complete_record, recording_failure
 from proponent.steps.io.job import Job
-from proponent.steps.io.process import announce, fix_hash_seed, prepare_libraries
+from proponent.steps.io.process import announce, fix_hash_seed, importing, prepare_libraries
 from proponent.store.lease import leased
 
 STEPS = {
@@ -84,7 +84,9 @@ def _add_step(name: str, summary: str) -> None:
             prepare_libraries(job.threads)
             job.check()
             settle_device(job)
-            importlib.import_module(f"proponent.steps.{name}").run(job)
+            with importing():
+                step = importlib.import_module(f"proponent.steps.{name}")
+            step.run(job)
             manifest = job.finish(lease)
         click.echo(
             f"{job.artefact} made in {manifest.seconds:.1f} s, {manifest.peak_memory_mib:.0f} MiB", err=True

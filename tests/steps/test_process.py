@@ -33,3 +33,24 @@ def page_faults(mode: str) -> int:
 
 def test_memory_of_tensors_below_64_mib_is_reused() -> None:
     assert page_faults("keep") * 2 < page_faults("default")
+
+
+IMPORT = """
+import gc
+from proponent.steps.io.process import importing
+
+passes = []
+gc.callbacks.append(lambda phase, details: passes.append(phase))
+try:
+    with importing():
+        import torch
+        import a_module_that_is_not_there
+except ModuleNotFoundError:
+    pass
+print(len(passes), gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+
+
+def test_an_import_is_not_interrupted_by_the_garbage_collector_which_works_afterwards() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True)
+    assert done.stdout.split() == ["0", "True", "True"], done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import selectors
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 from proponent.fork_server.message import REFUSED, STANDARD_STREAMS, STATUS, Request
-from proponent.steps.io.process import ending_with_parent, prepare_libraries
+from proponent.steps.io.process import ending_with_parent, importing, prepare_libraries
 
 PRELOADED = ("torch", "numpy", "safetensors.torch")
 """Modules that most jobs import; none of this package, so that each fork reads its code as a new process does."""
@@ -136,10 +135,9 @@ def main(arguments: list[str]) -> None:
     """Serve; in a fork, run the command of the request."""
     listener, controller, threads = map(int, arguments)
     prepare_libraries(threads)
-    for name in PRELOADED:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # the garbage collector of a fork then writes to none of the shared pages
+    with importing():
+        for name in PRELOADED:
+            importlib.import_module(name)
     request = Server(socket.socket(fileno=listener), controller).serve()
     if request is None:
         return
