@@ -16,14 +16,16 @@ from pathlib import Path
 import pytest
 
 from proponent.fork_server import start
-from proponent.fork_server.message import SOCKET
+from proponent.fork_server.message import SOCKET, STANDARD_STREAMS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the calls of the server")
 
 SERVER = """
 import socket, sys
-from proponent.fork_server.server import Server, take_over
-request = Server(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).serve()
+from proponent.fork_server import server
+from proponent.fork_server.server import take_over
+server.PATIENCE_SECONDS = 2.0
+request = server.Server(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).serve()
 if request is not None:
     take_over(request)
     exec(sys.argv[1])
@@ -212,3 +214,18 @@ def test_bytes_other_than_a_request_change_nothing(server, sent):
         connection.connect(os.environ[SOCKET])
         connection.sendall(sent)
     assert server.run("").returncode == 0
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\2"], ids=["nothing", "a part of its request"])
+def test_a_command_that_is_stopped_after_it_has_connected_does_not_keep_others_waiting(server, sent):
+    assert server.run("").returncode == 0
+    descriptors = Path(f"/proc/{server.process.pid}/fd")
+    opened = sum(1 for _ in descriptors.iterdir())
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[SOCKET])
+        if sent:
+            socket.send_fds(connection, [sent], STANDARD_STREAMS)
+        assert server.run("print('next')").stdout == "next\n"
+        connection.settimeout(10)
+        assert connection.recv(64) == b"", "it runs by itself when it goes on"
+    assert sum(1 for _ in descriptors.iterdir()) == opened

@@ -60,13 +60,19 @@ class Request:
 
         Raises:
             ConnectionError: the other side closed the connection or sent something else.
+            TimeoutError: it sent nothing, or only a part, within the time that the connection allows.
+            ValueError: it sent something else than JSON.
+            TypeError: it sent something else than a request.
         """
         length, streams, _, _ = socket.recv_fds(connection, _LENGTH.size, len(STANDARD_STREAMS))
-        if len(length) < _LENGTH.size or len(streams) < len(STANDARD_STREAMS):
+        try:
+            if len(length) < _LENGTH.size or len(streams) < len(STANDARD_STREAMS):
+                raise ConnectionError("not a request")
+            return cls(**json.loads(_received(connection, *_LENGTH.unpack(length)))), streams
+        except (OSError, ValueError, TypeError):
             for stream in streams:
                 os.close(stream)
-            raise ConnectionError("not a request")
-        return cls(**json.loads(_received(connection, *_LENGTH.unpack(length)))), streams
+            raise
 
 
 def _received(connection: socket.socket, size: int) -> bytes:

@@ -18,6 +18,10 @@ from proponent.steps.io.process import ending_with_parent, importing, prepare_li
 PRELOADED = ("torch", "numpy", "safetensors.torch")
 """Modules that most jobs import; none of this package, so that each fork reads its code as a new process does."""
 
+PATIENCE_SECONDS = 5.0
+"""Time for a command to send its request after it has connected. One that was stopped in between (SIGSTOP) would otherwise
+keep all others waiting; it runs by itself when it is continued."""
+
 
 class Server:
     """Forks this process for each request until the controller ends, and reports how the forks end.
@@ -69,11 +73,13 @@ class Server:
     def _accept(self) -> Request | None:
         """Fork for a request; return it in the fork, and None in the server."""
         connection, _ = self._listener.accept()
+        connection.settimeout(PATIENCE_SECONDS)
         try:
             request, streams = Request.receive(connection)
         except (OSError, ValueError, TypeError):
             connection.close()
             return None
+        connection.settimeout(None)
         child = os.fork() if request.fits(sys.executable, os.environ) else None
         if child == 0:
             self._become(connection, streams)

@@ -169,7 +169,7 @@ class Curvature:
     @property
     def root_mib(self) -> float:
         """Memory of one example's part of :meth:`ggn_root` while it is computed, in MiB: a backward pass for each output."""
-        numbers = self._capture.activations + 2 * self._capture.numbers_per_example()
+        numbers = self._capture.activations + 2 * self.root_row
         return self.n_outputs * numbers * self._itemsize / MIB
 
     def ggn_root(self) -> FactoredGradients:

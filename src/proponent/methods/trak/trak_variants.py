@@ -26,6 +26,7 @@ from torch import Tensor
 from proponent.methods.shared.needs import Network, TargetPair, Workspace
 from proponent.methods.shared.problem_size import ProblemSize, size_of_network
 from proponent.methods.shared.trak_kernel import memory_of_kernel, trak_kernel
+from proponent.progress import progress
 from proponent.seeds import derive_seed
 
 USES = {"kind": {"dropout": "network.dropped", "lora": "network.adapted"}}
@@ -77,7 +78,7 @@ def attribute(
     model.budget.require(memory(size, size.n_query, variants=variants), "trak_variants")
 
     def pairs() -> Iterator[TargetPair]:
-        for variant in range(variants):
+        for variant in progress(range(variants), f"variants of member {network.member}"):
             stream = derive_seed(seed, "trak-variants", kind, network.member, variant)
             if kind == "dropout":
                 yield model.dropped(drop, stream)

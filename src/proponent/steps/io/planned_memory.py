@@ -23,7 +23,7 @@ from proponent.training.stages import stages_of
 from proponent.training.update import n_slots
 
 LIBRARIES_MIB = 400.0
-"""Memory of the interpreter with torch."""
+"""Memory of the interpreter with torch, and of the sparse matrices that a process keeps (projection.py: KEPT_BLOCKS)."""
 
 
 def job_mib(root: Path, spec: AttributeSpec) -> float | None:
