@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from proponent.config.benchmark import load_benchmark
@@ -36,6 +37,7 @@ assert "torch" not in sys.modules, "torch was imported"
 """
 
 
+@pytest.mark.slow
 def test_a_method_on_arrays_is_scored_without_torch(tmp_path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
     (checkout.root / "src/proponent/methods/baselines/labels.py").write_text(METHOD)

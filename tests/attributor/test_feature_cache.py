@@ -231,6 +231,7 @@ class Described(nn.Module, abc.ABC):
         return self._scale * self.head(self.recurrent(x)[0][:, -1]) + self.offset + self.shift
 
 
+@pytest.mark.slow
 def test_the_description_of_a_model_is_that_of_every_process():
     """It has no addresses, and depends neither on the values of saved tensors nor on the order of a set."""
     whole = json.dumps(described_model(Described()))
@@ -405,6 +406,7 @@ def test_packed_values_come_back():
         unpack({"object": "os:system", "values": {}}, tensors.__getitem__, X[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["trak", "if-cg"])
 def test_the_compiler_of_torch_is_not_imported(tmp_path, method):
     """Its import takes longer than to open a cache and to score a query."""
@@ -420,6 +422,7 @@ def test_the_compiler_of_torch_is_not_imported(tmp_path, method):
     subprocess.run([sys.executable, "-c", code, str(tmp_path), method], check=True)
 
 
+@pytest.mark.slow
 def test_what_needs_the_compiler_of_torch_during_a_derivative_gets_it():
     """Gradient checkpointing and a thread that compiles a model import it."""
     code = """if True:

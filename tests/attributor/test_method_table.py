@@ -81,6 +81,7 @@ def test_printed_as_text_as_html_and_as_a_frame():
     assert [row.name for row in table[:2]] == [table[0].name, table[1].name]
 
 
+@pytest.mark.slow
 def test_the_package_of_methods_stays_a_package():
     code = (
         "import proponent, sys; assert callable(proponent.methods); assert 'torch' not in sys.modules\n"

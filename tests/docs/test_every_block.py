@@ -252,6 +252,7 @@ def test_the_named_tests_read_the_pages(table, keys):
         assert f'"{page}"' in (REPOSITORY / "tests" / test).read_text(encoding="utf-8"), f"{test}, {page}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "block"), others("python"))
 def test_blocks_of_python_work(page, block):
     for text, check in PYTHON.items():

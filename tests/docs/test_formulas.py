@@ -672,6 +672,7 @@ def own_rows(m: Model) -> Array:
     return m.w[:, None] * m.train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "name"), FORMULAS)
 def test_the_scores_are_the_documented_expression(root: Path, setting: str, name: str) -> None:
     if name in TEXT_ENCODERS:
@@ -682,6 +683,7 @@ def test_the_scores_are_the_documented_expression(root: Path, setting: str, name
     assert np.abs(scores - expected).max() <= TOLERANCE.get(name, 1e-3) * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -705,6 +707,7 @@ def test_self_influence_is_the_score_of_an_example_on_its_own_negative_loss(root
     assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_self_influence_of_trak_has_a_smaller_damping(root: Path) -> None:
     s = Setting(root, "formulas")
     expected = np.diag(trak(s, SimpleNamespace(**{**vars(s.params("trak")), "damping": 0.01}), own_rows))
@@ -712,12 +715,14 @@ def test_self_influence_of_trak_has_a_smaller_damping(root: Path) -> None:
     assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_random_scores_are_standard_normal(root: Path) -> None:
     scores = Setting(root, "formulas").scores("random")
     assert abs(scores.mean()) < 3 / np.sqrt(scores.size)
     assert abs(scores.std() - 1) < 3 / np.sqrt(2 * scores.size)
 
 
+@pytest.mark.slow
 def test_data_oob_is_the_share_of_correct_trees_without_the_example(root: Path) -> None:
     """Other bootstrap samples than the method's: the values agree within their standard error."""
     s = Setting(root, "formulas")

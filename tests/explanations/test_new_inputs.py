@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from proponent.errors import UserError
 from proponent.rows import NamedRows
-from proponent.settings.docstrings import PADDING, UNKNOWN, WordTokenizer
+from proponent.settings.docstrings import WordTokenizer
+from proponent.settings.word_vocabulary import PADDING, UNKNOWN
 from proponent.trained.new_inputs import image_query, table_query, tensor_query, text_query
 
 DRAWS = np.random.default_rng(0)

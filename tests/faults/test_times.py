@@ -213,6 +213,7 @@ def test_an_input_remade_with_the_same_bytes_runs_nothing(tree: Tree):
     assert tree.asked() == set()
 
 
+@pytest.mark.slow
 def test_deleted_external_scores_and_every_other_file_of_a_run_are_asked_for(tree: Tree):
     """What verify finds missing, the next run makes again: any file of any artefact, its manifest or its key file."""
     wanted = {path: node.key for path, node in tree.graph.nodes.items()}

@@ -20,6 +20,7 @@ from proponent.methods.representer import rps
 from proponent.methods.shared.needs import Workspace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random_scores", "same_label", "bm25", "tfidf"])
 def test_baselines_on_arrays_start_without_torch(method: str) -> None:
     program = (

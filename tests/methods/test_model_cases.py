@@ -359,6 +359,7 @@ def differently_trained(problem: Problem) -> Iterator[str]:
                 yield f"member {member} differs by {error:.2g} after {problem.steps[index]} steps"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_trainings_and_scores_are_those_of_the_oracles(name: str) -> None:
     for package in CASES[name].packages:

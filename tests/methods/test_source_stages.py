@@ -146,6 +146,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1])
 
 
+@pytest.mark.slow
 def test_source_is_near_the_exact_derivatives_only_with_the_stages() -> None:
     errors = []
     for finer in (1, 2):
@@ -167,6 +168,7 @@ def hessian(examples: slice) -> Tensor:
     return jacobian.T @ jacobian / len(x)
 
 
+@pytest.mark.slow
 def test_the_effect_of_the_first_stage_decays_with_the_curvature_of_the_second() -> None:
     """Steps of the first stage meet the queries' gradients times exp(-E H) of the second stage's examples."""
     replay, path, _ = trained(10, 60)

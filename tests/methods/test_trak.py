@@ -144,6 +144,7 @@ def test_scores_after_a_grid_have_the_bytes_of_those_without_one() -> None:
     assert torch.equal(final, trak.attribute(gradients, Workspace(), damping=1.0)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("projection_dim", [0, 8, 100])
 def test_a_workspace_does_not_keep_the_gradients_of_earlier_checkpoints(projection_dim: int) -> None:
     workspace, path = Workspace(), Checkpoints({0.5: mlp_world().pair(), 1.0: mlp_world().pair()})

@@ -260,6 +260,7 @@ def test_the_preconditioner_is_the_factor_of_torchs_adam() -> None:
         torch.testing.assert_close(before - parameter.detach(), mean * preconditioner(recipe, slots, step))
 
 
+@pytest.mark.slow
 def test_on_a_training_with_adam_it_is_nearer_to_the_exact_unrolling() -> None:
     torch.manual_seed(1)
     x = torch.randn(22, 4).double() * torch.tensor([5.0, 1.0, 0.2, 0.05]).double()

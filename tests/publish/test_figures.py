@@ -66,6 +66,7 @@ def figures(own, rankings, trainings) -> dict[str, Callable[[], Figure]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lds", "overview", "frontier", "loss", "coreset", "proponents"])
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(figures, name, kind):

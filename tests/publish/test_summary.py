@@ -110,6 +110,7 @@ NUMPY_ONLY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", NUMPY_ONLY)
 def test_steps_that_need_arrays_only_start_without_heavy_libraries(module):
     """One job per method imports these modules: torch costs a second of CPU time, scipy.stats and sklearn as much."""

@@ -262,12 +262,14 @@ def publish_in_many(count: int, uri: str) -> None:
     assert [process.exitcode for process in processes] == [0] * count
 
 
+@pytest.mark.slow
 def test_forty_publishers_at_once_create_one_database_with_all_runs(uri, tmp_path):
     (tmp_path / "mlflow.db").unlink()
     publish_in_many(40, uri)
     assert table(uri, ViewType.ALL) == CURRENT
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_an_error_of_one_line(uri, tmp_path):
     publish(RECORDS[:1], uri)
     other = sqlite3.connect(tmp_path / "mlflow.db")

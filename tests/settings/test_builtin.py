@@ -84,6 +84,7 @@ def test_there_must_be_another_class_to_flip_to():
         flip_labels(torch.rand(5), 0.5, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(name):
     setting = read_setting(name)
@@ -100,6 +101,7 @@ def test_models_fit_their_data_and_noisy_variants_differ_in_labels_only(name):
         assert setting.label_noise is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, accuracy", [("digits-lr", 0.95), ("digits-mlp", 0.97), ("docstrings", 0.7)])
 def test_the_recipe_learns(name, accuracy):
     setting = read_setting(name)

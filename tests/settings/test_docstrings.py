@@ -13,13 +13,13 @@ import torch
 from proponent.errors import UserError
 from proponent.settings.docstrings import (
     CLASSES,
-    UNKNOWN,
     MeanOfTokens,
     docstrings,
     read_docstrings,
     tokenizer,
 )
 from proponent.settings.split import Arrays, check_tokens
+from proponent.settings.word_vocabulary import UNKNOWN
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def split():
     return docstrings()
 
 
+@pytest.mark.slow
 def test_a_thousand_texts_of_nine_submodules(split) -> None:
     (x, y), (x_query, y_query) = split.train, split.query
     assert x.shape == (1000, 48)
@@ -38,6 +39,7 @@ def test_a_thousand_texts_of_nine_submodules(split) -> None:
     assert (x == UNKNOWN).mean() < 0.05
 
 
+@pytest.mark.slow
 def test_padding_comes_last_and_no_text_is_empty(split) -> None:
     x = torch.from_numpy(split.train[0])
     present = x != 0
@@ -45,6 +47,7 @@ def test_padding_comes_last_and_no_text_is_empty(split) -> None:
     assert present.sum(1).min() >= 15
 
 
+@pytest.mark.slow
 def test_the_tokenizer_gives_the_tokens_of_the_examples(split) -> None:
     """Unknown words of a row stand for any word without a token."""
     made = tokenizer()
@@ -54,6 +57,16 @@ def test_the_tokenizer_gives_the_tokens_of_the_examples(split) -> None:
         assert made(text)["input_ids"] == row
 
 
+@pytest.mark.slow
+def test_rows_read_as_the_texts_that_they_are(split) -> None:
+    made = tokenizer()
+    for row in split.train[0][:50].tolist():
+        words = [split.token_names[token] for token in row]
+        shown = [word.replace("[PAD]", "").replace("[UNK]", "…") for word in words]
+        assert shown == made.convert_ids_to_tokens(row)
+
+
+@pytest.mark.slow
 def test_another_process_reads_the_same_bytes(split) -> None:
     """Neither hash seeds nor the order in which a file system lists its files matter."""
     program = (
@@ -82,6 +95,7 @@ def test_docstrings_are_those_that_the_interpreter_sees(tmp_path) -> None:
     assert scipy.linalg.solve.__doc__.split()[0] == "Solve"
 
 
+@pytest.mark.slow
 def test_more_training_examples_than_there_are_are_refused() -> None:
     with pytest.raises(UserError, match="n_train must lie between 1 and"):
         docstrings(n_train=100_000)

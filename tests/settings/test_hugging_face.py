@@ -102,6 +102,7 @@ def hessian_products(module: nn.Module, given: Arrays, task: Task, vectors: Tens
     return torch.stack([torch.cat([value.flatten() for value in row]) for row in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "attention"), CASES)
 def test_a_model_of_transformers_works_in_every_engine(name: str, attention: str) -> None:
     case = ARCHITECTURES[name]
@@ -130,6 +131,7 @@ def padded(ids: Tensor, columns: int, *, left: bool = False) -> Rows:
     return NamedRows({key: torch.cat(order(part), 1) for key, part in parts.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "left"),
     [

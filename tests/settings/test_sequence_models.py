@@ -112,6 +112,7 @@ def given(x: Rows) -> Any:
     return dict(x.tensors) if isinstance(x, NamedRows) else x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_more_padding_changes_no_score_and_no_training(case):
     """Features, curvature, representations and a training in lockstep are those of the same texts with less padding."""

@@ -24,6 +24,7 @@ WITHOUT_MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "library"), [(STEPS - DRAW, "matplotlib"), (WITHOUT_MODELS, "torch")], ids=["drawing", "models"]
 )

@@ -31,6 +31,7 @@ def page_faults(mode: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_memory_of_tensors_below_64_mib_is_reused() -> None:
     assert page_faults("keep") * 2 < page_faults("default")
 

@@ -199,6 +199,7 @@ WRITE = "import sys, numpy as np\nfrom safetensors.numpy import save_file\nout =
 SAVE = "save_file({{'{0}': np.full({1}), 'bias': np.ones(3)}}, f'{{out}}/final.safetensors')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -286,6 +287,7 @@ def changed(before, after):
     return {node.step for path, node in before.items() if node.key != after[path].key}
 
 
+@pytest.mark.slow
 def test_a_change_of_the_script_trains_again_and_a_comment_does_not(tmp_path):
     command = f"{PYTHON} fit.py {ARGUMENTS}"
     with checkout(tmp_path, by_command(command, ", sources: [rates.txt]")) as plan:

@@ -112,6 +112,7 @@ def assert_equal_to_ordinary(build, x, recipe, runs=RUNS):
             torch.testing.assert_close(value[index], expected[name], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [SGD, ADAMW], ids=["sgd", "adamw"])
 @pytest.mark.parametrize(
     ("make", "x"),

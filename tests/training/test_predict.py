@@ -36,6 +36,7 @@ def test_targets_of_stacked_models(model):
             torch.testing.assert_close(row, CLASSIFICATION.target(alone(x), y), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_evaluated_models_with_large_activations_share_no_pass():
     """All 25 models on all 64 examples would take 1,600 MiB per activation."""
     width = 2**18  # 1 MiB per example and model

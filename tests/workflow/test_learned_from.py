@@ -105,6 +105,7 @@ def test_a_method_that_starts_from_scores_waits_for_them_and_pays_for_each_once(
     assert spec["tuned_on"] == own["trak-2"]["tuned_on"]
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_made_leave_the_method_out(mixed) -> None:
     reason = "toy/datamodels-mixed needs the scores of 'trak-2': add it to the methods"
     assert plan(mixed, "if-cg", "datamodels-mixed").left_out == [reason]

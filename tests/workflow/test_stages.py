@@ -34,6 +34,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout.root / "results/toy"
 
 
+@pytest.mark.slow
 def test_a_member_is_trained_on_one_stage_after_the_other(done: Path) -> None:
     training = json.loads((done / "ensemble/member-000/training.json").read_text())
     assert training["stages"] == [{"examples": [0, 40], "stop": 20}, {"examples": [40, 60], "stop": 25}]

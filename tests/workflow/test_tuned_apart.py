@@ -62,6 +62,7 @@ def test_no_mask_and_no_seed_that_tunes_is_used_for_anything_else(laid_out) -> N
         assert not {tuple(run.mask.tolist()) for run in drawn["tune"]} & masks, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["trak", "graddot", "datamodels", "similarity-cosine"])
 def test_scores_do_not_depend_on_what_evaluates_them(laid_out, method) -> None:
     """No retraining of ``subsets`` or ``loo`` is behind any tuned method's scores, directly or through others."""

@@ -107,6 +107,7 @@ def plan(checkout: Checkout) -> Plan:
     return Plan(load_benchmark(checkout.root, asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_cannot_run_is_left_out_for_a_reason_in_one_line(
     kind: str, plan: Plan, checkout: Checkout

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 
 from proponent.errors import UserError
 from proponent.settings.split import Split
+from proponent.settings.word_vocabulary import PADDING, SPECIAL, UNKNOWN, Vocabulary
 
 CLASSES = ("interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial", "special", "stats")
 """Submodules of scipy with fifty docstrings or more."""
-PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
 _SHORTEST = 15
 
 
@@ -42,19 +41,19 @@ def docstrings(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, se
         UserError: there are at most ``n_train`` docstrings.
     """
     texts, y, known = _ordered_texts(n_train, length, vocabulary, seed)
-    number = {word: token for token, word in enumerate(known, start=FIRST_WORD)}
-    x = np.full((len(texts), length), PADDING)
-    for place, words in enumerate(texts):
-        x[place, : len(words)] = [number.get(word, UNKNOWN) for word in words]
+    x = known.rows(texts, length)
     return Split(
-        train=(x[:n_train], y[:n_train]), query=(x[n_train:], y[n_train:]), class_names=list(CLASSES)
+        train=(x[:n_train], y[:n_train]),
+        query=(x[n_train:], y[n_train:]),
+        class_names=list(CLASSES),
+        token_names=known.names,
     )
 
 
 def _ordered_texts(
     n_train: int, length: int, vocabulary: int, seed: int
-) -> tuple[list[tuple[str, ...]], NDArray[np.int64], list[str]]:
-    """Return the words and the label of each text in shuffled order, and the words that have a token."""
+) -> tuple[list[tuple[str, ...]], NDArray[np.int64], Vocabulary]:
+    """Return the words and the label of each text in shuffled order, and the vocabulary."""
     import scipy  # its version becomes part of the content key
 
     root = Path(scipy.__file__).parent
@@ -69,10 +68,7 @@ def _ordered_texts(
     order = np.random.default_rng(seed).permutation(len(found))
     ordered, labels = list(found), np.array(list(found.values()))
     texts = [ordered[row] for row in order]
-    counts = Counter(word for words in texts[:n_train] for word in words)
-    # equally frequent words are in alphabetical order, which does not depend on the order of the texts
-    known = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary - FIRST_WORD]
-    return texts, labels[order], known
+    return texts, labels[order], Vocabulary.of(texts[:n_train], vocabulary)
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -90,7 +86,7 @@ class WordTokenizer:
 
     def __init__(self, known: list[str], length: int) -> None:
         self._words = ["", "…", *known]
-        self._numbers = {word: token for token, word in enumerate(known, start=FIRST_WORD)}
+        self._numbers = {word: token for token, word in enumerate(known, start=len(SPECIAL))}
         self._length = length
 
     def __call__(self, text: str) -> dict[str, list[int]]:
@@ -105,7 +101,8 @@ class WordTokenizer:
 
 def tokenizer(n_train: int = 1000, length: int = 48, vocabulary: int = 2000, seed: int = 0) -> WordTokenizer:
     """Return the tokenizer of :func:`docstrings` with the same arguments, for queries that are new texts."""
-    return WordTokenizer(_ordered_texts(n_train, length, vocabulary, seed)[2], length)
+    known = _ordered_texts(n_train, length, vocabulary, seed)[2]
+    return WordTokenizer(known.names[len(SPECIAL) :], length)
 
 
 def read_docstrings(folder: Path) -> Iterator[str]:

@@ -95,6 +95,7 @@ def test_queries_are_of_pieces_of_which_nothing_is_trained_on(tmp_path, monkeypa
         chorales(n_train=6, n_query=13, length=24, held_out=0.4)
 
 
+@pytest.mark.slow
 def test_the_card_of_the_chorales_is_true():
     need_package(module.PACKAGE)
     pieces, card = read_chorales(fetch_package(module.PACKAGE)), read_card("chorales")

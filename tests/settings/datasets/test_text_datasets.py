@@ -86,6 +86,7 @@ def test_mistakes_about_mails_are_named(small_mails):
             spam_mails.spam_mails(**arguments)
 
 
+@pytest.mark.slow
 def test_the_card_of_the_mails_is_true():
     need_package(spam_mails.PACKAGE)
     mails, card = spam_mails.read_mails(fetch_package(spam_mails.PACKAGE)), read_card("spam-mails")
