@@ -205,15 +205,19 @@ def models(entries: Mapping[str, Entry], name: str = "fmnist2-resnet9") -> Figur
         "trak-lora (one model, ten adapters)": [(1, "trak-lora")],
         "datamodels (LASSO)": [(100, "datamodels")],
     }
+    trained: set[int] = set()
     for label, places in lines.items():
         found = [(count, *lds[method]) for count, method in places if method in lds]
         if found:
+            trained.update(count for count, *_ in found)
             counts, values, low, high = np.array(found).T
             axes.errorbar(counts, values, [values - low, high - values], marker="o", ms=4, lw=1, label=label)
     for key, style in CEILINGS.items():
         if entries[name][key] is not None:
             axes.axhline(entries[name][key], color="black", lw=1, ls=style)
     axes.set_xscale("log")
+    axes.set_xticks(sorted(trained), [str(count) for count in sorted(trained)])
+    axes.minorticks_off()
     axes.set_xlabel("models trained")
     axes.set_ylabel("LDS")
     figure.legend(fontsize=7, loc="outside upper center", ncols=3, frameon=False)

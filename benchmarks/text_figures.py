@@ -39,18 +39,23 @@ def known_sources(entries: Mapping[str, Entry], name: str = "facts-seq2seq") -> 
 
 
 def learned_encoders(entries: Mapping[str, Entry], name: str = "newsgroups-minilm") -> Figure:
-    """Draw LDS against the seconds of attribution, AirRep next to all other methods."""
+    """Draw LDS and the seconds of attribution, AirRep next to all other methods."""
     seconds = entries[name]["attribution_seconds"]
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for method, value, low, high in entries[name]["lds"]:
-        if method == "random":
-            continue
+    lds = {method: values for method, *values in entries[name]["lds"]}
+    methods = sorted(lds, key=lambda method: lds[method][0])
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(8, 0.2 * len(methods) + 1.0), sharey=True, layout="constrained"
+    )
+    for row, method in enumerate(methods):
+        value, low, high = lds[method]
         colour = "tab:red" if method in LEARNED else "tab:blue"
-        at = max(seconds[method], 0.01)
-        axes.errorbar(at, value, [[value - low], [high - value]], marker="o", ms=4, lw=1, color=colour)
-        axes.annotate(method, (at, value), (4, 2), textcoords="offset points", fontsize=7)
-    axes.set_xscale("log")
-    axes.axhline(entries[name]["ceiling"], color="black", lw=1)
-    axes.set_xlabel("seconds of attribution, without training; red: learned from retrainings")
-    axes.set_ylabel(f"LDS on {name}; line: ceiling")
+        left.plot([low, high], [row, row], color=colour, lw=1)
+        left.plot(value, row, "o", color=colour, ms=4)
+        right.plot(seconds[method], row, "o", color=colour, ms=4)
+    left.axvline(0, color="0.8", lw=0.8, zorder=0)
+    left.axvline(entries[name]["ceiling"], color="black", lw=1)
+    left.set_xlabel(f"LDS on {name}; line: ceiling")
+    left.set_yticks(range(len(methods)), methods, fontsize=8)
+    right.set_xscale("log")
+    right.set_xlabel("seconds of attribution, without training;\nred: learned from retrainings")
     return figure
