@@ -119,6 +119,7 @@ def test_a_model_in_bfloat16_is_attributed_in_float32(method):
     assert model[0].weight.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
 def test_wrappers_of_a_model_are_taken_off(wrap):
     expected = scores_of("graddot")
@@ -377,6 +378,7 @@ def test_top_gives_the_strongest_first():
         attributor.top(QUERIES, k=41)
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_neither_torch_nor_a_workflow():
     for first, unwanted in (("", ["torch"]), ("proponent.Attributor; ", [])):
         found = f"[name for name in {[*unwanted, 'snakemake', 'dvc', 'mlflow']} if name in sys.modules]"

@@ -61,6 +61,7 @@ def read(root: Path, part: str) -> tuple[Tensor, Tensor]:
     return tensors["x"], tensors["y"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_and_self_influence_equal_those_of_the_dag(made, method):
     member = made / f"results/{SETTING}/ensemble/member-000"
@@ -92,6 +93,7 @@ def test_scores_and_self_influence_equal_those_of_the_dag(made, method):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_an_attributor_of_finished_results_gives_their_scores(made, method):
     results = proponent.open(made / f"results/{SETTING}")

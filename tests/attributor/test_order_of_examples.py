@@ -45,6 +45,7 @@ def problem():
     return model, states, (x[:N], y[:N]), (x[N:], y[N:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", _methods())
 def test_scores_follow_the_examples(method, problem):
     model, states, (x, y), queries = problem

@@ -146,6 +146,7 @@ def _cleared(module: nn.Module) -> None:
         nn.init.zeros_(value)
 
 
+@pytest.mark.slow
 def test_adapters_of_peft_from_their_folder(tmp_path):
     peft = pytest.importorskip("peft", reason="needs the extra [text]")
     config = peft.LoraConfig(

@@ -71,6 +71,7 @@ def test_packages_of_this_environment_are_found_under_their_own_names(
     assert distribution in digest(checkout, f"import {package}\n")[1]
 
 
+@pytest.mark.slow
 def test_the_index_of_this_environment_is_that_of_the_standard_library() -> None:
     """Slower, and the oracle: which distributions provide each name."""
     expected = importlib.metadata.packages_distributions()

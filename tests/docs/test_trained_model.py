@@ -83,6 +83,7 @@ def test_a_module_of_lightning_and_its_checkpoints(images, tmp_path, monkeypatch
     assert torch.equal(of_file, of_module)
 
 
+@pytest.mark.slow
 def test_a_trainer_with_adapters(tmp_path, monkeypatch):
     pytest.importorskip("peft", reason="needs the extra [text]")
     import proponent

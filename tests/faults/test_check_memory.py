@@ -136,6 +136,7 @@ def test_the_plan_names_blocks_and_what_is_left_out(made):
 REPLAYED = ("unrolling.magic", "unrolling.dvemb", "gradient_similarity.less")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -111,6 +111,7 @@ def test_snakefile_from_elsewhere_is_refused(root, tmp_path, monkeypatch):
         check_location(root)
 
 
+@pytest.mark.slow
 def test_snakefile_from_elsewhere_is_one_line_of_snakemake_and_writes_no_results(planned, tmp_path):
     command = [
         sys.executable,

@@ -352,6 +352,7 @@ def test_memory_of_exact_influence_counts_the_root_of_the_ggn():
     assert counted == pytest.approx(sum(kept.values()) / 2**20, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", BLOCKED)
 def test_memory_of_krylov_blocks_of_queries_have_the_same_scores(monkeypatch, method):
     problem = method_memory.Problem(width=8, n_train=40, n_query=7)

@@ -334,6 +334,7 @@ def test_snakemake_runs_what_deleted_external_scores_and_settled_times_ask_for(t
     assert checkout.planned() == external
 
 
+@pytest.mark.slow
 def test_times_of_two_seconds_are_enough(tree: Tree, monkeypatch: pytest.MonkeyPatch):
     """A file system that rounds times down to two seconds, as FAT does."""
 

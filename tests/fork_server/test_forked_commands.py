@@ -216,6 +216,7 @@ def test_bytes_other_than_a_request_change_nothing(server, sent):
     assert server.run("").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0\2"], ids=["nothing", "a part of its request"])
 def test_a_command_that_is_stopped_after_it_has_connected_does_not_keep_others_waiting(server, sent):
     assert server.run("").returncode == 0

@@ -68,6 +68,7 @@ def test_tracin_adds_up_to_the_change_of_the_target() -> None:
     assert errors[1] / errors[2] == pytest.approx(2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_tracin_accounts_for_momentum() -> None:
     start = mlp_world(steps=0)
     start.weight_decay = 0.0

@@ -123,6 +123,7 @@ def test_lissa_on_all_examples_ends_at_the_dense_inverse() -> None:
     torch.testing.assert_close(found, exact, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_lissa_on_batches_is_near_it_and_seeded() -> None:
     world = linear_world(n=40, d=4, n_classes=3)
     options = {"damping": 1.0, "depth": 100, "batch": 20}

@@ -101,6 +101,7 @@ def test_blocks_of_queries_give_the_same_scores() -> None:
     torch.testing.assert_close(magic.attribute(parts), magic.attribute(whole))
 
 
+@pytest.mark.slow
 def test_a_long_training_of_a_convex_model_gives_the_influence_function() -> None:
     def build(_: int) -> nn.Module:
         return nn.Sequential(nn.Linear(4, 3)).double()

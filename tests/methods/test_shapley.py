@@ -82,6 +82,7 @@ def test_blocks_rank_an_additive_game() -> None:
     assert np.corrcoef(found[0], weights[0])[0, 1] > 0.97
 
 
+@pytest.mark.slow
 def test_orders_after_convergence_are_not_used() -> None:
     orders, _ = additive_blocks(3000)
     stopped = permutation_values(orders, truncation=0.0, convergence=0.05)

@@ -104,6 +104,7 @@ def test_a_copy_of_the_query_is_a_proponent(name: str, world: World) -> None:
     assert (copies > scores.mean(1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("same-label",)])
 def test_the_copy_with_another_label_is_worse(name: str, world: World) -> None:
     """Only plain similarities ignore labels, and their configuration states it."""

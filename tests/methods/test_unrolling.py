@@ -133,6 +133,7 @@ def test_long_training_is_influence_and_short_training_is_gradient_products() ->
     torch.testing.assert_close(short, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_on_a_quadratic_it_is_the_exact_unrolling_up_to_the_step_size() -> None:
     """Linear regression by gradient descent on all examples has constant curvature, and MAGIC is exact."""
     torch.manual_seed(1)

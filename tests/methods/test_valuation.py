@@ -62,6 +62,7 @@ def test_examples_at_the_same_distance_are_sorted_by_index() -> None:
     assert scores.sum() == 1
 
 
+@pytest.mark.slow
 def test_out_of_bag_values_approach_those_of_all_bootstrap_samples() -> None:
     features = np.array([[0.0], [1.0], [2.5], [5.0]])
     labels = np.array([0, 0, 1, 0])

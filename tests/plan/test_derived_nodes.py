@@ -148,6 +148,7 @@ def test_searches_are_sharded_by_query() -> None:
     assert "at most 426 for each of 2 methods (budget 500) and 849 that all methods share" in line
 
 
+@pytest.mark.slow
 def test_steps_on_proponents_need_members_and_no_retraining() -> None:
     found = plan("tail-patch")
     nodes = {

@@ -133,6 +133,7 @@ def test_the_gallery_of_one_method_has_the_heat_maps_of_pictures_and_the_marks_o
     assert '&lt;b&gt;<mark class="lowers" style="--share: 50%" title="-100 %"> cat</mark>' in page
 
 
+@pytest.mark.slow
 def test_the_page_has_no_empty_parts_of_examples():
     scores = RNG.standard_normal((4, 10))
     train, queries = pictures(10), pictures(4)

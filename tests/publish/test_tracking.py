@@ -148,6 +148,7 @@ def test_the_view_of_a_setting_without_lds_is_ordered_by_what_it_has():
     ), "the fastest first"
 
 
+@pytest.mark.slow
 def test_a_deleted_database_is_written_again_with_the_same_content(uri, tmp_path):
     publish([record("trak", "old"), RECORDS[1]], uri)
     publish(RECORDS, uri)

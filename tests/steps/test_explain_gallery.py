@@ -22,6 +22,8 @@ from proponent.store.tensors import load_tensors
 from proponent.trained.forward_cost import forward_operations
 from steps.planned_jobs import make, one_setting
 
+pytestmark = pytest.mark.slow
+
 FACTORIES = '''"""Small pictures of two classes in colours, (3, 4, 4)."""
 
 import torch

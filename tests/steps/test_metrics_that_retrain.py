@@ -30,6 +30,8 @@ from proponent.training.masked_runs import masked_run
 from steps.planned_jobs import make, one_setting
 from workflow.checkout import FACTORIES, REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 METRICS = (
     "counterfactual",
     "data-support",

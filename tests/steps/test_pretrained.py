@@ -67,6 +67,7 @@ def keys(plan):
     return {node.step: node.key for node in plan().values()}
 
 
+@pytest.mark.slow
 def test_members_start_from_the_weights_and_differ_in_the_head(checkout):
     _, plan = checkout
     spec = next(node.spec for node in plan().values() if node.step == "train")
@@ -90,6 +91,7 @@ def test_the_manifest_names_the_weights_their_digest_and_licence(checkout, capsy
     assert "the licence of the pretrained weights 'a backbone' is not stated" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_keys_follow_weights_and_preprocessing_and_not_the_licence(checkout):
     root, plan = checkout
     before = keys(plan)

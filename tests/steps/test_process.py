@@ -52,6 +52,7 @@ print(len(passes), gc.isenabled(), gc.get_freeze_count() > 100_000)
 """
 
 
+@pytest.mark.slow
 def test_an_import_is_not_interrupted_by_the_garbage_collector_which_works_afterwards() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True)
     assert done.stdout.split() == ["0", "True", "True"], done.stderr

@@ -238,6 +238,7 @@ def test_files_of_a_command_must_be_there_and_in_its_key(tmp_path, command, more
         plan()
 
 
+@pytest.mark.slow
 def test_a_script_that_is_edited_while_it_trains_is_noticed(tmp_path):
     editing = SCRIPT + "if __file__: open(__file__, 'a').write('x = 3\\n')\n"
     with checkout(tmp_path, by_command(), editing) as plan:
@@ -246,6 +247,7 @@ def test_a_script_that_is_edited_while_it_trains_is_noticed(tmp_path):
         assert not (tmp_path / "results/own/ensemble/shard-000.json").exists()
 
 
+@pytest.mark.slow
 def test_a_program_that_is_not_there_is_found_by_the_check(tmp_path):
     with checkout(tmp_path, by_command(f"pyhton9 fit.py {ARGUMENTS}")) as plan:
         make(tmp_path, plan(), "data")

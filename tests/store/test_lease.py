@@ -83,6 +83,7 @@ def test_the_lease_of_a_killed_holder_is_taken_over_at_once(artefact):
     assert files(artefact) == []
 
 
+@pytest.mark.slow
 def test_a_holder_on_another_machine_counts_as_dead_without_renewals(artefact, monkeypatch):
     monkeypatch.setattr(leases, "EXPIRES_AFTER", 1.0)
     path = artefact.with_name(f".{artefact.name}.lease.000001")

@@ -189,6 +189,7 @@ def assert_agree(build, x, y, recipe, tolerance, lockstep=3):
     assert trained.diverged == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("model", FLOAT_MODELS)
 def test_in_double_precision(model, recipe):

@@ -157,6 +157,7 @@ def test_tasks_share_submissions(jobs, together, expected):
     assert submissions(jobs, together) == expected
 
 
+@pytest.mark.slow
 def test_no_job_of_a_run_takes_more_memory_than_its_rule_declares(finished_run):
     paths = sorted((finished_run.root / "results").rglob("*.manifest.json"))
     peaks = {path: json.loads(path.read_text())["peak_memory_mib"] for path in paths}

@@ -34,6 +34,7 @@ def test_retrainings_come_from_the_fit_design_and_tuning_from_one_of_its_own(lai
     assert inputs == ["results/toy/data/train.safetensors", FIT, TUNE]
 
 
+@pytest.mark.slow
 def test_retrainings_that_were_learned_from_are_charged_and_no_others(laid_out) -> None:
     made = plan(laid_out, "datamodels-ridge", "datamodels-prior", "trak")
     shares = {

@@ -77,6 +77,7 @@ def test_scores_do_not_depend_on_what_evaluates_them(laid_out, method) -> None:
     assert not [path for path in behind if "/subsets" in path or "/loo" in path]
 
 
+@pytest.mark.slow
 def test_a_setting_without_ground_truth_takes_hyper_parameters_as_they_are(laid_out) -> None:
     content = yaml.safe_load((laid_out.root / "configs/settings/toy.yaml").read_text())
     del content["designs"]["subsets"], content["designs"]["tune"]

@@ -172,6 +172,7 @@ def test_a_parameter_that_asks_for_equal_labels_needs_classes(checkout: Checkout
     ) in plan.left_out
 
 
+@pytest.mark.slow
 def test_an_average_over_checkpoints_needs_checkpoints(checkout: Checkout) -> None:
     plan = with_method(checkout, "along", {"family": "graddot", "checkpoints": [0.25, 1.0]})
     spec = plan.graph.nodes["results/everything/scores/along.safetensors"].content
@@ -206,6 +207,7 @@ def test_averages_that_make_no_sense_are_refused(checkout: Checkout, content: di
     assert "configs/methods/mine.yaml" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_number_behind_a_name_averages_the_method_over_that_number_of_members(checkout: Checkout) -> None:
     names = ["graddot-10", "trak-projected-3", "kfac-2"]
     asked = {"settings": ["everything", "one-member"], "methods": names, "metrics": ["lds"]}

