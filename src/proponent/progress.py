@@ -34,7 +34,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         ascii=not on_terminal,
         delay=1.0,
         leave=True,
-        position=None if on_terminal else 0,  # a log has no lines above, to which a bar within another could return
+        position=None if on_terminal else 0,  # in a log, a bar cannot return to the line above
     )
     _open.append(bar)
     try:
