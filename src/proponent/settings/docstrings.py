@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from proponent.errors import UserError
 from proponent.settings.split import Split
-from proponent.settings.word_vocabulary import PADDING, SPECIAL, UNKNOWN, Vocabulary
+from proponent.settings.word_vocabulary import PADDING, SPECIAL, Vocabulary
 
 CLASSES = ("interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial", "special", "stats")
 """Submodules of scipy with fifty docstrings or more."""
@@ -86,13 +86,12 @@ class WordTokenizer:
 
     def __init__(self, known: list[str], length: int) -> None:
         self._words = ["", "…", *known]
-        self._numbers = {word: token for token, word in enumerate(known, start=len(SPECIAL))}
+        self._vocabulary = Vocabulary(known)
         self._length = length
 
     def __call__(self, text: str) -> dict[str, list[int]]:
         """Return the tokens of a text as ``input_ids``."""
-        tokens = [self._numbers.get(word, UNKNOWN) for word in words_of(text)[: self._length]]
-        return {"input_ids": tokens + [PADDING] * (self._length - len(tokens))}
+        return {"input_ids": self._vocabulary.rows([words_of(text)], self._length)[0].tolist()}
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
         """Return the words of tokens; padding is an empty text."""
